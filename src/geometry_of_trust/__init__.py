@@ -1,0 +1,3 @@
+"""Geometry of Trust: measure what a language model represents, and sign the measurement."""
+
+__version__ = "0.1.0"

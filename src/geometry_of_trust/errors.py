@@ -1,0 +1,313 @@
+"""One small exception tree: every refusal has its class, and every class an exit code.
+
+An error says where, what was expected and what was found; what to do is its hint. Tests look at
+the class and the fields, never at the message.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def escaped(text: object, limit: int = 200) -> str:
+    """`text` made safe for a terminal: control and direction characters become escapes."""
+    raw = str(text)
+    if len(raw) > limit:
+        raw = raw[:limit] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in raw)
+
+
+class GotError(Exception):
+    """Base of all errors that this package raises on purpose.
+
+    Attributes:
+        where: the file, field or option concerned.
+        expected: what would have been accepted.
+        found: what was there instead.
+        hint: what to do about it; may be empty.
+        exit_code: what the command line returns (1 refused, 2 usage, 3 unreadable or malformed).
+    """
+
+    exit_code = 1
+    hint_default = ""
+
+    def __init__(
+        self,
+        where: str | os.PathLike[str],
+        *,
+        expected: object = "",
+        found: object = "",
+        hint: str = "",
+    ) -> None:
+        self.where = os.fspath(where)
+        self.expected = str(expected)
+        self.found = str(found)
+        self.hint = hint or self.hint_default
+        super().__init__(self.where, self.expected, self.found, self.hint)
+
+    def __str__(self) -> str:
+        parts = [f"expected {escaped(self.expected)}"] if self.expected else []
+        parts += [f"found {escaped(self.found)}"] if self.found else []
+        line = f"{escaped(self.where)}: {', '.join(parts)}"
+        return f"{line}. {self.hint}" if self.hint else line
+
+
+# --- exit code 1: understood, and refused -----------------------------------------------------
+
+
+class Refusal(GotError):
+    """The input was understood and is refused."""
+
+
+class NonFinite(Refusal):
+    """A NaN or an infinity where a number is needed."""
+
+
+class LayerMissing(Refusal):
+    """The activations do not hold the layer asked for."""
+
+
+class PositionMissing(Refusal):
+    """The activations do not hold the position asked for."""
+
+
+class LabelCount(Refusal):
+    """The number of labels is not the number of positions."""
+
+
+class OneClass(Refusal):
+    """All labels are of one class."""
+
+
+class TooFewOfClass(Refusal):
+    """A class has fewer than two labels."""
+
+
+class DimensionMismatch(Refusal):
+    """The hidden dimensions of two inputs differ."""
+
+
+class ModelMismatch(Refusal):
+    """Two inputs name different models."""
+
+
+class PrecisionMismatch(Refusal):
+    """Two inputs carry different precision tags."""
+
+
+class GeometryMismatch(Refusal):
+    """Two inputs were made under different geometries."""
+
+
+class NotPositiveDefinite(Refusal):
+    """Φ cannot be made positive definite with the epsilon given."""
+
+
+class DidNotConverge(Refusal):
+    """The solver stopped before the optimum."""
+
+
+class RecordMismatch(Refusal):
+    """The extraction record describes other files than those given."""
+
+
+class ProvenanceMissing(Refusal):
+    """A probe set does not say what it was trained on."""
+
+
+class OutputExists(Refusal):
+    """An output file exists and is never replaced."""
+
+
+class UnsafeKeyPermissions(Refusal):
+    """A secret key that others can read."""
+
+
+class WrongKeyKind(Refusal):
+    """A public key where a secret one is needed, or the reverse."""
+
+
+class LowOrderKey(Refusal):
+    """A public key of low order, under which one signature fits every message."""
+
+
+class BadPassphrase(Refusal):
+    """The passphrase is missing or does not open the key."""
+
+
+class LimitExceeded(Refusal):
+    """A length beyond its documented limit."""
+
+
+class TimestampInFuture(Refusal):
+    """A timestamp more than 300 s ahead of the clock."""
+
+
+class NotOurSpelling(Refusal):
+    """The document is not, byte for byte, the text that is written for its content."""
+
+
+class Inconsistent(Refusal):
+    """Two members of one document contradict each other."""
+
+
+class BadSignature(Refusal):
+    """The Ed25519 signature does not verify."""
+
+
+class LegacyDocument(Refusal):
+    """An attestation in a form that leaves members unsigned or unbound."""
+
+
+class BindingMismatch(Refusal):
+    """The binding is not the one that was signed, or it disagrees with the attestation."""
+
+
+class DigestMismatch(Refusal):
+    """A supplied file is not the one that was bound."""
+
+
+class ReadingsMismatch(Refusal):
+    """Recomputed readings differ from the signed ones."""
+
+
+class ExtractionRefused(Refusal):
+    """Base of the refusals of an extraction."""
+
+
+class LayerOutOfRange(ExtractionRefused):
+    """A layer that the model does not have."""
+
+
+class TextTooLong(ExtractionRefused):
+    """The text has more tokens than the model's context."""
+
+
+class UnknownModel(ExtractionRefused):
+    """No such model on this machine or on the hub."""
+
+
+class NoTokenizer(ExtractionRefused):
+    """The model comes without a tokenizer."""
+
+
+class UnsupportedArchitecture(ExtractionRefused):
+    """The blocks or the unembedding could not be found in the model."""
+
+
+class NoDevice(ExtractionRefused):
+    """The device asked for is not there."""
+
+
+# --- exit code 2: the command itself ----------------------------------------------------------
+
+
+class UsageError(GotError):
+    """The arguments cannot be right, whatever the files hold."""
+
+    exit_code = 2
+
+
+class EmptyText(UsageError):
+    """The text to extract from is empty."""
+
+
+class RepeatedLayers(UsageError):
+    """A layer is asked for twice."""
+
+
+class BadOption(UsageError):
+    """An option's value is not one of those it takes."""
+
+
+class MissingExtra(UsageError):
+    """A command needs an optional part of the installation."""
+
+
+# --- exit code 3: cannot be read, written or parsed -------------------------------------------
+
+
+class MalformedInput(GotError):
+    """A file that cannot be read, or is not of its format."""
+
+    exit_code = 3
+
+
+class Unreadable(MalformedInput):
+    """A file that is missing or cannot be opened."""
+
+
+class Unwritable(MalformedInput):
+    """An output that cannot be written."""
+
+
+class TooLarge(MalformedInput):
+    """A file beyond the size that its reader accepts."""
+
+
+class BadMagic(MalformedInput):
+    """The first four bytes are not those of the format."""
+
+
+class UnsupportedVersion(MalformedInput):
+    """A format version that is not 1."""
+
+
+class UnknownPrecision(MalformedInput):
+    """A precision tag that the format does not define."""
+
+
+class BadHeader(MalformedInput):
+    """A header field with an impossible value."""
+
+
+class Truncated(MalformedInput):
+    """A file shorter than its header promises."""
+
+
+class TrailingBytes(MalformedInput):
+    """A file longer than its header promises."""
+
+
+class LayerOrder(MalformedInput):
+    """Layer indices that are repeated or not ascending."""
+
+
+class PositionOrder(MalformedInput):
+    """Positions that do not count 0, 1, 2 …"""
+
+
+class LayerIndexChanged(MalformedInput):
+    """In the per-position layout, a layer index that changes inside its layer."""
+
+
+class BadLabel(MalformedInput):
+    """A label other than 0, 1, true or false."""
+
+
+class BadText(MalformedInput):
+    """Bytes that are not UTF-8."""
+
+
+class BadJson(MalformedInput):
+    """Not JSON, or JSON outside the strict subset read here."""
+
+
+class DuplicateMember(BadJson):
+    """A JSON member that appears twice."""
+
+
+class UnknownMember(BadJson):
+    """A JSON member that the format does not define."""
+
+
+class MissingMember(BadJson):
+    """A required JSON member that is absent."""
+
+
+class WrongType(BadJson):
+    """A JSON value of another type or range than its member takes."""
+
+
+class BadKey(MalformedInput):
+    """A file that is not an Ed25519 key in a form read here."""
