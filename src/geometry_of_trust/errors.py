@@ -195,6 +195,18 @@ class UnsupportedArchitecture(ExtractionRefused):
     """The blocks or the unembedding could not be found in the model."""
 
 
+class UntrustedCode(ExtractionRefused):
+    """The model comes with its own code, and running that was not allowed."""
+
+
+class IncompleteModel(ExtractionRefused):
+    """Weights that are missing or of other shapes than the model's; they would be random."""
+
+
+class ModelFailed(ExtractionRefused):
+    """The model's own code stopped with an error."""
+
+
 class NoDevice(ExtractionRefused):
     """The device asked for is not there."""
 
@@ -218,6 +230,10 @@ class RepeatedLayers(UsageError):
 
 class BadOption(UsageError):
     """An option's value is not one of those it takes."""
+
+
+class BadArray(UsageError):
+    """An array of another type or shape than its format stores."""
 
 
 class MissingExtra(UsageError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from geometry_of_trust.errors import OutputExists, TooLarge, Unreadable, Unwritable
+from geometry_of_trust.errors import BadOption, OutputExists, TooLarge, Unreadable, Unwritable
 
 PathLike = str | os.PathLike[str]
 
@@ -20,9 +20,19 @@ MAX_DOCUMENT_BYTES = 16 * 2**20
 """Largest JSON, text or key file that is read into memory."""
 
 
-def reason(error: OSError) -> str:
+def record_path(activations: PathLike) -> Path:
+    """Where the extraction record of an activations file is: `a.gotact` → `a.record.json`."""
+    return Path(activations).with_suffix(".record.json")
+
+
+def labels_path(activations: PathLike) -> Path:
+    """Where the labels of an activations file are: `a.gotact` → `a.labels`."""
+    return Path(activations).with_suffix(".labels")
+
+
+def reason(error: OSError | ValueError) -> str:
     """What the operating system said, without the path."""
-    return error.strerror or type(error).__name__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 @contextlib.contextmanager
@@ -36,7 +46,7 @@ def opened(path: PathLike) -> Iterator[BufferedReader]:
         if not os.path.isfile(path) and os.path.exists(path):
             raise Unreadable(path, expected="a regular file", found="something else")
         handle = open(path, "rb")  # noqa: SIM115 - closed below; errors of the body are not ours
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise Unreadable(path, expected="a readable file", found=reason(error)) from None
     with handle:
         yield handle
@@ -79,10 +89,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 class StagedFiles:
-    """Several outputs that appear together: all of them, or none.
+    """Several outputs that appear together, once all of them are written.
 
-    Each file is written under a temporary name in its own folder; leaving the block flushes,
-    syncs and renames them in the order they were opened. After an error nothing is left.
+    Each file is written under a temporary name in its own folder; leaving the block flushes and
+    syncs all of them, then renames them in the order they were opened. After an error before
+    that nothing is left, and what was there before is as it was.
 
     ```
     with StagedFiles() as staged:
@@ -103,10 +114,13 @@ class StagedFiles:
             exclusive: refuse if `path` exists, now or at the moment of renaming.
 
         Raises:
+            BadOption: `path` is already staged.
             OutputExists: `exclusive`, and something is there.
             Unwritable: the folder or the file cannot be made.
         """
         target = Path(path)
+        if any(target == other for _, _, other, _ in self._files):
+            raise BadOption(target, expected="a file of its own for each output", found="one twice")
         if exclusive and os.path.lexists(target):
             raise OutputExists(
                 target, expected="no file of that name", found="one", hint="Choose another name."
@@ -115,7 +129,7 @@ class StagedFiles:
             if target.is_dir():
                 raise Unwritable(target, expected="the name of a file", found="a folder")
             target.parent.mkdir(parents=True, exist_ok=True)
-            number, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            number, name = tempfile.mkstemp(prefix=f".{target.name[:40]}.", dir=target.parent)
         except OSError as error:
             raise Unwritable(target, expected="a writable place", found=reason(error)) from None
         handle = os.fdopen(number, "wb")
