@@ -1,0 +1,47 @@
+"""Which 32 bytes are a point of Ed25519's curve that a signature can be checked under.
+
+Integers modulo the field's prime, for public data only: nothing here is secret, or constant time.
+"""
+
+from __future__ import annotations
+
+from geometry_of_trust.errors import BadKey, LowOrderKey
+from geometry_of_trust.files import PathLike
+
+POINT_BYTES = 32
+
+# The curve of RFC 8032 section 5.1: -x² + y² = 1 + d·x²y² modulo P, base point of order ORDER.
+P = 2**255 - 19
+ORDER = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, -1, P) % P
+# y of the points of order 8; with 1 (order 1), -1 (order 2) and 0 (order 4) they are all the y of
+# points of low order. tests/test_curve.py derives them.
+_Y8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+LOW_ORDER_Y = frozenset({0, 1, P - 1, _Y8, P - _Y8})
+
+
+def y_of(encoded: bytes) -> int:
+    """The y that the bytes encode; the top bit is the sign of x."""
+    return int.from_bytes(encoded, "little") & (2**255 - 1)
+
+
+def check_point(where: PathLike, raw: bytes) -> None:
+    """BadKey unless `raw` is the canonical encoding of a curve point; LowOrderKey if of low order.
+
+    A point has an x exactly when x² = (y² - 1)/(d·y² + 1) is a square.
+    """
+    if len(raw) != POINT_BYTES:
+        raise BadKey(where, expected=f"{POINT_BYTES} bytes", found=f"{len(raw)} bytes")
+    y = y_of(raw)
+    if y >= P:
+        raise BadKey(where, expected="a canonical public key", found="y beyond the field's prime")
+    if y in LOW_ORDER_Y:
+        raise LowOrderKey(
+            where,
+            expected="a public key of full order",
+            found="a point of low order",
+            hint="One signature under it fits every message: do not trust who gave it to you.",
+        )
+    square = (y * y - 1) * (D * y * y + 1)
+    if pow(square, (P - 1) // 2, P) != 1:
+        raise BadKey(where, expected="a point of the curve", found="no such point")
