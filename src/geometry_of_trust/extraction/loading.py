@@ -1,0 +1,289 @@
+"""Find a model by name, folder or GGUF file, and load only what is needed of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.utils as hub
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.hub import cached_file
+
+from geometry_of_trust.errors import (
+    BadOption,
+    EmptyText,
+    IncompleteModel,
+    ModelFailed,
+    NoDevice,
+    NoTokenizer,
+    UnknownModel,
+    UnsupportedArchitecture,
+    UntrustedCode,
+)
+from geometry_of_trust.extraction.architectures import Anatomy, shortened
+from geometry_of_trust.extraction.record import Token
+
+DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu")
+_COMMIT = re.compile(r"/snapshots/([0-9a-f]{40})/")
+_HUB_GGUF = re.compile(r"([^/]+/[^/]+)/(.+\.gguf)")
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """No logging below errors and no progress bars of transformers and of the hub's client."""
+    log: Any = transformers.logging
+    bars_of_hub: Any = hub
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    hub_bars = not bars_of_hub.are_progress_bars_disabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    bars_of_hub.disable_progress_bars()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()
+        if hub_bars:
+            bars_of_hub.enable_progress_bars()
+
+
+def brief(error: BaseException) -> str:
+    """The class and the first line of an error of somebody else's."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; for "auto" a GPU if there is one.
+
+    Raises:
+        BadOption: there is no device of such a name anywhere.
+        NoDevice: this machine has none.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in DEVICE_TYPES:
+        raise BadOption("device", expected=f"auto, {', '.join(DEVICE_TYPES)} or cuda:N", found=name)
+    if device.type == "cpu":
+        count = 1
+    elif device.type == "mps":
+        count = int(torch.backends.mps.is_available())
+    else:
+        count = getattr(torch, device.type).device_count()
+    if (device.index or 0) >= count:
+        raise NoDevice("device", expected=f"one of {count} {device.type} devices", found=name)
+    return device
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model is.
+
+    Attributes:
+        argument: what was asked for.
+        location: a folder, or a name on the hub.
+        gguf: the file in it that holds everything, or None.
+        commit: the hub's hash of the version found; None for a folder.
+        trust: whether to run code that comes with the model.
+    """
+
+    argument: str
+    location: str
+    gguf: str | None
+    commit: str | None
+    trust: bool
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every `from_pretrained` needs; the commit, so that all is of one version."""
+        options: dict[str, Any] = {"trust_remote_code": self.trust}
+        if self.commit is not None:
+            options["revision"] = self.commit
+        if self.gguf is not None:
+            options["gguf_file"] = self.gguf
+        return options
+
+
+def find_model(argument: str, *, revision: str | None, trust: bool) -> Source:
+    """Find a model: a folder, a `.gguf` file, else a name on the hub (or in its local cache).
+
+    Raises:
+        UnknownModel: there is none; or, offline, not on this machine.
+    """
+    location, gguf = argument, None
+    if os.path.isfile(argument) and argument.endswith(".gguf"):
+        location, gguf = os.path.split(argument)
+        location = location or "."
+    elif not os.path.exists(argument) and (match := _HUB_GGUF.fullmatch(argument)):
+        location, gguf = match.groups()
+    try:
+        file = cached_file(location, gguf or "config.json", revision=revision)
+    except (OSError, ValueError) as error:
+        file, found = None, brief(error)
+    else:
+        found = f"no {gguf or 'config.json'}"
+    if file is None:
+        raise UnknownModel(
+            argument,
+            expected="a model on the hub, a folder with config.json, or a .gguf file",
+            found=found,
+            hint="Check the name, and the connection if it is a name on the hub.",
+        )
+    commit = None if os.path.exists(location) else _COMMIT.search(Path(str(file)).as_posix())
+    return Source(argument, location, gguf, commit and commit[1], trust)
+
+
+def load_config(source: Source) -> Any:
+    """The model's configuration.
+
+    Raises:
+        UntrustedCode: it comes with its own code.
+        UnsupportedArchitecture: transformers does not know its kind.
+    """
+    try:
+        return AutoConfig.from_pretrained(source.location, **source.options)
+    except Exception as error:  # whatever the files make the library raise
+        _refuse_untrusted(source, error)
+        raise UnsupportedArchitecture(
+            source.argument, expected="a configuration known to transformers", found=brief(error)
+        ) from None
+
+
+def _refuse_untrusted(source: Source, error: Exception) -> None:
+    # transformers has no class of its own for this refusal; the argument's name is in its text.
+    if not source.trust and isinstance(error, ValueError) and "trust_remote_code" in str(error):
+        raise UntrustedCode(
+            source.argument,
+            expected="a model that transformers knows",
+            found="one that comes with its own code",
+            hint="Read that code, then allow it with --trust-remote-code.",
+        ) from None
+
+
+def load_tokenizer(source: Source) -> Any:
+    """The model's tokenizer.
+
+    Raises:
+        NoTokenizer: there is none.
+        UntrustedCode: it comes with its own code.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.location, **source.options)
+    except Exception as error:  # whatever the files make the library raise
+        _refuse_untrusted(source, error)
+        raise NoTokenizer(source.argument, expected="a tokenizer", found=brief(error)) from None
+    # Without files, transformers makes an empty tokenizer of the model's kind.
+    if tokenizer.vocab_size <= len(tokenizer.all_special_ids):
+        raise NoTokenizer(source.argument, expected="a tokenizer", found="no vocabulary")
+    return tokenizer
+
+
+def tokenize(tokenizer: Any, text: str) -> tuple[Token, ...]:
+    """The tokens of a text, special ones added as the tokenizer does by default.
+
+    Raises:
+        EmptyText: there are none.
+    """
+    encoding = tokenizer(
+        text,
+        return_offsets_mapping=tokenizer.is_fast,
+        return_special_tokens_mask=True,
+        verbose=False,
+    )
+    ids = encoding["input_ids"]
+    if not ids:
+        raise EmptyText("text", expected="at least one token", found="none")
+    spans = encoding["offset_mapping"] if tokenizer.is_fast else [(0, 0)] * len(ids)
+    special = set(tokenizer.all_special_ids)
+    return tuple(
+        Token(
+            id=number,
+            text=tokenizer.decode([number], clean_up_tokenization_spaces=False),
+            span=(start, end) if start < end else None,
+            special=bool(added) or number in special,
+        )
+        for number, (start, end), added in zip(
+            ids, spans, encoding["special_tokens_mask"], strict=True
+        )
+    )
+
+
+def skeleton(source: Source, config: Any) -> Any:
+    """The whole model without weights: its modules, on torch's `meta` device.
+
+    Raises:
+        UnsupportedArchitecture: not a causal language model, or its code cannot be run here.
+        UntrustedCode: it comes with its own code.
+    """
+    options: dict[str, Any] = {"trust_remote_code": source.trust}
+    if source.trust and source.commit is not None and getattr(config, "auto_map", None):
+        options["code_revision"] = source.commit
+    try:
+        with torch.device("meta"):
+            make: Any = AutoModelForCausalLM.from_config
+            return make(config, **options)
+    except Exception as error:  # whatever the model's code raises
+        _refuse_untrusted(source, error)
+        raise UnsupportedArchitecture(
+            source.argument, expected="a causal language model", found=brief(error)
+        ) from None
+
+
+def load_model(
+    source: Source,
+    whole: Any,
+    anatomy: Anatomy,
+    *,
+    count: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Any:
+    """The model with its first `count` blocks, in evaluation mode on `device`.
+
+    Args:
+        whole: the model's skeleton.
+
+    Raises:
+        IncompleteModel: weights are missing, or of other shapes.
+        ModelFailed: loading stopped with another error.
+    """
+    cls = type(whole)
+    if count < anatomy.blocks:
+        cls = shortened(cls, anatomy.blocks_path, count)
+    try:
+        model, report = cls.from_pretrained(
+            source.location,
+            config=whole.config,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below instead
+            **source.options,
+        )
+    except OSError as error:
+        raise IncompleteModel(
+            source.argument, expected="the model's weights", found=brief(error)
+        ) from None
+    except Exception as error:  # whatever the files and the model's code raise
+        raise ModelFailed(source.argument, expected="a model", found=brief(error)) from error
+    lost = {str(name) for name in report["missing_keys"]}
+    lost |= {str(name) for name, *_ in report["mismatched_keys"]}
+    if lost:
+        raise IncompleteModel(
+            source.argument,
+            expected="all weights of the model",
+            found=f"{len(lost)} missing or of another shape, such as {min(lost)}",
+        )
+    return model.eval().to(device)

@@ -1,0 +1,65 @@
+"""Give back the memory of weights that are mapped from a checkpoint and no longer needed.
+
+transformers maps safetensors files: a weight costs memory from its first use on. A block runs
+once and a row of the unembedding is written once, so their pages can go at once; the kernel would
+read them from the file again. That is lossless only for pages that are still the file's, which
+the kernel tells (Linux). Everywhere else nothing is done.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import ctypes
+import mmap
+import re
+from dataclasses import dataclass
+
+import torch
+
+_MADV_DONTNEED = 4
+_HEADER = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) \S{4} [0-9a-f]+ \S+ (\d+)")
+
+
+@dataclass(frozen=True)
+class FilePages:
+    """Address ranges [start, end) of this process that hold a file's bytes, none of them changed.
+
+    Taken once the weights are loaded; they are not written to afterwards.
+    """
+
+    starts: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
+
+    @classmethod
+    def of_process(cls) -> FilePages:
+        """The ranges as they are now; none where the kernel does not tell."""
+        starts, ends = [], []
+        start = end = inode = 0
+        with contextlib.suppress(OSError), open("/proc/self/smaps", "rb") as lines:
+            for line in lines:
+                if header := _HEADER.match(line):
+                    start, end, inode = (
+                        int(header[k], base) for k, base in ((1, 16), (2, 16), (3, 10))
+                    )
+                elif line.startswith(b"Anonymous:") and inode and line.split()[1] == b"0":
+                    starts.append(start)  # no page of this mapping was copied to be changed
+                    ends.append(end)
+        return cls(tuple(starts), tuple(ends))
+
+    def release(self, tensor: torch.Tensor) -> None:
+        """Drop the pages that lie wholly inside `tensor`, if they are a file's."""
+        if tensor.device.type != "cpu" or not tensor.is_contiguous():
+            return
+        start = tensor.data_ptr()
+        end = start + tensor.nbytes
+        k = bisect.bisect_right(self.starts, start) - 1
+        if k < 0 or end > self.ends[k]:
+            return
+        start += -start % mmap.PAGESIZE
+        end -= end % mmap.PAGESIZE
+        if start < end:
+            # Advice: should the kernel refuse it, the pages simply stay.
+            ctypes.CDLL(None).madvise(
+                ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED
+            )

@@ -1,0 +1,237 @@
+"""One extraction, from its arguments to its four files."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import hashlib
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geometry_of_trust import __version__
+from geometry_of_trust.errors import MissingExtra, TooLarge, Unreadable
+from geometry_of_trust.extraction.record import Record, WrittenFile
+from geometry_of_trust.extraction.request import PRECISION_OF, Request
+from geometry_of_trust.files import PathLike, StagedFiles, read_bounded, sha256_file
+from geometry_of_trust.formats import (
+    Activations,
+    Layout,
+    labels_stub,
+    stage_activations,
+    stage_unembedding,
+)
+
+if TYPE_CHECKING:
+    from geometry_of_trust.extraction.running import Run
+
+_STUB = re.compile(rb"(0\r?\n)*0(\r?\n)?")
+
+
+@dataclass(frozen=True, eq=False)
+class Extraction:
+    """What an extraction gives.
+
+    Attributes:
+        activations: the residual stream, in memory.
+        activations_path, unembedding_path, labels_path, record_path: the files.
+        record: what stands in the extraction record.
+        labels_kept: an edited labels file was there, and was left as it was.
+        unembedding_shape: (V, d) of the unembedding written.
+    """
+
+    activations: Activations
+    activations_path: Path
+    unembedding_path: Path
+    labels_path: Path
+    record_path: Path
+    record: Record
+    labels_kept: bool
+    unembedding_shape: tuple[int, int]
+
+    @property
+    def token_texts(self) -> tuple[str, ...]:
+        """The text of the token at each position."""
+        return tuple(token.text for token in self.record.tokens)
+
+
+def extract(
+    model: PathLike,
+    text: str,
+    layers: Sequence[int],
+    *,
+    output_activations: PathLike,
+    output_unembedding: PathLike,
+    device: str = "auto",
+    dtype: str = "float32",
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+    model_id: str | None = None,
+    layout: Layout = "per-layer",
+    progress: Callable[[str], None] | None = None,
+) -> Extraction:
+    """Run a causal language model on a text; write its residual stream and its unembedding.
+
+    Layer i is the output of block i (0-based) at every token, before any final norm. Blocks after
+    the deepest layer are neither loaded nor run. Beside the activations come a labels stub and
+    the extraction record; all four files appear together, or none.
+
+    Args:
+        model: name on the hub, folder, or `.gguf` file.
+        text: one text; the tokenizer adds its special tokens.
+        layers: block indices, in any order.
+        output_activations, output_unembedding: the files to write (`.gotact`, `.gotue`).
+        device: "auto", "cpu", "cuda", "cuda:1" …
+        dtype: the type that the model runs in: "float32", "float16" or "bfloat16". The files hold
+            float32 always.
+        trust_remote_code: run code that comes with the model.
+        revision: branch, tag or commit of a model on the hub.
+        model_id: what the activations call the model; `model` if None.
+        layout: which of the two byte layouts of `.gotact` to write.
+        progress: told what is being done.
+
+    Raises:
+        UsageError: EmptyText, RepeatedLayers, BadOption, MissingExtra.
+        ExtractionRefused: LayerOutOfRange, TextTooLong, UnknownModel, NoTokenizer,
+            UnsupportedArchitecture, UntrustedCode, IncompleteModel, ModelFailed, NoDevice.
+        DimensionMismatch: the unembedding does not read the residual stream directly.
+        NonFinite: the activations are not finite; names layer and position.
+        MalformedInput: BadText; Unwritable, with nothing left behind.
+    """
+    request = Request(
+        model=os.fspath(model),
+        model_id=os.fspath(model) if model_id is None else model_id,
+        text=text,
+        layers=tuple(sorted(layers)),
+        activations=Path(output_activations),
+        unembedding=Path(output_unembedding),
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        revision=revision,
+        layout=layout,
+    )
+    report = progress or (lambda message: None)
+    with _calm():
+        try:
+            from geometry_of_trust.extraction import loading, running  # noqa: PLC0415 - heavy
+        except ModuleNotFoundError as error:
+            raise MissingExtra(
+                "extract",
+                expected="the extract extra",
+                found=f"no package {error.name}",
+                hint="pip install 'geometry-of-trust[extract]'",
+            ) from None
+        _no_search_at_exit()
+        with loading.silence():
+            run = running.run(request, report)
+            report("Writing")
+            return _write(request, run)
+
+
+@contextlib.contextmanager
+def _calm() -> Iterator[None]:
+    """Neither third-party warnings nor searches for garbage.
+
+    The imports of torch and transformers and the making of a model leave millions of objects that
+    stay; looking through them for garbage again and again takes a fifth of the whole time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if gc.get_freeze_count() == 0:
+            gc.freeze()  # both together: what was made now counts as old,
+            gc.unfreeze()  # and the next search for young garbage leaves it out
+        if enabled:
+            gc.enable()
+
+
+def _no_search_at_exit() -> None:
+    """Let the process end without a last search for garbage, which would take a second."""
+    atexit.unregister(gc.freeze)  # once is enough
+    atexit.register(gc.freeze)
+
+
+def _write(request: Request, run: Run) -> Extraction:
+    """Write the four files, the record last."""
+    to_activations, to_unembedding, to_labels, to_record = request.outputs
+    activations = Activations(
+        model_id=request.model_id,
+        precision=PRECISION_OF[request.dtype],
+        layers=request.layers,
+        positions=range(len(run.tokens)),
+        values=run.values,
+        layout=request.layout,
+    )
+    vocab_size, hidden_dim = run.unembedding.weight.shape
+    labels_kept = _is_edited(to_labels)
+    with StagedFiles() as staged:
+        stage_activations(staged, to_activations, activations)
+        stage_unembedding(staged, to_unembedding, (vocab_size, hidden_dim), run.unembedding_rows())
+        if not labels_kept:
+            staged.write(to_labels, labels_stub(len(run.tokens)))
+        written = [
+            WrittenFile(path.name, sha256_file(staged.temporary(path)))
+            for path in (to_activations, to_unembedding)
+        ]
+        record = _record(request, run, *written)
+        staged.write(to_record, record.to_json())
+    return Extraction(
+        activations=activations,
+        activations_path=to_activations,
+        unembedding_path=to_unembedding,
+        labels_path=to_labels,
+        record_path=to_record,
+        record=record,
+        labels_kept=labels_kept,
+        unembedding_shape=(vocab_size, hidden_dim),
+    )
+
+
+def _is_edited(labels: Path) -> bool:
+    """Whether something is there that is not a stub as it was written."""
+    try:
+        return not _STUB.fullmatch(read_bounded(labels))
+    except TooLarge:
+        return True
+    except Unreadable:
+        return os.path.lexists(labels)
+
+
+def _record(
+    request: Request, run: Run, activations: WrittenFile, unembedding: WrittenFile
+) -> Record:
+    return Record(
+        tool_version=__version__,
+        model=request.model,
+        model_id=request.model_id,
+        revision=request.revision,
+        commit=run.source.commit,
+        model_class=type(run.loaded.model).__name__,
+        blocks_path=run.anatomy.blocks_path,
+        blocks_total=run.anatomy.blocks,
+        blocks_loaded=run.loaded.blocks,
+        whole_because=run.loaded.whole_because,
+        unembedding_path=run.anatomy.unembedding_path,
+        tied=run.tied,
+        bias=run.unembedding.bias is not None,
+        layers=request.layers,
+        dtype=request.dtype,
+        precision=PRECISION_OF[request.dtype],
+        device=str(run.device),
+        attention=run.attention,
+        libraries=run.libraries,
+        activations=activations,
+        unembedding=unembedding,
+        prompt_sha256=hashlib.sha256(request.text.encode()).hexdigest(),
+        tokens=run.tokens,
+    )

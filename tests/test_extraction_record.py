@@ -1,0 +1,144 @@
+"""The extraction record: strict to read, readable without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geometry_of_trust import errors
+from geometry_of_trust.extraction.record import Record, Token, WrittenFile, read_record
+
+RECORD = Record(
+    tool_version="0.1.0",
+    model='a "tokens": [] b',
+    model_id="naïve",
+    revision=None,
+    commit="0" * 40,
+    model_class="LlamaForCausalLM",
+    blocks_path="model.layers",
+    blocks_total=4,
+    blocks_loaded=3,
+    whole_because=None,
+    unembedding_path="lm_head",
+    tied=True,
+    bias=False,
+    layers=(0, 2),
+    dtype="bfloat16",
+    precision="Bfloat16",
+    device="cpu",
+    attention="sdpa",
+    libraries=dict.fromkeys(
+        ("python", "torch", "transformers", "tokenizers", "safetensors", "numpy"), "1.0"
+    ),
+    activations=WrittenFile("a.gotact", "ab" * 32),
+    unembedding=WrittenFile("u.gotue", "cd" * 32),
+    prompt_sha256="ef" * 32,
+    tokens=(Token(0, "<s>", None, True), Token(17, ' "é"\n', (0, 4), False)),
+)
+
+
+def read(data: bytes, folder: Path) -> Record:
+    path = folder / "x.record.json"
+    path.write_bytes(data)
+    return read_record(path)
+
+
+def test_read_back(tmp_path: Path) -> None:
+    assert read(RECORD.to_json(), tmp_path) == RECORD
+    assert RECORD.truncated
+    assert not replace(RECORD, blocks_loaded=4).truncated
+
+
+def test_a_token_a_line() -> None:
+    lines = RECORD.to_json().decode().splitlines()
+    assert '    {"id": 0, "text": "<s>", "span": null, "special": true},' in lines
+    assert '  "prompt_sha256": "' + "ef" * 32 + '",' in lines
+
+
+def test_too_long_to_be_read() -> None:
+    many = replace(RECORD, tokens=(Token(1, "x" * 1000, None, False),) * 17_000)
+    with pytest.raises(errors.LimitExceeded):
+        many.to_json()
+
+
+def change(path: str, value: Any) -> Callable[[Any], None]:
+    def apply(tree: Any) -> None:
+        *parents, name = path.split(".")
+        for parent in parents:
+            tree = tree[int(parent)] if parent.isdigit() else tree[parent]
+        if value is ...:
+            del tree[name]
+        else:
+            tree[name] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "error"),
+    [
+        ("version", 2, errors.UnsupportedVersion),
+        ("version", "1", errors.UnsupportedVersion),
+        ("format", "other", errors.WrongType),
+        ("extra", 1, errors.UnknownMember),
+        ("model.extra", 1, errors.UnknownMember),
+        ("tokens.0.extra", 1, errors.UnknownMember),
+        ("version", ..., errors.MissingMember),
+        ("tokens", ..., errors.MissingMember),
+        ("files.activations.sha256", ..., errors.MissingMember),
+        ("files.activations.sha256", "AB" * 32, errors.WrongType),
+        ("prompt_sha256", "ef", errors.WrongType),
+        ("run.layers", [0, -1], errors.WrongType),
+        ("run.precision", "fp32", errors.WrongType),
+        ("run.attention", 1, errors.WrongType),
+        ("unembedding.tied", 1, errors.WrongType),
+        ("blocks.total", 1.0, errors.WrongType),
+        ("libraries.torch", None, errors.WrongType),
+        ("tokens.1.id", True, errors.WrongType),
+        ("tokens.1.span", [0], errors.WrongType),
+        ("tokens.1.span", [4, 4], errors.WrongType),
+        ("tokens.1.text", None, errors.WrongType),
+    ],
+)
+def test_refused(path: str, value: Any, error: type[errors.GotError], tmp_path: Path) -> None:
+    tree = json.loads(RECORD.to_json())
+    change(path, value)(tree)
+    with pytest.raises(error) as caught:
+        read(json.dumps(tree).encode(), tmp_path)
+    assert isinstance(caught.value, errors.MalformedInput)
+    assert str(tmp_path) in caught.value.where
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", errors.BadJson),
+        (b"[]", errors.WrongType),
+        (b"\xff", errors.BadText),
+        (RECORD.to_json()[:-3], errors.BadJson),
+        (RECORD.to_json().replace(b'"version"', b'"format"'), errors.DuplicateMember),
+    ],
+)
+def test_not_a_record(data: bytes, error: type[errors.GotError], tmp_path: Path) -> None:
+    with pytest.raises(error):
+        read(data, tmp_path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(errors.Unreadable):
+        read_record(tmp_path / "none.record.json")
+
+
+def test_needs_no_torch() -> None:
+    code = (
+        "import sys; import geometry_of_trust.extraction.record;"
+        "assert not {'torch', 'transformers', 'tokenizers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
