@@ -1,0 +1,173 @@
+"""Sums of products over the reals, rounded once to float32: the same bytes on every machine.
+
+Each function has a fast path in float64 with a proved bound on its error. Where the bound leaves
+the rounding open, and only there, the number is computed again, in the end exactly. No result
+depends on the order in which a BLAS adds. Proofs and constants: docs/mathematics.md, section 2.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+UNIT = 2.0**-53
+"""Unit roundoff u of float64."""
+
+SLACK = 1 + 2.0**-20
+"""Covers the roundings made in computing a bound itself."""
+
+
+def gamma(n: float) -> float:
+    """γ_n = nu / (1 − nu): relative error of a sum in which each term sees n roundings."""
+    return n * UNIT / (1 - n * UNIT)
+
+
+# --- rounding ---------------------------------------------------------------------------------
+
+
+def to_odd(x: float, residual: float | Fraction) -> float:
+    """The real x + residual, |residual| at most half a unit of x, rounded to odd in float64.
+
+    Rounding that to float32 to nearest gives the correct rounding of the real number itself;
+    rounding to nearest twice does not.
+    """
+    if residual == 0:
+        return x
+    if x == 0:
+        return math.copysign(5e-324, residual)
+    away = (residual > 0) == (x > 0)
+    toward_zero = x if away else math.nextafter(x, 0.0)
+    bits = np.float64(toward_zero).view(np.uint64) | np.uint64(1)
+    return float(bits.view(np.float64))
+
+
+def round32(x: float | Fraction, residual: float | Fraction = 0.0) -> float:
+    """RN₃₂(x + residual): nearest float32, ties to even, never −0; infinite on overflow.
+
+    A float comes with the sign of what is missing to the real number (see `to_odd`); a
+    `Fraction` is rounded as it is.
+    """
+    if isinstance(x, Fraction):
+        try:
+            nearest = float(x)
+        except OverflowError:
+            return math.inf if x > 0 else -math.inf
+        x, residual = nearest, x - Fraction(nearest)
+    with np.errstate(over="ignore"):
+        return float(np.float32(to_odd(x, residual))) + 0.0
+
+
+def bracket32(value: Any, bound: Any = 0.0) -> tuple[Any, Any]:
+    """RN₃₂ of value ∓ bound; where both agree, that is RN₃₂ of the real number between."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        low = np.float32(np.nextafter(value - bound, -np.inf))
+        high = np.float32(np.nextafter(value + bound, np.inf))
+    return low + np.float32(0), high + np.float32(0)
+
+
+# --- readings ---------------------------------------------------------------------------------
+
+
+def reading(
+    w: NDArray[Any], phi: NDArray[np.float32] | None, rows: NDArray[Any], b: float
+) -> float:
+    """RN₃₂(wᵀΦh̄ + b) over the reals, h̄ the mean of the rows.
+
+    Args:
+        w: shape (d,); phi: (d, d) symmetric, or None for the identity; rows: (k, d), k ≥ 1;
+            b: all of them float32 values, all finite.
+
+    Returns:
+        A float32 value; infinite if it overflows.
+    """
+    w, rows = w.astype(np.float64), rows.astype(np.float64)
+    k, d = rows.shape
+    total = rows.sum(axis=0)
+    size = np.abs(rows).sum(axis=0)
+    image, image_size = w, np.abs(w)
+    if phi is not None:
+        image, image_size = np.empty(d), np.empty(d)
+        for part in _slices(d):
+            block = phi[part].astype(np.float64)
+            image[part] = block @ w
+            image_size[part] = np.abs(block, out=block) @ np.abs(w)
+    value = float(image @ total) / k + b
+    # No product passes through more than 2d + k additions and 3 further roundings.
+    bound = gamma(2 * d + k + 8) * (float(image_size @ size) / k + abs(b)) * SLACK
+    low, high = bracket32(value - bound)[0], bracket32(value + bound)[1]
+    if low == high:
+        return float(low)
+    exact = sum(map(_times, _exact_image(w, phi), _exact_sums(rows.T)), Fraction(0))
+    return round32(exact / k + Fraction(b))
+
+
+def _slices(d: int) -> list[slice]:
+    step = max(1, 2**20 // d)
+    return [slice(start, min(start + step, d)) for start in range(0, d, step)]
+
+
+def _times(x: Fraction, y: Fraction) -> Fraction:
+    return x * y
+
+
+def _exact_image(w: Array, phi: NDArray[np.float32] | None) -> list[Fraction]:
+    """Φw over the reals."""
+    if phi is None:
+        return [Fraction(x) for x in w.tolist()]
+    image: list[Fraction] = []
+    for part in _slices(len(w)):
+        image += _exact_sums(phi[part].astype(np.float64) * w)
+    return image
+
+
+def _exact_sums(terms: Array) -> list[Fraction]:
+    """Sum of each row of `terms` over the reals: heads are extracted until nothing is left."""
+    rest = terms.copy()
+    sums = [Fraction(0)] * len(rest)
+    while (largest := np.abs(rest).max(axis=1)).any():
+        sigma = 2.0 ** (np.frexp(largest)[1] + (rest.shape[1] + 2).bit_length() + 1.0)
+        heads = (rest + sigma[:, np.newaxis]) - sigma[:, np.newaxis]
+        rest -= heads
+        sums = [s + Fraction(x) for s, x in zip(sums, heads.sum(axis=1).tolist(), strict=True)]
+    return sums
+
+
+def sigmoid(a: float, raw: float, c: float) -> float:
+    """RN₃₂(σ(a·raw + c)) over the reals, σ(x) = 1/(1 + e^−x); a, raw, c are float32 values."""
+    x = a * raw + c  # the product is exact
+    if abs(x) < 100:
+        decay = math.exp(-abs(x))
+        value = (1.0 if x >= 0 else decay) / (1 + decay)
+        # A rounding of the sum moves x by u(|a·raw| + |c|); `exp` is taken to err by 8 units.
+        bound = value * UNIT * (32 + 2 * (abs(a * raw) + abs(c)))
+        low, high = bracket32(value - bound)[0], bracket32(value + bound)[1]
+        if low == high:
+            return float(low)
+    exact = Fraction(a) * Fraction(raw) + Fraction(c)
+    if exact > 100:  # 1 − e^-100
+        return 1.0
+    if exact < -200:  # e^-200 is far below half of the least float32
+        return 0.0
+    if exact == 0:
+        return 0.5
+    return _sigmoid_decimal(exact)
+
+
+def _sigmoid_decimal(x: Fraction) -> float:
+    digits = 40
+    while True:  # ends: σ of a rational other than 0 is transcendental, never between two floats
+        with localcontext() as context:
+            context.prec = digits + 10
+            value = 1 / (1 + (Decimal(-x.numerator) / Decimal(x.denominator)).exp())
+            bound = abs(value) * Decimal(10) ** -digits
+            low, high = round32(Fraction(value - bound)), round32(Fraction(value + bound))
+        if low == high:
+            return low
+        digits *= 2

@@ -1,0 +1,137 @@
+"""Extractions, records and trained probes as text or JSON. Untrusted text is escaped."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+from geometry_of_trust.errors import escaped
+from geometry_of_trust.extraction import Extraction, Record
+from geometry_of_trust.files import PathLike
+from geometry_of_trust.printing import as_json, table
+from geometry_of_trust.probes import Training
+from geometry_of_trust.strictjson import shortest_float32
+from geometry_of_trust.training import TrainingResult
+
+
+def record_rows(held: Record) -> list[tuple[str, str]]:
+    """What was run, in names and values."""
+    blocks = f"{held.blocks_path}, {held.blocks_loaded} of {held.blocks_total} loaded"
+    if held.whole_because:
+        blocks += f" (whole model: {held.whole_because})"
+    ties = ["tied to the embedding" if held.tied else "untied"] + ["biased"] * held.bias
+    versions = ", ".join(f"{name} {v}" for name, v in held.libraries.items() if v)
+    revision = held.commit or held.revision
+    return [
+        ("model", held.model + (f" at {revision}" if revision else "")),
+        ("written as", held.model_id if held.model_id != held.model else ""),
+        ("class", held.model_class),
+        ("blocks", blocks),
+        ("unembedding", f"{held.unembedding_path}, {', '.join(ties)}"),
+        ("layers", ", ".join(map(str, held.layers))),
+        ("ran in", f"{held.dtype} on {held.device}, attention {held.attention or 'not said'}"),
+        ("with", versions),
+        ("text sha256", held.prompt_sha256),
+        ("positions", f"{len(held.tokens)}"),
+    ]
+
+
+def extraction(result: Extraction) -> str:
+    """What `extract` prints."""
+    vocab_size, hidden_dim = result.unembedding_shape
+    layers, positions, _ = result.activations.values.shape
+    labels = "kept: it was edited" if result.labels_kept else "a stub of zeros: edit it"
+    return "\n".join(
+        (
+            table(record_rows(result.record)),
+            "",
+            table(
+                [
+                    (
+                        os.fspath(result.activations_path),
+                        f"{layers} layers x {positions} positions x {hidden_dim}",
+                    ),
+                    (os.fspath(result.unembedding_path), f"{vocab_size} x {hidden_dim}"),
+                    (os.fspath(result.labels_path), f"one label a position ({labels})"),
+                    (os.fspath(result.record_path), "what was run"),
+                ]
+            ),
+        )
+    )
+
+
+def training_rows(held: Training) -> list[tuple[str, str]]:
+    """What probes were trained on, and how well they do, in names and values."""
+    m = held.metrics
+    n = held.positives + held.negatives
+    added = f", {shortest_float32(held.epsilon)} added to the diagonal" if held.epsilon else ""
+    chosen = f"chosen by {held.folds}-fold cross-validation" if held.l2_chosen else "given"
+    end = "converged" if held.converged else "NOT CONVERGED"
+    return [
+        ("trained on", f"{held.model_id} ({held.precision}), layer {held.layer}"),
+        ("inner product", held.inner_product + added),
+        ("samples", f"{n}: {held.positives} positive, {held.negatives} negative"),
+        ("L2 penalty", f"{shortest_float32(held.l2)}, {chosen}"),
+        ("solver", f"{end} in {held.iterations} iterations"),
+        (
+            "training",
+            f"AUROC {m.training_auroc:.3f}, accuracy {m.training_accuracy:.3f}",
+        ),
+        (
+            "held out",
+            f"AUROC {m.held_out_auroc:.3f}, accuracy {m.held_out_accuracy:.3f}, "
+            f"log loss {m.held_out_log_loss:.3f} nats",
+        ),
+        (
+            "calibration",
+            f"ECE {m.ece_before_platt:.3f} before Platt scaling, {m.ece_after_platt:.3f} after",
+        ),
+        ("activations", held.activations_sha256 or ""),
+        ("unembedding", held.unembedding_sha256 or ""),
+        ("labels", held.labels_sha256 or ""),
+        ("made with", ", ".join(f"{name} {v}" for name, v in held.versions.items())),
+    ]
+
+
+def _training(result: TrainingResult) -> Training:
+    held = result.probe_set.training
+    assert held is not None  # noqa: S101 - train always says what it trained on
+    return held
+
+
+def training(result: TrainingResult, output: PathLike) -> str:
+    """What `train` prints."""
+    probe = result.probe_set.probes[0]
+    rows = [
+        ("probe", f"{probe.name!r}, {probe.weights.size} weights"),
+        *training_rows(_training(result)),
+        (
+            "Platt",
+            f"p = sigmoid({shortest_float32(probe.platt_scale)} * raw "
+            f"+ {shortest_float32(probe.platt_shift)}), from held-out scores",
+        ),
+    ]
+    note = (
+        "Held out means other positions; positions of one text resemble each other, so expect "
+        "less on other texts."
+    )
+    return f"{table(rows)}\n{note}\nwrote {escaped(output)}"
+
+
+def training_json(result: TrainingResult, output: PathLike) -> str:
+    """What `train --json` prints."""
+    probe = result.probe_set.probes[0]
+    tree: dict[str, Any] = {
+        "output": os.fspath(output),
+        "dimension": probe.name,
+        "hidden_dim": probe.weights.size,
+        "bias": probe.bias,
+        "platt_scale": probe.platt_scale,
+        "platt_shift": probe.platt_shift,
+        "geometry_hash": result.probe_set.geometry_hash,
+        "training": dataclasses.asdict(_training(result)),
+        "losses": [{"l2": l2, "held_out_log_loss": loss} for l2, loss in result.losses],
+        "gradient": result.gradient,
+    }
+    return as_json(tree)

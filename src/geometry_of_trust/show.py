@@ -1,0 +1,167 @@
+"""`got-cli show`: what is inside a file, as a person would want it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geometry_of_trust import printing, reports
+from geometry_of_trust.attestation import parse_document
+from geometry_of_trust.errors import BadJson, LabelCount, escaped
+from geometry_of_trust.extraction.record import Record, read_record
+from geometry_of_trust.files import opened, read_bounded, record_path
+from geometry_of_trust.formats import read_activations, read_labels, read_unembedding
+from geometry_of_trust.probes import ProbeSet
+from geometry_of_trust.strictjson import loads, shortest_float32
+
+TOKENS_SHOWN = 12
+LAYERS_SHOWN = 64
+
+
+def describe(path: Path) -> Iterator[str]:
+    """The lines that `show` prints for a file of any kind that this package writes or reads.
+
+    Raises:
+        BadJson: none of the kinds. Other GotErrors: of that kind, but malformed.
+    """
+    with opened(path) as handle:
+        start = handle.read(4)
+    if start == b"GOTA":
+        yield from _activations(path)
+    elif start == b"GOTU":
+        yield from _unembedding(path)
+    elif path.suffix in (".labels", ".txt"):
+        yield from _labels(path)
+    else:
+        yield from _document(path)
+
+
+def _activations(path: Path) -> Iterator[str]:
+    held = read_activations(path)
+    yield f"activations (.gotact), {path.stat().st_size} bytes"
+    yield printing.table(
+        [
+            ("model", held.model_id),
+            ("precision", held.precision),
+            ("layers", ", ".join(map(str, held.layers))),
+            ("positions", f"{len(held.positions)}"),
+            ("hidden dimension", f"{held.hidden_dim}"),
+            ("layout", held.layout),
+        ]
+    )
+    for layer in held.layers[:LAYERS_SHOWN]:
+        norms = np.linalg.norm(held.layer(layer), axis=1)
+        yield (
+            f"layer {layer}: norm of a state {np.median(norms):.4g} (median), "
+            f"{norms.min():.4g} to {norms.max():.4g}"
+        )
+    yield from _record_lines(record_path(path))
+
+
+def _unembedding(path: Path) -> Iterator[str]:
+    held = read_unembedding(path)
+    yield f"unembedding (.gotue), {path.stat().st_size} bytes"
+    squares = np.zeros(held.vocab_size)
+    start = 0
+    for block in held.blocks(4096):
+        squares[start : start + len(block)] = np.einsum("ij,ij->i", block, block)
+        start += len(block)
+    norms = np.sqrt(squares)
+    yield printing.table(
+        [
+            ("vocabulary", f"{held.vocab_size} tokens"),
+            ("hidden dimension", f"{held.hidden_dim}"),
+            (
+                "norm of a row",
+                f"{np.median(norms):.4g} (median), {norms.min():.4g} to {norms.max():.4g}",
+            ),
+            ("rows of zeros", f"{np.count_nonzero(norms == 0)}"),
+        ]
+    )
+
+
+def _labels(path: Path) -> Iterator[str]:
+    labels = read_labels(path)
+    positive = int(labels.sum())
+    yield f"labels: {len(labels)} positions, {positive} positive, {len(labels) - positive} negative"
+    place = record_path(path)
+    if not place.exists():
+        yield f"no tokens to show: no {escaped(place.name)} beside the labels"
+        return
+    tokens = read_record(place).tokens
+    if len(tokens) != len(labels):
+        raise LabelCount(path, expected=f"{len(tokens)} labels, one a token", found=len(labels))
+    width = len(str(len(tokens)))
+    for position, (label, token) in enumerate(zip(labels, tokens, strict=True)):
+        mark = "  (special token)" if token.special else ""
+        yield f"{position:>{width}}  {label}  {escaped(repr(token.text))}{mark}"
+
+
+def _document(path: Path) -> Iterator[str]:
+    data = read_bounded(path)
+    tree = loads(data, path)
+    if isinstance(tree, dict) and ({"signature", "verifying_key_hex"} & set(tree)):
+        yield from _attestation(data, path)
+    elif isinstance(tree, dict) and "probes" in tree:
+        yield from _probe_set(ProbeSet.from_json(data, path))
+    elif isinstance(tree, dict) and "tokens" in tree:
+        yield from _record(read_record(path))
+    else:
+        raise BadJson(
+            path,
+            expected="activations, an unembedding, labels, a probe set, an attestation or a record",
+            found="another JSON document",
+        )
+
+
+def _attestation(data: bytes, path: Path) -> Iterator[str]:
+    document = parse_document(data, path, reformatted=True)
+    held = document.attestation
+    yield "attestation: NOT VERIFIED by show; this is only what it says (see got-cli verify)"
+    yield printing.attestation(held)
+    if held.binding is None:
+        yield "binding        none: nothing signed says what the readings were read from"
+    if document.wrapped_key is not None:
+        yield f"key beside it  {document.wrapped_key}"
+
+
+def _probe_set(held: ProbeSet) -> Iterator[str]:
+    yield f"probe set for layer {held.layer}, version {escaped(held.version)}"
+    for probe in held.probes:
+        norm = float(np.linalg.norm(probe.weights.astype(np.float64)))
+        yield (
+            f"probe {escaped(repr(probe.name))}: {probe.weights.size} weights of norm {norm:.4g}, "
+            f"bias {shortest_float32(probe.bias)}, "
+            f"Platt scale {shortest_float32(probe.platt_scale)}, "
+            f"Platt shift {shortest_float32(probe.platt_shift)}, "
+            f"reliable from p = {shortest_float32(probe.reliability_threshold)}"
+        )
+    rows = [
+        ("corpus version", held.corpus_version),
+        ("geometry", held.geometry_hash or "none: any inner product would be accepted"),
+    ]
+    if held.training is None:
+        rows.append(("training", "not said: attest refuses this set"))
+    else:
+        rows += reports.training_rows(held.training)
+    yield printing.table(rows)
+
+
+def _record_lines(path: Path) -> Iterator[str]:
+    if path.exists():
+        yield from _record(read_record(path))
+
+
+def _record(held: Record) -> Iterator[str]:
+    yield "extraction record"
+    yield printing.table(reports.record_rows(held))
+    shown = held.tokens[:TOKENS_SHOWN]
+    more = len(held.tokens) - len(shown)
+    text: list[Any] = [token.text for token in shown]
+    yield f"tokens: {escaped(json.dumps(text, ensure_ascii=False), 2000)}" + (
+        f" and {more} more" if more else ""
+    )

@@ -1,0 +1,58 @@
+"""Slow arithmetic over the rationals, written apart from the code that it judges."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGEST = Fraction(float(np.finfo(np.float32).max))
+
+
+def nearest32(x: Fraction) -> np.float32:
+    """The nearest float32 by comparing candidates; ties to the even mantissa; zero is +0."""
+    if abs(x) >= LARGEST + Fraction(2) ** 103:
+        return np.float32(np.inf if x > 0 else -np.inf)
+    middle = np.float32(max(min(float(x), float(LARGEST)), -float(LARGEST)))
+    with np.errstate(over="ignore"):
+        around = [np.nextafter(middle, np.float32(side)) for side in (-np.inf, np.inf)]
+    candidates = [c for c in (middle, *around) if np.isfinite(c)]
+    best = min(candidates, key=lambda c: (abs(Fraction(float(c)) - x), int(c.view(np.uint32)) & 1))
+    return np.float32(best + np.float32(0))
+
+
+def gram(U: NDArray[Any]) -> NDArray[np.float32]:
+    """UᵀU, each entry exact and rounded once."""
+    columns = [[Fraction(float(x)) for x in column] for column in U.T]
+    return np.array(
+        [[nearest32(sum((x * y for x, y in zip(a, b, strict=True)), Fraction(0))) for b in columns]
+         for a in columns], np.float32,
+    )  # fmt: skip
+
+
+def reading(w: NDArray[Any], phi: NDArray[Any], rows: NDArray[Any], b: float) -> np.float32:
+    """RN₃₂(wᵀΦh̄ + b)."""
+    d = len(w)
+    zero = Fraction(0)
+    mean = [sum((Fraction(float(x)) for x in rows[:, j]), zero) / len(rows) for j in range(d)]
+    total = Fraction(float(b))
+    for i in range(d):
+        for j in range(d):
+            total += Fraction(float(w[i])) * Fraction(float(phi[i, j])) * mean[j]
+    return nearest32(total)
+
+
+def positive_definite(A: list[list[Fraction]]) -> bool:
+    """Whether all pivots of exact elimination are positive."""
+    S = [row[:] for row in A]
+    n = len(S)
+    for k in range(n):
+        if S[k][k] <= 0:
+            return False
+        for i in range(k + 1, n):
+            factor = S[i][k] / S[k][k]
+            for j in range(k, n):
+                S[i][j] -= factor * S[k][j]
+    return True
