@@ -337,8 +337,9 @@ def test_interruption_and_closed_pipes(
 def test_progress_only_on_a_terminal(files: Files, tmp_path: Path) -> None:
     """On a pseudo-terminal there is a spinner on stderr; stdout stays clean."""
     leader, follower = pty.openpty()
+    arguments = map(str, train_arguments(files, tmp_path / "p"))
     done = subprocess.run(
-        [sys.executable, "-m", "geometry_of_trust", *map(str, train_arguments(files, tmp_path / "p"))],
+        [sys.executable, "-m", "geometry_of_trust", *arguments],
         stdout=subprocess.PIPE, stderr=follower, check=True,
     )  # fmt: skip
     os.close(follower)

@@ -83,7 +83,7 @@ def objective(
     """(1/n)Σ log-loss + (λ/2)s²wᵀΦw and its gradient, in (w, b), as the docs state them."""
     phi = np.eye(H.shape[1]) if geometry.phi is None else geometry.phi.astype(np.float64)
     centred = H - H.mean(axis=0)
-    s2 = float(np.mean(np.sum(centred @ phi * centred, axis=1)))
+    s2 = float(np.median(np.sqrt(np.sum(centred @ phi * centred, axis=1)))) ** 2
     sign = np.where(y == 1, 1.0, -1.0)
 
     def value(point: Array) -> float:
@@ -482,3 +482,18 @@ def test_stalled_solver_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         fitted(H, y)
     with pytest.raises(DidNotConverge):
         logistic.platt(H[:, 0], y)
+
+
+def test_a_few_huge_states_do_not_set_the_unit_of_the_penalty() -> None:
+    """As the first token's state in a language model: a hundred times longer than the others."""
+    rng = np.random.default_rng(11)
+    H = rng.normal(size=(120, GEOMETRY.hidden_dim)).astype(np.float32).astype(np.float64)
+    y = (H[:, 0] + 0.5 * rng.normal(size=len(H)) > 0).astype(np.int8)
+    huge = H.copy()
+    huge[0] *= 1000
+    plain, outlier = (
+        train(held(states), y, EUCLIDEAN, layer=3, l2=1e-3).probe_set.probes[0].weights
+        for states in (H, huge)
+    )
+    # In units of the mean square the penalty would be some 8,000 times as strong.
+    assert np.linalg.norm(outlier) > 0.2 * np.linalg.norm(plain)

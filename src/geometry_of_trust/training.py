@@ -15,7 +15,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 from scipy.special import expit
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from geometry_of_trust import __version__, exact, metrics
 from geometry_of_trust.errors import (
@@ -42,10 +42,10 @@ Array = NDArray[np.float64]
 Labels = NDArray[np.int8]
 Progress = Callable[[str], None]
 
-L2_GRID = tuple(exact.round32(10.0**k) for k in range(1, -7, -1))
-"""Strengths λ that cross-validation chooses from, strongest first: 10, 1, … 10^-6."""
+L2_GRID = tuple(exact.round32(10.0**k) for k in range(1, -10, -1))
+"""Strengths λ that cross-validation chooses from, strongest first: 10, 1, … 10^-9."""
 
-L2_RANGE = (1e-9, 1e3)
+L2_RANGE = (1e-12, 1e3)
 MAX_FOLDS = 5
 TIE = 1e-9
 """Held-out losses closer than this, relatively, are equal; the stronger penalty is taken."""
@@ -128,7 +128,7 @@ def train(
 ) -> TrainingResult:
     """Fit a probe wᵀΦh + b to labelled states of one layer.
 
-    Minimises (1/n)Σ log-loss + (λ/2)s²·wᵀΦw, s² the mean of ‖h − h̄‖²_Φ: strictly convex, and
+    Minimises (1/n)Σ log-loss + (λ/2)s²·wᵀΦw, s the median of ‖h − h̄‖_Φ: strictly convex, and
     without units. λ has the least log loss in stratified cross-validation; Platt scaling is
     fitted to the held-out logits of the same folds.
 
@@ -137,7 +137,7 @@ def train(
         labels: 0 or 1, shape (P,).
         geometry: of dimension d.
         dimension: what the probe is said to read.
-        l2: λ from 1e-9 to 1e3, or None to choose it from `L2_GRID`.
+        l2: λ from 1e-12 to 1e3, or None to choose it from `L2_GRID`.
         corpus_version: kept in the probe set.
         digests: SHA-256 of `activations`, `unembedding` and `labels`, where they are files.
         progress: called with what is being done.
@@ -253,7 +253,7 @@ def _check(
             activations.source, expected=f"{d}, as the unembedding", found=activations.hidden_dim
         )
     if l2 is not None and not L2_RANGE[0] <= l2 <= L2_RANGE[1]:
-        raise BadOption("--l2", expected="a number from 1e-9 to 1e3", found=l2)
+        raise BadOption("--l2", expected="a number from 1e-12 to 1e3", found=l2)
     try:
         dimension.encode()
     except UnicodeEncodeError:

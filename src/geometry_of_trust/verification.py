@@ -177,7 +177,9 @@ def _step_format(data: bytes, where: str, reformatted: bool) -> Any:
 def _step_structure(held: Attestation, where: str, now: float | None) -> Any:
     check_structure(held, where, now)
     count = sum(map(len, held.layer_readings))
-    return f"{count} readings in {len(held.layer_readings)} rows; lengths and flags agree", None
+    rows = len(held.layer_readings)
+    readings = "1 reading" if count == 1 else f"{count} readings"
+    return f"{readings} from {rows} probe set{'s'[: rows != 1]}; lengths and flags agree", None
 
 
 def _step_signature(document: Document, key: PublicKey, where: str, allow_legacy: bool) -> Any:

@@ -17,7 +17,8 @@ def test_the_notebook_runs(smollm2: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("GOT_MODEL", str(smollm2))
     monkeypatch.setenv("GOT_OUTPUT", str(tmp_path))
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
-    notebook = nbformat.read(EXAMPLES / "six_steps.ipynb", as_version=4)
+    text = (EXAMPLES / "six_steps.ipynb").read_text("utf-8")
+    notebook = nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
     assert all(not cell.get("outputs") for cell in notebook.cells)
     client = NotebookClient(notebook, resources={"metadata": {"path": str(EXAMPLES)}}, timeout=300)
     client.execute()
