@@ -1,11 +1,13 @@
-"""One extraction against plain transformers: wall time and peak memory of whole processes.
+"""One extraction against plain transformers and itself: wall time and peak memory of processes.
 
-Ours is the command `got-cli extract` on SmolLM2, layers 8, 15 and 22, one sentence: it writes
-activations, unembedding, labels stub and record, synced to disk. The peer loads the model with
-`AutoModelForCausalLM.from_pretrained`, runs it with `output_hidden_states=True`, and writes
-nothing. A second peer also saves the same arrays with `np.save`, without syncing. Ours and a peer
-run in turn, and each figure is the median of the ratios of such pairs. To reach, against the
-first peer: time at most 1.00, memory at most 0.85.
+Ours is the command `got-cli extract` on SmolLM2, layers 8, 15 and 22: it writes activations,
+unembedding, labels stub and record, synced to disk. `default` is the reproducible run, `fast` the
+one in float32 throughout (`--fast`), `low memory` either with `--low-memory`. The peer loads the
+model with `AutoModelForCausalLM.from_pretrained`, runs it with `output_hidden_states=True`, and
+writes nothing; a second one also saves the same arrays with `np.save`, without syncing. The two of
+a line run in turn, and each figure is the median of the ratios of such pairs. To reach, for one
+sentence: `fast` against the first peer, time at most 1.00 and memory at most 0.85; `default`
+against `fast`, time at most 2.
 """
 
 from __future__ import annotations
@@ -19,8 +21,25 @@ import time
 from pathlib import Path
 
 MODEL = Path(__file__).resolve().parents[1] / ".models" / "smollm2-135m-instruct"
-TEXT = "The capital of France is Paris, and the river that flows through it is the Seine."
+SENTENCE = "The capital of France is Paris, and the river that flows through it is the Seine."
+JOURNEY = Path(__file__).resolve().parents[1] / "examples" / "journey.txt"
 LAYERS = ("8", "15", "22")
+OURS = {
+    "default": [],
+    "fast": ["--fast"],
+    "fast, low memory": ["--fast", "--low-memory"],
+    "default, low memory": ["--low-memory"],
+}
+# What is compared with what, on which text.
+LINES = (
+    ("fast", "transformers", "sentence"),
+    ("fast", "transformers + np.save", "sentence"),
+    ("default", "transformers", "sentence"),
+    ("default", "fast", "sentence"),
+    ("default", "fast", "265 tokens"),
+    ("fast, low memory", "fast", "sentence"),
+    ("default, low memory", "default", "sentence"),
+)
 
 PEER = """
 import sys
@@ -63,29 +82,38 @@ def main() -> None:
     pairs = parser.parse_args().pairs
     if not (MODEL / "model.safetensors").is_file():
         sys.exit("the model is missing: run make model")
+    texts = {"sentence": SENTENCE, "265 tokens": JOURNEY.read_text("utf-8")}
     with tempfile.TemporaryDirectory() as folder:
-        ours = [sys.executable, "-m", "geometry_of_trust", "extract", "--model", str(MODEL),
-                "--input", TEXT, "--layers", *LAYERS, "--device", "cpu",
-                "--output-activations", f"{folder}/a.gotact",
-                "--output-unembedding", f"{folder}/u.gotue"]  # fmt: skip
-        arguments = [str(MODEL), TEXT, folder, *LAYERS]
-        peers = {
-            "transformers": [sys.executable, "-c", PEER, *arguments],
-            "transformers + np.save": [sys.executable, "-c", PEER + SAVING, *arguments],
-        }
-        for command in (ours, *peers.values()):
-            measure(command)  # once for the caches of the disk and of Python
-        print(f"{'against':<24}{'time':>16}{'ratio':>8}{'memory':>20}{'ratio':>8}")
-        for name, peer in peers.items():
-            runs = [(measure(ours), measure(peer)) for _ in range(pairs)]
-            columns = []
-            for which, form in ((0, "{:.2f} / {:.2f} s"), (1, "{:.0f} / {:.0f} MB")):
-                mine, theirs = ([pair[side][which] for pair in runs] for side in (0, 1))
-                ratio = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
-                medians = form.format(statistics.median(mine), statistics.median(theirs))
-                columns += [f"{medians:>{20 if which else 16}}", f"{ratio:>8.2f}"]
-            print(f"{name:<24}{''.join(columns)}")
-        print(f"Medians of {pairs} pairs in turn; ours / theirs. To reach: 1.00 and 0.85.")
+
+        def command(name: str, text: str) -> list[str]:
+            if name in OURS:
+                return [sys.executable, "-m", "geometry_of_trust", "extract", "--model", str(MODEL),
+                        "--input", text, "--layers", *LAYERS, "--device", "cpu", *OURS[name],
+                        "--output-activations", f"{folder}/a.gotact",
+                        "--output-unembedding", f"{folder}/u.gotue"]  # fmt: skip
+            code = PEER + SAVING if "np.save" in name else PEER
+            return [sys.executable, "-c", code, str(MODEL), text, folder, *LAYERS]
+
+        for name in ("default", "transformers"):
+            measure(command(name, SENTENCE))  # once for the caches of the disk and of Python
+        columns = f"{'time':>16}{'ratio':>8}{'memory':>20}{'ratio':>8}"
+        print(f"{'':<21}{'against':<24}{'text':<12}{columns}")
+        for ours, theirs, which in LINES:
+            pair = [command(name, texts[which]) for name in (ours, theirs)]
+            line(f"{ours:<21}{theirs:<24}{which:<12}", pair, pairs)
+        print(f"Medians of {pairs} pairs in turn.")
+
+
+def line(names: str, commands: list[list[str]], pairs: int) -> None:
+    """Run two commands in turn and print the medians and those of the ratios."""
+    runs = [[measure(command) for command in commands] for _ in range(pairs)]
+    columns = ""
+    for which, form in ((0, "{:.2f} / {:.2f} s"), (1, "{:.0f} / {:.0f} MB")):
+        mine, theirs = ([pair[side][which] for pair in runs] for side in (0, 1))
+        ratio = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
+        medians = form.format(statistics.median(mine), statistics.median(theirs))
+        columns += f"{medians:>{20 if which else 16}}{ratio:>8.2f}"
+    print(names + columns, flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from geometry_of_trust import errors
 from geometry_of_trust.attestation import check_structure
 from geometry_of_trust.binding import position_index
 from geometry_of_trust.canonical import InnerProductTag
-from geometry_of_trust.files import write_file
+from geometry_of_trust.extraction.record import LIBRARIES, Record, Token, WrittenFile
+from geometry_of_trust.files import record_path, sha256_file, write_file
 from geometry_of_trust.formats import (
     read_activations,
     write_activations,
@@ -23,7 +24,7 @@ from geometry_of_trust.formats import (
 )
 from geometry_of_trust.keys import generate_key_files
 from geometry_of_trust.probes import ProbeSet, read_probe_set
-from geometry_of_trust.verification import verify
+from geometry_of_trust.verification import Refused, verify
 from pipeline import KEY, LAYERS, TIMESTAMP, D, Files, P, V, build, train_one
 
 
@@ -253,25 +254,28 @@ def test_keys_from_files(files: Files, tmp_path: Path) -> None:
     assert verify(held.to_json(), public).attestation == held
 
 
-def test_the_extraction_record_must_be_of_these_files(files: Files, tmp_path: Path) -> None:
-    moved = copy_of(files, tmp_path)
-    from geometry_of_trust.extraction.record import LIBRARIES, Record, Token, WrittenFile
-    from geometry_of_trust.files import record_path, sha256_file
-
-    record = Record(
+def record_of(files: Files) -> Record:
+    """A record of these files."""
+    return Record(
         tool_version="0", model="m", model_id="tiny", revision=None, commit=None,
         model_class="C", blocks_path="b", blocks_total=2, blocks_loaded=2, whole_because=None,
         unembedding_path="u", tied=False, bias=False, layers=LAYERS, dtype="float32",
-        precision="Fp32", device="cpu", attention=None, libraries=dict.fromkeys(LIBRARIES, "1"),
-        activations=WrittenFile("a.gotact", sha256_file(moved.activations)),
-        unembedding=WrittenFile("u.gotue", sha256_file(moved.unembedding)),
+        precision="Fp32", reproducible=False, device="cpu", attention=None, low_memory=False,
+        libraries=dict.fromkeys(LIBRARIES, "1"),
+        activations=WrittenFile("a.gotact", sha256_file(files.activations)),
+        unembedding=WrittenFile("u.gotue", sha256_file(files.unembedding)),
         prompt_sha256="ab" * 32, tokens=(Token(1, "a", None, False),),
     )  # fmt: skip
+
+
+def test_the_extraction_record_must_be_of_these_files(files: Files, tmp_path: Path) -> None:
+    moved = copy_of(files, tmp_path)
+    record = record_of(moved)
     place = record_path(moved.activations)
     write_file(place, record.to_json())
     held = moved.attest()
     assert held.binding is not None
-    assert held.binding["extraction_record"] == {"sha256": sha256_file(place)}
+    assert held.binding["extraction_record"] == {"sha256": sha256_file(place), "mode": "fast"}
     everything: dict[str, Any] = {
         "activations": moved.activations, "unembedding": moved.unembedding, "probes": moved.probes,
     }  # fmt: skip
@@ -280,10 +284,39 @@ def test_the_extraction_record_must_be_of_these_files(files: Files, tmp_path: Pa
     verdict = verify(held.to_json(), KEY.public, **everything)
     assert verdict.not_checked == ("extraction record",)
     assert not verdict.complete
+    write_file(place, dataclasses.replace(record, device="cuda:0").to_json())
+    refused_at_step_5(held.to_json(), everything)
     wrong = dataclasses.replace(record, unembedding=WrittenFile("u", "ab" * 32))
     write_file(place, wrong.to_json())
     with pytest.raises(errors.RecordMismatch):
         moved.attest()
+
+
+def refused_at_step_5(data: bytes, everything: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as caught:
+        verify(data, KEY.public, **everything)
+    assert caught.value.step == 5
+    assert isinstance(caught.value.__cause__, errors.DigestMismatch)
+
+
+def test_the_environment_of_a_reproducible_run_is_not_bound(files: Files, tmp_path: Path) -> None:
+    moved = copy_of(files, tmp_path)
+    record = dataclasses.replace(record_of(moved), reproducible=True)
+    place = record_path(moved.activations)
+    write_file(place, record.to_json())
+    held = moved.attest()
+    assert held.binding is not None
+    bound = {"sha256": record.measured_digest, "mode": "reproducible"}
+    assert held.binding["extraction_record"] == bound
+    everything: dict[str, Any] = {
+        "activations": moved.activations, "unembedding": moved.unembedding, "probes": moved.probes,
+    }  # fmt: skip
+    write_file(place, dataclasses.replace(record, device="cuda:0").to_json())
+    assert verify(held.to_json(), KEY.public, **everything).complete
+    write_file(place, dataclasses.replace(record, layers=(0,)).to_json())
+    refused_at_step_5(held.to_json(), everything)
+    write_file(place, dataclasses.replace(record, reproducible=False).to_json())
+    refused_at_step_5(held.to_json(), everything)
 
 
 def test_the_reference_s_probes_are_read_but_not_signed_with(interop: Path) -> None:

@@ -278,6 +278,7 @@ def test_later_operations_in_place_change_nothing(
 def test_hooks_are_removed(fails: bool) -> None:
     from geometry_of_trust.extraction.capture import residual_stream
     from geometry_of_trust.extraction.pages import FilePages
+    from geometry_of_trust.extraction.weights import Weights
 
     class Model(torch.nn.Module):
         def __init__(self) -> None:
@@ -294,7 +295,9 @@ def test_hooks_are_removed(fails: bool) -> None:
     model = Model()
 
     def go() -> None:
-        residual_stream(model, model.blocks, (0, 1), [5, 6], hidden_dim=3, pages=FilePages())
+        residual_stream(
+            model, model.blocks, (0, 1), [5, 6], hidden_dim=3, pages=FilePages(), weights=Weights()
+        )
 
     if fails:
         with pytest.raises(errors.ModelFailed):

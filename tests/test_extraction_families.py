@@ -43,14 +43,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 def run(model: Path, layers: tuple[int, ...], to: Path, **options: Any) -> Extraction:
+    """Extract as transformers computes; test_extraction_reproducible.py has the other way."""
+    chosen: dict[str, Any] = {"device": "cpu", "reproducible": False} | options
     return extract(
         model,
         TEXT,
         layers,
         output_activations=to / "a.gotact",
         output_unembedding=to / "u.gotue",
-        device="cpu",
-        **options,
+        **chosen,
     )
 
 

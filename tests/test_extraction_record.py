@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -32,8 +33,10 @@ RECORD = Record(
     layers=(0, 2),
     dtype="bfloat16",
     precision="Bfloat16",
+    reproducible=True,
     device="cpu",
-    attention="sdpa",
+    attention="eager",
+    low_memory=False,
     libraries=dict.fromkeys(
         ("python", "torch", "transformers", "tokenizers", "safetensors", "numpy"), "1.0"
     ),
@@ -60,6 +63,66 @@ def test_a_token_a_line() -> None:
     lines = RECORD.to_json().decode().splitlines()
     assert '    {"id": 0, "text": "<s>", "span": null, "special": true},' in lines
     assert '  "prompt_sha256": "' + "ef" * 32 + '",' in lines
+
+
+def test_the_digest_of_a_reproducible_run_leaves_the_environment_out() -> None:
+    """The rule as docs/formats.md states it: the text without its last member."""
+    text = RECORD.to_json().decode()
+    measured = text[: text.index(',\n  "environment": {')] + "\n}\n"
+    assert json.loads(text) == json.loads(measured) | {
+        "environment": json.loads(text)["environment"]
+    }
+    digest = hashlib.sha256(measured.encode()).hexdigest()
+    assert RECORD.measured_digest == RECORD.digest == digest
+    elsewhere = replace(
+        RECORD,
+        tool_version="9",
+        model="/elsewhere",
+        revision="main",
+        commit=None,
+        blocks_loaded=4,
+        whole_because="of that",
+        device="cuda:0",
+        attention=None,
+        low_memory=True,
+        libraries=dict.fromkeys(RECORD.libraries, "2.0"),
+        activations=WrittenFile("b.gotact", RECORD.activations.sha256),
+        unembedding=WrittenFile("v.gotue", RECORD.unembedding.sha256),
+    )
+    assert elsewhere.to_json() != RECORD.to_json()
+    assert elsewhere.digest == RECORD.digest
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_id": "other"},
+        {"model_class": "Other"},
+        {"blocks_path": "other"},
+        {"blocks_total": 5},
+        {"unembedding_path": "other"},
+        {"tied": False},
+        {"bias": True},
+        {"layers": (0, 1)},
+        {"dtype": "float32"},
+        {"precision": "Fp32"},
+        {"reproducible": False},
+        {"activations": WrittenFile("a.gotact", "00" * 32)},
+        {"unembedding": WrittenFile("u.gotue", "00" * 32)},
+        {"prompt_sha256": "00" * 32},
+        {"tokens": RECORD.tokens[:1]},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_was_measured_is_in_the_digest(changes: dict[str, Any]) -> None:
+    assert replace(RECORD, **changes).measured_digest != RECORD.measured_digest
+
+
+def test_the_digest_of_a_fast_run_is_of_the_whole_record() -> None:
+    fast = replace(RECORD, reproducible=False)
+    assert (RECORD.mode, fast.mode) == ("reproducible", "fast")
+    assert fast.digest == hashlib.sha256(fast.to_json()).hexdigest() != fast.measured_digest
+    assert replace(fast, device="cuda:0").digest != fast.digest
 
 
 def test_too_long_to_be_read() -> None:
@@ -97,10 +160,15 @@ def change(path: str, value: Any) -> Callable[[Any], None]:
         ("prompt_sha256", "ef", errors.WrongType),
         ("run.layers", [0, -1], errors.WrongType),
         ("run.precision", "fp32", errors.WrongType),
-        ("run.attention", 1, errors.WrongType),
+        ("run.reproducible", 1, errors.WrongType),
+        ("environment", ..., errors.MissingMember),
+        ("environment.extra", 1, errors.UnknownMember),
+        ("environment.attention", 1, errors.WrongType),
+        ("environment.low_memory", None, errors.WrongType),
+        ("environment.files.activations", ..., errors.MissingMember),
         ("unembedding.tied", 1, errors.WrongType),
         ("blocks.total", 1.0, errors.WrongType),
-        ("libraries.torch", None, errors.WrongType),
+        ("environment.libraries.torch", None, errors.WrongType),
         ("tokens.1.id", True, errors.WrongType),
         ("tokens.1.span", [0], errors.WrongType),
         ("tokens.1.span", [4, 4], errors.WrongType),

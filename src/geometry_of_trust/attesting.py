@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,8 +69,8 @@ def open_sources(
     )
 
 
-def _record_digest(sources: Sources, activations: PathLike) -> str | None:
-    """Digest of the extraction record beside the activations, once it is seen to be theirs."""
+def _bound_record(sources: Sources, activations: PathLike) -> dict[str, str] | None:
+    """What is bound of the record beside the activations, once it is seen to be theirs."""
     path = record_path(activations)
     if not path.exists():
         return None
@@ -86,7 +86,7 @@ def _record_digest(sources: Sources, activations: PathLike) -> str | None:
                 found=recorded,
                 hint="Extract again, or move the record of the other run away.",
             )
-    return sha256_file(path)
+    return {"sha256": record.digest, "mode": record.mode}
 
 
 def check_agreement(sources: Sources, model_id: str | None = None) -> None:
@@ -195,6 +195,7 @@ def assemble(
             "model_id": acts.model_id,
             "precision": acts.precision,
             "hidden_dim": acts.hidden_dim,
+            "layout": acts.layout,
             "layers": acts.layers,
             "positions": len(acts.positions),
         },
@@ -252,10 +253,9 @@ def attest(
         sources.unembedding, epsilon, "causal" if causal else "euclidean"
     )
     members, binding = assemble(sources, geometry, [position] * len(probes))
-    record = _record_digest(sources, activations)
     binding |= {
         "tool": f"geometry-of-trust {__version__}",
-        "extraction_record": None if record is None else {"sha256": record},
+        "extraction_record": _bound_record(sources, activations),
         "key_id": secret.public.key_id,
     }
     return Attestation(
@@ -293,22 +293,29 @@ def check_readings(
         ReadingsMismatch: naming the first member that differs, and both values.
         GotError: the files do not fit together.
     """
+    members, binding = recomputed(held, open_sources(activations, probes, unembedding))
+    for name, ours, theirs in differences(held, members, binding):
+        raise ReadingsMismatch(name, expected=f"{ours}, as recomputed", found=theirs)
+
+
+def recomputed(held: Attestation, sources: Sources) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `assemble` gives for the positions and the inner product that an attestation binds."""
     bound: Mapping[str, Any] = held.binding or {}
-    sources = open_sources(activations, probes, unembedding)
     check_agreement(sources, held.model_id)
     geometry = Geometry.from_unembedding(
         sources.unembedding,
         inner_product="euclidean" if held.inner_product.name == "Euclidean" else "causal",
         added=held.inner_product.epsilon or 0.0,
     )
-    positions = [entry["position"] for entry in bound["probe_sets"]]
-    members, binding = assemble(sources, geometry, positions)
-    for place, ours, theirs in (
-        ("", members, held.__dict__),
-        ("binding.", binding, bound),
-    ):
+    return assemble(sources, geometry, [entry["position"] for entry in bound["probe_sets"]])
+
+
+def differences(
+    held: Attestation, members: Mapping[str, Any], binding: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Names of members that are not as signed, with the value recomputed and the value signed."""
+    bound: Mapping[str, Any] = held.binding or {}
+    for place, ours, theirs in (("", members, vars(held)), ("binding.", binding, bound)):
         for name, value in ours.items():
             if value != theirs[name]:
-                raise ReadingsMismatch(
-                    f"{place}{name}", expected=f"{value}, as recomputed", found=theirs[name]
-                )
+                yield f"{place}{name}", value, theirs[name]

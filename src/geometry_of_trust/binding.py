@@ -29,6 +29,7 @@ from geometry_of_trust.errors import BadOption, PositionMissing
 
 BINDING_VERSION = 1
 BINDING_DOMAIN = b"GOT-BINDING-V1\0"
+RECORD_MODES = {"fast": 0, "reproducible": 1}
 _NUMBER = re.compile("0|[1-9][0-9]{0,9}")
 
 BINDING = structure(
@@ -41,6 +42,7 @@ BINDING = structure(
             Member("model_id", STRING),
             Member("precision", PRECISION),
             Member("hidden_dim", U32),
+            Member("layout", choice({"per-layer": 0, "per-position": 1})),
             Member("layers", vector(U32)),
             Member("positions", U32),
         ),
@@ -69,7 +71,12 @@ BINDING = structure(
             )
         ),
     ),
-    Member("extraction_record", structure(Member("sha256", DIGEST)), "absent", None),
+    Member(
+        "extraction_record",
+        structure(Member("sha256", DIGEST), Member("mode", choice(RECORD_MODES))),
+        "absent",
+        None,
+    ),
     Member("key_id", DIGEST),
 )
 """What a reading came from, as one JSON object of strings and integers."""

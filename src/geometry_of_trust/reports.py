@@ -11,6 +11,7 @@ from geometry_of_trust.extraction import Extraction, Record
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.printing import as_json, table
 from geometry_of_trust.probes import Training
+from geometry_of_trust.reproduction import Reproduction
 from geometry_of_trust.strictjson import shortest_float32
 from geometry_of_trust.training import TrainingResult
 
@@ -30,7 +31,13 @@ def record_rows(held: Record) -> list[tuple[str, str]]:
         ("blocks", blocks),
         ("unembedding", f"{held.unembedding_path}, {', '.join(ties)}"),
         ("layers", ", ".join(map(str, held.layers))),
-        ("ran in", f"{held.dtype} on {held.device}, attention {held.attention or 'not said'}"),
+        ("weights in", f"{held.dtype}{', left in their files' if held.low_memory else ''}"),
+        (
+            "ran in",
+            f"{'float64 (reproducible)' if held.reproducible else held.dtype} on {held.device}, "
+            f"attention {held.attention or 'not said'}",
+        ),
+        ("may differ", ", ".join(held.unproved) and f"{', '.join(held.unproved)}: not proved"),
         ("with", versions),
         ("text sha256", held.prompt_sha256),
         ("positions", f"{len(held.tokens)}"),
@@ -135,3 +142,23 @@ def training_json(result: TrainingResult, output: PathLike) -> str:
         "gradient": result.gradient,
     }
     return as_json(tree)
+
+
+def reproduction(result: Reproduction) -> str:
+    """What `reproduce` prints: a line a link, the outcome last."""
+    lines = [
+        f"{link.name:<18} {'equal' if link.equal else 'DIFFERS':<8} {escaped(link.detail, 400)}"
+        for link in result.links
+    ]
+    return "\n".join((*lines, "", escaped(result.line, 2000)))
+
+
+def reproduction_json(result: Reproduction) -> str:
+    """What `reproduce --json` prints."""
+    return as_json(
+        {
+            "outcome": result.outcome,
+            "detail": result.detail,
+            "links": [dict(vars(link)) for link in result.links],
+        }
+    )

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from geometry_of_trust.errors import GotError, ModelFailed, NonFinite, UnsupportedArchitecture
+from geometry_of_trust.extraction.float64 import as_written, float64
 from geometry_of_trust.extraction.pages import FilePages
+from geometry_of_trust.extraction.weights import Held, Weights
 
 
 class _EnoughError(Exception):
@@ -29,10 +31,13 @@ def residual_stream(
     *,
     hidden_dim: int,
     pages: FilePages,
+    weights: Weights,
+    unproved: set[str] | None = None,
 ) -> NDArray[np.float32]:
     """The outputs of the blocks `layers` at every token: float32, shape (layers, positions, d).
 
-    The model runs on a batch of one without padding, and stops after the deepest layer.
+    The model runs on a batch of one without padding, and stops after the deepest layer. If it
+    computes in float64, its states are rounded here, once.
 
     Args:
         model: the causal model, in evaluation mode.
@@ -41,34 +46,49 @@ def residual_stream(
         token_ids: the text.
         hidden_dim: d.
         pages: what of the weights can be given back as soon as a block has run.
+        weights: how they are held, and what they are computed with.
+        unproved: as of `float64`.
 
     Raises:
         NonFinite: naming layer and position.
         UnsupportedArchitecture: a block does not output one state of dimension d per token.
         ModelFailed: the model's code stopped with an error.
     """
-    states = torch.empty(len(layers), len(token_ids), hidden_dim)
+    states = torch.empty(len(layers), len(token_ids), hidden_dim, dtype=torch.float32)
     waiting = set(layers)
+    brought: Held = []
+
+    def before(block: nn.Module, _arguments: Any) -> None:
+        brought.extend(weights.bring(block))
 
     def after(index: int, block: nn.Module, _arguments: Any, output: Any) -> None:
         if index in waiting:
             # A copy, at once: no later operation of the model can alter it.
-            states[layers.index(index)].copy_(_state(index, output, states.shape[1:]))
+            with as_written():
+                states[layers.index(index)].copy_(_state(index, output, states.shape[1:]))
             waiting.remove(index)
+        weights.put_back(brought)
         for parameter in block.parameters():
             pages.release(parameter)
         if not waiting:
             raise _EnoughError
 
-    with _hooks(blocks[: layers[-1] + 1], after), torch.inference_mode():
+    run_in = float64(unproved) if weights.wide else torch.inference_mode()
+    with _hooks(blocks[: layers[-1] + 1], before, after):
         try:
-            model(**_inputs(model, token_ids))
+            with run_in:
+                model(**_inputs(model, token_ids))
         except (_EnoughError, GotError) as end:
             if isinstance(end, GotError):
                 raise
         except Exception as error:
             found = f"{type(error).__name__}: {error}".partition("\n")[0]
-            raise ModelFailed("forward pass", expected="no error", found=found) from error
+            hint = "It was run in float64; --fast may do." if weights.wide else ""
+            raise ModelFailed(
+                "forward pass", expected="no error", found=found, hint=hint
+            ) from error
+        finally:
+            weights.put_back(brought)
     if waiting:
         raise UnsupportedArchitecture(
             "forward pass", expected="every block to be run", found=f"not {sorted(waiting)}"
@@ -79,9 +99,15 @@ def residual_stream(
 
 
 @contextlib.contextmanager
-def _hooks(blocks: nn.ModuleList, after: Callable[..., None]) -> Iterator[None]:
-    """Call `after(index, block, arguments, output)` after each block, until the `with` ends."""
-    handles = [
+def _hooks(
+    blocks: nn.ModuleList, before: Callable[..., None], after: Callable[..., None]
+) -> Iterator[None]:
+    """Call hooks around each block, until the `with` ends.
+
+    `before(block, arguments)` and `after(index, block, arguments, output)`.
+    """
+    handles = [block.register_forward_pre_hook(before) for block in blocks]
+    handles += [
         block.register_forward_hook(partial(after, index)) for index, block in enumerate(blocks)
     ]
     try:

@@ -255,6 +255,7 @@ def load_model(
 
     Args:
         whole: the model's skeleton.
+        device: on `meta`, it says the types of the weights only.
 
     Raises:
         IncompleteModel: weights are missing, or of other shapes.
@@ -263,11 +264,13 @@ def load_model(
     cls = type(whole)
     if count < anatomy.blocks:
         cls = shortened(cls, anatomy.blocks_path, count)
+    options = {"device_map": "meta"} if device.type == "meta" else {}
     try:
         model, report = cls.from_pretrained(
             source.location,
             config=whole.config,
             dtype=dtype,
+            **options,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below instead
             **source.options,
@@ -286,4 +289,4 @@ def load_model(
             expected="all weights of the model",
             found=f"{len(lost)} missing or of another shape, such as {min(lost)}",
         )
-    return model.eval().to(device)
+    return model.eval() if device.type == "meta" else model.eval().to(device)

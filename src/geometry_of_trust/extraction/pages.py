@@ -47,15 +47,19 @@ class FilePages:
                     ends.append(end)
         return cls(tuple(starts), tuple(ends))
 
+    def hold(self, tensor: torch.Tensor) -> bool:
+        """Whether `tensor` lies in them."""
+        if tensor.device.type != "cpu" or not tensor.is_contiguous():
+            return False
+        k = bisect.bisect_right(self.starts, tensor.data_ptr()) - 1
+        return k >= 0 and tensor.data_ptr() + tensor.nbytes <= self.ends[k]
+
     def release(self, tensor: torch.Tensor) -> None:
         """Drop the pages that lie wholly inside `tensor`, if they are a file's."""
-        if tensor.device.type != "cpu" or not tensor.is_contiguous():
+        if not self.hold(tensor):
             return
         start = tensor.data_ptr()
         end = start + tensor.nbytes
-        k = bisect.bisect_right(self.starts, start) - 1
-        if k < 0 or end > self.ends[k]:
-            return
         start += -start % mmap.PAGESIZE
         end -= end % mmap.PAGESIZE
         if start < end:

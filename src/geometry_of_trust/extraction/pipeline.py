@@ -73,6 +73,8 @@ def extract(
     revision: str | None = None,
     model_id: str | None = None,
     layout: Layout = "per-layer",
+    reproducible: bool | None = None,
+    low_memory: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Extraction:
     """Run a causal language model on a text; write its residual stream and its unembedding.
@@ -93,6 +95,11 @@ def extract(
         revision: branch, tag or commit of a model on the hub.
         model_id: what the activations call the model; `model` if None.
         layout: which of the two byte layouts of `.gotact` to write.
+        reproducible: compute in float64 throughout and round once to float32, so that the bytes
+            are the same on every machine; None: if dtype is float32. The weights are those of
+            `dtype`, and so is the precision tag.
+        low_memory: leave the weights in their safetensors files, and read each block when it is
+            needed.
         progress: told what is being done.
 
     Raises:
@@ -115,6 +122,8 @@ def extract(
         trust_remote_code=trust_remote_code,
         revision=revision,
         layout=layout,
+        reproducible=dtype == "float32" if reproducible is None else reproducible,
+        low_memory=low_memory,
     )
     report = progress or (lambda message: None)
     with _calm():
@@ -220,15 +229,18 @@ def _record(
         blocks_path=run.anatomy.blocks_path,
         blocks_total=run.anatomy.blocks,
         blocks_loaded=run.loaded.blocks,
-        whole_because=run.loaded.whole_because,
+        whole_because=run.whole_because,
         unembedding_path=run.anatomy.unembedding_path,
         tied=run.tied,
         bias=run.unembedding.bias is not None,
         layers=request.layers,
         dtype=request.dtype,
         precision=PRECISION_OF[request.dtype],
+        reproducible=request.reproducible,
         device=str(run.device),
         attention=run.attention,
+        low_memory=request.low_memory,
+        unproved=run.unproved,
         libraries=run.libraries,
         activations=activations,
         unembedding=unembedding,

@@ -1,14 +1,17 @@
 """The extraction record: what was run, on what text, and the digests of what came out.
 
 It stands beside the activations (`files.record_path`). Nothing in it depends on the clock or on
-where the files are, so the same extraction writes the same bytes. Needs neither torch nor numpy.
+where the files are, so the same extraction writes the same bytes. Its last member, `environment`,
+is what must not matter to a reproducible run: another machine has another one. All others are what
+was measured, and are the same wherever such a run is repeated. Needs neither torch nor numpy.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from geometry_of_trust.canonical import (
     BOOL,
@@ -30,30 +33,35 @@ FORMAT = "geometry-of-trust extraction record"
 VERSION = 1
 LIBRARIES = ("python", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
-_FILE = structure(Member("name", STRING), Member("sha256", DIGEST))
+Mode = Literal["reproducible", "fast"]
+"""Whether the bytes of the activations are promised to be the same on every machine."""
+
+_FILE = structure(Member("sha256", DIGEST))
+_TOKEN = structure(
+    Member("id", U32),
+    Member("text", STRING),
+    Member("span", optional(vector(U32))),
+    Member("special", BOOL),
+)
+_ENVIRONMENT = structure(
+    Member("tool_version", STRING),
+    Member("argument", STRING),
+    Member("revision", optional(STRING)),
+    Member("commit", optional(STRING)),
+    Member("blocks_loaded", U32),
+    Member("whole_because", optional(STRING)),
+    Member("device", STRING),
+    Member("attention", optional(STRING)),
+    Member("low_memory", BOOL),
+    Member("unproved", vector(STRING)),
+    Member("libraries", structure(*(Member(name, STRING) for name in LIBRARIES))),
+    Member("files", structure(Member("activations", STRING), Member("unembedding", STRING))),
+)
 _MEMBERS = (
     Member("format", STRING),
     Member("version", U32),
-    Member("tool_version", STRING),
-    Member(
-        "model",
-        structure(
-            Member("argument", STRING),
-            Member("id", STRING),
-            Member("revision", optional(STRING)),
-            Member("commit", optional(STRING)),
-            Member("class", STRING),
-        ),
-    ),
-    Member(
-        "blocks",
-        structure(
-            Member("path", STRING),
-            Member("total", U32),
-            Member("loaded", U32),
-            Member("whole_because", optional(STRING)),
-        ),
-    ),
+    Member("model", structure(Member("id", STRING), Member("class", STRING))),
+    Member("blocks", structure(Member("path", STRING), Member("total", U32))),
     Member(
         "unembedding",
         structure(Member("path", STRING), Member("tied", BOOL), Member("bias", BOOL)),
@@ -64,24 +72,13 @@ _MEMBERS = (
             Member("layers", vector(U32)),
             Member("dtype", STRING),
             Member("precision", PRECISION),
-            Member("device", STRING),
-            Member("attention", optional(STRING)),
+            Member("reproducible", BOOL),
         ),
     ),
-    Member("libraries", structure(*(Member(name, STRING) for name in LIBRARIES))),
     Member("files", structure(Member("activations", _FILE), Member("unembedding", _FILE))),
     Member("prompt_sha256", DIGEST),
-    Member(
-        "tokens",
-        vector(
-            structure(
-                Member("id", U32),
-                Member("text", STRING),
-                Member("span", optional(vector(U32))),
-                Member("special", BOOL),
-            )
-        ),
-    ),
+    Member("tokens", vector(_TOKEN)),
+    Member("environment", _ENVIRONMENT),
 )
 
 
@@ -126,11 +123,16 @@ class Record:
         tied: whether that weight is also another parameter of the model.
         bias: whether the unembedding has a bias (which is not in the file).
         layers: ascending.
-        dtype, precision: the type that the model ran in, by torch's name and by its tag.
+        dtype, precision: the type of the weights, by torch's name and by its tag; also of the
+            whole run unless that was reproducible.
+        reproducible: whether the run was in float64 throughout and rounded once to float32.
         attention: the attention implementation, None if the model does not say.
+        low_memory: whether the weights stayed in their files, each block read when it was needed.
         libraries: versions by name, for the names in `LIBRARIES`.
         prompt_sha256: of the text in UTF-8.
         tokens: one for each position.
+        unproved: operations of a reproducible run of which it is not proved that they have one
+            value on every machine, by torch's names; for all families that are tested, none.
     """
 
     tool_version: str
@@ -149,18 +151,42 @@ class Record:
     layers: tuple[int, ...]
     dtype: str
     precision: str
+    reproducible: bool
     device: str
     attention: str | None
+    low_memory: bool
     libraries: dict[str, str]
     activations: WrittenFile
     unembedding: WrittenFile
     prompt_sha256: str
     tokens: tuple[Token, ...]
+    unproved: tuple[str, ...] = ()
 
     @property
     def truncated(self) -> bool:
         """Whether blocks after the deepest layer were left out."""
         return self.blocks_loaded < self.blocks_total
+
+    @property
+    def mode(self) -> Mode:
+        """`reproducible` or `fast`."""
+        return "reproducible" if self.reproducible else "fast"
+
+    @property
+    def measured_digest(self) -> str:
+        """SHA-256, in hex, of the record's text without its last member, `environment`."""
+        return hashlib.sha256(_text(self._measured(), self.tokens)).hexdigest()
+
+    @property
+    def digest(self) -> str:
+        """What an attestation is bound to, in hex.
+
+        Of a reproducible run `measured_digest`, which whoever repeats it obtains again; of a fast
+        one the SHA-256 of the whole text.
+        """
+        if self.reproducible:
+            return self.measured_digest
+        return hashlib.sha256(self.to_json()).hexdigest()
 
     def to_json(self) -> bytes:
         """The record as UTF-8 JSON, a token a line.
@@ -168,21 +194,7 @@ class Record:
         Raises:
             LimitExceeded: longer than what a reader takes.
         """
-        head = json.dumps(self._tree(), indent=2, ensure_ascii=False)
-        lines = (
-            json.dumps(
-                {
-                    "id": token.id,
-                    "text": token.text,
-                    "span": None if token.span is None else list(token.span),
-                    "special": token.special,
-                },
-                ensure_ascii=False,
-            )
-            for token in self.tokens
-        )
-        tail = ",\n    ".join(lines)
-        data = f'{head[:-2]},\n  "tokens": [\n    {tail}\n  ]\n}}\n'.encode()
+        data = _text(self._measured(), self.tokens, self._environment())
         if len(data) > MAX_DOCUMENT_BYTES:
             raise LimitExceeded(
                 "extraction record",
@@ -192,24 +204,12 @@ class Record:
             )
         return data
 
-    def _tree(self) -> dict[str, Any]:
+    def _measured(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "version": VERSION,
-            "tool_version": self.tool_version,
-            "model": {
-                "argument": self.model,
-                "id": self.model_id,
-                "revision": self.revision,
-                "commit": self.commit,
-                "class": self.model_class,
-            },
-            "blocks": {
-                "path": self.blocks_path,
-                "total": self.blocks_total,
-                "loaded": self.blocks_loaded,
-                "whole_because": self.whole_because,
-            },
+            "model": {"id": self.model_id, "class": self.model_class},
+            "blocks": {"path": self.blocks_path, "total": self.blocks_total},
             "unembedding": {
                 "path": self.unembedding_path,
                 "tied": self.tied,
@@ -219,16 +219,53 @@ class Record:
                 "layers": list(self.layers),
                 "dtype": self.dtype,
                 "precision": self.precision,
-                "device": self.device,
-                "attention": self.attention,
+                "reproducible": self.reproducible,
             },
-            "libraries": {name: self.libraries[name] for name in LIBRARIES},
             "files": {
-                "activations": vars(self.activations),
-                "unembedding": vars(self.unembedding),
+                "activations": {"sha256": self.activations.sha256},
+                "unembedding": {"sha256": self.unembedding.sha256},
             },
             "prompt_sha256": self.prompt_sha256,
         }
+
+    def _environment(self) -> dict[str, Any]:
+        return {
+            "tool_version": self.tool_version,
+            "argument": self.model,
+            "revision": self.revision,
+            "commit": self.commit,
+            "blocks_loaded": self.blocks_loaded,
+            "whole_because": self.whole_because,
+            "device": self.device,
+            "attention": self.attention,
+            "low_memory": self.low_memory,
+            "unproved": list(self.unproved),
+            "libraries": {name: self.libraries[name] for name in LIBRARIES},
+            "files": {"activations": self.activations.name, "unembedding": self.unembedding.name},
+        }
+
+
+def _text(
+    measured: dict[str, Any], tokens: tuple[Token, ...], environment: dict[str, Any] | None = None
+) -> bytes:
+    """The text of a record: two spaces of indentation, a token a line, a line break at the end."""
+    head = json.dumps(measured, indent=2, ensure_ascii=False)
+    lines = (
+        json.dumps(
+            {
+                "id": token.id,
+                "text": token.text,
+                "span": None if token.span is None else list(token.span),
+                "special": token.special,
+            },
+            ensure_ascii=False,
+        )
+        for token in tokens
+    )
+    tail = '  "tokens": [\n    ' + ",\n    ".join(lines) + "\n  ]"
+    if environment is not None:
+        tail += ",\n" + json.dumps({"environment": environment}, indent=2, ensure_ascii=False)[2:-2]
+    return f"{head[:-2]},\n{tail}\n}}\n".encode()
 
 
 def read_record(path: PathLike) -> Record:
@@ -247,28 +284,35 @@ def read_record(path: PathLike) -> Record:
     members = read_members(tree, _MEMBERS, where)
     if members["format"] != FORMAT:
         raise WrongType(f"{where}.format", expected=repr(FORMAT), found=repr(members["format"]))
-    model, blocks, unembedding, run = (
-        members[name] for name in ("model", "blocks", "unembedding", "run")
+    model, blocks, unembedding, environment = (
+        members[name] for name in ("model", "blocks", "unembedding", "environment")
     )
-    files = {name: WrittenFile(**file) for name, file in members["files"].items()}
+    activations, unembedding_file = (
+        WrittenFile(environment["files"][name], members["files"][name]["sha256"])
+        for name in ("activations", "unembedding")
+    )
     return Record(
-        tool_version=members["tool_version"],
-        model=model["argument"],
+        tool_version=environment["tool_version"],
+        model=environment["argument"],
         model_id=model["id"],
-        revision=model["revision"],
-        commit=model["commit"],
+        revision=environment["revision"],
+        commit=environment["commit"],
         model_class=model["class"],
         blocks_path=blocks["path"],
         blocks_total=blocks["total"],
-        blocks_loaded=blocks["loaded"],
-        whole_because=blocks["whole_because"],
+        blocks_loaded=environment["blocks_loaded"],
+        whole_because=environment["whole_because"],
         unembedding_path=unembedding["path"],
         tied=unembedding["tied"],
         bias=unembedding["bias"],
-        **run,
-        libraries=members["libraries"],
-        activations=files["activations"],
-        unembedding=files["unembedding"],
+        **members["run"],
+        device=environment["device"],
+        attention=environment["attention"],
+        low_memory=environment["low_memory"],
+        unproved=environment["unproved"],
+        libraries=environment["libraries"],
+        activations=activations,
+        unembedding=unembedding_file,
         prompt_sha256=members["prompt_sha256"],
         tokens=tuple(
             Token(

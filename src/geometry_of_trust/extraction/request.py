@@ -38,6 +38,8 @@ class Request:
     trust_remote_code: bool
     revision: str | None
     layout: Layout
+    reproducible: bool
+    low_memory: bool
 
     def __post_init__(self) -> None:
         if not self.text:

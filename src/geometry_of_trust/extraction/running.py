@@ -14,11 +14,17 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from geometry_of_trust.errors import LayerOutOfRange, ModelFailed, NoTokenizer, TextTooLong
+from geometry_of_trust.errors import (
+    BadOption,
+    LayerOutOfRange,
+    ModelFailed,
+    NoTokenizer,
+    TextTooLong,
+)
 from geometry_of_trust.extraction import architectures, capture, loading
 from geometry_of_trust.extraction.architectures import Anatomy
 from geometry_of_trust.extraction.loading import Source
-from geometry_of_trust.extraction.pages import FilePages
+from geometry_of_trust.extraction.preparing import Loaded, prepare
 from geometry_of_trust.extraction.record import Token
 from geometry_of_trust.extraction.request import Request
 
@@ -29,36 +35,24 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A model with as many blocks as are needed.
-
-    Attributes:
-        blocks: how many it has.
-        whole_because: why it has all of them although fewer would do, or None.
-        pages: what of its weights can be given back after use.
-    """
-
-    model: Any
-    blocks: int
-    whole_because: str | None
-    pages: FilePages
-
-
-@dataclass(frozen=True)
 class Run:
     """What a model did with a text.
 
     Attributes:
+        whole_because: why the model has all of its blocks although fewer would do, or None.
         values: the residual stream, float32, shape (layers, positions, d).
+        unproved: operations of a reproducible run that may differ between machines.
         tokens: one for each position.
     """
 
     source: Source
     anatomy: Anatomy
     loaded: Loaded
+    whole_because: str | None
     device: torch.device
     tokens: tuple[Token, ...]
     values: NDArray[np.float32]
+    unproved: tuple[str, ...]
 
     @property
     def unembedding(self) -> Any:
@@ -91,8 +85,9 @@ class Run:
         rows = max(1, CHUNK_BYTES // (4 * weight.shape[1]))
         for start in range(0, len(weight), rows):
             part = weight[start : start + rows]
+            part = self.loaded.weights.of_model(self.unembedding.weight, part)
             yield part.to("cpu", torch.float32).contiguous().numpy()
-            self.loaded.pages.release(part)
+            self.loaded.pages.release(weight[start : start + rows])
 
 
 def run(request: Request, progress: Progress) -> Run:
@@ -101,7 +96,7 @@ def run(request: Request, progress: Progress) -> Run:
     Raises:
         ExtractionRefused, DimensionMismatch, NonFinite: as `extract`.
     """
-    device = loading.find_device(request.device)
+    device = _device(request)
     progress(f"Looking for {request.model}")
     source = loading.find_model(
         request.model, revision=request.revision, trust=request.trust_remote_code
@@ -123,28 +118,44 @@ def run(request: Request, progress: Progress) -> Run:
 
     def attempt(count: int, whole_because: str | None) -> Run:
         progress(f"Loading {count} of {anatomy.blocks} blocks")
-        model = loading.load_model(
-            source,
-            skeleton,
-            anatomy,
-            count=count,
-            dtype=getattr(torch, request.dtype),
-            device=device,
+        unproved: set[str] = set()
+        loaded = prepare(
+            request, source, skeleton, anatomy, count=count, device=device, unproved=unproved
         )
-        loaded = Loaded(model, count, whole_because, FilePages.of_process())
-        progress(f"Running {request.layers[-1] + 1} blocks on {len(ids)} tokens")
-        blocks = model.get_submodule(anatomy.blocks_path)
+        in_float64 = " in float64" if request.reproducible else ""
+        progress(f"Running {request.layers[-1] + 1} blocks on {len(ids)} tokens{in_float64}")
         values = capture.residual_stream(
-            model,
-            blocks,
+            loaded.model,
+            loaded.model.get_submodule(anatomy.blocks_path),
             request.layers,
             ids,
             hidden_dim=anatomy.hidden_dim,
             pages=loaded.pages,
+            weights=loaded.weights,
+            unproved=unproved,
         )
-        return Run(source, anatomy, loaded, device, tokens, values)
+        ran = tuple(sorted(unproved))
+        return Run(source, anatomy, loaded, whole_because, device, tokens, values, ran)
 
     return _with_as_few_blocks_as_possible(attempt, request.layers[-1] + 1, anatomy)
+
+
+def _device(request: Request) -> torch.device:
+    """The device to run on.
+
+    Raises:
+        BadOption: it has no float64, or cannot use weights that are left in their files.
+    """
+    device = loading.find_device(request.device)
+    for wanted, fits, name in (
+        (request.reproducible, device.type != "mps", "reproducible"),
+        (request.low_memory, device.type == "cpu", "low memory"),
+    ):
+        if wanted and not fits:
+            if request.device == "auto":
+                return torch.device("cpu")
+            raise BadOption("device", expected=f"cpu for a {name} run", found=request.device)
+    return device
 
 
 def _check_layers(layers: Sequence[int], count: int) -> None:

@@ -1,0 +1,204 @@
+"""A model ready to run: loaded, its weights held as they should be, its buffers computed."""
+
+from __future__ import annotations
+
+import functools
+import json
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import nn
+from transformers.utils.hub import cached_file
+
+from geometry_of_trust.errors import IncompleteModel, NotInFiles
+from geometry_of_trust.extraction import loading
+from geometry_of_trust.extraction.architectures import Anatomy
+from geometry_of_trust.extraction.float64 import allow_float64, float64
+from geometry_of_trust.extraction.loading import Source, brief
+from geometry_of_trust.extraction.pages import FilePages
+from geometry_of_trust.extraction.request import Request
+from geometry_of_trust.extraction.weights import Weights
+
+_STORED = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+"""Names that safetensors files have for the types of weights."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with as many blocks as are needed.
+
+    Attributes:
+        blocks: how many it has.
+        pages: what of its weights can be given back after use.
+        weights: how its weights are held.
+    """
+
+    model: Any
+    blocks: int
+    pages: FilePages
+    weights: Weights
+
+
+def prepare(
+    request: Request,
+    source: Source,
+    skeleton: Any,
+    anatomy: Anatomy,
+    *,
+    count: int,
+    device: torch.device,
+    unproved: set[str] | None = None,
+) -> Loaded:
+    """Load a model with its first `count` blocks and make it ready to run.
+
+    Args:
+        skeleton: the whole model without weights.
+        unproved: as of `float64`.
+
+    Raises:
+        IncompleteModel, ModelFailed: as `loading.load_model`.
+        NotInFiles: low memory is asked for, and the weights cannot be left in their files.
+    """
+    dtype = getattr(torch, request.dtype)
+    held = stored_type(source) if request.low_memory else dtype
+    load = partial(loading.load_model, source, skeleton, anatomy, count=count)
+    model = load(dtype=held, device=device)
+    types: dict[torch.Tensor, torch.dtype] = {}
+    if held != dtype:
+        skeleton = load(dtype=dtype, device=torch.device("meta"))
+        named = model.state_dict(keep_vars=True)
+        types = {named[name]: shape.dtype for name, shape in skeleton.state_dict().items()}
+    weights = Weights(types, request.reproducible)
+    blocks = model.get_submodule(anatomy.blocks_path)
+    weights.settle(model, blocks, model.get_submodule(anatomy.unembedding_path))
+    if weights.wide or types:
+        _compute_buffers(model, skeleton, float64(unproved) if weights.wide else nullcontext())
+    if weights.wide:
+        allow_float64(model)
+    pages = FilePages.of_process()
+    if request.low_memory:
+        _check_in_files(blocks, pages, request.model)
+    return Loaded(model, count, pages, weights)
+
+
+def stored_type(source: Source) -> torch.dtype:
+    """The type of the weights in a model's safetensors files; of several, the widest.
+
+    Raises:
+        NotInFiles: they are in files of another kind, which cannot be mapped.
+        IncompleteModel: a file is missing or broken.
+    """
+    open_file: Any = safe_open
+    try:
+        files = [] if source.gguf else [open_file(path, "pt") for path in _weight_files(source)]
+        types = {file.get_slice(name).get_dtype() for file in files for name in file.keys()}  # noqa: SIM118
+    except Exception as error:  # whatever the files make the libraries raise
+        raise IncompleteModel(
+            source.argument, expected="the model's weights", found=brief(error)
+        ) from None
+    known = [_STORED[name] for name in sorted(types) if name in _STORED]
+    if not known:
+        raise NotInFiles(
+            source.argument,
+            expected="weights in safetensors files, which can be left there",
+            found=source.gguf or "files of another kind",
+            hint="Run it without --low-memory, or convert the model to safetensors.",
+        )
+    return functools.reduce(torch.promote_types, known)
+
+
+def _weight_files(source: Source) -> list[str]:
+    """The safetensors files of a model; none if there are none."""
+
+    def find(name: str) -> str | None:
+        file = cached_file(
+            source.location,
+            name,
+            revision=source.commit,
+            _raise_exceptions_for_missing_entries=False,
+        )
+        return None if file is None else str(file)
+
+    index = find("model.safetensors.index.json")
+    if index is None:
+        names = {"model.safetensors"}
+    else:
+        names = set(json.loads(Path(index).read_bytes())["weight_map"].values())
+    return [file for name in sorted(names) if (file := find(name)) is not None]
+
+
+def _check_in_files(blocks: Any, pages: FilePages, where: str) -> None:
+    """All but one block's worth of weights is where low memory needs it (if the kernel tells).
+
+    Raises:
+        NotInFiles: more than that was made anew when the model was loaded.
+    """
+    sizes = [sum(p.nbytes for p in block.parameters()) for block in blocks]
+    made = sum(p.nbytes for p in blocks.parameters() if not pages.hold(p))
+    if pages.starts and made > max(sizes):
+        raise NotInFiles(
+            where,
+            expected="weights that are used as they are in their files",
+            found=f"{made} bytes that transformers makes of them",
+            hint="Run it without --low-memory.",
+        )
+
+
+def _compute_buffers(model: Any, skeleton: Any, context: AbstractContextManager[None]) -> None:
+    """Compute what a model's code computes once and no file holds, such as rotary frequencies.
+
+    The model's own code does it, as transformers has it do after loading. What that code leaves
+    out stays as it is.
+
+    Args:
+        model: the model to set them in.
+        skeleton: one of the same kind on torch's `meta` device, with at least its modules.
+        context: what to compute in.
+    """
+    with context:
+        for path, module in model.named_modules():
+            names = [
+                name
+                for name in sorted(module._non_persistent_buffers_set)
+                if module._buffers[name] is not None and module._buffers[name].is_floating_point()
+            ]
+            if names:
+                _compute_buffers_of(module, names, skeleton, path)
+
+
+def _compute_buffers_of(module: nn.Module, names: list[str], skeleton: Any, path: str) -> None:
+    """Those of one module. Only the skeleton's module is set up anew, which has no weights."""
+    source = skeleton.get_submodule(path)
+    empty = {name: source._buffers[name] for name in names}
+    for name, buffer in empty.items():
+        source._buffers[name] = torch.full(buffer.shape, torch.nan, dtype=buffer.dtype)
+    try:
+        _owner(skeleton, path)._init_weights(source)
+        for name in names:
+            computed, there = source._buffers[name], module._buffers[name]
+            assert computed is not None and there is not None  # noqa: S101, PT018 - named above
+            if not computed.isnan().any():
+                module._buffers[name] = computed.to(there.device)
+    finally:
+        source._buffers.update(empty)
+
+
+def _owner(model: Any, path: str) -> Any:
+    """The innermost model of transformers' around a module: its code initialises it."""
+    owner = model
+    parts = path.split(".") if path else []
+    for k in range(1, len(parts) + 1):
+        module = model.get_submodule(".".join(parts[:k]))
+        if hasattr(module, "_init_weights"):
+            owner = module
+    return owner

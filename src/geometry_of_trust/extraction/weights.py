@@ -1,0 +1,86 @@
+"""Weights in three types: as they are held, as the model has them, and as they are computed with.
+
+They are held as loaded, or mapped from their file. The model has them in the type that was asked
+for (`--dtype`). A reproducible run computes with float64. Where these differ, a block's weights
+are converted just before it runs and dropped right after, so one block at a time costs memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from geometry_of_trust.extraction.float64 import WIDE, as_written
+
+Held = list[tuple[torch.Tensor, torch.Tensor]]
+"""Parameters, with what they were before."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How to get from weights as they are held to weights to compute with.
+
+    Attributes:
+        types: the model's type of each parameter and buffer that is held in another one.
+        wide: whether to compute in float64.
+    """
+
+    types: Mapping[torch.Tensor, torch.dtype] = field(default_factory=dict)
+    wide: bool = False
+
+    def of_model(self, parameter: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+        """A part of a parameter in the model's type."""
+        return part.to(self.types.get(parameter, part.dtype))
+
+    def value(self, parameter: torch.Tensor) -> torch.Tensor:
+        """A parameter as it is computed with; itself if that is how it is held."""
+        value = self.of_model(parameter, parameter.data)
+        return value.to(WIDE[value.dtype]) if self.wide and value.dtype in WIDE else value
+
+    def bring(self, module: nn.Module) -> Held:
+        """Let a module's parameters be what they are computed with; returns what they were."""
+        held: Held = []
+        with as_written():
+            for parameter in module.parameters():
+                value = self.value(parameter)
+                if value.dtype != parameter.dtype:
+                    held.append((parameter, parameter.data))
+                    parameter.data = value
+        return held
+
+    @staticmethod
+    def put_back(held: Held) -> None:
+        """Undo `bring`, so that what it made is dropped."""
+        with as_written():
+            while held:
+                parameter, value = held.pop()
+                parameter.data = value
+
+    def settle(self, model: Any, blocks: nn.ModuleList, unembedding: nn.Module) -> None:
+        """Convert for good what is outside of the blocks, and all buffers that a file holds.
+
+        An embedding is a choice of rows: `float64` widens them, so it can stay as it is held
+        unless its model's type is a narrower one. The unembedding is not computed with.
+        """
+        inside = {id(parameter) for parameter in blocks.parameters()}
+        rows = {id(unembedding.weight)} | {
+            id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)
+        }
+        for parameter in model.parameters():
+            if id(parameter) in inside:
+                continue
+            if id(parameter) not in rows:
+                parameter.data = self.value(parameter)
+            elif not self.wide or self._narrower(parameter):
+                parameter.data = self.of_model(parameter, parameter.data)
+        for module in model.modules():
+            for name, buffer in list(module.named_buffers(recurse=False)):
+                module._buffers[name] = self.value(buffer)
+
+    def _narrower(self, parameter: torch.Tensor) -> bool:
+        type_ = self.types.get(parameter, parameter.dtype)
+        return torch.promote_types(type_, parameter.dtype) != type_
