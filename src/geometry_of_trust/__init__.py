@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         load_secret_key,
     )
     from geometry_of_trust.probes import Probe, ProbeSet, read_probe, read_probe_set
+    from geometry_of_trust.reproduction import Reproduction, reproduce
     from geometry_of_trust.training import TrainingResult, train, train_files
     from geometry_of_trust.verification import Refused, Verdict, verify
 
@@ -47,6 +48,7 @@ __all__ = [
     "ProbeSet",
     "PublicKey",
     "Refused",
+    "Reproduction",
     "SecretKey",
     "TrainingResult",
     "Unembedding",
@@ -63,6 +65,7 @@ __all__ = [
     "read_probe_set",
     "read_record",
     "read_unembedding",
+    "reproduce",
     "train",
     "train_files",
     "verify",
@@ -94,6 +97,7 @@ _ROOMS = {
         "load_secret_key",
     ),
     "probes": ("Probe", "ProbeSet", "read_probe", "read_probe_set"),
+    "reproduction": ("Reproduction", "reproduce"),
     "training": ("TrainingResult", "train", "train_files"),
     "verification": ("Refused", "Verdict", "verify"),
 }

@@ -26,6 +26,7 @@ from geometry_of_trust.errors import (
     BindingMismatch,
     GotError,
     Inconsistent,
+    LegacyDocument,
     LimitExceeded,
     NotOurSpelling,
     TimestampInFuture,
@@ -115,12 +116,14 @@ class Document:
     wrapped_key: str | None = None
 
 
-def parse_document(data: bytes, where: PathLike, *, reformatted: bool = False) -> Document:
+def parse_document(
+    data: bytes, where: PathLike, *, reformatted: bool = False, wrapped: bool = False
+) -> Document:
     """Read an attestation strictly (step 1 of a verification).
 
     Args:
-        reformatted: accept another spelling of the same content, and the reference's outer
-            object `{"attestation": …, "verifying_key_hex": …}`.
+        reformatted: accept another spelling of the same content.
+        wrapped: accept the reference's outer object, `{"attestation": …, "verifying_key_hex": …}`.
 
     Raises:
         BadJson and its kinds, BadText, TooLarge: not an attestation.
@@ -130,12 +133,12 @@ def parse_document(data: bytes, where: PathLike, *, reformatted: bool = False) -
     wrapped_key = None
     inside = str(where)
     if isinstance(tree, dict) and "attestation" in tree:
-        if not reformatted:
-            raise NotOurSpelling(
+        if not wrapped:
+            raise LegacyDocument(
                 where,
                 expected="an attestation",
                 found="an outer object around one",
-                hint="If this is a file of the reference, use --allow-legacy.",
+                hint="--allow-legacy accepts it; the key in it is never trusted by itself.",
             )
         outer = (Member("attestation", _ANYTHING), Member("verifying_key_hex", DIGEST))
         wrapper = canonical.read_members(tree, outer, inside)

@@ -119,7 +119,7 @@ def _document(path: Path) -> Iterator[str]:
 
 
 def _attestation(data: bytes, path: Path) -> Iterator[str]:
-    document = parse_document(data, path, reformatted=True)
+    document = parse_document(data, path, reformatted=True, wrapped=True)
     held = document.attestation
     yield "attestation: NOT VERIFIED by show; this is only what it says (see got-cli verify)"
     yield printing.attestation(held)

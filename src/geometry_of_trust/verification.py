@@ -32,6 +32,7 @@ from geometry_of_trust.errors import (
 from geometry_of_trust.files import PathLike, read_bounded, record_path, sha256_file
 from geometry_of_trust.keys import PublicKey, load_public_key
 
+RECORD = "extraction record"
 LEGACY_HINT = "--allow-legacy accepts it, and says what no signature covers."
 STEPS = ("format", "structure", "signature", "binding", "files", "readings")
 Outcome = Literal["passed", "failed", "not run"]
@@ -152,7 +153,7 @@ def verify(
     where = "attestation" if isinstance(attestation, bytes) else os.fspath(attestation)
     data = attestation if isinstance(attestation, bytes) else read_bounded(attestation)
     run = _Run()
-    document = run.step(_step_format, data, where, allow_legacy or allow_reformatted)
+    document = run.step(_step_format, data, where, allow_legacy, allow_reformatted)
     held: Attestation = document.attestation
     run.step(_step_structure, held, where, now)
     layout = run.step(_step_signature, document, key, where, allow_legacy)
@@ -164,13 +165,14 @@ def verify(
     if recomputable:
         run.step(_step_readings, held, activations, unembedding, tuple(probes))
     else:
-        run.skip(f"needs {', '.join(name for name in missing if name != 'extraction record')}")
+        run.skip(f"needs {', '.join(name for name in missing if name != RECORD)}")
         missing.append("readings")
     return Verdict(held, tuple(run.steps), tuple(missing))
 
 
-def _step_format(data: bytes, where: str, reformatted: bool) -> Any:
-    document = parse_document(data, where, reformatted=reformatted)
+def _step_format(data: bytes, where: str, allow_legacy: bool, allow_reformatted: bool) -> Any:
+    reformatted = allow_legacy or allow_reformatted  # the reference has spellings of its own
+    document = parse_document(data, where, reformatted=reformatted, wrapped=allow_legacy)
     return f"{len(data)} bytes, schema version 1", document
 
 
@@ -247,9 +249,9 @@ def _supplied_files(
     if record is not None:
         place = record_path(activations) if activations is not None else None
         if place is not None and place.exists():
-            pairs.append(("extraction record", place, record["sha256"]))
+            pairs.append((RECORD, place, record["sha256"]))
         else:
-            missing.append("extraction record")
+            missing.append(RECORD)
     absent = f"; not supplied: {', '.join(missing)}" if missing else ""
     if pairs:
         run.step(_step_files, pairs, probes, binding, absent)
@@ -266,10 +268,22 @@ def _step_files(
             "--probes", expected=f"{len(binding['probe_sets'])} files", found=len(probes)
         )
     for name, path, expected in pairs:
-        found = sha256_file(path)
+        found = _record_digest(path, binding) if name == RECORD else sha256_file(path)
         if not hmac.compare_digest(found, expected):
             raise DigestMismatch(path, expected=f"{name} with sha256 {expected}", found=found)
     return f"sha256 of {', '.join(name for name, _, _ in pairs)}{absent}", None
+
+
+def _record_digest(path: PathLike, binding: Any) -> str:
+    """The digest of what a record says; of a reproducible run, all but where it ran."""
+    # The room of extraction needs numpy, which a document-only check must not import.
+    from geometry_of_trust.extraction.record import read_record  # noqa: PLC0415
+
+    record = read_record(path)
+    mode = binding["extraction_record"]["mode"]
+    if record.mode != mode:
+        raise DigestMismatch(path, expected=f"the record of a {mode} run", found=record.mode)
+    return record.digest
 
 
 def _step_readings(

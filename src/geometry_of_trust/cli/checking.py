@@ -1,0 +1,148 @@
+"""The commands that check or show something: verify, reproduce, show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from geometry_of_trust.cli.common import MORE, OK, REFUSED, STEPS, Many, Switch, app, progress_on
+
+
+@app.command(group=STEPS, sort_key=6)
+def verify(
+    *,
+    attestation: Path,
+    pubkey: Path,
+    activations: Path | None = None,
+    unembedding: Path | None = None,
+    probes: Annotated[list[Path] | None, Many] = None,
+    allow_legacy: Annotated[bool, Switch] = False,
+    allow_reformatted: Annotated[bool, Switch] = False,
+    json: Annotated[bool, Switch] = False,
+) -> int:
+    """6. Check an attestation: with a public key alone, or by recomputing everything.
+
+    Parameters
+    ----------
+    attestation
+        The attestation (JSON).
+    pubkey
+        The public key of the signer that you expect.
+    activations
+        Check this .gotact file against its digest.
+    unembedding
+        Check this .gotue file against its digest.
+    probes
+        Check these probe sets, in the order signed. With all three, recompute the readings.
+    allow_legacy
+        Accept documents without a binding, as the reference makes them.
+    allow_reformatted
+        Accept another spelling of the same JSON.
+    json
+        Print the result as JSON.
+    """
+    from geometry_of_trust import printing
+    from geometry_of_trust.verification import Refused
+    from geometry_of_trust.verification import verify as check
+
+    try:
+        verdict = check(
+            attestation,
+            pubkey,
+            activations=activations,
+            unembedding=unembedding,
+            probes=probes or (),
+            allow_legacy=allow_legacy,
+            allow_reformatted=allow_reformatted,
+        )
+    except Refused as refused:
+        print(printing.refusal_json(refused) if json else printing.refusal(refused))
+        return refused.exit_code
+    print(printing.verdict_json(verdict) if json else printing.verdict(verdict))
+    return OK
+
+
+@app.command(group=MORE)
+def reproduce(
+    *,
+    attestation: Path,
+    pubkey: Path,
+    model: str,
+    input: str,  # noqa: A002 - as in extract
+    probes: Annotated[list[Path] | None, Many] = None,
+    activations: Path | None = None,
+    device: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: Annotated[bool, Switch] = False,
+    low_memory: Annotated[bool, Switch] = False,
+    json: Annotated[bool, Switch] = False,
+) -> int:
+    """Make an attestation again from model and text, and compare it byte for byte.
+
+    Ends with MATCH, MISMATCH at ... or UNVERIFIABLE: ... (exit code 0, 1, 1).
+
+    Parameters
+    ----------
+    attestation
+        The attestation (JSON).
+    pubkey
+        The public key of the signer that you expect.
+    model
+        The model, as for extract.
+    input
+        The text.
+    probes
+        The signer's probe sets, in the order signed.
+    activations
+        The signer's .gotact file, if you have it: locates a mismatch.
+    device
+        As for extract.
+    revision
+        As for extract.
+    trust_remote_code
+        As for extract.
+    low_memory
+        As for extract.
+    json
+        Print the result as JSON.
+    """
+    from geometry_of_trust import printing, reports
+    from geometry_of_trust.reproduction import reproduce as again
+    from geometry_of_trust.verification import Refused
+
+    try:
+        with progress_on("Verifying") as progress:
+            result = again(
+                attestation,
+                pubkey,
+                model=model,
+                text=input,
+                probes=probes or (),
+                activations=activations,
+                device=device,
+                revision=revision,
+                trust_remote_code=trust_remote_code,
+                low_memory=low_memory,
+                progress=progress,
+            )
+    except Refused as refused:
+        print(printing.refusal_json(refused) if json else printing.refusal(refused))
+        return refused.exit_code
+    print(reports.reproduction_json(result) if json else reports.reproduction(result))
+    return OK if result.outcome == "MATCH" else REFUSED
+
+
+@app.command
+def show(file: Path, /) -> int:
+    """Print what is inside a .gotact, .gotue, .labels, probe set, attestation or record.
+
+    Parameters
+    ----------
+    file
+        The file. For a labels file beside its activations, the tokens next to their labels.
+    """
+    from geometry_of_trust.show import describe
+
+    for line in describe(file):
+        print(line)
+    return OK

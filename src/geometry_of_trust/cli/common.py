@@ -1,0 +1,71 @@
+"""What the commands share: the application, kinds of options, progress, passphrases."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from cyclopts import App, Group, Parameter
+
+from geometry_of_trust import __version__
+from geometry_of_trust.errors import BadPassphrase, escaped
+from geometry_of_trust.files import read_bounded
+
+OK, REFUSED, USAGE = 0, 1, 2  # 3, unreadable or malformed, comes from the errors themselves
+
+STEPS = Group("The six steps, in order", sort_key=0)
+MORE = Group("More", sort_key=1)
+Many = Parameter(consume_multiple=True, negative=())
+Switch = Parameter(negative=())
+
+app = App(
+    name="got-cli",
+    version=__version__,
+    help=(
+        "Measure what a language model represents, and sign the measurement.\n\n"
+        "Six steps: 1 extract, 2 edit the .labels file by hand, 3 keygen, 4 train, 5 attest, "
+        "6 verify.\n\n"
+        "Exit codes: 0 done or verified, 1 refused, 2 usage, 3 unreadable or malformed input."
+    ),
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,  # main reports it
+    group_commands=MORE,
+)
+
+
+@contextlib.contextmanager
+def progress_on(what: str) -> Iterator[Callable[[str], None]]:
+    """A spinner on stderr, only where stderr is a terminal; yields how to change its text."""
+    if not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what) as status:
+        yield lambda text: status.update(escaped(text))
+
+
+def talk(text: str) -> None:
+    """Say something that is not the answer."""
+    print(text, file=sys.stderr)
+
+
+def passphrase_from(file: Path | None, *, twice: bool = False) -> Callable[[], bytes]:
+    """How to come by a passphrase: the first line of a file, or a question on the terminal."""
+
+    def ask() -> bytes:
+        if file is not None:
+            return read_bounded(file, 4096).split(b"\n", 1)[0].rstrip(b"\r")
+        if not sys.stdin.isatty():
+            raise BadPassphrase("passphrase", expected="a terminal to ask on", found="none",
+                                hint="Give --passphrase-file.")  # fmt: skip
+        import getpass
+
+        first = getpass.getpass("Passphrase: ")
+        if twice and getpass.getpass("Again: ") != first:
+            raise BadPassphrase("passphrase", expected="the same twice", found="two different")
+        return first.encode()
+
+    return ask

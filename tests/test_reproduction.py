@@ -1,0 +1,312 @@
+"""From model and text back to the attestation: what matches, what differs and by how much."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from geometry_of_trust import errors
+from geometry_of_trust.attestation import read_attestation, write_attestation
+from geometry_of_trust.attesting import attest
+from geometry_of_trust.cli import main
+from geometry_of_trust.extraction import extract
+from geometry_of_trust.files import record_path, write_file
+from geometry_of_trust.formats import read_activations, write_activations
+from geometry_of_trust.reproduction import Reproduction, distance, reproduce
+from geometry_of_trust.training import train_files
+from geometry_of_trust.verification import Refused
+from pipeline import KEY, OTHER_KEY, TIMESTAMP
+from tiny_models import FAMILIES, TEXT, build, quick
+
+
+@pytest.fixture(autouse=True)
+def _quick() -> Iterator[None]:
+    with quick():
+        yield
+
+
+@dataclass(frozen=True)
+class Case:
+    """A signed attestation of a tiny model's reading, and its files."""
+
+    folder: Path
+    model: Path
+
+    @property
+    def document(self) -> Path:
+        return self.folder / "t.json"
+
+    @property
+    def activations(self) -> Path:
+        return self.folder / "a.gotact"
+
+    @property
+    def probes(self) -> Path:
+        return self.folder / "p.json"
+
+    def sign(self, **options: Any) -> None:
+        """Attest these files again."""
+        write_attestation(
+            self.document,
+            attest(
+                activations=self.activations, probes=[self.probes],
+                unembedding=self.folder / "u.gotue", key=KEY, timestamp=TIMESTAMP, **options,
+            ),
+        )  # fmt: skip
+
+    def reproduce(self, **options: Any) -> Reproduction:
+        """Reproduce with the right model, text and probes, or with others."""
+        chosen: dict[str, Any] = {"model": self.model, "text": TEXT, "probes": [self.probes]}
+        return reproduce(self.document, KEY.public, **(chosen | options))
+
+
+def make(folder: Path, **options: Any) -> Case:
+    """Extract, label, train and attest in `folder`; options as of `extract`."""
+    case = Case(folder, build(FAMILIES["llama"], folder / "model"))
+    chosen: dict[str, Any] = {"model_id": "tiny", "reproducible": True} | options
+    extract(
+        case.model, TEXT, [1, 2], output_activations=case.activations,
+        output_unembedding=folder / "u.gotue", **chosen,
+    )  # fmt: skip
+    positions = len(read_activations(case.activations).positions)
+    labels = folder / "a.labels"
+    labels.write_text("".join(f"{i % 2}\n" for i in range(positions)))
+    result = train_files(
+        activations=case.activations, labels=labels, unembedding=folder / "u.gotue", layer=2
+    )
+    write_file(case.probes, result.probe_set.to_json())
+    case.sign()
+    return case
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    with quick():
+        return make(tmp_path_factory.mktemp("reproduction"))
+
+
+def other_weights(case: Case, folder: Path, change: Any) -> Path:
+    """A copy of the model with its tensors changed."""
+    folder.mkdir()
+    for path in case.model.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+# --- match ------------------------------------------------------------------------------------
+
+
+def test_model_and_text_give_the_attestation_byte_for_byte(case: Case) -> None:
+    result = case.reproduce()
+    assert result.line == "MATCH"
+    assert all(link.equal for link in result.links)
+    assert [link.name for link in result.links] == [
+        "attestation", "probe set 0", "unembedding", "activations", "extraction record",
+        "geometry", "readings", "document",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"dtype": "bfloat16"}, {"dtype": "float16"}, {"layout": "per-position"}, {"low_memory": True}],
+    ids=str,
+)
+def test_whatever_it_was_extracted_with(tmp_path: Path, options: dict[str, Any]) -> None:
+    assert make(tmp_path, **options).reproduce().line == "MATCH"
+
+
+def test_low_memory_makes_no_difference(case: Case) -> None:
+    assert case.reproduce(low_memory=True).line == "MATCH"
+
+
+@pytest.mark.parametrize("position", ["first", "mean", "3"])
+def test_whatever_position_was_read(case: Case, tmp_path: Path, position: str) -> None:
+    moved = Case(tmp_path, case.model)
+    for path in case.folder.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    moved.sign(position=position, corpus_version="c")
+    assert moved.reproduce().line == "MATCH"
+
+
+def test_nothing_is_left_in_the_temporary_folder(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    case.reproduce()
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- mismatch ---------------------------------------------------------------------------------
+
+
+def test_another_text(case: Case) -> None:
+    result = case.reproduce(text="Another text.")
+    assert result.outcome == "MISMATCH"
+    assert result.links[-1].name == "activations"
+    assert "another text or tokenizer" in result.detail
+
+
+def test_another_text_of_the_same_length_is_located(case: Case) -> None:
+    changed = TEXT.replace("Seine", "?").replace("Thames", "Seine").replace("?", "Thames")
+    result = case.reproduce(text=changed)
+    assert result.outcome == "MISMATCH"
+    assert "units in the last place" in result.detail
+    located = case.reproduce(text=changed, activations=case.activations)
+    held = read_activations(case.activations)
+    again = extract(
+        case.model, changed, [1, 2], model_id="tiny", reproducible=True,
+        output_activations=case.folder / "other" / "a.gotact",
+        output_unembedding=case.folder / "other" / "u.gotue",
+    )  # fmt: skip
+    layer, position, index = np.argwhere(held.values != again.activations.values)[0]
+    assert f"layer {held.layers[layer]}, position {position}, index {index}" in located.detail
+    differing = np.count_nonzero(held.values != again.activations.values)
+    assert f"{differing} values differ" in located.detail
+
+
+def test_another_unembedding(case: Case, tmp_path: Path) -> None:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["lm_head.weight"][0, 0] += 1
+
+    result = case.reproduce(model=other_weights(case, tmp_path / "m", change))
+    assert result.outcome == "MISMATCH"
+    assert result.links[-1].name == "unembedding"
+
+
+def test_one_weight_of_one_block(case: Case, tmp_path: Path) -> None:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.layers.2.mlp.down_proj.weight"][0, 0] += 0.001
+
+    result = case.reproduce(
+        model=other_weights(case, tmp_path / "m", change), activations=case.activations
+    )
+    assert result.outcome == "MISMATCH"
+    assert result.links[-1].name == "activations"
+    assert result.detail.startswith("activations: layer 2, ")
+
+
+def test_a_weight_that_is_not_used_changes_nothing(case: Case, tmp_path: Path) -> None:
+    """Blocks after the deepest layer are not read, so nothing is said of them."""
+
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.layers.3.mlp.down_proj.weight"] += 1
+
+    assert case.reproduce(model=other_weights(case, tmp_path / "m", change)).line == "MATCH"
+
+
+def test_another_probe_set(case: Case, tmp_path: Path) -> None:
+    swapped = tmp_path / "p.json"
+    swapped.write_bytes(case.probes.read_bytes().replace(b"unnamed", b"honesty"))
+    result = case.reproduce(probes=[swapped])
+    assert result.outcome == "MISMATCH"
+    assert result.links[-1].name == "probe set 0"
+
+
+def test_signed_readings_that_are_not_so(case: Case, tmp_path: Path) -> None:
+    held = read_attestation(case.document)
+    first = np.float32(held.layer_readings[0][0])
+    near = float(np.nextafter(first, np.float32(np.inf)))
+    lie = dataclasses.replace(held, layer_readings=((near,),)).signed_by(KEY)
+    write_attestation(tmp_path / "t.json", lie)
+    result = reproduce(
+        tmp_path / "t.json", KEY.public, model=case.model, text=TEXT, probes=[case.probes]
+    )
+    assert result.outcome == "MISMATCH"
+    assert result.links[-1].name == "layer_readings"
+    assert "by up to 1 unit in the last place" in result.detail
+
+
+def test_the_signer_s_activations_must_be_those_signed(case: Case, tmp_path: Path) -> None:
+    held = read_activations(case.activations)
+    other = dataclasses.replace(held, values=np.array(held.values) + np.float32(1))
+    write_activations(tmp_path / "a.gotact", other)
+    with pytest.raises(errors.DigestMismatch):
+        case.reproduce(activations=tmp_path / "a.gotact")
+
+
+# --- unverifiable -----------------------------------------------------------------------------
+
+
+def test_the_fast_path(tmp_path: Path) -> None:
+    result = make(tmp_path, reproducible=False).reproduce()
+    assert result.outcome == "UNVERIFIABLE"
+    assert "fast path" in result.line
+
+
+def test_no_record(case: Case, tmp_path: Path) -> None:
+    moved = Case(tmp_path, case.model)
+    for path in case.folder.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    record_path(moved.activations).unlink()
+    moved.sign()
+    result = moved.reproduce()
+    assert result.outcome == "UNVERIFIABLE"
+    assert "no extraction record" in result.line
+
+
+def test_something_is_missing(case: Case, tmp_path: Path) -> None:
+    assert "probe sets: 1 needed" in case.reproduce(probes=()).line
+    result = case.reproduce(model=tmp_path / "nothing")
+    assert result.outcome == "UNVERIFIABLE"
+    assert "cannot extract" in result.line
+
+
+def test_a_document_that_does_not_verify(case: Case, tmp_path: Path) -> None:
+    with pytest.raises(Refused):
+        reproduce(case.document, OTHER_KEY.public, model=case.model, text=TEXT)
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def test_the_command(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "k.pub").write_bytes(KEY.public.raw)
+    (tmp_path / "o.pub").write_bytes(OTHER_KEY.public.raw)
+
+    def run(*extra: object, key: str = "k.pub", text: str = TEXT) -> tuple[int, str]:
+        arguments = [
+            "reproduce", "--attestation", case.document, "--pubkey", tmp_path / key,
+            "--model", case.model, "--input", text, "--probes", case.probes, *extra,
+        ]  # fmt: skip
+        code = main([str(argument) for argument in arguments])
+        return code, capsys.readouterr().out
+
+    code, out = run()
+    assert (code, out.splitlines()[-1]) == (0, "MATCH")
+    code, out = run("--json")
+    assert (code, json.loads(out)["outcome"]) == (0, "MATCH")
+    code, out = run(text="Else.")
+    assert code == 1
+    assert out.splitlines()[-1].startswith("MISMATCH at activations: ")
+    code, out = run(key="o.pub")
+    assert code == 1
+    assert out.splitlines()[-1].startswith("REFUSED at step 3")
+
+
+# --- distance ---------------------------------------------------------------------------------
+
+
+def test_distance_in_units_in_the_last_place() -> None:
+    one = np.float32(1)
+    up = np.nextafter(one, np.float32(2))
+    a = np.array([one, 0.0, -1.0, 5.0], np.float32)
+    b = np.array([np.nextafter(up, np.float32(2)), -0.0, -1.0, 5.0], np.float32)
+    apart = distance(a, b)
+    assert (apart.differing, apart.first, apart.largest, apart.median) == (1, (0,), 2, 2.0)
+    tiny = np.float32(1e-45)
+    across = distance(np.array([tiny]), np.array([-tiny]))
+    assert across.largest == 2
+    assert str(distance(a, a)) == "no value differs"
+    assert "1 unit in" in str(distance(np.array([one]), np.array([up])))
