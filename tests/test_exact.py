@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -17,8 +20,10 @@ from safetensors import safe_open
 
 import oracle
 from geometry_of_trust import exact, gram
+from geometry_of_trust.formats import write_unembedding
 
 F32 = NDArray[np.float32]
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def same_bits(a: Any, b: Any) -> bool:
@@ -118,11 +123,22 @@ def _cases() -> Iterator[tuple[str, F32]]:
 CASES = dict(_cases())
 
 
+def cut(monkeypatch: pytest.MonkeyPatch, chunk: int, block: int, tile: int) -> None:
+    monkeypatch.setattr(gram, "CHUNK_ROWS", chunk)
+    monkeypatch.setattr(gram, "BLOCK_ROWS", block)
+    monkeypatch.setattr(gram, "TILE_COLUMNS", tile)
+
+
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize(("rows", "columns"), [(512, 1536), (7, 1536), (16, 2), (1, 1)])
-def test_every_entry_is_the_exact_sum_rounded_once(name: str, rows: int, columns: int) -> None:
-    ours = gram.gram(CASES[name], block_rows=rows, tile_columns=columns)
-    assert same_bits(ours, oracle.gram(CASES[name]))
+@pytest.mark.parametrize("cuts", [(192, 2304, 352), (7, 30, 8), (16, 16, 352), (1, 1, 8)])
+def test_every_entry_is_the_exact_sum_rounded_once(
+    monkeypatch: pytest.MonkeyPatch, name: str, cuts: tuple[int, int, int]
+) -> None:
+    U = CASES[name]
+    columns = np.arange(20) % U.shape[1]  # 3 tiles where tiles are narrow
+    cut(monkeypatch, *cuts)
+    ours = gram.gram(np.ascontiguousarray(U[:, columns]))
+    assert same_bits(ours, oracle.gram(U)[np.ix_(columns, columns)])
 
 
 def test_tie_needs_the_last_crumb() -> None:
@@ -153,7 +169,7 @@ def test_extraction_alone_is_right() -> None:
     U = CASES["wide"]
     i, j = np.triu_indices(U.shape[1])
     norms = np.linalg.norm(U.astype(np.float64), axis=0) * exact.SLACK
-    ours = gram._entries(U, np.stack([i, j]), norms)
+    ours = gram._entries(U, np.stack([i, j]), norms, gram._silent)
     assert same_bits(ours, oracle.gram(U)[i, j])
 
 
@@ -162,43 +178,133 @@ class TestAnyBlas:
 
     U = np.random.default_rng(5).normal(size=(3000, 24)).astype(np.float32)
 
-    @pytest.mark.parametrize(
-        ("rows", "columns", "buffer"), [(64, 99, 1), (100, 10, 10**5), (3000, 5, 1), (513, 24, 1)]
-    )
-    def test_blocks(
-        self, monkeypatch: pytest.MonkeyPatch, rows: int, columns: int, buffer: int
-    ) -> None:
+    @pytest.mark.parametrize("cuts", [(64, 100, 8), (100, 3000, 16), (3000, 3000, 8), (1, 513, 24)])
+    def test_blocks(self, monkeypatch: pytest.MonkeyPatch, cuts: tuple[int, int, int]) -> None:
         expected = gram.gram(self.U)
-        monkeypatch.setattr(gram, "BUFFER_BYTES", buffer)
-        ours = gram.gram(self.U, block_rows=rows, tile_columns=columns)
-        assert ours.tobytes() == expected.tobytes()
+        cut(monkeypatch, *cuts)
+        assert gram.gram(self.U).tobytes() == expected.tobytes()
 
     @pytest.mark.parametrize("order", ["forwards", "backwards", "ascending", "exact"])
     def test_order(self, monkeypatch: pytest.MonkeyPatch, order: str) -> None:
-        def added(_: float, x: Any, *, c: Any, overwrite_c: int) -> Any:
-            terms = x[:, np.newaxis, :] * x[np.newaxis, :, :]
+        def added(x: Any, y: Any, out: Any) -> Any:
+            terms = x.T[:, np.newaxis, :] * y.T[np.newaxis, :, :]
             if order == "backwards":
                 terms = terms[:, :, ::-1]
             if order == "ascending":
                 terms = np.sort(terms, axis=2)
             if order == "exact":
-                c[...] = np.array([[math.fsum(t) for t in row] for row in terms])
+                out[...] = np.array([[math.fsum(t) for t in row] for row in terms])
             else:
-                c[...] = np.cumsum(terms, axis=2)[:, :, -1]  # strictly one after the other
-            return c
+                out[...] = np.cumsum(terms, axis=2)[:, :, -1]  # strictly one after the other
+            return out
 
         expected = gram.gram(self.U[:600])
-        monkeypatch.setattr(gram, "dsyrk", added)
+        monkeypatch.setattr(gram, "_product", added)
         assert gram.gram(self.U[:600]).tobytes() == expected.tobytes()
 
-    def test_workers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_threads(self, monkeypatch: pytest.MonkeyPatch) -> None:
         i, j = np.triu_indices(24)
         norms = np.linalg.norm(self.U.astype(np.float64), axis=0) * exact.SLACK
+        monkeypatch.setattr(gram, "BLOCK_ROWS", 100)
         results = set()
-        for workers in (1, 2, 5):
-            monkeypatch.setattr(gram, "WORKERS", workers)
-            results.add(gram._entries(self.U, np.stack([i, j]), norms).tobytes())
+        for threads in (1, 2, 5):
+            monkeypatch.setattr(gram, "_threads", lambda threads=threads: threads)
+            again = gram._entries(self.U, np.stack([i, j]), norms, gram._silent)
+            results.add((gram.gram(self.U).tobytes(), again.tobytes()))
         assert len(results) == 1
+
+
+KERNELS = """
+import hashlib, sys
+import numpy as np
+from threadpoolctl import threadpool_info
+from geometry_of_trust.gram import gram
+from geometry_of_trust.formats import read_unembedding
+
+def digest(array):
+    return hashlib.sha256(array.tobytes()).hexdigest()
+
+U = np.random.default_rng(6).normal(size=(5000, 300)).astype(np.float32)
+A = U.astype(np.float64)
+print(threadpool_info()[0]["architecture"], threadpool_info()[0]["num_threads"])
+print(digest(A.T @ A), digest(gram(U)), digest(gram(read_unembedding(sys.argv[1]).values)))
+"""
+
+
+@pytest.mark.skipif(not CPUINFO.is_file(), reason="the names of kernels are those of x86 OpenBLAS")
+def test_kernels_and_threads(smollm2_gotue: Path) -> None:
+    """Φ is the same for every kernel and number of threads, where the float64 product is not."""
+    kernels = ["Prescott", "Haswell"] + ["SkylakeX"] * ("avx512f" in CPUINFO.read_text())
+    ran, products, ours = set(), set(), set()
+    for kernel in kernels:
+        for threads in ("1", "2"):
+            process = subprocess.run(
+                [sys.executable, "-c", KERNELS, str(smollm2_gotue)],
+                env=os.environ | {"OPENBLAS_CORETYPE": kernel, "OPENBLAS_NUM_THREADS": threads},
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            architecture, _, product, *digests = process.stdout.split()
+            ran.add(architecture)
+            products.add(product)
+            ours.add(tuple(digests))
+    if len(ran) < len(kernels):
+        pytest.skip("this BLAS does not let its kernel be chosen")
+    assert len(products) > 1  # the control
+    assert len(ours) == 1
+
+
+MEMORY = """
+import re, sys
+from pathlib import Path
+from geometry_of_trust.geometry import Geometry
+from geometry_of_trust.formats import read_unembedding
+
+def peak():
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\\s*(\\d+) kB", status)[1]) * 1024
+
+unembedding = read_unembedding(sys.argv[1])
+Geometry.from_unembedding(unembedding.values[:2000, :8].copy())  # starts threads
+before = peak()
+Geometry.from_unembedding(unembedding)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not CPUINFO.is_file(), reason="reads /proc")
+@pytest.mark.parametrize(
+    ("rows", "d"), [(400_000, 256), pytest.param(128_256, 4096, marks=pytest.mark.heavy)]
+)
+def test_peak_memory_does_not_grow_with_the_rows(tmp_path: Path, rows: int, d: int) -> None:
+    """At most 4d² doubles and 256 MB, pages of the file included, though it is longer."""
+    path = tmp_path / "u.gotue"
+    with path.open("wb") as file:
+        file.write(b"GOTU" + struct.pack("<HII", 1, rows, d))
+        file.write(np.random.default_rng(0).normal(size=(2 * d, d)).astype("<f4").tobytes())
+        file.truncate(14 + 4 * rows * d)  # zeros that take no room on the disk
+    process = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(path)], capture_output=True, text=True, check=True
+    )
+    limit = 32 * d * d + 256 * 2**20
+    assert int(process.stdout) <= limit
+    assert path.stat().st_size > limit
+
+
+def test_pages_are_given_back_to_read_only_maps_only(tmp_path: Path) -> None:
+    U = np.random.default_rng(0).normal(size=(3000, 5)).astype(np.float32)
+    path = tmp_path / "u"
+    path.write_bytes(U.tobytes())
+    changed = np.memmap(path, np.float32, "c", shape=U.shape)
+    changed *= 2  # in private pages: given back, they would be lost
+    assert same_bits(gram.gram(changed), gram.gram(2 * U))
+    assert same_bits(changed, 2 * U)
+
+
+def test_progress() -> None:
+    said: list[str] = []
+    gram.gram(np.random.default_rng(0).normal(size=(4000, 60)).astype(np.float32), said.append)
+    assert said[:2] == ["Inner product 57 %", "Inner product 100 %"]
+    assert all("entries again" in text for text in said[2:])
 
 
 def test_non_finite_rows_reach_the_diagonal() -> None:
@@ -216,14 +322,28 @@ def test_unaligned_memory_map(tmp_path: Path) -> None:
     assert same_bits(gram.gram(mapped), gram.gram(U))
 
 
-def test_entries_of_smollm2(smollm2: Path) -> None:
+@pytest.fixture(scope="module")
+def smollm2_matrix(smollm2: Path) -> F32:
     with safe_open(smollm2 / "model.safetensors", "np") as file:
-        U = np.array(file.get_tensor("model.embed_tokens.weight"))
-    phi = gram.gram(U)
-    rng = np.random.default_rng(0)
-    for i, j in rng.integers(0, U.shape[1], (20, 2)):
-        total = sum(map(Fraction, (U[:, i].astype(float) * U[:, j].astype(float)).tolist()))
-        assert same_bits(phi[i, j], oracle.nearest32(Fraction(total)))
+        U: F32 = file.get_tensor("model.embed_tokens.weight")
+        return U
+
+
+@pytest.fixture(scope="module")
+def smollm2_gotue(smollm2_matrix: F32, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("smollm2") / "u.gotue"
+    write_unembedding(path, smollm2_matrix)
+    return path
+
+
+def test_entries_of_smollm2(smollm2_matrix: F32) -> None:
+    phi = gram.gram(smollm2_matrix)
+    columns = smollm2_matrix.T.astype(np.float64)
+    for i, j in np.random.default_rng(0).integers(0, len(phi), (2000, 2)):
+        nearest = math.fsum((columns[i] * columns[j]).tolist())
+        # Rounding again to float32 is right unless the double lies half-way between two.
+        assert int(np.float64(nearest).view(np.uint64)) % 2**29 != 2**28
+        assert same_bits(phi[i, j], np.float32(nearest))
 
 
 # --- readings ---------------------------------------------------------------------------------

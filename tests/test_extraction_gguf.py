@@ -82,6 +82,7 @@ def check(file: Path, to: Path, layers: tuple[int, ...]) -> Any:
         output_activations=to / "a.gotact",
         output_unembedding=to / "u.gotue",
         device="cpu",
+        reproducible=False,  # the arithmetic of transformers alone
     )
     model: Any = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, dtype=torch.float32
@@ -102,6 +103,20 @@ def test_a_gguf_file(tmp_path: Path) -> None:
     record = check(tmp_path / "tiny.gguf", tmp_path / "out", (0, 2))
     assert record.model == str(tmp_path / "tiny.gguf")
     assert (record.truncated, record.blocks_loaded, record.tied) == (True, 3, False)
+
+
+def test_a_gguf_file_reproducibly(tmp_path: Path) -> None:
+    """What is loaded of it is the same; it cannot be left in its file."""
+    write_gguf(tmp_path / "tiny.gguf")
+    names = {"output_activations": tmp_path / "a.gotact", "output_unembedding": tmp_path / "u"}
+    fast, exact = (
+        extract(tmp_path / "tiny.gguf", TEXT, [2], device="cpu", reproducible=mode, **names)
+        for mode in (False, True)
+    )
+    np.testing.assert_allclose(exact.activations.values, fast.activations.values, rtol=1e-3)
+    assert exact.record.unembedding.sha256 == fast.record.unembedding.sha256
+    with pytest.raises(errors.NotInFiles):
+        extract(tmp_path / "tiny.gguf", TEXT, [2], device="cpu", low_memory=True, **names)
 
 
 def test_a_file_that_is_not_gguf(tmp_path: Path) -> None:

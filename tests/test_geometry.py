@@ -100,6 +100,12 @@ def test_euclidean_is_the_identity() -> None:
     assert np.array_equal(g.factor(), np.eye(7))
 
 
+def test_progress_is_passed_on() -> None:
+    said: list[str] = []
+    Geometry.from_unembedding(V2, progress=said.append)
+    assert said == ["Inner product 100 %"]
+
+
 def test_frozen() -> None:
     g = Geometry.from_unembedding(V2)
     assert g.phi is not None

@@ -19,7 +19,7 @@ from scipy.linalg import lapack
 from geometry_of_trust import exact
 from geometry_of_trust.arrays import Unembedding
 from geometry_of_trust.errors import BadOption, DimensionMismatch, NonFinite, NotPositiveDefinite
-from geometry_of_trust.gram import gram
+from geometry_of_trust.gram import Progress, gram
 
 InnerProduct = Literal["Causal", "CausalRegularised", "Euclidean"]
 Array = NDArray[np.float64]
@@ -50,6 +50,7 @@ class Geometry:
         inner_product: Literal["causal", "euclidean"] = "causal",
         *,
         added: float | None = None,
+        progress: Progress | None = None,
     ) -> Geometry:
         """Φ_ij = RN₃₂(Σ_v U_vi·U_vj), regularised only if it has to be.
 
@@ -62,6 +63,7 @@ class Geometry:
             inner_product: `euclidean` takes from U its dimension only.
             added: for a verifier, instead of epsilon: the amount itself, a float32 value. It is
                 added under the same rule.
+            progress: called with what is being done.
 
         Raises:
             BadOption: epsilon or `added` negative or not finite, or another inner product.
@@ -77,7 +79,7 @@ class Geometry:
             return cls("Euclidean", 0.0, unembedding.hidden_dim, None)
         if inner_product != "causal":
             raise BadOption("--inner-product", expected="causal or euclidean", found=inner_product)
-        phi = _checked_gram(unembedding)
+        phi = _checked_gram(unembedding, progress)
         amount = 0.0
         if not numerically_definite(phi):
             mean = math.fsum(np.diagonal(phi).tolist()) / len(phi)
@@ -132,8 +134,8 @@ def geometry_digest(d: int, epsilon: float, phi: NDArray[np.float32] | None) -> 
     return digest.hexdigest()
 
 
-def _checked_gram(unembedding: Unembedding) -> NDArray[np.float32]:
-    phi = gram(unembedding.values)
+def _checked_gram(unembedding: Unembedding, progress: Progress | None) -> NDArray[np.float32]:
+    phi = gram(unembedding.values, progress)
     if not np.isfinite(phi).all():
         for _ in unembedding.blocks(1024):
             pass  # names the row, if U itself is at fault
@@ -161,13 +163,6 @@ def _regularise(phi: NDArray[np.float32], amount: float, where: str) -> None:
         found=f"not so after {amount:.9g} was added to the diagonal",
         hint="Raise --epsilon.",
     )
-
-
-def _add_to_diagonal(phi: NDArray[np.float32], amount: float) -> None:
-    """Φ_ii ← RN₃₂(Φ_ii + amount), in place."""
-    diagonal = np.diag_indices(len(phi))
-    with np.errstate(over="ignore"):
-        phi[diagonal] = (phi[diagonal].astype(np.float64) + amount).astype(np.float32)
 
 
 # --- definiteness, decided alike on every machine ---------------------------------------------

@@ -7,153 +7,222 @@ extraction, `math.fsum`. Proofs: docs/mathematics.md, section 2.
 from __future__ import annotations
 
 import math
-import os
+import mmap
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import dgemm, dsyrk
+from threadpoolctl import ThreadpoolController
 
 from geometry_of_trust.exact import SLACK, UNIT, bracket32, gamma, round32
 
 Array = NDArray[np.float64]
+Progress = Callable[[str], None]
 
-BLOCK_ROWS = 512
-"""Rows whose products one call of the BLAS adds up; error bounds and speed both hang on it."""
+CHUNK_ROWS = 192
+"""Rows whose products one call of the BLAS adds up; error bound and speed both hang on it."""
 
-TILE_COLUMNS = 1536
-"""Columns of a tile: its partial sums (18 MB) stay in cache while rows are added to them."""
+BLOCK_ROWS = 12 * CHUNK_ROWS
+"""Rows that one thread takes at a time."""
 
-BUFFER_BYTES = 96 * 2**20
-"""What the float64 copy of rows may take."""
+TILE_COLUMNS = 352
+"""Columns of a tile, at most about."""
+
+MAX_THREADS = 8
+"""Eight blocks in float64, 147,456·d bytes, are less than 3d² doubles and 256 MB for every d."""
 
 PAIR_CHUNK = 2**16
-"""Undecided entries that are computed again in one pass over the matrix."""
-
-WORKERS = min(4, os.cpu_count() or 1)
+"""Open entries that are computed again in one pass over the matrix."""
 
 
-def gram(
-    U: NDArray[np.float32], *, block_rows: int = BLOCK_ROWS, tile_columns: int = TILE_COLUMNS
-) -> NDArray[np.float32]:
+def gram(U: NDArray[np.float32], progress: Progress | None = None) -> NDArray[np.float32]:
     """Φ_ij = RN₃₂(Σ_v U_vi·U_vj), the sum over the reals.
 
     Products of two float32 are exact in float64, so only additions err: by at most
     γ_D·‖u_i‖·‖u_j‖ when no product passes through more than D of them.
 
     Args:
-        U: shape (V, d), float32; may be an unaligned memory map, read in blocks, at most twice
-            unless very many entries stay undecided.
-        block_rows, tile_columns: how the work is cut up; no bit of the result depends on them.
+        U: shape (V, d), float32; may be an unaligned memory map, which is read in blocks, at most
+            twice unless very many entries stay open. Pages of a read-only map are given back.
+        progress: called with what is being done, after each block of rows.
 
     Returns:
         Φ, shape (d, d), float32, symmetric, without −0. An entry beyond the float32 range is
-        infinite; one that a NaN or infinity of U reaches is not finite, and so is a diagonal one.
+        infinite; if U holds a NaN or an infinity, all of Φ is NaN.
     """
+    tell = progress or _silent
     d = U.shape[1]
-    sums, depth = _block_sums(U, block_rows, tile_columns)
-    with np.errstate(invalid="ignore"):
-        norms = np.sqrt(np.diagonal(sums)) * SLACK
-    phi = np.empty((d, d), np.float32)
+    tiles = _tiles(d)
+    _add_products(U, tiles, tell)
+    norms = np.empty(d)
+    for tile in tiles:
+        if tile.i == tile.j:
+            norms[tile.i] = np.sqrt(np.diagonal(tile.sums)) * SLACK
     if not np.isfinite(norms).all():
-        phi[...] = np.nan
-        return phi
-    # 4u more: |sum| ≤ (1 + γ)‖u_i‖‖u_j‖, and computing sum ± bound rounds twice.
-    pairs = _round_rows(sums, (gamma(depth) + 4 * UNIT) * SLACK, norms, phi)
-    del sums
+        return np.full((d, d), np.nan, np.float32)
+    depth = CHUNK_ROWS + math.ceil(BLOCK_ROWS / CHUNK_ROWS) + math.ceil(len(U) / BLOCK_ROWS)
+    phi, pairs = _rounded(tiles, norms, depth)
+    del tiles
     for start in range(0, pairs.shape[1], PAIR_CHUNK):
         chunk = pairs[:, start : start + PAIR_CHUNK]
-        phi[chunk[0], chunk[1]] = _entries(U, chunk, norms)
-    for i in range(1, d):
-        phi[i, :i] = phi[:i, i]
+        phi[chunk[0], chunk[1]] = phi[chunk[1], chunk[0]] = _entries(U, chunk, norms, tell)
     return phi
 
 
-def _block_sums(U: NDArray[np.float32], rows: int, columns: int) -> tuple[Array, int]:
-    """Upper triangle of UᵀU in float64, and the most additions that a product passes through."""
-    V, d = U.shape
-    tiles = [slice(start, min(start + columns, d)) for start in range(0, d, columns)]
-    # With one tile the partial sums are the result; else many blocks are added up in cache
-    # before the matrix of results, which is not in cache, is touched.
-    blocks = 1 if len(tiles) == 1 else max(1, BUFFER_BYTES // (8 * d * rows))
-    super_rows = rows * blocks
-    sums = np.zeros((d, d), order="F")
-    width = tiles[0].stop
-    buffers = [np.empty((min(super_rows, V), t.stop - t.start)) for t in tiles]
-    product = np.zeros(width * width)
-    total = np.empty(width * width if blocks > 1 else 0)
-    for start in range(0, V, super_rows):
-        part = U[start : start + super_rows]
-        for tile, buffer in zip(tiles, buffers, strict=True):
-            buffer[: len(part)] = part[:, tile]
-        for b, right in enumerate(tiles):
-            for a, left in enumerate(tiles[: b + 1]):
-                target = sums[left, right]
-                shape = target.shape
-                scratch = product[: target.size].reshape(shape, order="F")
-                inner = total[: target.size].reshape(shape, order="F") if blocks > 1 else target
-                for first in range(0, len(part), rows):
-                    chunk = slice(first, min(first + rows, len(part)))
-                    x, y = buffers[a][chunk].T, buffers[b][chunk].T
-                    if a == b:
-                        scratch = dsyrk(1.0, x, c=scratch, overwrite_c=1)
-                    else:
-                        scratch = dgemm(1.0, x, y, trans_b=1, c=scratch, overwrite_c=1)
-                    if inner is not target and first == 0:
-                        inner[...] = scratch
-                    else:
-                        np.add(inner, scratch, out=inner)
-                if inner is not target:
-                    np.add(target, inner, out=target)
-    return sums, min(rows, V) + blocks + math.ceil(V / super_rows)
+def _silent(text: str) -> None:
+    """What is called where nobody listens."""
 
 
-def _round_rows(
-    sums: Array, factor: float, norms: Array, phi: NDArray[np.float32]
-) -> NDArray[np.intp]:
-    """Fill the upper triangle of Φ; the (2, k) indices of the entries that stay open."""
-    d = len(norms)
-    step = max(1, 2**20 // d)
-    undecided = []
-    for start in range(0, d, step):
-        columns = slice(start, min(start + step, d))
-        value = sums[: columns.stop, columns].T
-        bound = factor * norms[columns, np.newaxis] * norms[: columns.stop]
+# --- blocks of rows, in parallel ----------------------------------------------------------------
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
+def _threads() -> int:
+    """As many as the BLAS would use."""
+    threads = max((library["num_threads"] for library in _blas().info()), default=1)
+    return min(threads, MAX_THREADS)
+
+
+def _each_block(
+    U: NDArray[np.float32], work: Callable[[NDArray[np.float32]], None], tell: Progress, what: str
+) -> None:
+    """Call `work` on blocks of rows, in parallel, each with a BLAS of one thread.
+
+    So that all that is done to a block runs in parallel, not its products alone.
+    """
+
+    def run(start: int) -> int:
+        block = U[start : start + BLOCK_ROWS]
+        with np.errstate(invalid="ignore"):
+            work(block)
+        _give_back(block)
+        return start + len(block)
+
+    with _blas().limit(limits=1), ThreadPoolExecutor(_threads()) as pool:
+        for done in pool.map(run, range(0, len(U), BLOCK_ROWS)):
+            tell(f"{what} {100 * done // len(U)} %")
+
+
+def _give_back(block: NDArray[np.float32]) -> None:
+    """Give back the pages of a block that lies in a read-only memory map, and in no other."""
+    base: object = block
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        whole = np.frombuffer(base, np.uint8)
+        start = block.ctypes.data - whole.ctypes.data
+        first = start - start % mmap.PAGESIZE
+        if not whole.flags.writeable and block.flags.c_contiguous:
+            base.madvise(mmap.MADV_DONTNEED, first, start + block.nbytes - first)
+
+
+# --- stage 1: BLAS ------------------------------------------------------------------------------
+
+
+class _Tile(NamedTuple):
+    """Sums over v of U_vi·U_vj for a range of i and a range of j."""
+
+    i: slice
+    j: slice
+    sums: Array
+
+
+def _tiles(d: int) -> list[_Tile]:
+    """The upper triangle of UᵀU, all zeros, in tiles."""
+    # Of equal width, an odd number of cache lines: powers of two would collide in the cache.
+    width = 8 * (math.ceil(d / math.ceil(d / TILE_COLUMNS) / 8) | 1)
+    cuts = [slice(start, min(start + width, d)) for start in range(0, d, width)]
+    return [
+        _Tile(i, j, np.zeros((i.stop - i.start, j.stop - j.start)))
+        for n, j in enumerate(cuts)
+        for i in cuts[: n + 1]
+    ]
+
+
+def _add_products(U: NDArray[np.float32], tiles: list[_Tile], tell: Progress) -> None:
+    """Add UᵀU to the tiles."""
+    lock = Lock()
+
+    def add(rows: NDArray[np.float32]) -> None:
+        block = rows.astype(np.float64)
+        scratch = np.empty((2, tiles[0].sums.size))
+        for i, j, sums in tiles:
+            inner, product = (s[: sums.size].reshape(sums.shape) for s in scratch)
+            _product(block[:CHUNK_ROWS, i], block[:CHUNK_ROWS, j], inner)
+            for start in range(CHUNK_ROWS, len(block), CHUNK_ROWS):
+                chunk = slice(start, start + CHUNK_ROWS)
+                inner += _product(block[chunk, i], block[chunk, j], product)
+            with lock:
+                np.add(sums, inner, out=sums)
+
+    _each_block(U, add, tell, "Inner product")
+
+
+def _product(x: Array, y: Array, out: Array) -> Array:
+    """xᵀy by BLAS: each entry the sum of its products, added up in any order."""
+    return np.matmul(x.T, y, out=out)
+
+
+def _rounded(
+    tiles: list[_Tile], norms: Array, depth: int
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Φ, and the (2, k) indices, i ≤ j, of the entries whose rounding the bound leaves open."""
+    phi = np.empty((len(norms), len(norms)), np.float32)
+    # 4u more: |sum| ≤ (1 + γ)‖u_i‖‖u_j‖, and computing sum ± bound rounds twice.
+    factor = (gamma(depth) + 4 * UNIT) * SLACK
+    pairs = []
+    for i, j, sums in tiles:
+        bound = factor * norms[i, np.newaxis] * norms[j]
         with np.errstate(over="ignore"):
-            low = (value - bound).astype(np.float32)
-            high = (value + bound).astype(np.float32)
-        phi[: columns.stop, columns] = low.T + np.float32(0)
-        j, i = np.nonzero(low != high)
-        keep = i <= j + start
-        undecided.append(np.stack([i[keep], j[keep] + start]))
-    return np.concatenate(undecided, axis=1)
+            low = (sums - bound).astype(np.float32) + np.float32(0)
+            high = (sums + bound).astype(np.float32)
+        phi[i, j], phi[j, i] = low, low.T
+        row, column = np.nonzero(low != high)
+        keep = row + i.start <= column + j.start
+        pairs.append(np.stack([row[keep] + i.start, column[keep] + j.start]))
+    return phi, np.concatenate(pairs, axis=1)
 
 
-def _entries(U: NDArray[np.float32], pairs: NDArray[np.intp], norms: Array) -> Array:
+# --- stages 2 and 3: one entry after the other ---------------------------------------------------
+
+
+def _entries(
+    U: NDArray[np.float32], pairs: NDArray[np.intp], norms: Array, tell: Progress
+) -> Array:
     """Entries of Φ by error-free extraction (Rump, Ogita and Oishi 2008, algorithm 3.1).
 
     With σ a power of two ≥ 4Σ|p|, the heads q = (p + σ) − σ add up without any error, in any
     order, and the tails p − q are at most uσ each.
     """
     i, j = pairs
-    V = len(U)
+    V, k = len(U), len(i)
     sigma = 2.0 ** (np.frexp(norms[i] * norms[j])[1] + 2.0)
-    share = -(-V // WORKERS)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        parts = list(
-            pool.map(lambda v: _extracted(U[v : v + share], pairs, sigma), range(0, V, share))
-        )
-    head: Array = np.sum([p[0] for p in parts], axis=0)
-    tail: Array = np.sum([p[1] for p in parts], axis=0)
-    inexact = np.logical_or.reduce([p[2] for p in parts])
+    head, tail, inexact = np.zeros(k), np.zeros(k), np.zeros(k, bool)
+    lock = Lock()
+
+    def add(rows: NDArray[np.float32]) -> None:
+        nonlocal head, tail, inexact
+        heads, tails, left = _extracted(rows, pairs, sigma)
+        with lock:
+            head, tail, inexact = head + heads, tail + tails, inexact | left
+
+    _each_block(U, add, tell, f"Inner product, {k} entries again")
     value = head + tail
     part = value - head
     missing = (head - (value - part)) + (tail - part)  # two-sum: nothing is lost
     bound = gamma(V) * V * UNIT * sigma * SLACK
     low, high = bracket32(value + (missing - bound))[0], bracket32(value + (missing + bound))[1]
     result = np.where(inexact, low, (head + 0.0).astype(np.float32)).astype(np.float64)
-    for k in np.flatnonzero(inexact & (low != high)):
-        result[k] = _entry(U, int(i[k]), int(j[k]))
+    for n in np.flatnonzero(inexact & (low != high)):
+        result[n] = _entry(U, int(i[n]), int(j[n]))
     return result
 
 
@@ -163,10 +232,11 @@ def _extracted(
     """Sums of heads, sums of tails, and whether any tail was not zero."""
     i, j = pairs
     head, tail, inexact = np.zeros(len(i)), np.zeros(len(i)), np.zeros(len(i), bool)
-    rows = max(1, 2**16 // max(len(i), 1))
+    rows = max(1, 2**16 // len(i))
     for start in range(0, len(U), rows):
-        block = np.ascontiguousarray(U[start : start + rows])
-        tails = np.multiply(block.take(i, axis=1), block.take(j, axis=1), dtype=np.float64)
+        block = U[start : start + rows].astype(np.float64)
+        tails = block.take(i, axis=1)
+        tails *= block.take(j, axis=1)
         heads = tails + sigma
         heads -= sigma
         tails -= heads

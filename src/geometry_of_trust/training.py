@@ -95,7 +95,7 @@ def train_files(
         states, marks, matrix.hidden_dim, layer=layer, dimension=dimension, l2=l2
     )  # before the long arithmetic
     tell("Inner product")
-    geometry = Geometry.from_unembedding(matrix, epsilon, inner_product)
+    geometry = Geometry.from_unembedding(matrix, epsilon, inner_product, progress=progress)
     digests = {
         "activations": sha256_file(activations),
         "unembedding": sha256_file(unembedding),

@@ -1,10 +1,9 @@
 """Compute in float64 throughout, also where a model's code asks for float32.
 
 transformers goes through float32 on purpose (norms, softmax, rotary angles, attention of GPT-J
-and GPT-Neo), which is more precise than bfloat16 and less than float64. What two kernels compute
-in float32 differs in its last bits; what they compute in float64 differs too, but is the same once
-rounded to float32, unless it lies within that difference of a rounding boundary. See
-docs/reproducibility.md for how often that is.
+and GPT-Neo), which is more precise than bfloat16 and less than float64. A function mode answers it
+with float64, and under it `onevalue` sees to it that each operation has one value on every machine.
+See docs/reproducibility.md.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ class OneValue(_Mode):  # type: ignore[misc]
         replace = _REPLACED.get(plain)
         if plain in _WITH_ALPHA and kwargs.get("alpha", 1) != 1:
             replace = _WITH_ALPHA[plain]
-        if replace and (floats or func._overloadname == "Scalar"):
+        if replace and (floats or (name == "pow" and isinstance(args[0], float))):
             result = replace(*args, **kwargs)
             if result is not None:
                 return result if plain == name else args[0].copy_(result)

@@ -1,0 +1,1 @@
+"""The parts of benchmarks/reproducibility.py; tests/test_reproducibility.py uses them too."""
