@@ -27,6 +27,7 @@ ORDER = [
     "mapped",
     "arrays",
     "formats",
+    "rows",
     "exact",
     "gram",
     "geometry",
@@ -55,6 +56,7 @@ ONLY_USERS = {
     "transformers": {"extraction"},
     "safetensors": {"extraction"},
     "cyclopts": {"cli"},
+    "pyarrow": {"rows"},
     "rich": {"cli"},
 }
 

@@ -305,6 +305,10 @@ class BadLabel(MalformedInput):
     """A label other than 0, 1, true or false."""
 
 
+class BadRowTable(MalformedInput):
+    """A Parquet file that is not a row table, or does not fit its activations."""
+
+
 class BadText(MalformedInput):
     """Bytes that are not UTF-8."""
 

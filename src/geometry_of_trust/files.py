@@ -30,6 +30,11 @@ def labels_path(activations: PathLike) -> Path:
     return Path(activations).with_suffix(".labels")
 
 
+def rows_path(activations: PathLike) -> Path:
+    """Where the row table of an activations file is: `a.gotact` → `a.rows.parquet`."""
+    return Path(activations).with_suffix(".rows.parquet")
+
+
 def reason(error: OSError | ValueError) -> str:
     """What the operating system said, without the path."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -232,7 +232,7 @@ def _extracted(
     """Sums of heads, sums of tails, and whether any tail was not zero."""
     i, j = pairs
     head, tail, inexact = np.zeros(len(i)), np.zeros(len(i)), np.zeros(len(i), bool)
-    rows = max(1, 2**16 // len(i))
+    rows = min(256, max(1, 2**16 // len(i)))  # what a pass makes stays in cache
     for start in range(0, len(U), rows):
         block = U[start : start + rows].astype(np.float64)
         tails = block.take(i, axis=1)

@@ -1,0 +1,278 @@
+"""The row table: which text, group and token each row of an activations file comes from.
+
+It stands beside the activations (`files.rows_path`), as Parquet, so that pandas, DuckDB and others
+read it as it is. The only user of pyarrow's Parquet. Its digest is of what it says, not of the
+file's bytes, which depend on the version of pyarrow. Columns and digest: docs/formats.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from geometry_of_trust.errors import BadRowTable, MissingMember
+from geometry_of_trust.files import PathLike, opened
+
+LABEL_PREFIX = "label."
+"""What the names of label columns begin with."""
+
+NONE = -1
+"""In the arrays of a `RowTable`: no such number (a mean has no token, a start token no span)."""
+
+_FLUSH_ROWS = 2**14
+_INTEGERS = ("text", "token_index", "token_id", "start", "end")
+_FIELDS = (
+    pa.field("text", pa.int64(), nullable=False),
+    pa.field("group", pa.string()),
+    pa.field("token_index", pa.int32()),
+    pa.field("token_id", pa.int32()),
+    pa.field("token", pa.string()),
+    pa.field("start", pa.int32()),
+    pa.field("end", pa.int32()),
+    pa.field("special", pa.bool_(), nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """The rows of one text.
+
+    Attributes:
+        text: its index in the corpus.
+        group: what it belongs with, or None.
+        token_index, token_id: of each row's token; None for a mean of several.
+        token: text of each row's token, or None.
+        span: characters of the text that it covers, or None.
+        special: whether it is a special token.
+        labels: 0 or 1 by the name of the dimension; the same for all rows of the text.
+    """
+
+    text: int
+    group: str | None
+    token_index: Sequence[int | None]
+    token_id: Sequence[int | None]
+    token: Sequence[str | None]
+    span: Sequence[tuple[int, int] | None]
+    special: Sequence[bool]
+    labels: dict[str, int] = field(default_factory=dict)
+
+
+class RowDigest:
+    """SHA-256 of the content of a row table, given text by text."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256(b"GOT-ROWS-V1\0")
+
+    def add(self, rows: TextRows) -> None:
+        """Take the rows of the next text."""
+        numbers = [
+            [NONE if index is None else index for index in rows.token_index],
+            [NONE if number is None else number for number in rows.token_id],
+            [NONE if span is None else span[0] for span in rows.span],
+            [NONE if span is None else span[1] for span in rows.span],
+            list(map(int, rows.special)),
+        ]
+        self._hash.update(struct.pack("<qI", rows.text, len(rows.special)))
+        self._string(rows.group)
+        self._hash.update(np.array(numbers, "<i8").T.tobytes())
+        for token in rows.token:
+            self._string(token)
+        self._hash.update(struct.pack("<I", len(rows.labels)))
+        for name, label in sorted(rows.labels.items()):
+            self._string(name)
+            self._hash.update(bytes([label]))
+
+    def _string(self, text: str | None) -> None:
+        data = b"" if text is None else text.encode()
+        self._hash.update(struct.pack("<BI", text is not None, len(data)) + data)
+
+    def hexdigest(self) -> str:
+        """64 lower-case hex digits."""
+        return self._hash.hexdigest()
+
+
+class RowWriter:
+    """Writes a row table text by text, in bounded memory; `digest` is that of what was written."""
+
+    def __init__(self, handle: BinaryIO, label_columns: Sequence[str] = ()) -> None:
+        self.digest = RowDigest()
+        self.rows = 0
+        self._labels = tuple(label_columns)
+        labels = [pa.field(LABEL_PREFIX + name, pa.int8(), nullable=False) for name in self._labels]
+        self._schema = pa.schema([*_FIELDS, *labels])
+        self._writer = pq.ParquetWriter(handle, self._schema, compression="zstd")
+        self._columns: list[list[Any]] = [[] for _ in self._schema]
+
+    def add(self, rows: TextRows) -> None:
+        """Write the rows of the next text."""
+        count = len(rows.special)
+        spans = [(None, None) if span is None else span for span in rows.span]
+        columns: list[Sequence[Any]] = [
+            [rows.text] * count, [rows.group] * count, rows.token_index, rows.token_id,
+            rows.token, [a for a, _ in spans], [b for _, b in spans], rows.special,
+            *([rows.labels[name]] * count for name in self._labels),
+        ]  # fmt: skip
+        for column, values in zip(self._columns, columns, strict=True):
+            column.extend(values)
+        self.digest.add(rows)
+        self.rows += count
+        if len(self._columns[0]) >= _FLUSH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._columns[0]:
+            arrays = [
+                pa.array(column, kind.type)
+                for column, kind in zip(self._columns, self._schema, strict=True)
+            ]
+            self._writer.write_table(pa.table(arrays, schema=self._schema))
+            self._columns = [[] for _ in self._schema]
+
+    def __enter__(self) -> RowWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()
+
+
+@dataclass(frozen=True, eq=False)
+class RowTable:
+    """A row table in memory; each array has one entry a row of the activations, `NONE` for none.
+
+    Attributes:
+        text: index of the row's text in the corpus, int64, ascending.
+        group: the text's group, or None.
+        token_index, token_id, start, end: int64.
+        token: text of the token, or None.
+        special: bool.
+        labels: int8, 0 or 1, by the name of the dimension.
+    """
+
+    text: NDArray[np.int64]
+    group: tuple[str | None, ...]
+    token_index: NDArray[np.int64]
+    token_id: NDArray[np.int64]
+    token: tuple[str | None, ...]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    special: NDArray[np.bool_]
+    labels: dict[str, NDArray[np.int8]]
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """A number for each row, shape (P,): equal for rows that must stay together.
+
+        Rows of one group have the same number, and so have rows of one text without a group.
+        Numbers count from 0 in the order in which groups first appear.
+        """
+        seen: dict[str | int, int] = {}
+        keys = (
+            text if group is None else group
+            for group, text in zip(self.group, self.text.tolist(), strict=True)
+        )
+        return np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)
+
+    def label(self, name: str) -> NDArray[np.int8]:
+        """The labels of one dimension, 0 or 1, shape (P,).
+
+        Raises:
+            MissingMember: there is no such column; the error names those that there are.
+        """
+        if name not in self.labels:
+            known = ", ".join(self.labels) or "none"
+            raise MissingMember("row table", expected=f"a label column {name!r}", found=known)
+        return self.labels[name]
+
+    def text_rows(self) -> list[slice]:
+        """The rows of each text, in order."""
+        starts = np.flatnonzero(np.diff(self.text, prepend=-1))
+        ends = np.append(starts[1:], len(self))
+        return [slice(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
+
+    def digest(self) -> str:
+        """The digest that stands in the extraction record."""
+        digest = RowDigest()
+        for rows in self.text_rows():
+            first = rows.start
+
+            def optional(values: NDArray[np.int64], rows: slice = rows) -> list[int | None]:
+                return [None if value == NONE else value for value in values[rows].tolist()]
+
+            digest.add(
+                TextRows(
+                    text=int(self.text[first]),
+                    group=self.group[first],
+                    token_index=optional(self.token_index),
+                    token_id=optional(self.token_id),
+                    token=self.token[rows],
+                    span=[
+                        None if a == NONE else (a, b)
+                        for a, b in zip(
+                            self.start[rows].tolist(), self.end[rows].tolist(), strict=True
+                        )
+                    ],
+                    special=self.special[rows].tolist(),
+                    labels={name: int(column[first]) for name, column in self.labels.items()},
+                )
+            )
+        return digest.hexdigest()
+
+
+def read_rows(path: PathLike) -> RowTable:
+    """Read a row table.
+
+    Raises:
+        Unreadable: the file cannot be opened.
+        BadRowTable: it is not Parquet, or not of a row table's columns.
+    """
+    with opened(path) as handle:
+        try:
+            table = pq.read_table(handle)
+        except (pa.ArrowException, OSError) as error:
+            found = f"{error}".partition("\n")[0]
+            raise BadRowTable(path, expected="a Parquet file", found=found) from None
+    names = [kind.name for kind in _FIELDS]
+    labels = [name for name in table.column_names if name.startswith(LABEL_PREFIX)]
+    if table.column_names != names + labels or any(
+        table.schema.field(kind.name).type != kind.type for kind in _FIELDS
+    ):
+        raise BadRowTable(
+            path, expected=f"the columns {', '.join(names)}", found=", ".join(table.column_names)
+        )
+
+    def numbers(name: str) -> NDArray[np.int64]:
+        column: Any = table.column(name).cast(pa.int64()).fill_null(NONE)
+        return np.asarray(column.to_numpy(), np.int64)
+
+    held = RowTable(
+        group=tuple(table.column("group").to_pylist()),
+        token=tuple(table.column("token").to_pylist()),
+        special=table.column("special").fill_null(False).to_numpy().astype(bool),
+        labels={name.removeprefix(LABEL_PREFIX): numbers(name).astype(np.int8) for name in labels},
+        **{name: numbers(name) for name in _INTEGERS},
+    )
+    if (held.text < 0).any() or (np.diff(held.text) < 0).any():
+        raise BadRowTable(path, expected="texts in ascending order", found="another order")
+    for name, column in held.labels.items():
+        if not np.isin(column, (0, 1)).all():
+            raise BadRowTable(path, expected=f"labels {name!r} of 0 or 1", found="others")
+    return held
