@@ -1,12 +1,14 @@
 """How many results are the same byte for byte under other threads, kernels, versions.
 
-Every setting is one process that computes everything: the residual stream of SmolLM2 for 60 short (--prompts)
-prompts at layers 8, 15 and 22; of 17 tiny models of 15 families; Φ; a probe; an attestation. Each
-table says how many results equal those of the base setting, for ours and for plain transformers,
-numpy and scikit-learn. Exit code 1, and what differed, if ours is not 100 % everywhere.
+Every setting is one process that computes everything: the residual stream of SmolLM2 for 60 short
+prompts (--prompts) at layers 8, 15 and 22; of 17 tiny models of 15 families; Φ; a probe; an
+attestation. Each table says how many results equal those of the base setting, for ours and for
+plain transformers, numpy and scikit-learn. Exit code 1, and what differed, if ours is not 100 %
+everywhere.
 
-Ours runs one text at a time by design, so only the plain one has a row for batches. Environments
-with other versions are made with pip in .cache/reproducibility and kept.
+Ours runs one text at a time in the base setting, and in all others batches of 8 texts of equal
+length, as a corpus is run; the plain one has a row of its own for batches, which are padded.
+Environments with other versions are made with pip in .cache/reproducibility and kept.
 """
 
 from __future__ import annotations
@@ -83,7 +85,7 @@ def print_table(thing: str, results: dict[str, Result], notes: dict[str, str]) -
         print(f"| {name}{notes.get(name, '')} | {' | '.join(cells)} |")
     if thing == "prompts" and base["plain"]:
         batches = {"plain": {thing: base["plain"][f"prompts, batches of {BATCH}"]}}
-        print(f"| batches of {BATCH}, padded | one text at a time by design | "
+        print(f"| batches of {BATCH}, padded | in all rows above | "
               f"{share(base, batches, 'plain', thing)} |")  # fmt: skip
 
 

@@ -108,7 +108,10 @@ def test_a_gguf_file(tmp_path: Path) -> None:
 def test_a_gguf_file_reproducibly(tmp_path: Path) -> None:
     """What is loaded of it is the same; it cannot be left in its file."""
     write_gguf(tmp_path / "tiny.gguf")
-    names = {"output_activations": tmp_path / "a.gotact", "output_unembedding": tmp_path / "u"}
+    names: dict[str, Any] = {
+        "output_activations": tmp_path / "a.gotact",
+        "output_unembedding": tmp_path / "u",
+    }
     fast, exact = (
         extract(tmp_path / "tiny.gguf", TEXT, [2], device="cpu", reproducible=mode, **names)
         for mode in (False, True)

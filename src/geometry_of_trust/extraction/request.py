@@ -1,4 +1,4 @@
-"""The arguments of an extraction, checked as far as they can be without a model."""
+"""Which model to run, how, and where to: checked as far as it can be without a model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from geometry_of_trust.arrays import MAX_MODEL_ID_BYTES, Layout
-from geometry_of_trust.errors import BadOption, BadText, EmptyText, RepeatedLayers
+from geometry_of_trust.errors import BadOption, BadText, RepeatedLayers
 from geometry_of_trust.files import labels_path, record_path
 
 PRECISION_OF = {"float32": "Fp32", "float16": "Fp16", "bfloat16": "Bfloat16"}
@@ -17,10 +17,9 @@ PRECISION_OF = {"float32": "Fp32", "float16": "Fp16", "bfloat16": "Bfloat16"}
 
 @dataclass(frozen=True)
 class Request:
-    """What to extract, from what, and where to; as the arguments of `extract`.
+    """What to extract, and where to; as the arguments of `extract`. The texts come apart from it.
 
     Raises:
-        EmptyText: no character.
         BadText: characters that UTF-8 does not have.
         RepeatedLayers: a layer twice.
         BadOption: no layers, an unknown dtype or layout, a model id that does not fit its field,
@@ -29,7 +28,6 @@ class Request:
 
     model: str
     model_id: str
-    text: str
     layers: tuple[int, ...]
     activations: Path
     unembedding: Path
@@ -42,11 +40,8 @@ class Request:
     low_memory: bool
 
     def __post_init__(self) -> None:
-        if not self.text:
-            raise EmptyText("text", expected="at least one character", found="none")
-        _utf8(self.text, "text")
-        _utf8(self.model, "model")
-        size = len(_utf8(self.model_id, "model id"))
+        utf8(self.model, "model")
+        size = len(utf8(self.model_id, "model id"))
         if size > MAX_MODEL_ID_BYTES:
             limit = f"at most {MAX_MODEL_ID_BYTES} bytes"
             raise BadOption("model id", expected=limit, found=f"{size} bytes")
@@ -77,7 +72,8 @@ class Request:
         )
 
 
-def _utf8(text: str, where: str) -> bytes:
+def utf8(text: str, where: str) -> bytes:
+    """The text's bytes; BadText for characters that UTF-8 does not have."""
     try:
         return text.encode()
     except UnicodeEncodeError:
