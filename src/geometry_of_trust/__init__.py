@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from geometry_of_trust.attestation import Attestation, read_attestation, write_attestation
     from geometry_of_trust.attesting import attest
+    from geometry_of_trust.bridges import to_numpy, to_pandas, to_torch
+    from geometry_of_trust.converting import Converted, convert
     from geometry_of_trust.errors import GotError
     from geometry_of_trust.extraction import Extraction, extract, read_record
     from geometry_of_trust.formats import (
@@ -41,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Activations",
     "Attestation",
+    "Converted",
     "Extraction",
     "Geometry",
     "GotError",
@@ -54,6 +57,7 @@ __all__ = [
     "Unembedding",
     "Verdict",
     "attest",
+    "convert",
     "extract",
     "generate_key_files",
     "load_public_key",
@@ -66,6 +70,9 @@ __all__ = [
     "read_record",
     "read_unembedding",
     "reproduce",
+    "to_numpy",
+    "to_pandas",
+    "to_torch",
     "train",
     "train_files",
     "verify",
@@ -77,6 +84,8 @@ __all__ = [
 _ROOMS = {
     "attestation": ("Attestation", "read_attestation", "write_attestation"),
     "attesting": ("attest",),
+    "bridges": ("to_numpy", "to_pandas", "to_torch"),
+    "converting": ("Converted", "convert"),
     "errors": ("GotError",),
     "extraction": ("Extraction", "extract", "read_record"),
     "formats": (

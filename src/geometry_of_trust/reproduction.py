@@ -23,7 +23,7 @@ from geometry_of_trust.formats import Activations, read_activations
 from geometry_of_trust.keys import PublicKey
 from geometry_of_trust.verification import verify
 
-DTYPES = {"Fp32": "float32", "Fp16": "float16", "Bfloat16": "bfloat16"}
+DTYPES = {"Fp32": "float32", "Fp16": "float16", "Bfloat16": "bfloat16", "Int8": "float32"}
 Outcome = Literal["MATCH", "MISMATCH", "UNVERIFIABLE"]
 
 
@@ -156,6 +156,7 @@ def reproduce(
                 layout=bound["activations"]["layout"],
                 reproducible=True,
                 low_memory=low_memory,
+                quantization="int8" if held.precision == "Int8" else None,
                 progress=progress,
             )
         except ExtractionRefused as error:
@@ -174,8 +175,6 @@ def _missing(held: Attestation, probes: Sequence[PathLike]) -> str:
             "the activations were extracted with the fast path, whose last bits depend on the "
             "machine; ask for an attestation of a reproducible extraction"
         )
-    if held.precision not in DTYPES:
-        return f"activations of precision {held.precision} cannot be extracted here"
     if len(probes) != len(bound["probe_sets"]):
         return f"probe sets: {len(bound['probe_sets'])} needed (--probes), {len(probes)} given"
     return ""

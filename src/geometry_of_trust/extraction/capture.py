@@ -160,6 +160,37 @@ def residual_stream(
     return values
 
 
+def logits(
+    model: nn.Module, blocks: nn.ModuleList | None, batch: Batch, pages: FilePages
+) -> NDArray[np.float32]:
+    """The logits of a whole model at every token, float32, as its own code computes them.
+
+    Args:
+        blocks: hooked as for `residual_stream`, if given.
+        pages: what of the weights of hooked blocks can be given back.
+
+    Raises:
+        ModelFailed: the model's code stopped with an error.
+    """
+    kept: list[torch.Tensor] = []
+
+    def after(index: int, block: nn.Module, _arguments: Any, output: Any) -> None:
+        state = output[0] if isinstance(output, tuple | list) else output
+        kept[:] = [batch.chosen(state)]
+        for parameter in block.parameters():
+            pages.release(parameter)
+
+    hooks = _hooks(blocks or nn.ModuleList(), lambda block, arguments: None, after)
+    try:
+        with hooks, torch.inference_mode():
+            result: torch.Tensor = model(**_inputs(model, batch)).logits
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise ModelFailed("forward pass", expected="no error", found=found) from error
+    values: NDArray[np.float32] = result.to("cpu", torch.float32).numpy()
+    return values
+
+
 @contextlib.contextmanager
 def _hooks(
     blocks: nn.ModuleList, before: Callable[..., None], after: Callable[..., None]

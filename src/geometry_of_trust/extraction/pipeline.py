@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from geometry_of_trust import __version__
 from geometry_of_trust.errors import EmptyText, MissingExtra, TooLarge, Unreadable
 from geometry_of_trust.extraction.record import Record, Token, WrittenFile
-from geometry_of_trust.extraction.request import PRECISION_OF, Request, utf8
+from geometry_of_trust.extraction.request import Request, utf8
 from geometry_of_trust.files import PathLike, StagedFiles, read_bounded, sha256_file
 from geometry_of_trust.formats import (
     Activations,
@@ -75,6 +75,7 @@ def extract(
     layout: Layout = "per-layer",
     reproducible: bool | None = None,
     low_memory: bool = False,
+    quantization: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Extraction:
     """Run a causal language model on a text; write its residual stream and its unembedding.
@@ -96,10 +97,13 @@ def extract(
         model_id: what the activations call the model; `model` if None.
         layout: which of the two byte layouts of `.gotact` to write.
         reproducible: compute in float64 throughout and round once to float32, so that the bytes
-            are the same on every machine; None: if dtype is float32. The weights are those of
-            `dtype`, and so is the precision tag.
+            are the same on every machine; None: if dtype is float32 and nothing is quantised. The
+            weights are those of `dtype`, and so is the precision tag.
         low_memory: leave the weights in their safetensors files, and read each block when it is
             needed.
+        quantization: "int8": hold the linear layers of the blocks in 8-bit integers, and compute
+            in `dtype` with what these stand for. The precision tag is then `Int8`; the unembedding
+            is written as it is without.
         progress: told what is being done.
 
     Raises:
@@ -121,8 +125,11 @@ def extract(
         trust_remote_code=trust_remote_code,
         revision=revision,
         layout=layout,
-        reproducible=dtype == "float32" if reproducible is None else reproducible,
+        reproducible=(
+            dtype == "float32" and quantization is None if reproducible is None else reproducible
+        ),
         low_memory=low_memory,
+        quantization=quantization,
     )
     if not text:
         raise EmptyText("text", expected="at least one character", found="none")
@@ -178,7 +185,7 @@ def _write(request: Request, run: Run, prompt_sha256: str) -> Extraction:
     to_activations, to_unembedding, to_labels, to_record = request.outputs
     activations = Activations(
         model_id=request.model_id,
-        precision=PRECISION_OF[request.dtype],
+        precision=request.precision,
         layers=request.layers,
         positions=range(len(run.tokens)),
         values=run.values,
@@ -227,7 +234,10 @@ def make_record(
     activations: WrittenFile,
     unembedding: WrittenFile,
 ) -> Record:
-    """The record of a run of one text."""
+    """The record of a run."""
+    from geometry_of_trust.extraction import quantizing  # noqa: PLC0415 - heavy
+    from geometry_of_trust.extraction.running import libraries  # noqa: PLC0415 - heavy
+
     opened = runner.opened
     request, anatomy = opened.request, opened.anatomy
     return Record(
@@ -246,13 +256,15 @@ def make_record(
         bias=runner.unembedding.bias is not None,
         layers=request.layers,
         dtype=request.dtype,
-        precision=PRECISION_OF[request.dtype],
+        precision=request.precision,
         reproducible=request.reproducible,
         device=str(opened.device),
         attention=runner.attention,
         low_memory=request.low_memory,
+        quantization=request.quantization,
+        quantization_library=None if request.quantization is None else quantizing.version(),
         unproved=tuple(sorted(runner.unproved)),
-        libraries=runner.libraries,
+        libraries=libraries(),
         activations=activations,
         unembedding=unembedding,
         prompt_sha256=prompt_sha256,

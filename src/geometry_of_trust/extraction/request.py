@@ -14,6 +14,8 @@ from geometry_of_trust.files import labels_path, record_path
 PRECISION_OF = {"float32": "Fp32", "float16": "Fp16", "bfloat16": "Bfloat16"}
 """Names of the types that a model runs in, with their precision tags."""
 
+QUANTIZATIONS = ("int8",)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -22,8 +24,8 @@ class Request:
     Raises:
         BadText: characters that UTF-8 does not have.
         RepeatedLayers: a layer twice.
-        BadOption: no layers, an unknown dtype or layout, a model id that does not fit its field,
-            or outputs that are the same file.
+        BadOption: no layers, an unknown dtype, layout or quantization, a model id that does not
+            fit its field, outputs that are the same file, or quantization with what it excludes.
     """
 
     model: str
@@ -38,6 +40,12 @@ class Request:
     layout: Layout
     reproducible: bool
     low_memory: bool
+    quantization: str | None = None
+
+    @property
+    def precision(self) -> str:
+        """The precision tag of the activations."""
+        return "Int8" if self.quantization == "int8" else PRECISION_OF[self.dtype]
 
     def __post_init__(self) -> None:
         utf8(self.model, "model")
@@ -56,10 +64,31 @@ class Request:
         ):
             if value not in known:
                 raise BadOption(name, expected=" or ".join(known), found=value)
+        self._check_quantization()
         names = {os.path.realpath(path) for path in self.outputs}
         if len(names) < len(self.outputs):
             found = ", ".join(str(path) for path in self.outputs)
             raise BadOption("outputs", expected="four different files", found=found)
+
+    def _check_quantization(self) -> None:
+        if self.quantization is None:
+            return
+        if self.quantization not in QUANTIZATIONS:
+            known = " or ".join(QUANTIZATIONS)
+            raise BadOption("quantization", expected=known, found=self.quantization)
+        if self.low_memory:
+            raise BadOption(
+                "quantization",
+                expected="none with low memory, which leaves weights as they are in their files",
+                found=self.quantization,
+                hint="Choose one of the two.",
+            )
+        if self.reproducible and self.dtype != "float32":
+            raise BadOption(
+                "quantization",
+                expected="dtype float32 for a reproducible run of quantised weights",
+                found=self.dtype,
+            )
 
     @property
     def outputs(self) -> tuple[Path, Path, Path, Path]:

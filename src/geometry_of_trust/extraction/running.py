@@ -21,7 +21,7 @@ from geometry_of_trust.errors import (
     NoTokenizer,
     TextTooLong,
 )
-from geometry_of_trust.extraction import architectures, capture, loading
+from geometry_of_trust.extraction import architectures, capture, loading, quantizing
 from geometry_of_trust.extraction.architectures import Anatomy
 from geometry_of_trust.extraction.loading import Source
 from geometry_of_trust.extraction.pages import FilePages
@@ -76,6 +76,7 @@ def open_model(request: Request, progress: Progress) -> Opened:
     Raises:
         UnknownModel, LayerOutOfRange, NoTokenizer, UnsupportedArchitecture, UntrustedCode,
         NoDevice, DimensionMismatch: as `extract`.
+        MissingExtra, BadOption: as `quantizing.check`.
     """
     device = _device(request)
     progress(f"Looking for {request.model}")
@@ -83,6 +84,7 @@ def open_model(request: Request, progress: Progress) -> Opened:
         request.model, revision=request.revision, trust=request.trust_remote_code
     )
     config = loading.load_config(source)
+    quantizing.check(request.quantization, source, config)
     _check_layers(request.layers, architectures.block_count(config, request.model))
     tokenizer = loading.load_tokenizer(source)
     skeleton = loading.skeleton(source, config)
@@ -96,6 +98,13 @@ def open_model(request: Request, progress: Progress) -> Opened:
         architectures.find(skeleton, request.model),
         architectures.context_length(config),
     )
+
+
+def libraries() -> dict[str, str]:
+    """Versions of what computes the activations, by name."""
+    modules = (torch, transformers, tokenizers, safetensors, np)
+    versions = {module.__name__: str(module.__version__) for module in modules}
+    return {"python": platform.python_version(), **versions}
 
 
 @dataclass(frozen=True)
@@ -153,13 +162,6 @@ class Runner:
         """The attention implementation, if the model names one."""
         name = getattr(self.loaded.model.config, "_attn_implementation", None)
         return name if isinstance(name, str) else None
-
-    @property
-    def libraries(self) -> dict[str, str]:
-        """Versions of what computed the activations."""
-        modules = (torch, transformers, tokenizers, safetensors, np)
-        versions = {module.__name__: str(module.__version__) for module in modules}
-        return {"python": platform.python_version(), **versions}
 
     def unembedding_rows(self) -> Iterator[NDArray[np.float32]]:
         """U as float32 in blocks of rows, each valid until the next: of float32 weights no copy."""
