@@ -57,6 +57,7 @@ ONLY_USERS = {
     "sklearn": {"logistic"},
     "torch": {"bridges", "extraction"},
     "transformers": {"extraction"},
+    "bitsandbytes": {"extraction"},
     "safetensors": {"extraction"},
     "cyclopts": {"cli"},
     "datasets": {"corpus"},

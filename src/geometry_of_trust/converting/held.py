@@ -111,6 +111,12 @@ def metadata(held: Held) -> dict[str, str]:
     }
 
 
+def check_version(where: str, found: Mapping[str, str]) -> None:
+    """UnsupportedVersion if metadata are ours, of another version than 1."""
+    if found.get("format") in (ACTIVATIONS, UNEMBEDDING) and found.get("version") != VERSION:
+        raise UnsupportedVersion(where, expected=VERSION, found=found.get("version"))
+
+
 def names(where: str, found: Mapping[str, str], given: Names) -> Names:
     """What the metadata of a file says; where it says nothing, what the options say.
 
@@ -118,10 +124,9 @@ def names(where: str, found: Mapping[str, str], given: Names) -> Names:
         UnsupportedVersion: our metadata, of another version than 1.
         UnknownPrecision, BadHeader: a precision or layout that does not exist.
     """
+    check_version(where, found)
     if found.get("format") != ACTIVATIONS:
         return given
-    if found.get("version") != VERSION:
-        raise UnsupportedVersion(where, expected=VERSION, found=found.get("version"))
     precision, layout = found.get("precision"), found.get("layout", "per-layer")
     if precision is not None and precision not in PRECISIONS:
         raise UnknownPrecision(where, expected=", ".join(PRECISIONS), found=precision)

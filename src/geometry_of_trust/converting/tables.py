@@ -19,6 +19,7 @@ from geometry_of_trust.arrays import MAX_LAYERS, Activations, Unembedding
 from geometry_of_trust.converting.held import (
     Held,
     Names,
+    check_version,
     metadata,
     names,
     pieces,
@@ -65,7 +66,10 @@ def _refusing(where: str) -> Iterator[None]:
 def _read(file: Any, where: str, given: Names, near: PathLike) -> Held:
     rows, schema = file.metadata.num_rows, file.schema_arrow
     present = set(schema.names)
-    found = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
+    found = {
+        k.decode(errors="replace"): v.decode(errors="replace")
+        for k, v in (schema.metadata or {}).items()
+    }
     if not {"token", "values"} <= present and not {"layer", "position", "values"} <= present:
         raise BadTable(
             where,
@@ -80,6 +84,7 @@ def _read(file: Any, where: str, given: Names, near: PathLike) -> Held:
         layers, positions = _grid(file, where)
         values = spooled(near, (len(layers), positions, d), blocks)
         return names(where, found, given).activations(where, values, layers)
+    check_version(where, found)
     _check_tokens(file, where)
     return Unembedding(spooled(near, (rows, d), blocks), where)
 

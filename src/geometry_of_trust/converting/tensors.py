@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geometry_of_trust.arrays import FLOAT32, Activations, Unembedding, check_counts
-from geometry_of_trust.converting.held import Held, Names, metadata, names, pieces, spooled
+from geometry_of_trust.converting.held import (
+    Held,
+    Names,
+    check_version,
+    metadata,
+    names,
+    pieces,
+    spooled,
+)
 from geometry_of_trust.converting.tensorfile import TensorFile, write_header
 from geometry_of_trust.errors import BadTensors
 from geometry_of_trust.files import PathLike, StagedFiles
@@ -28,6 +36,7 @@ def read(file: TensorFile, given: Names, near: PathLike) -> Held:
         NotNamed: it has no metadata, and the options do not say what that would.
     """
     if set(file.tensors) == {_MATRIX}:
+        check_version(file.where, file.metadata)
         check_tensor(file, _MATRIX, 2)
         return Unembedding(_float32(file.view(_MATRIX), near), file.where)
     matches = [_LAYER.fullmatch(name) for name in file.tensors]

@@ -106,7 +106,7 @@ def plain(model: Any, where: str) -> dict[torch.Tensor, torch.Tensor]:
         UnsupportedArchitecture: nothing in its blocks was quantised.
     """
     kind = _library().nn.Linear8bitLt
-    scales = {}
+    scales: dict[torch.Tensor, torch.Tensor] = {}
     for path, layer in [pair for pair in model.named_modules() if isinstance(pair[1], kind)]:
         linear = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
         linear.weight = nn.Parameter(layer.weight.data, requires_grad=False)
