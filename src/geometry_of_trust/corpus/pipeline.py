@@ -137,10 +137,11 @@ def execute(
     if begun:
         run.partial.check(_settings(run))
     tokens = run.plan.tokens()
-    with run.partial.file("values").open("r+b" if begun else "w+b") as values:
+    run.partial.file("values").touch()
+    with run.partial.file("values").open("r+b") as values:
         sink = run.sink(values)
+        _allocate(run, sink)
         if not begun:
-            _allocate(run, sink)
             run.partial.begin(_settings(run))
         counts = run.plan.rows
         starts = [0, *itertools.accumulate(counts)]
@@ -173,11 +174,15 @@ def _settings(run: CorpusRun) -> dict[str, object]:
 def _allocate(run: CorpusRun, sink: ActivationsSink) -> None:
     """Reserve the space of the activations, once there is enough for all outputs.
 
+    Of a resumed run too, which changes no row and asks for no more.
+
+
     Raises:
         NoSpace, Unwritable.
     """
     vocab_size, hidden_dim = run.opened.skeleton.get_output_embeddings().weight.shape
-    check_space(run.partial.folder, sink.size + 4 * vocab_size * hidden_dim)
+    there = run.partial.file("values").stat().st_size
+    check_space(run.partial.folder, sink.size - there + 4 * vocab_size * hidden_dim)
     try:
         sink.allocate()
     except OSError as error:
