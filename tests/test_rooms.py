@@ -63,6 +63,7 @@ ONLY_USERS = {
     "datasets": {"corpus"},
     "pandas": {"bridges"},
     "pyarrow": {"converting", "corpus", "rows"},
+    "ray": {"corpus"},
     "rich": {"cli"},
 }
 
