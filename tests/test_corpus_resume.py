@@ -292,7 +292,7 @@ def test_rows_come_back_as_they_were_put(tmp_path: Path) -> None:
         with (tmp_path / layout).open("w+b") as handle:
             sink = ActivationsSink(
                 handle, model_id="m", precision="Fp32", layers=[1, 5], shape=(4, 3),
-                layout=layout,  # type: ignore[arg-type]
+                layout=layout,
             )  # fmt: skip
             sink.allocate()
             sink.put(2, states[:, 2:])
