@@ -134,8 +134,9 @@ def test_the_same_command_gives_the_same_bytes(run: Run, files: Files, tmp_path:
 def test_json_output(run: Run, files: Files, tmp_path: Path) -> None:
     assert run(*train_arguments(files, tmp_path / "p"), "--json") == 0
     trained = json.loads(run.out)
-    assert trained["training"]["positives"] == 10
-    assert 0 <= trained["training"]["metrics"]["held_out_auroc"] <= 1
+    held = trained["training"]["cards"][0]
+    assert held["positives"] == 10
+    assert 0 <= held["quality"]["auroc"]["low"] <= held["quality"]["auroc"]["value"] <= 1
     assert run(*attest_arguments(files, tmp_path / "t"), "--json") == 0
     assert [r["dimension"] for r in json.loads(run.out)["readings"]] == ["warm", "tall"]
     assert run(*verify_arguments(files, tmp_path / "t"), "--json") == 0

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from geometry_of_trust.attestation import Attestation, read_attestation, write_attestation
     from geometry_of_trust.attesting import attest
+    from geometry_of_trust.calibration import CalibrationReport, calibration_report
+    from geometry_of_trust.card import Card
+    from geometry_of_trust.classifier import CausalProbe
     from geometry_of_trust.errors import GotError
     from geometry_of_trust.extraction import Extraction, extract, read_record
     from geometry_of_trust.formats import (
@@ -33,7 +36,8 @@ if TYPE_CHECKING:
     )
     from geometry_of_trust.probes import Probe, ProbeSet, read_probe, read_probe_set
     from geometry_of_trust.reproduction import Reproduction, reproduce
-    from geometry_of_trust.training import TrainingResult, train, train_files
+    from geometry_of_trust.training import TrainingResult, train
+    from geometry_of_trust.training_files import train_files, train_layers
     from geometry_of_trust.verification import Refused, Verdict, verify
 
 __version__ = "0.1.0"
@@ -41,6 +45,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Activations",
     "Attestation",
+    "CalibrationReport",
+    "Card",
+    "CausalProbe",
     "Extraction",
     "Geometry",
     "GotError",
@@ -54,6 +61,7 @@ __all__ = [
     "Unembedding",
     "Verdict",
     "attest",
+    "calibration_report",
     "extract",
     "generate_key_files",
     "load_public_key",
@@ -68,6 +76,7 @@ __all__ = [
     "reproduce",
     "train",
     "train_files",
+    "train_layers",
     "verify",
     "write_activations",
     "write_attestation",
@@ -77,6 +86,9 @@ __all__ = [
 _ROOMS = {
     "attestation": ("Attestation", "read_attestation", "write_attestation"),
     "attesting": ("attest",),
+    "calibration": ("CalibrationReport", "calibration_report"),
+    "card": ("Card",),
+    "classifier": ("CausalProbe",),
     "errors": ("GotError",),
     "extraction": ("Extraction", "extract", "read_record"),
     "formats": (
@@ -98,7 +110,8 @@ _ROOMS = {
     ),
     "probes": ("Probe", "ProbeSet", "read_probe", "read_probe_set"),
     "reproduction": ("Reproduction", "reproduce"),
-    "training": ("TrainingResult", "train", "train_files"),
+    "training": ("TrainingResult", "train"),
+    "training_files": ("train_files", "train_layers"),
     "verification": ("Refused", "Verdict", "verify"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -149,6 +149,9 @@ def _probe_set(held: ProbeSet) -> Iterator[str]:
     else:
         rows += reports.training_rows(held.training)
     yield printing.table(rows)
+    if held.training is not None:
+        yield ""
+        yield reports.cards(held.training)
 
 
 def _record_lines(path: Path) -> Iterator[str]:
