@@ -276,7 +276,7 @@ def test_later_operations_in_place_change_nothing(
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_hooks_are_removed(fails: bool) -> None:
-    from geometry_of_trust.extraction.capture import residual_stream
+    from geometry_of_trust.extraction.capture import Batch, residual_stream
     from geometry_of_trust.extraction.pages import FilePages
     from geometry_of_trust.extraction.weights import Weights
 
@@ -296,7 +296,13 @@ def test_hooks_are_removed(fails: bool) -> None:
 
     def go() -> None:
         residual_stream(
-            model, model.blocks, (0, 1), [5, 6], hidden_dim=3, pages=FilePages(), weights=Weights()
+            model,
+            model.blocks,
+            (0, 1),
+            Batch.of_text([5, 6]),
+            hidden_dim=3,
+            pages=FilePages(),
+            weights=Weights(),
         )
 
     if fails:

@@ -73,7 +73,7 @@ def write_gguf(path: Path) -> None:
     writer.close()
 
 
-def check(file: Path, to: Path, layers: tuple[int, ...]) -> Any:
+def check(file: Path, to: Path, layers: tuple[int, ...], dtype: str = "float32") -> Any:
     """Extract from a GGUF file, and compare with transformers alone."""
     extraction = extract(
         file,
@@ -82,18 +82,19 @@ def check(file: Path, to: Path, layers: tuple[int, ...]) -> Any:
         output_activations=to / "a.gotact",
         output_unembedding=to / "u.gotue",
         device="cpu",
+        dtype=dtype,
         reproducible=False,  # the arithmetic of transformers alone
     )
     model: Any = AutoModelForCausalLM.from_pretrained(
-        file.parent, gguf_file=file.name, dtype=torch.float32
+        file.parent, gguf_file=file.name, dtype=getattr(torch, dtype)
     )
     ids = torch.tensor([[token.id for token in extraction.record.tokens]])
     with torch.no_grad():
         states = model(ids, output_hidden_states=True).hidden_states
     values = read_activations(to / "a.gotact").values
     for k, layer in enumerate(layers):
-        np.testing.assert_array_equal(values[k], states[layer + 1][0].numpy())
-    weight = model.get_output_embeddings().weight.detach().numpy()
+        np.testing.assert_array_equal(values[k], states[layer + 1][0].float().numpy())
+    weight = model.get_output_embeddings().weight.detach().float().numpy()
     np.testing.assert_array_equal(read_unembedding(to / "u.gotue").values, weight)
     return extraction.record
 
@@ -105,10 +106,20 @@ def test_a_gguf_file(tmp_path: Path) -> None:
     assert (record.truncated, record.blocks_loaded, record.tied) == (True, 3, False)
 
 
+@pytest.mark.parametrize(("dtype", "precision"), [("float16", "Fp16"), ("bfloat16", "Bfloat16")])
+def test_a_gguf_file_in_half_precision(dtype: str, precision: str, tmp_path: Path) -> None:
+    write_gguf(tmp_path / "tiny.gguf")
+    record = check(tmp_path / "tiny.gguf", tmp_path / "out", (0, 2), dtype)
+    assert record.precision == precision
+
+
 def test_a_gguf_file_reproducibly(tmp_path: Path) -> None:
     """What is loaded of it is the same; it cannot be left in its file."""
     write_gguf(tmp_path / "tiny.gguf")
-    names = {"output_activations": tmp_path / "a.gotact", "output_unembedding": tmp_path / "u"}
+    names: dict[str, Any] = {
+        "output_activations": tmp_path / "a.gotact",
+        "output_unembedding": tmp_path / "u",
+    }
     fast, exact = (
         extract(tmp_path / "tiny.gguf", TEXT, [2], device="cpu", reproducible=mode, **names)
         for mode in (False, True)

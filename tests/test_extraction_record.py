@@ -59,6 +59,15 @@ def test_read_back(tmp_path: Path) -> None:
     assert not replace(RECORD, blocks_loaded=4).truncated
 
 
+def test_quantization_is_there_only_if_something_was(tmp_path: Path) -> None:
+    quantised = replace(
+        RECORD, precision="Int8", quantization="int8", quantization_library="bitsandbytes 0.50.2"
+    )
+    assert read(quantised.to_json(), tmp_path) == quantised
+    assert b'"quantization": "int8"' in quantised.to_json()
+    assert b"quantization" not in RECORD.to_json()
+
+
 def test_a_token_a_line() -> None:
     lines = RECORD.to_json().decode().splitlines()
     assert '    {"id": 0, "text": "<s>", "span": null, "special": true},' in lines
@@ -85,6 +94,7 @@ def test_the_digest_of_a_reproducible_run_leaves_the_environment_out() -> None:
         device="cuda:0",
         attention=None,
         low_memory=True,
+        quantization_library="other 1.0",
         libraries=dict.fromkeys(RECORD.libraries, "2.0"),
         activations=WrittenFile("b.gotact", RECORD.activations.sha256),
         unembedding=WrittenFile("v.gotue", RECORD.unembedding.sha256),
@@ -107,6 +117,7 @@ def test_the_digest_of_a_reproducible_run_leaves_the_environment_out() -> None:
         {"dtype": "float32"},
         {"precision": "Fp32"},
         {"reproducible": False},
+        {"quantization": "int8"},
         {"activations": WrittenFile("a.gotact", "00" * 32)},
         {"unembedding": WrittenFile("u.gotue", "00" * 32)},
         {"prompt_sha256": "00" * 32},
@@ -161,6 +172,8 @@ def change(path: str, value: Any) -> Callable[[Any], None]:
         ("run.layers", [0, -1], errors.WrongType),
         ("run.precision", "fp32", errors.WrongType),
         ("run.reproducible", 1, errors.WrongType),
+        ("run.quantization", None, errors.WrongType),
+        ("environment.quantization_library", None, errors.WrongType),
         ("environment", ..., errors.MissingMember),
         ("environment.extra", 1, errors.UnknownMember),
         ("environment.attention", 1, errors.WrongType),

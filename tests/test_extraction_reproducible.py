@@ -521,7 +521,8 @@ def test_everything_is_put_back(fails: bool) -> None:
     }
     outcome = pytest.raises(errors.ModelFailed) if fails else contextlib.nullcontext()
     with outcome:
-        capture.residual_stream(model, model.blocks, (0, 1), [5, 6], hidden_dim=3, **arguments)
+        batch = capture.Batch.of_text([5, 6])
+        capture.residual_stream(model, model.blocks, (0, 1), batch, hidden_dim=3, **arguments)
     assert torch.get_default_dtype() == torch.float32
     modes: Any = torch.overrides
     assert modes._get_current_function_mode_stack() == []

@@ -120,7 +120,13 @@ def test_model_and_text_give_the_attestation_byte_for_byte(case: Case) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"dtype": "bfloat16"}, {"dtype": "float16"}, {"layout": "per-position"}, {"low_memory": True}],
+    [
+        {"dtype": "bfloat16"},
+        {"dtype": "float16"},
+        {"layout": "per-position"},
+        {"low_memory": True},
+        {"quantization": "int8"},
+    ],
     ids=str,
 )
 def test_whatever_it_was_extracted_with(tmp_path: Path, options: dict[str, Any]) -> None:
@@ -239,8 +245,9 @@ def test_the_signer_s_activations_must_be_those_signed(case: Case, tmp_path: Pat
 # --- unverifiable -----------------------------------------------------------------------------
 
 
-def test_the_fast_path(tmp_path: Path) -> None:
-    result = make(tmp_path, reproducible=False).reproduce()
+@pytest.mark.parametrize("options", [{}, {"quantization": "int8"}], ids=str)
+def test_the_fast_path(tmp_path: Path, options: dict[str, Any]) -> None:
+    result = make(tmp_path, reproducible=False, **options).reproduce()
     assert result.outcome == "UNVERIFIABLE"
     assert "fast path" in result.line
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 
+import numpy as np
 from benchmarks.reproducing.work import Digests, Work, digest, sha256
 
 from geometry_of_trust.attesting import attest
@@ -22,9 +23,10 @@ CHAIN_LAYER = 15
 
 
 def prompts(work: Work) -> Digests:
-    """The activations of each prompt, as `extract` writes them, with the model loaded once.
+    """The activations of each prompt, as `extract` computes them, with the model loaded once.
 
-    The first is also run by `extract` itself; that must give the same.
+    The base setting runs one text at a time, all others batches of 8 texts of equal length, as a
+    corpus is run. The first is also run by `extract` itself; all must give the same.
     """
     from geometry_of_trust.extraction import capture, extract, loading, running
     from geometry_of_trust.extraction.request import Request
@@ -36,32 +38,45 @@ def prompts(work: Work) -> Digests:
         output_activations=folder / "a.gotact", output_unembedding=folder / "u.gotue",
     )  # fmt: skip
     request = Request(
-        model=str(work.model), model_id="smollm2", text=work.prompts[0], layers=work.layers,
+        model=str(work.model), model_id="smollm2", layers=work.layers,
         activations=folder / "a", unembedding=folder / "u", device="cpu", dtype="float32",
         trust_remote_code=False, revision=None, layout="per-layer", reproducible=True,
         low_memory=False,
     )  # fmt: skip
     with loading.silence():
-        first = running.run(request, lambda message: None)
-    tokenizer = loading.load_tokenizer(first.source)
-    blocks = first.loaded.model.get_submodule(first.anatomy.blocks_path)
-    first.loaded.weights.bring(blocks)  # once for all prompts: exact, and by far the longest part
-    digests, unproved = {}, set[str]()
-    for i, text in enumerate(work.prompts):
-        values = capture.residual_stream(
-            first.loaded.model, blocks, work.layers,
-            [token.id for token in loading.tokenize(tokenizer, text)],
-            hidden_dim=first.anatomy.hidden_dim, pages=first.loaded.pages,
-            weights=first.loaded.weights, unproved=unproved,
-        )  # fmt: skip
-        digests[f"{i}: {text}"] = digest(values)
+        opened = running.open_model(request, lambda message: None)
+        texts = [[token.id for token in loading.tokenize(opened.tokenizer, text)]
+                 for text in work.prompts]  # fmt: skip
+        batch = capture.Batch.of_text(texts[0])
+        runner, _ = running.start(opened, batch, lambda message: None, once=False)
+    runner.loaded.weights.bring(runner.blocks)  # once for all prompts: exact, and the longest part
+    digests: Digests = {}
+    for chosen in _batches(texts, 1 if work.output == work.base else 8):
+        batch = capture.Batch([texts[i] for i in chosen], [range(len(texts[i])) for i in chosen])
+        parts = np.split(runner.states(batch), len(chosen), axis=1)
+        digests |= {
+            f"{i}: {work.prompts[i]}": digest(part) for i, part in zip(chosen, parts, strict=True)
+        }
     held = digest(read_activations(written.activations_path).values)
     shutil.rmtree(folder)  # it holds a whole unembedding
-    if held != next(iter(digests.values())):
+    if held != digests[f"0: {work.prompts[0]}"]:
         raise RuntimeError("a model kept loaded gives other activations than extract()")
-    if unproved:
-        print("operations that are not proved to have one value:", *unproved, file=sys.stderr)
+    if runner.unproved:
+        print("operations that are not proved to have one value:", *runner.unproved,
+              file=sys.stderr)  # fmt: skip
     return digests
+
+
+def _batches(texts: list[list[int]], size: int) -> list[list[int]]:
+    """Indices of texts of equal length, at most `size` together."""
+    by_length: dict[int, list[int]] = {}
+    for i, ids in enumerate(texts):
+        by_length.setdefault(len(ids), []).append(i)
+    return [
+        indices[start : start + size]
+        for indices in by_length.values()
+        for start in range(0, len(indices), size)
+    ]
 
 
 def tiny(work: Work) -> Digests:

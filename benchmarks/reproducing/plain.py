@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from geometry_of_trust.formats import read_unembedding
 
 BATCH = 8
+PROMPTS = 60
+"""So many prompts are enough to see that plain results differ."""
 
 
 class Plain:
@@ -44,7 +46,7 @@ def prompts(work: Work, model: Plain) -> dict[str, Digests]:
     results: dict[str, Digests] = {}
     for name, size in (("prompts", 1), (f"prompts, batches of {BATCH}", BATCH)):
         digests = results[name] = {}
-        for start in range(0, len(work.prompts), size):
+        for start in range(0, min(PROMPTS, len(work.prompts)), size):
             texts = work.prompts[start : start + size]
             for k, values in enumerate(model.states(texts, work.layers)):
                 digests[f"{start + k}: {texts[k]}"] = digest(values)

@@ -46,11 +46,12 @@ def in_effect_of_torch() -> dict[str, str]:
     """The same of torch; its libraries tell by printing to the process's standard output."""
     import torch
 
+    backends: Any = torch.backends  # which has no types
     with _printed() as lines:
         one = torch.ones(64, 64)
-        with torch.backends.mkl.verbose(torch.backends.mkl.VERBOSE_ON):
+        with backends.mkl.verbose(backends.mkl.VERBOSE_ON):
             one @ one
-        with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+        with backends.mkldnn.verbose(backends.mkldnn.VERBOSE_ON):
             one.to_mkldnn().relu()
     said = "".join(lines)
     mkl = re.search(r"\bCNR:(\S+)", said)

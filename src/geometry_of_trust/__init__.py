@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from geometry_of_trust.attestation import Attestation, read_attestation, write_attestation
     from geometry_of_trust.attesting import attest
+    from geometry_of_trust.bridges import to_numpy, to_pandas, to_torch
     from geometry_of_trust.calibration import CalibrationReport, calibration_report
     from geometry_of_trust.card import Card
     from geometry_of_trust.classifier import CausalProbe
+    from geometry_of_trust.converting import Converted, convert
     from geometry_of_trust.errors import GotError
     from geometry_of_trust.extraction import Extraction, extract, read_record
     from geometry_of_trust.formats import (
@@ -48,6 +50,7 @@ __all__ = [
     "CalibrationReport",
     "Card",
     "CausalProbe",
+    "Converted",
     "Extraction",
     "Geometry",
     "GotError",
@@ -62,6 +65,7 @@ __all__ = [
     "Verdict",
     "attest",
     "calibration_report",
+    "convert",
     "extract",
     "generate_key_files",
     "load_public_key",
@@ -74,6 +78,9 @@ __all__ = [
     "read_record",
     "read_unembedding",
     "reproduce",
+    "to_numpy",
+    "to_pandas",
+    "to_torch",
     "train",
     "train_files",
     "train_layers",
@@ -86,9 +93,11 @@ __all__ = [
 _ROOMS = {
     "attestation": ("Attestation", "read_attestation", "write_attestation"),
     "attesting": ("attest",),
+    "bridges": ("to_numpy", "to_pandas", "to_torch"),
     "calibration": ("CalibrationReport", "calibration_report"),
     "card": ("Card",),
     "classifier": ("CausalProbe",),
+    "converting": ("Converted", "convert"),
     "errors": ("GotError",),
     "extraction": ("Extraction", "extract", "read_record"),
     "formats": (

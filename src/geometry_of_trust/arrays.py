@@ -137,6 +137,15 @@ class Activations:
             raise LayerMissing(self.source, expected=f"one of the layers {have}", found=layer)
         return self.layers.index(layer)
 
+    def states(self, layer: int) -> NDArray[np.float32]:
+        """The states of one layer as they are stored: (P, d), a view, not checked for NaN.
+
+        Raises:
+            LayerMissing: there is no such layer; the error says which there are.
+        """
+        states: NDArray[np.float32] = self.values[self._index(layer)]
+        return states
+
     def layer(self, index: int) -> NDArray[np.float64]:
         """The states of layer `index`: (P, d) float64, a contiguous copy, all finite.
 

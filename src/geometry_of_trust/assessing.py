@@ -40,8 +40,9 @@ def assessed(
     figures = quality(sample, scores.logits, scores.log_odds)
     before, after = expit(scores.logits), expit(scores.log_odds)
     if seen is not None:
-        order = study.order.tolist()
-        seen = Surface([seen.tokens[i] for i in order], seen.place[order])
+        tokens = seen.tokens
+        ordered = None if tokens is None else [tokens[i] for i in study.order.tolist()]
+        seen = Surface(ordered, seen.place[study.order])
     held = controls(study, probe.l2_, seen, progress)
     verdict, reason = judged(figures.auroc, held)
     with threadpool_limits(1, user_api="blas"):

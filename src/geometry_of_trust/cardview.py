@@ -79,7 +79,7 @@ def _controls(held: Card) -> list[str]:
     lines = [f"{'controls, on the same splits':<{_WIDTH}}AUROC"]
     for field in dataclasses.fields(Controls):
         value = getattr(held.controls, field.name)
-        shown = "not measured: no row table" if value is None else f"{value:.3f}"
+        shown = "not measured" if value is None else f"{value:.3f}"
         lines.append(f"{NAMES[field.name]:<{_WIDTH}}{shown}")
     lines.append(f"{'selectivity':<{_WIDTH}}{held.selectivity:.3f} above shuffled labels")
     lines.append(f"{'on the rows trained on':<{_WIDTH}}{held.training_auroc:.3f}")

@@ -40,11 +40,11 @@ class Surface:
     """What can be seen of rows without a model; one entry a row.
 
     Attributes:
-        tokens: ids of the tokens that count as the row's words.
+        tokens: ids of the tokens that count as the row's words; None: not known.
         place: where the row is and how long its text is, shape (n, k), any units.
     """
 
-    tokens: Sequence[Sequence[int]]
+    tokens: Sequence[Sequence[int]] | None
     place: Array
 
 
@@ -54,29 +54,40 @@ def surface(
     """The surface of the rows of a row table.
 
     Where labels are of whole texts, a row's words are all tokens of its text; where they differ
-    within a text, its own token.
+    within a text, its own token. Not all tokens of a text need have rows; its words are then not
+    known.
 
     Args:
         labels: 0 or 1, one a row.
-        texts: token ids of each text; None: those of its rows.
+        texts: token ids of each text; None: those of its rows, if these are all.
     """
     spans = rows.text_rows()
-    if texts is None:
-        texts = [[t for t in rows.token_id[span].tolist() if t != NONE] for span in spans]
+    ends = [int(rows.token_index[span].max()) + 1 for span in spans]
     whole = all(len(set(labels[span].tolist())) == 1 for span in spans)
-    tokens: list[Sequence[int]] = []
+    complete = all(span.stop - span.start == end for span, end in zip(spans, ends, strict=True))
+    ids = rows.token_id.tolist()
+    tokens: list[Sequence[int]] | None = None
+    if not whole:
+        tokens = [[token] for token in ids]
+    elif texts is not None or complete:
+        texts = texts or [ids[span] for span in spans]
+        tokens = []
+        for span, text in zip(spans, texts, strict=True):
+            tokens += [text] * (span.stop - span.start)
+    return Surface(tokens, _place(rows, spans, ends))
+
+
+def _place(rows: RowTable, spans: Sequence[slice], ends: Sequence[int]) -> Array:
+    """Token index from start and end, first character, characters, tokens; shape (n, 5)."""
     place = np.zeros((len(rows), 5))
-    for span, text in zip(spans, texts, strict=True):
-        count = span.stop - span.start
-        own = [[token] if token != NONE else [] for token in rows.token_id[span].tolist()]
-        tokens += [text] * count if whole else own
-        last = max(int(rows.token_index[span].max()) + 1, len(text))
-        index = np.where(rows.token_index[span] == NONE, last, rows.token_index[span])
+    for span, end in zip(spans, ends, strict=True):
+        index = np.where(rows.token_index[span] == NONE, end, rows.token_index[span])
+        ones = np.ones(len(index))
+        characters = rows.end[span].max()
         place[span] = np.column_stack(
-            [index, last - index, rows.start[span], np.full(count, rows.end[span].max()),
-             np.full(count, last)]
-        )  # fmt: skip
-    return Surface(tokens, place)
+            [index, end - index, rows.start[span], characters * ones, end * ones]
+        )
+    return place
 
 
 def controls(
@@ -91,9 +102,10 @@ def controls(
     with threadpool_limits(1, user_api="blas"):
         random, means = _random(study, sample), _means(study, sample)
     words = place = None
-    if seen is not None:
+    if seen is not None and seen.tokens is not None:
         tell("Control: bag of tokens")
         words = _fitted(bag(seen.tokens, study.groups), study, sample)
+    if seen is not None:
         tell("Control: position and length")
         place = _fitted(_curved(seen.place), study, sample)
     return Controls(shuffled, random, means, words, place)

@@ -123,6 +123,28 @@ class ProvenanceMissing(Refusal):
     """A probe set does not say what it was trained on."""
 
 
+class ResumeMismatch(Refusal):
+    """An interrupted run that was started with other settings, or on other data."""
+
+
+class RunInProgress(Refusal):
+    """Another run into the same output goes on, or was interrupted and can be resumed."""
+
+
+class Interrupted(Refusal):
+    """A run was stopped by the user, and can be resumed."""
+
+    exit_code = 130
+
+
+class NoSpace(Refusal):
+    """The disk has not enough room for the output."""
+
+
+class CheckFailed(Refusal):
+    """A self-check before a corpus run exceeds its bound."""
+
+
 class OutputExists(Refusal):
     """An output file exists and is never replaced."""
 
@@ -177,6 +199,10 @@ class DigestMismatch(Refusal):
 
 class ReadingsMismatch(Refusal):
     """Recomputed readings differ from the signed ones."""
+
+
+class UnknownCorpus(Refusal):
+    """No such folder of data files or dataset, on this machine or on the hub."""
 
 
 class ExtractionRefused(Refusal):
@@ -252,6 +278,18 @@ class MissingExtra(UsageError):
     """A command needs an optional part of the installation."""
 
 
+class UnknownKind(UsageError):
+    """A file of a kind that is not converted."""
+
+
+class WrongKind(UsageError):
+    """A destination that does not hold what the source holds."""
+
+
+class NotNamed(UsageError):
+    """Neither the source of a conversion nor an option says what the destination must say."""
+
+
 # --- exit code 3: cannot be read, written or parsed -------------------------------------------
 
 
@@ -319,6 +357,26 @@ class BadRowTable(MalformedInput):
 
 class BadLabelTable(MalformedInput):
     """A table of labels that is neither CSV nor Parquet, or whose columns cannot be told apart."""
+
+
+class BadTensors(MalformedInput):
+    """A safetensors or .npy file that is malformed, or does not hold what is converted."""
+
+
+class BadTable(MalformedInput):
+    """A Parquet file that does not hold activations or an unembedding, row by row."""
+
+
+class BadChat(MalformedInput):
+    """A chat that the tokenizer's template does not take."""
+
+
+class BadCorpus(MalformedInput):
+    """A corpus, or a row of it, that is not of its kind."""
+
+
+class MissingColumn(BadCorpus):
+    """A corpus without a column that is asked for."""
 
 
 class BadText(MalformedInput):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from io import BufferedReader
@@ -93,6 +94,24 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+@contextlib.contextmanager
+def scratch(near: PathLike) -> Iterator[BinaryIO]:
+    """A file without a name, in the folder where `near` will be, for what is too big for memory.
+
+    It is gone when it is closed and nothing maps it any more.
+
+    Raises:
+        Unwritable: it cannot be made, or the disk is full.
+    """
+    folder = Path(near).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as handle:
+            yield handle
+    except OSError as error:
+        raise Unwritable(near, expected="a writable place", found=reason(error)) from None
+
+
 class StagedFiles:
     """Several outputs that appear together, once all of them are written.
 
@@ -143,6 +162,20 @@ class StagedFiles:
         os.umask(umask)
         os.chmod(name, mode & ~umask)
         return handle
+
+    def link(self, source: Path, path: PathLike) -> None:
+        """Let a finished file on the same file system become `path`, too, when the block ends.
+
+        `source` stays as it is, whatever happens; where files cannot be linked, it is copied.
+        """
+        self.open(path).close()
+        _, name, target, exclusive = self._files.pop()
+        name.unlink()
+        try:
+            os.link(source, name)
+        except OSError:
+            shutil.copyfile(source, name)
+        self._files.append((name.open("rb+"), name, target, exclusive))
 
     def write(
         self, path: PathLike, data: bytes, *, mode: int = 0o666, exclusive: bool = False

@@ -1,7 +1,7 @@
 """Φ = UᵀU with every entry the exact sum rounded once to float32: the same on every machine.
 
-Three stages, each for what the one before left open: float64 BLAS with a proved bound, error-free
-extraction, `math.fsum`. Proofs: docs/mathematics.md, section 2.
+Four stages, each for what the one before left open: float64 BLAS with a proved bound, sums of
+groups of 16 products, error-free extraction, `math.fsum`. Proofs: docs/mathematics.md, section 2.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import Lock
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +22,23 @@ from geometry_of_trust.exact import SLACK, UNIT, bracket32, gamma, round32
 Array = NDArray[np.float64]
 Progress = Callable[[str], None]
 
-CHUNK_ROWS = 192
+CHUNK_ROWS = 288
 """Rows whose products one call of the BLAS adds up; error bound and speed both hang on it."""
 
-BLOCK_ROWS = 12 * CHUNK_ROWS
+BLOCK_ROWS = 8 * CHUNK_ROWS
 """Rows that one thread takes at a time."""
+
+CHUNK_SUMS = 16
+"""Chunk sums that are added up before they are added to the total: keeps the bound small."""
 
 TILE_COLUMNS = 352
 """Columns of a tile, at most about."""
 
+GROUP_ROWS = 16
+"""Products that stage 2 adds up as they come."""
+
 MAX_THREADS = 8
-"""Eight blocks in float64, 147,456·d bytes, are less than 3d² doubles and 256 MB for every d."""
+"""Eight chunks in float64 and blocks of the map, 92,160·d bytes, are far below 2d² doubles and 256 MB."""
 
 PAIR_CHUNK = 2**16
 """Open entries that are computed again in one pass over the matrix."""
@@ -57,14 +62,14 @@ def gram(U: NDArray[np.float32], progress: Progress | None = None) -> NDArray[np
     tell = progress or _silent
     d = U.shape[1]
     tiles = _tiles(d)
-    _add_products(U, tiles, tell)
+    chunks = _add_products(U, tiles, tell)
     norms = np.empty(d)
     for tile in tiles:
         if tile.i == tile.j:
             norms[tile.i] = np.sqrt(np.diagonal(tile.sums)) * SLACK
     if not np.isfinite(norms).all():
         return np.full((d, d), np.nan, np.float32)
-    depth = CHUNK_ROWS + math.ceil(BLOCK_ROWS / CHUNK_ROWS) + math.ceil(len(U) / BLOCK_ROWS)
+    depth = CHUNK_ROWS + CHUNK_SUMS + math.ceil(chunks / CHUNK_SUMS)
     phi, pairs = _rounded(tiles, norms, depth)
     del tiles
     for start in range(0, pairs.shape[1], PAIR_CHUNK):
@@ -127,12 +132,29 @@ def _give_back(block: NDArray[np.float32]) -> None:
 # --- stage 1: BLAS ------------------------------------------------------------------------------
 
 
-class _Tile(NamedTuple):
+class _Tile:
     """Sums over v of U_vi·U_vj for a range of i and a range of j."""
 
-    i: slice
-    j: slice
-    sums: Array
+    def __init__(self, i: slice, j: slice) -> None:
+        self.i, self.j = i, j
+        shape = i.stop - i.start, j.stop - j.start
+        self.sums, self._recent = np.zeros(shape), np.zeros(shape)
+        self.chunks = 0
+        self._lock = Lock()
+
+    def add(self, product: Array) -> None:
+        """Add the products of a chunk: to few others first, so that few additions see each."""
+        with self._lock:
+            if self.chunks % CHUNK_SUMS == 0:
+                self.flush()
+                np.copyto(self._recent, product)
+            else:
+                np.add(self._recent, product, out=self._recent)
+            self.chunks += 1
+
+    def flush(self) -> None:
+        """Add what is not in `sums` yet."""
+        np.add(self.sums, self._recent, out=self.sums)
 
 
 def _tiles(d: int) -> list[_Tile]:
@@ -140,30 +162,27 @@ def _tiles(d: int) -> list[_Tile]:
     # Of equal width, an odd number of cache lines: powers of two would collide in the cache.
     width = 8 * (math.ceil(d / math.ceil(d / TILE_COLUMNS) / 8) | 1)
     cuts = [slice(start, min(start + width, d)) for start in range(0, d, width)]
-    return [
-        _Tile(i, j, np.zeros((i.stop - i.start, j.stop - j.start)))
-        for n, j in enumerate(cuts)
-        for i in cuts[: n + 1]
-    ]
+    return [_Tile(i, j) for n, j in enumerate(cuts) for i in cuts[: n + 1]]
 
 
-def _add_products(U: NDArray[np.float32], tiles: list[_Tile], tell: Progress) -> None:
-    """Add UᵀU to the tiles."""
-    lock = Lock()
+def _add_products(U: NDArray[np.float32], tiles: list[_Tile], tell: Progress) -> int:
+    """Add UᵀU to the tiles; return the number of chunks."""
+    size = max(tile.sums.size for tile in tiles)
 
     def add(rows: NDArray[np.float32]) -> None:
-        block = rows.astype(np.float64)
-        scratch = np.empty((2, tiles[0].sums.size))
-        for i, j, sums in tiles:
-            inner, product = (s[: sums.size].reshape(sums.shape) for s in scratch)
-            _product(block[:CHUNK_ROWS, i], block[:CHUNK_ROWS, j], inner)
-            for start in range(CHUNK_ROWS, len(block), CHUNK_ROWS):
-                chunk = slice(start, start + CHUNK_ROWS)
-                inner += _product(block[chunk, i], block[chunk, j], product)
-            with lock:
-                np.add(sums, inner, out=sums)
+        buffer, scratch = np.empty((min(CHUNK_ROWS, len(rows)), U.shape[1])), np.empty(size)
+        for start in range(0, len(rows), CHUNK_ROWS):
+            part = rows[start : start + CHUNK_ROWS]
+            chunk = buffer[: len(part)]
+            np.copyto(chunk, part)
+            for tile in tiles:
+                product = scratch[: tile.sums.size].reshape(tile.sums.shape)
+                tile.add(_product(chunk[:, tile.i], chunk[:, tile.j], product))
 
     _each_block(U, add, tell, "Inner product")
+    for tile in tiles:
+        tile.flush()
+    return tiles[0].chunks
 
 
 def _product(x: Array, y: Array, out: Array) -> Array:
@@ -179,7 +198,8 @@ def _rounded(
     # 4u more: |sum| ≤ (1 + γ)‖u_i‖‖u_j‖, and computing sum ± bound rounds twice.
     factor = (gamma(depth) + 4 * UNIT) * SLACK
     pairs = []
-    for i, j, sums in tiles:
+    for tile in tiles:
+        i, j, sums = tile.i, tile.j, tile.sums
         bound = factor * norms[i, np.newaxis] * norms[j]
         with np.errstate(over="ignore"):
             low = (sums - bound).astype(np.float32) + np.float32(0)
@@ -191,26 +211,39 @@ def _rounded(
     return phi, np.concatenate(pairs, axis=1)
 
 
-# --- stages 2 and 3: one entry after the other ---------------------------------------------------
+# --- stages 2 to 4: one entry after the other ---------------------------------------------------
 
 
 def _entries(
     U: NDArray[np.float32], pairs: NDArray[np.intp], norms: Array, tell: Progress
-) -> Array:
-    """Entries of Φ by error-free extraction (Rump, Ogita and Oishi 2008, algorithm 3.1).
+) -> NDArray[np.float32]:
+    """Entries of Φ: by groups, those still open product by product, the last by `_entry`."""
+    low, high = _bracket(U, pairs, norms, GROUP_ROWS, tell)
+    left = np.flatnonzero(low != high)
+    if left.size:
+        low[left], high[left] = _bracket(U, pairs[:, left], norms, 1, tell)
+    for n in np.flatnonzero(low != high):
+        low[n] = _entry(U, int(pairs[0, n]), int(pairs[1, n]))
+    return low
 
-    With σ a power of two ≥ 4Σ|p|, the heads q = (p + σ) − σ add up without any error, in any
-    order, and the tails p − q are at most uσ each.
+
+def _bracket(
+    U: NDArray[np.float32], pairs: NDArray[np.intp], norms: Array, group: int, tell: Progress
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Least and greatest that the entries can be: error-free extraction of sums of `group` products.
+
+    Rump, Ogita and Oishi 2008, algorithm 3.1. With σ a power of two ≥ 4Σ|p|, the heads
+    q = (p + σ) − σ add up without any error, in any order, and the tails p − q are at most uσ each.
     """
-    i, j = pairs
-    V, k = len(U), len(i)
-    sigma = 2.0 ** (np.frexp(norms[i] * norms[j])[1] + 2.0)
-    head, tail, inexact = np.zeros(k), np.zeros(k), np.zeros(k, bool)
+    V, k = len(U), pairs.shape[1]
+    size = norms[pairs[0]] * norms[pairs[1]]
+    sigma = 2.0 ** (np.frexp(size)[1] + 2.0)
+    head, tail, inexact = np.zeros(k), np.zeros(k), np.full(k, group > 1)
     lock = Lock()
 
     def add(rows: NDArray[np.float32]) -> None:
         nonlocal head, tail, inexact
-        heads, tails, left = _extracted(rows, pairs, sigma)
+        heads, tails, left = _extracted(rows, pairs, sigma, group)
         with lock:
             head, tail, inexact = head + heads, tail + tails, inexact | left
 
@@ -218,25 +251,25 @@ def _entries(
     value = head + tail
     part = value - head
     missing = (head - (value - part)) + (tail - part)  # two-sum: nothing is lost
-    bound = gamma(V) * V * UNIT * sigma * SLACK
+    bound = (gamma(group) * size * (group > 1) + gamma(V) * V * UNIT * sigma) * SLACK
     low, high = bracket32(value + (missing - bound))[0], bracket32(value + (missing + bound))[1]
-    result = np.where(inexact, low, (head + 0.0).astype(np.float32)).astype(np.float64)
-    for n in np.flatnonzero(inexact & (low != high)):
-        result[n] = _entry(U, int(i[n]), int(j[n]))
-    return result
+    exact = (head + 0.0).astype(np.float32)
+    return np.where(inexact, low, exact), np.where(inexact, high, exact)
 
 
 def _extracted(
-    U: NDArray[np.float32], pairs: NDArray[np.intp], sigma: Array
+    U: NDArray[np.float32], pairs: NDArray[np.intp], sigma: Array, group: int
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Sums of heads, sums of tails, and whether any tail was not zero."""
-    i, j = pairs
-    head, tail, inexact = np.zeros(len(i)), np.zeros(len(i)), np.zeros(len(i), bool)
-    rows = min(256, max(1, 2**16 // len(i)))  # what a pass makes stays in cache
+    k = pairs.shape[1]
+    head, tail, inexact = np.zeros(k), np.zeros(k), np.zeros(k, bool)
+    rows = group * max(1, min(256, 2**16 // k) // group)  # what a pass makes stays in cache
     for start in range(0, len(U), rows):
         block = U[start : start + rows].astype(np.float64)
-        tails = block.take(i, axis=1)
-        tails *= block.take(j, axis=1)
+        if len(block) % group:
+            block = np.pad(block, ((0, -len(block) % group), (0, 0)))
+        x, y = (block.take(columns, axis=1).reshape(-1, group, k) for columns in pairs)
+        tails = np.einsum("gvk,gvk->gk", x, y)
         heads = tails + sigma
         heads -= sigma
         tails -= heads

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geometry_of_trust import cardview
 from geometry_of_trust.calibration import Calibration, CalibrationReport
 from geometry_of_trust.errors import escaped
 from geometry_of_trust.extraction import Extraction, Record
+from geometry_of_trust.extraction.record import Check, Corpus
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.printing import as_json, table
 from geometry_of_trust.probes import Training
 from geometry_of_trust.reproduction import Reproduction
 from geometry_of_trust.strictjson import shortest_float32
 from geometry_of_trust.training import TrainingResult
+
+if TYPE_CHECKING:
+    from geometry_of_trust.corpus.pipeline import CorpusExtraction
 
 
 def record_rows(held: Record) -> list[tuple[str, str]]:
@@ -25,6 +29,9 @@ def record_rows(held: Record) -> list[tuple[str, str]]:
         blocks += f" (whole model: {held.whole_because})"
     ties = ["tied to the embedding" if held.tied else "untied"] + ["biased"] * held.bias
     versions = ", ".join(f"{name} {v}" for name, v in held.libraries.items() if v)
+    held_in = held.dtype + (", left in their files" if held.low_memory else "")
+    if held.quantization is not None:
+        held_in = f"{held.quantization} ({held.quantization_library}), others in {held.dtype}"
     revision = held.commit or held.revision
     return [
         ("model", held.model + (f" at {revision}" if revision else "")),
@@ -33,7 +40,7 @@ def record_rows(held: Record) -> list[tuple[str, str]]:
         ("blocks", blocks),
         ("unembedding", f"{held.unembedding_path}, {', '.join(ties)}"),
         ("layers", ", ".join(map(str, held.layers))),
-        ("weights in", f"{held.dtype}{', left in their files' if held.low_memory else ''}"),
+        ("weights in", held_in),
         (
             "ran in",
             f"{'float64 (reproducible)' if held.reproducible else held.dtype} on {held.device}, "
@@ -41,9 +48,34 @@ def record_rows(held: Record) -> list[tuple[str, str]]:
         ),
         ("may differ", ", ".join(held.unproved) and f"{', '.join(held.unproved)}: not proved"),
         ("with", versions),
-        ("text sha256", held.prompt_sha256),
-        ("positions", f"{len(held.tokens)}"),
+        ("text sha256" if held.corpus is None else "corpus sha256", held.prompt_sha256),
+        *([] if held.corpus is None else _corpus_rows(held.corpus)),
+        ("positions", f"{held.positions}"),
+        *((check.name, _check(check)) for check in held.checks),
     ]
+
+
+def _corpus_rows(held: Corpus) -> list[tuple[str, str]]:
+    skipped = " (special tokens left out)" if held.skip_special_tokens else ""
+    prompt = ", then the start of an answer" if held.add_generation_prompt else ""
+    return [
+        ("texts", f"{held.texts}"),
+        (
+            "chats",
+            ""
+            if held.chat_template_sha256 is None
+            else f"by template {held.chat_template_sha256}{prompt}",
+        ),
+        ("tokens kept", f"{held.position} of each text{skipped}"),
+        ("rows sha256", held.rows_sha256),
+    ]
+
+
+def _check(held: Check) -> str:
+    if held.bit_equal:
+        return "bit-equal"
+    verdict = "" if held.passed else f": MORE THAN {held.bound:g}"
+    return f"differ by {held.largest:.2g} of the largest value{verdict}"
 
 
 def extraction(result: Extraction) -> str:
@@ -66,6 +98,30 @@ def extraction(result: Extraction) -> str:
                     (os.fspath(result.record_path), "what was run"),
                 ]
             ),
+        )
+    )
+
+
+def corpus_extraction(result: CorpusExtraction) -> str:
+    """What `extract` prints of a corpus."""
+    vocab_size, hidden_dim = result.unembedding_shape
+    layers, rows, _ = result.activations.values.shape
+    labels = "kept: it was edited" if result.labels_kept else "from the corpus"
+    if not result.label_columns:
+        labels = "kept: it was edited" if result.labels_kept else "a stub of zeros: edit it"
+    resumed = f" ({result.resumed_rows} of them by the run resumed)" if result.resumed_rows else ""
+    files = [
+        (result.activations_path, f"{layers} layers x {rows} rows x {hidden_dim}{resumed}"),
+        (result.unembedding_path, f"{vocab_size} x {hidden_dim}"),
+        (result.labels_path, f"one label a row ({labels})"),
+        (result.rows_path, "text, group and token of each row"),
+        (result.record_path, "what was run"),
+    ]
+    return "\n".join(
+        (
+            table(record_rows(result.record)),
+            "",
+            table([(os.fspath(path), what) for path, what in files]),
         )
     )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,18 @@ from numpy.typing import NDArray
 from geometry_of_trust.attestation import Attestation
 from geometry_of_trust.attesting import Sources, differences, open_sources, recomputed
 from geometry_of_trust.binding import binding_digest
-from geometry_of_trust.errors import DigestMismatch, ExtractionRefused, GotError, escaped
+from geometry_of_trust.corpus.extracting import extract_corpus
+from geometry_of_trust.errors import BadOption, DigestMismatch, ExtractionRefused, GotError, escaped
 from geometry_of_trust.extraction import Extraction, extract
 from geometry_of_trust.files import PathLike, sha256_file
 from geometry_of_trust.formats import Activations, read_activations
 from geometry_of_trust.keys import PublicKey
 from geometry_of_trust.verification import verify
 
-DTYPES = {"Fp32": "float32", "Fp16": "float16", "Bfloat16": "bfloat16"}
+if TYPE_CHECKING:
+    from geometry_of_trust.corpus.pipeline import CorpusExtraction
+
+DTYPES = {"Fp32": "float32", "Fp16": "float16", "Bfloat16": "bfloat16", "Int8": "float32"}
 Outcome = Literal["MATCH", "MISMATCH", "UNVERIFIABLE"]
 
 
@@ -102,7 +106,9 @@ def reproduce(
     public_key: PathLike | PublicKey,
     *,
     model: PathLike,
-    text: str,
+    text: str | None = None,
+    corpus: PathLike | Iterable[str] | None = None,
+    reading: Mapping[str, Any] | None = None,
     probes: Sequence[PathLike] = (),
     activations: PathLike | None = None,
     device: str = "auto",
@@ -117,6 +123,9 @@ def reproduce(
         attestation: the document; it must verify on its own (steps 1 to 4).
         public_key: the signer's.
         model, text, device, revision, trust_remote_code, low_memory: as for `extract`.
+        corpus: instead of a text, as for `extract_corpus`.
+        reading: how it gave rows: those of its arguments `columns`, `split`, `limit`, `position`,
+            `skip_special_tokens` and `add_generation_prompt` that the signer gave.
         probes: the signer's probe sets, in the order signed.
         activations: the signer's activations, if you have them: a mismatch is then located to
             layer, position and units in the last place.
@@ -124,8 +133,12 @@ def reproduce(
 
     Raises:
         Refused: the document itself does not verify.
+        BadOption: not one of text and corpus.
         GotError: a file cannot be read.
     """
+    if (text is None) == (corpus is None):
+        found = "neither" if text is None else "both"
+        raise BadOption("--input", expected="a text or a corpus", found=found)
     verdict = verify(attestation, public_key)
     held = verdict.attestation
     bound: Any = held.binding
@@ -141,23 +154,28 @@ def reproduce(
         if not _compare(links, f"probe set {i}", sha256_file(path), entry["sha256"]):
             return Reproduction("MISMATCH", tuple(links), f"{links[-1].name}: {links[-1].detail}")
     with tempfile.TemporaryDirectory(prefix="got-reproduce-") as folder:
+        options: dict[str, Any] = {
+            "output_activations": Path(folder, "activations.gotact"),
+            "output_unembedding": Path(folder, "unembedding.gotue"),
+            "device": device,
+            "dtype": DTYPES[held.precision],
+            "trust_remote_code": trust_remote_code,
+            "revision": revision,
+            "model_id": held.model_id,
+            "layout": bound["activations"]["layout"],
+            "reproducible": True,
+            "low_memory": low_memory,
+            "quantization": "int8" if held.precision == "Int8" else None,
+        }
+        layers = bound["activations"]["layers"]
+        again: Extraction | CorpusExtraction
         try:
-            again = extract(
-                model,
-                text,
-                bound["activations"]["layers"],
-                output_activations=Path(folder, "activations.gotact"),
-                output_unembedding=Path(folder, "unembedding.gotue"),
-                device=device,
-                dtype=DTYPES[held.precision],
-                trust_remote_code=trust_remote_code,
-                revision=revision,
-                model_id=held.model_id,
-                layout=bound["activations"]["layout"],
-                reproducible=True,
-                low_memory=low_memory,
-                progress=progress,
-            )
+            if text is not None:
+                again = extract(model, text, layers, **options, progress=progress)
+            else:
+                assert corpus is not None  # noqa: S101 - one of the two
+                options |= reading or {}
+                again = extract_corpus(model, corpus, layers, **options, say=progress)
         except ExtractionRefused as error:
             return Reproduction("UNVERIFIABLE", tuple(links), f"cannot extract: {error}")
         return _compared(held, links, again, probes, activations)
@@ -174,8 +192,6 @@ def _missing(held: Attestation, probes: Sequence[PathLike]) -> str:
             "the activations were extracted with the fast path, whose last bits depend on the "
             "machine; ask for an attestation of a reproducible extraction"
         )
-    if held.precision not in DTYPES:
-        return f"activations of precision {held.precision} cannot be extracted here"
     if len(probes) != len(bound["probe_sets"]):
         return f"probe sets: {len(bound['probe_sets'])} needed (--probes), {len(probes)} given"
     return ""
@@ -190,7 +206,7 @@ def _compare(links: list[Link], name: str, ours: object, signed: object) -> bool
 def _compared(
     held: Attestation,
     links: list[Link],
-    again: Extraction,
+    again: Extraction | CorpusExtraction,
     probes: Sequence[PathLike],
     original: PathLike | None,
 ) -> Reproduction:

@@ -1,8 +1,8 @@
 """The row table: which text, group and token each row of an activations file comes from.
 
 It stands beside the activations (`files.rows_path`), as Parquet, so that pandas, DuckDB and others
-read it as it is. The only user of pyarrow's Parquet. Its digest is of what it says, not of the
-file's bytes, which depend on the version of pyarrow. Columns and digest: docs/formats.md.
+read it as it is. Its digest is of what it says, not of the file's bytes, which depend on the
+version of pyarrow. Columns and digest: docs/formats.md.
 """
 
 from __future__ import annotations

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geometry_of_trust import printing, reports
 from geometry_of_trust.attestation import parse_document
+from geometry_of_trust.corpus.table import beside
 from geometry_of_trust.errors import BadJson, LabelCount, escaped
 from geometry_of_trust.extraction.record import Record, read_record
-from geometry_of_trust.files import opened, read_bounded, record_path
+from geometry_of_trust.files import opened, read_bounded, record_path, rows_path
 from geometry_of_trust.formats import read_activations, read_labels, read_unembedding
 from geometry_of_trust.probes import ProbeSet
+from geometry_of_trust.rows import RowTable, read_rows
 from geometry_of_trust.strictjson import loads, shortest_float32
 
 TOKENS_SHOWN = 12
+ROWS_SHOWN = 12
 LAYERS_SHOWN = 64
 
 
@@ -34,6 +39,8 @@ def describe(path: Path) -> Iterator[str]:
         yield from _activations(path)
     elif start == b"GOTU":
         yield from _unembedding(path)
+    elif start == b"PAR1":
+        yield from _row_table(path)
     elif path.suffix in (".labels", ".txt"):
         yield from _labels(path)
     else:
@@ -60,6 +67,8 @@ def _activations(path: Path) -> Iterator[str]:
             f"{norms.min():.4g} to {norms.max():.4g}"
         )
     yield from _record_lines(record_path(path))
+    if rows_path(path).exists():
+        yield from _row_table(rows_path(path))
 
 
 def _unembedding(path: Path) -> Iterator[str]:
@@ -92,13 +101,51 @@ def _labels(path: Path) -> Iterator[str]:
     if not place.exists():
         yield f"no tokens to show: no {escaped(place.name)} beside the labels"
         return
-    tokens = read_record(place).tokens
+    record = read_record(place)
+    if record.corpus is not None:
+        yield from _labelled_rows(path, record, labels)
+        return
+    tokens = record.tokens
     if len(tokens) != len(labels):
         raise LabelCount(path, expected=f"{len(tokens)} labels, one a token", found=len(labels))
     width = len(str(len(tokens)))
     for position, (label, token) in enumerate(zip(labels, tokens, strict=True)):
         mark = "  (special token)" if token.special else ""
         yield f"{position:>{width}}  {label}  {escaped(repr(token.text))}{mark}"
+
+
+def _labelled_rows(path: Path, record: Record, labels: NDArray[np.int8]) -> Iterator[str]:
+    """Each row of a corpus with its label, text, group and token."""
+    table = beside(path.with_suffix(".gotact"), record)
+    if table is None:
+        yield f"no rows to show: no {escaped(rows_path(path).name)} beside the labels"
+        return
+    if len(table) != len(labels):
+        raise LabelCount(path, expected=f"{len(table)} labels, one a row", found=len(labels))
+    for line, label in zip(_rows(table), labels, strict=True):
+        yield line.replace("  ", f"  {label}  ", 1)
+
+
+def _rows(table: RowTable) -> Iterator[str]:
+    width = len(str(len(table)))
+    for row in range(len(table)):
+        group = "" if table.group[row] is None else f", group {escaped(table.group[row])}"
+        token = table.token[row]
+        what = "mean" if token is None else f"token {table.token_index[row]} {token!r}"
+        mark = "  (special token)" if table.special[row] else ""
+        yield f"{row:>{width}}  text {table.text[row] + 1}{group}, {escaped(what)}{mark}"
+
+
+def _row_table(path: Path) -> Iterator[str]:
+    table = read_rows(path)
+    texts = len(table.text_rows())
+    groups = len({group for group in table.group if group is not None})
+    yield f"row table: {len(table)} rows of {texts} texts in {groups or 'no'} groups"
+    for name, column in table.labels.items():
+        yield f"labels {escaped(repr(name))}: {int(column.sum())} positive"
+    yield from itertools.islice(_rows(table), ROWS_SHOWN)
+    if len(table) > ROWS_SHOWN:
+        yield f"and {len(table) - ROWS_SHOWN} more rows"
 
 
 def _document(path: Path) -> Iterator[str]:
@@ -162,6 +209,8 @@ def _record_lines(path: Path) -> Iterator[str]:
 def _record(held: Record) -> Iterator[str]:
     yield "extraction record"
     yield printing.table(reports.record_rows(held))
+    if held.corpus is not None:
+        return
     shown = held.tokens[:TOKENS_SHOWN]
     more = len(held.tokens) - len(shown)
     text: list[Any] = [token.text for token in shown]

@@ -68,7 +68,16 @@ def reproduce(
     attestation: Path,
     pubkey: Path,
     model: str,
-    input: str,  # noqa: A002 - as in extract
+    input: str | None = None,  # noqa: A002 - as in extract
+    input_file: str | None = None,
+    position: str = "last",
+    skip_special_tokens: Annotated[bool, Switch] = False,
+    text_column: str = "text",
+    label_column: Annotated[list[str] | None, Many] = None,
+    group_column: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    add_generation_prompt: Annotated[bool, Switch] = False,
     probes: Annotated[list[Path] | None, Many] = None,
     activations: Path | None = None,
     device: str = "auto",
@@ -91,6 +100,24 @@ def reproduce(
         The model, as for extract.
     input
         The text.
+    input_file
+        The corpus, as for extract; the options that follow are those that the signer gave.
+    position
+        As for extract.
+    skip_special_tokens
+        As for extract.
+    text_column
+        As for extract.
+    label_column
+        As for extract.
+    group_column
+        As for extract.
+    split
+        As for extract.
+    limit
+        As for extract.
+    add_generation_prompt
+        As for extract.
     probes
         The signer's probe sets, in the order signed.
     activations
@@ -107,6 +134,7 @@ def reproduce(
         Print the result as JSON.
     """
     from geometry_of_trust import printing, reports
+    from geometry_of_trust.corpus.entries import Columns
     from geometry_of_trust.reproduction import reproduce as again
     from geometry_of_trust.verification import Refused
 
@@ -117,6 +145,15 @@ def reproduce(
                 pubkey,
                 model=model,
                 text=input,
+                corpus=input_file,
+                reading={
+                    "columns": Columns(text_column, tuple(label_column or ()), group_column),
+                    "split": split,
+                    "limit": limit,
+                    "position": position,
+                    "skip_special_tokens": skip_special_tokens,
+                    "add_generation_prompt": add_generation_prompt,
+                },
                 probes=probes or (),
                 activations=activations,
                 device=device,

@@ -47,6 +47,62 @@ def progress_on(what: str) -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(escaped(text))
 
 
+class Bar:
+    """What a long run tells: a text, or rows done of all."""
+
+    def say(self, text: str) -> None:
+        """Change the text."""
+
+    def advance(self, done: int, total: int) -> None:
+        """Move the bar."""
+
+
+@contextlib.contextmanager
+def bar_on(what: str) -> Iterator[Bar]:
+    """A bar with rate, remaining time and memory on stderr, only where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield Bar()
+        return
+    import psutil
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    process = psutil.Process()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[memory]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(escaped(what), total=None, rate="", memory="")
+
+        class Shown(Bar):
+            def say(self, text: str) -> None:
+                progress.update(task, description=escaped(text))
+
+            def advance(self, done: int, total: int) -> None:
+                speed = progress.tasks[0].speed
+                rate = "" if speed is None else f"{speed:.1f} rows/s"
+                memory = f"{process.memory_info().rss / 2**20:.0f} MB"
+                progress.update(
+                    task, description="Running", completed=done, total=total, rate=rate,
+                    memory=memory,
+                )  # fmt: skip
+
+        yield Shown()
+
+
 def talk(text: str) -> None:
     """Say something that is not the answer."""
     print(text, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The commands that make something: extract, keygen, attest."""
+"""The commands that make something of files: keygen, attest."""
 
 from __future__ import annotations
 
@@ -15,90 +15,7 @@ from geometry_of_trust.cli.common import (
     progress_on,
     talk,
 )
-from geometry_of_trust.errors import BadOption, escaped
-
-
-@app.command(group=STEPS, sort_key=1)
-def extract(
-    *,
-    model: str,
-    input: str,  # noqa: A002 - the reference's name of the option
-    layers: Annotated[list[int], Many],
-    output_activations: Path = Path("activations.gotact"),
-    output_unembedding: Path = Path("unembedding.gotue"),
-    device: str = "auto",
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
-    trust_remote_code: Annotated[bool, Switch] = False,
-    revision: str | None = None,
-    model_id: str | None = None,
-    gotact_layout: Literal["per-layer", "per-position"] = "per-layer",
-    reproducible: Annotated[bool, Switch] = False,
-    fast: Annotated[bool, Switch] = False,
-    low_memory: Annotated[bool, Switch] = False,
-) -> int:
-    """1. Run a model on a text; write its residual stream and its unembedding matrix.
-
-    Beside the activations it writes a labels stub (one 0 a token; edit it: that is step 2) and
-    an extraction record.
-
-    Parameters
-    ----------
-    model
-        Hub name, local directory, or .gguf file.
-    input
-        The text.
-    layers
-        Blocks to read, 0-based: the residual stream after each of them.
-    output_activations
-        Where the activations go.
-    output_unembedding
-        Where the unembedding matrix goes.
-    device
-        auto, cpu, cuda, cuda:0 ...
-    dtype
-        What the model runs in; the file holds float32 always.
-    trust_remote_code
-        Run code that comes with the model. Only for models that you trust.
-    revision
-        Branch, tag or commit on the hub.
-    model_id
-        Name written into the file [default: what --model says].
-    gotact_layout
-        Where the layer index stands; see docs/formats.md.
-    reproducible
-        Compute in 64 bits and round once: the same bytes on every machine. The default for
-        float32.
-    fast
-        Compute in --dtype itself. The last bits then depend on the machine.
-    low_memory
-        Read each block from disk when it is needed, for a model that memory does not hold.
-    """
-    if reproducible and fast:
-        raise BadOption("--fast", expected="it or --reproducible", found="both")
-    from geometry_of_trust import reports
-    from geometry_of_trust.extraction import extract as run
-
-    if trust_remote_code:
-        talk("warning: --trust-remote-code runs code that comes with the model")
-    with progress_on("Loading") as progress:
-        result = run(
-            model,
-            input,
-            layers,
-            output_activations=output_activations,
-            output_unembedding=output_unembedding,
-            device=device,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-            revision=revision,
-            model_id=model_id,
-            layout=gotact_layout,
-            reproducible=True if reproducible else False if fast else None,
-            low_memory=low_memory,
-            progress=progress,
-        )
-    print(reports.extraction(result))
-    return OK
+from geometry_of_trust.errors import escaped
 
 
 @app.command(group=STEPS, sort_key=3)

@@ -1,10 +1,11 @@
-"""Run the blocks on one text and keep the residual stream after those asked for."""
+"""Run the blocks on some texts and keep the residual stream after those asked for."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from geometry_of_trust.errors import GotError, ModelFailed, NonFinite, UnsupportedArchitecture
+from geometry_of_trust.extraction import sums
 from geometry_of_trust.extraction.float64 import as_written, float64
 from geometry_of_trust.extraction.pages import FilePages
 from geometry_of_trust.extraction.weights import Held, Weights
@@ -23,38 +25,98 @@ class _EnoughError(Exception):
     """The deepest layer is there; nothing after it needs to run."""
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Texts that run together, and which of their tokens are kept.
+
+    Attributes:
+        texts: token ids of each; shorter ones are padded on the right, where no token of a causal
+            model sees it. Texts of one length need no padding.
+        kept: indices of the tokens that are kept, at least one for each text.
+        mean: keep one row for each text: the mean of its tokens' states.
+        names: what errors call each text; by default the texts have no name.
+    """
+
+    texts: Sequence[Sequence[int]]
+    kept: Sequence[Sequence[int]]
+    mean: bool = False
+    names: Sequence[str] = ()
+
+    @classmethod
+    def of_text(cls, token_ids: Sequence[int]) -> Batch:
+        """One text, all of its tokens."""
+        return cls([token_ids], [range(len(token_ids))])
+
+    @property
+    def width(self) -> int:
+        """Number of tokens of the longest text."""
+        return max(map(len, self.texts))
+
+    @property
+    def rows(self) -> int:
+        """How many rows come out."""
+        return len(self.texts) if self.mean else sum(map(len, self.kept))
+
+    def chosen(self, states: torch.Tensor) -> torch.Tensor:
+        """The rows kept of states (texts, tokens, d), as float32 on the CPU."""
+        width = states.shape[1]
+        flat = [n * width + t for n, kept in enumerate(self.kept) for t in kept]
+        rows = states.reshape(-1, states.shape[2])
+        rows = rows[torch.tensor(flat, device=rows.device)].to("cpu", torch.float32)
+        if not self.mean:
+            return rows
+        # Of the states as a file would hold them, to 80 bits, rounded once: the same everywhere.
+        parts = torch.split(rows.double(), [len(kept) for kept in self.kept])
+        return torch.stack([sums.mean(part, [0]) for part in parts]).float()
+
+    def place(self, row: int) -> str:
+        """What errors call a row."""
+        if self.mean:
+            return self._text(row)
+        for n, kept in enumerate(self.kept):
+            if row < len(kept):
+                name = self._text(n)
+                return f"{name + ', ' if name else ''}position {kept[row]}"
+            row -= len(kept)
+        raise IndexError(row)
+
+    def _text(self, n: int) -> str:
+        return self.names[n] if self.names else ""
+
+
 def residual_stream(
     model: nn.Module,
     blocks: nn.ModuleList,
     layers: Sequence[int],
-    token_ids: Sequence[int],
+    batch: Batch,
     *,
     hidden_dim: int,
     pages: FilePages,
     weights: Weights,
     unproved: set[str] | None = None,
 ) -> NDArray[np.float32]:
-    """The outputs of the blocks `layers` at every token: float32, shape (layers, positions, d).
+    """The outputs of the blocks `layers` at the tokens kept: float32, shape (layers, rows, d).
 
-    The model runs on a batch of one without padding, and stops after the deepest layer. If it
-    computes in float64, its states are rounded here, once.
+    The model stops after the deepest layer. If it computes in float64, its states are rounded
+    here, once.
 
     Args:
         model: the causal model, in evaluation mode.
         blocks: its block list, or the beginning of it.
         layers: block indices, ascending.
-        token_ids: the text.
+        batch: the texts.
         hidden_dim: d.
         pages: what of the weights can be given back as soon as a block has run.
         weights: how they are held, and what they are computed with.
         unproved: as of `float64`.
 
     Raises:
-        NonFinite: naming layer and position.
+        NonFinite: naming layer, text and position.
         UnsupportedArchitecture: a block does not output one state of dimension d per token.
         ModelFailed: the model's code stopped with an error.
     """
-    states = torch.empty(len(layers), len(token_ids), hidden_dim, dtype=torch.float32)
+    states = torch.empty(len(layers), batch.rows, hidden_dim, dtype=torch.float32)
+    shape = (len(batch.texts), batch.width, hidden_dim)
     waiting = set(layers)
     brought: Held = []
 
@@ -65,7 +127,7 @@ def residual_stream(
         if index in waiting:
             # A copy, at once: no later operation of the model can alter it.
             with as_written():
-                states[layers.index(index)].copy_(_state(index, output, states.shape[1:]))
+                states[layers.index(index)].copy_(batch.chosen(_state(index, output, shape)))
             waiting.remove(index)
         weights.put_back(brought)
         for parameter in block.parameters():
@@ -77,7 +139,7 @@ def residual_stream(
     with _hooks(blocks[: layers[-1] + 1], before, after):
         try:
             with run_in:
-                model(**_inputs(model, token_ids))
+                model(**_inputs(model, batch))
         except (_EnoughError, GotError) as end:
             if isinstance(end, GotError):
                 raise
@@ -94,7 +156,38 @@ def residual_stream(
             "forward pass", expected="every block to be run", found=f"not {sorted(waiting)}"
         )
     values: NDArray[np.float32] = states.numpy()
-    _check_finite(values, layers)
+    _check_finite(values, layers, batch)
+    return values
+
+
+def logits(
+    model: nn.Module, blocks: nn.ModuleList | None, batch: Batch, pages: FilePages
+) -> NDArray[np.float32]:
+    """The logits of a whole model at every token, float32, as its own code computes them.
+
+    Args:
+        blocks: hooked as for `residual_stream`, if given.
+        pages: what of the weights of hooked blocks can be given back.
+
+    Raises:
+        ModelFailed: the model's code stopped with an error.
+    """
+    kept: list[torch.Tensor] = []
+
+    def after(index: int, block: nn.Module, _arguments: Any, output: Any) -> None:
+        state = output[0] if isinstance(output, tuple | list) else output
+        kept[:] = [batch.chosen(state)]
+        for parameter in block.parameters():
+            pages.release(parameter)
+
+    hooks = _hooks(blocks or nn.ModuleList(), lambda block, arguments: None, after)
+    try:
+        with hooks, torch.inference_mode():
+            result: torch.Tensor = model(**_inputs(model, batch)).logits
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise ModelFailed("forward pass", expected="no error", found=found) from error
+    values: NDArray[np.float32] = result.to("cpu", torch.float32).numpy()
     return values
 
 
@@ -117,34 +210,39 @@ def _hooks(
             handle.remove()
 
 
-def _inputs(model: nn.Module, token_ids: Sequence[int]) -> dict[str, Any]:
-    """What the model takes of: token ids, an attention mask that masks nothing, no cache."""
-    ids = torch.tensor([list(token_ids)], device=next(model.parameters()).device)
-    options = {"attention_mask": torch.ones_like(ids), "use_cache": False}
+def _inputs(model: nn.Module, batch: Batch) -> dict[str, Any]:
+    """What the model takes of: token ids, an attention mask that masks padding, no cache."""
+    width = batch.width
+    device = next(model.parameters()).device
+    ids = [[*text, *[0] * (width - len(text))] for text in batch.texts]
+    mask = [[1] * len(text) + [0] * (width - len(text)) for text in batch.texts]
+    options = {"attention_mask": torch.tensor(mask, device=device), "use_cache": False}
     known = inspect.signature(model.forward).parameters
-    return {"input_ids": ids} | {name: value for name, value in options.items() if name in known}
+    return {"input_ids": torch.tensor(ids, device=device)} | {
+        name: value for name, value in options.items() if name in known
+    }
 
 
-def _state(layer: int, output: Any, shape: torch.Size) -> torch.Tensor:
-    """The hidden state, (positions, d), in what a block returns: a tensor, or the first of some."""
+def _state(layer: int, output: Any, shape: tuple[int, int, int]) -> torch.Tensor:
+    """The hidden state, of `shape`, in what a block returns: a tensor, or the first of some."""
     state = output[0] if isinstance(output, tuple | list) and output else output
-    if not isinstance(state, torch.Tensor) or state.shape != (1, *shape):
+    if not isinstance(state, torch.Tensor) or state.shape != shape:
         raise UnsupportedArchitecture(
             f"layer {layer}",
-            expected=f"an output of shape {(1, *shape)}",
+            expected=f"an output of shape {shape}",
             found=tuple(state.shape) if isinstance(state, torch.Tensor) else type(state).__name__,
         )
-    return state[0]
+    return state
 
 
-def _check_finite(values: NDArray[np.float32], layers: Sequence[int]) -> None:
+def _check_finite(values: NDArray[np.float32], layers: Sequence[int], batch: Batch) -> None:
     for layer, states in zip(layers, values, strict=True):
         finite = np.isfinite(states)
         if not finite.all():
-            p, j = np.argwhere(~finite)[0]
+            row, j = np.argwhere(~finite)[0]
             raise NonFinite(
-                f"layer {layer}, position {p}",
+                f"layer {layer}, {batch.place(int(row))}",
                 expected="finite numbers",
-                found=f"{states[p, j]} at index {j}",
+                found=f"{states[row, j]} at index {j}",
                 hint="float16 overflows in many models; another dtype may do.",
             )

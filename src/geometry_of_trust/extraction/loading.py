@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,33 +191,66 @@ def load_tokenizer(source: Source) -> Any:
     return tokenizer
 
 
-def tokenize(tokenizer: Any, text: str) -> tuple[Token, ...]:
-    """The tokens of a text, special ones added as the tokenizer does by default.
+@dataclass(frozen=True)
+class Encoded:
+    """A text as tokens.
 
-    Raises:
-        EmptyText: there are none.
+    Attributes:
+        ids: at least one.
+        spans: the characters that each token covers, from start to before end; None for none.
+        special: whether each is one of the tokenizer's special tokens.
     """
+
+    ids: list[int]
+    spans: list[tuple[int, int] | None]
+    special: list[bool]
+
+
+def encode(tokenizer: Any, texts: Sequence[str], *, add_special: bool = True) -> list[Encoded]:
+    """The tokens of texts, special ones added as the tokenizer does by default, or not at all."""
     encoding = tokenizer(
-        text,
+        list(texts),
+        add_special_tokens=add_special,
         return_offsets_mapping=tokenizer.is_fast,
         return_special_tokens_mask=True,
         verbose=False,
     )
-    ids = encoding["input_ids"]
-    if not ids:
-        raise EmptyText("text", expected="at least one token", found="none")
-    spans = encoding["offset_mapping"] if tokenizer.is_fast else [(0, 0)] * len(ids)
     special = set(tokenizer.all_special_ids)
+    encoded = []
+    for n, ids in enumerate(encoding["input_ids"]):
+        spans = encoding["offset_mapping"][n] if tokenizer.is_fast else [(0, 0)] * len(ids)
+        mask = encoding["special_tokens_mask"][n]
+        encoded.append(
+            Encoded(
+                ids=ids,
+                spans=[(start, end) if start < end else None for start, end in spans],
+                special=[
+                    bool(added) or number in special
+                    for added, number in zip(mask, ids, strict=True)
+                ],
+            )
+        )
+    return encoded
+
+
+def token_text(tokenizer: Any, number: int) -> str:
+    """A token decoded alone."""
+    text: str = tokenizer.decode([number], clean_up_tokenization_spaces=False)
+    return text
+
+
+def tokenize(tokenizer: Any, text: str) -> tuple[Token, ...]:
+    """The tokens of one text.
+
+    Raises:
+        EmptyText: there are none.
+    """
+    (encoded,) = encode(tokenizer, [text])
+    if not encoded.ids:
+        raise EmptyText("text", expected="at least one token", found="none")
     return tuple(
-        Token(
-            id=number,
-            text=tokenizer.decode([number], clean_up_tokenization_spaces=False),
-            span=(start, end) if start < end else None,
-            special=bool(added) or number in special,
-        )
-        for number, (start, end), added in zip(
-            ids, spans, encoding["special_tokens_mask"], strict=True
-        )
+        Token(number, token_text(tokenizer, number), span, special)
+        for number, span, special in zip(encoded.ids, encoded.spans, encoded.special, strict=True)
     )
 
 
@@ -250,12 +283,14 @@ def load_model(
     count: int,
     dtype: torch.dtype,
     device: torch.device,
+    more: Mapping[str, Any] | None = None,
 ) -> Any:
     """The model with its first `count` blocks, in evaluation mode on `device`.
 
     Args:
         whole: the model's skeleton.
         device: on `meta`, it says the types of the weights only.
+        more: what else `from_pretrained` is to be given.
 
     Raises:
         IncompleteModel: weights are missing, or of other shapes.
@@ -264,7 +299,7 @@ def load_model(
     cls = type(whole)
     if count < anatomy.blocks:
         cls = shortened(cls, anatomy.blocks_path, count)
-    options = {"device_map": "meta"} if device.type == "meta" else {}
+    options = dict(more or {}) | ({"device_map": "meta"} if device.type == "meta" else {})
     try:
         model, report = cls.from_pretrained(
             source.location,

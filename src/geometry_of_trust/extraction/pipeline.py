@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geometry_of_trust import __version__
-from geometry_of_trust.errors import MissingExtra, TooLarge, Unreadable
-from geometry_of_trust.extraction.record import Record, WrittenFile
-from geometry_of_trust.extraction.request import PRECISION_OF, Request
+from geometry_of_trust.errors import EmptyText, MissingExtra, TooLarge, Unreadable
+from geometry_of_trust.extraction.record import Record, Token, WrittenFile
+from geometry_of_trust.extraction.request import Request, utf8
 from geometry_of_trust.files import PathLike, StagedFiles, read_bounded, sha256_file
 from geometry_of_trust.formats import (
     Activations,
@@ -28,7 +28,7 @@ from geometry_of_trust.formats import (
 )
 
 if TYPE_CHECKING:
-    from geometry_of_trust.extraction.running import Run
+    from geometry_of_trust.extraction.running import Run, Runner
 
 _STUB = re.compile(rb"(0\r?\n)*0(\r?\n)?")
 
@@ -75,6 +75,7 @@ def extract(
     layout: Layout = "per-layer",
     reproducible: bool | None = None,
     low_memory: bool = False,
+    quantization: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Extraction:
     """Run a causal language model on a text; write its residual stream and its unembedding.
@@ -96,10 +97,13 @@ def extract(
         model_id: what the activations call the model; `model` if None.
         layout: which of the two byte layouts of `.gotact` to write.
         reproducible: compute in float64 throughout and round once to float32, so that the bytes
-            are the same on every machine; None: if dtype is float32. The weights are those of
-            `dtype`, and so is the precision tag.
+            are the same on every machine; None: if dtype is float32 and nothing is quantised. The
+            weights are those of `dtype`, and so is the precision tag.
         low_memory: leave the weights in their safetensors files, and read each block when it is
             needed.
+        quantization: "int8": hold the linear layers of the blocks in 8-bit integers, and compute
+            in `dtype` with what these stand for. The precision tag is then `Int8`; the unembedding
+            is written as it is without.
         progress: told what is being done.
 
     Raises:
@@ -113,7 +117,6 @@ def extract(
     request = Request(
         model=os.fspath(model),
         model_id=os.fspath(model) if model_id is None else model_id,
-        text=text,
         layers=tuple(sorted(layers)),
         activations=Path(output_activations),
         unembedding=Path(output_unembedding),
@@ -122,34 +125,47 @@ def extract(
         trust_remote_code=trust_remote_code,
         revision=revision,
         layout=layout,
-        reproducible=dtype == "float32" if reproducible is None else reproducible,
+        reproducible=(
+            dtype == "float32" and quantization is None if reproducible is None else reproducible
+        ),
         low_memory=low_memory,
+        quantization=quantization,
     )
+    if not text:
+        raise EmptyText("text", expected="at least one character", found="none")
+    prompt_sha256 = hashlib.sha256(utf8(text, "text")).hexdigest()
     report = progress or (lambda message: None)
-    with _calm():
+    with calm():
         try:
             from geometry_of_trust.extraction import loading, running  # noqa: PLC0415 - heavy
         except ModuleNotFoundError as error:
-            raise MissingExtra(
-                "extract",
-                expected="the extract extra",
-                found=f"no package {error.name}",
-                hint="pip install 'geometry-of-trust[extract]'",
-            ) from None
-        _no_search_at_exit()
+            raise missing_extra(error) from None
         with loading.silence():
-            run = running.run(request, report)
+            run = running.run(request, text, report)
             report("Writing")
-            return _write(request, run)
+            return _write(request, run, prompt_sha256)
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtra:
+    """What to raise if a package of the extra is not installed."""
+    return MissingExtra(
+        "extract",
+        expected="the extract extra",
+        found=f"no package {error.name}",
+        hint="pip install 'geometry-of-trust[extract]'",
+    )
 
 
 @contextlib.contextmanager
-def _calm() -> Iterator[None]:
+def calm() -> Iterator[None]:
     """Neither third-party warnings nor searches for garbage.
 
     The imports of torch and transformers and the making of a model leave millions of objects that
     stay; looking through them for garbage again and again takes a fifth of the whole time.
+    Nor does the process end with such a search, which would take a second.
     """
+    atexit.unregister(gc.freeze)  # once is enough
+    atexit.register(gc.freeze)
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -164,35 +180,30 @@ def _calm() -> Iterator[None]:
             gc.enable()
 
 
-def _no_search_at_exit() -> None:
-    """Let the process end without a last search for garbage, which would take a second."""
-    atexit.unregister(gc.freeze)  # once is enough
-    atexit.register(gc.freeze)
-
-
-def _write(request: Request, run: Run) -> Extraction:
+def _write(request: Request, run: Run, prompt_sha256: str) -> Extraction:
     """Write the four files, the record last."""
     to_activations, to_unembedding, to_labels, to_record = request.outputs
     activations = Activations(
         model_id=request.model_id,
-        precision=PRECISION_OF[request.dtype],
+        precision=request.precision,
         layers=request.layers,
         positions=range(len(run.tokens)),
         values=run.values,
         layout=request.layout,
     )
-    vocab_size, hidden_dim = run.unembedding.weight.shape
-    labels_kept = _is_edited(to_labels)
+    vocab_size, hidden_dim = run.runner.unembedding.weight.shape
+    rows = run.runner.unembedding_rows()
+    labels_kept = is_edited(to_labels)
     with StagedFiles() as staged:
         stage_activations(staged, to_activations, activations)
-        stage_unembedding(staged, to_unembedding, (vocab_size, hidden_dim), run.unembedding_rows())
+        stage_unembedding(staged, to_unembedding, (vocab_size, hidden_dim), rows)
         if not labels_kept:
             staged.write(to_labels, labels_stub(len(run.tokens)))
         written = [
             WrittenFile(path.name, sha256_file(staged.temporary(path)))
             for path in (to_activations, to_unembedding)
         ]
-        record = _record(request, run, *written)
+        record = make_record(run.runner, prompt_sha256, run.tokens, *written)
         staged.write(to_record, record.to_json())
     return Extraction(
         activations=activations,
@@ -206,7 +217,7 @@ def _write(request: Request, run: Run) -> Extraction:
     )
 
 
-def _is_edited(labels: Path) -> bool:
+def is_edited(labels: Path) -> bool:
     """Whether something is there that is not a stub as it was written."""
     try:
         return not _STUB.fullmatch(read_bounded(labels))
@@ -216,34 +227,46 @@ def _is_edited(labels: Path) -> bool:
         return os.path.lexists(labels)
 
 
-def _record(
-    request: Request, run: Run, activations: WrittenFile, unembedding: WrittenFile
+def make_record(
+    runner: Runner,
+    prompt_sha256: str,
+    tokens: tuple[Token, ...],
+    activations: WrittenFile,
+    unembedding: WrittenFile,
 ) -> Record:
+    """The record of a run."""
+    from geometry_of_trust.extraction import quantizing  # noqa: PLC0415 - heavy
+    from geometry_of_trust.extraction.running import libraries  # noqa: PLC0415 - heavy
+
+    opened = runner.opened
+    request, anatomy = opened.request, opened.anatomy
     return Record(
         tool_version=__version__,
         model=request.model,
         model_id=request.model_id,
         revision=request.revision,
-        commit=run.source.commit,
-        model_class=type(run.loaded.model).__name__,
-        blocks_path=run.anatomy.blocks_path,
-        blocks_total=run.anatomy.blocks,
-        blocks_loaded=run.loaded.blocks,
-        whole_because=run.whole_because,
-        unembedding_path=run.anatomy.unembedding_path,
-        tied=run.tied,
-        bias=run.unembedding.bias is not None,
+        commit=opened.source.commit,
+        model_class=type(runner.loaded.model).__name__,
+        blocks_path=anatomy.blocks_path,
+        blocks_total=anatomy.blocks,
+        blocks_loaded=runner.loaded.blocks,
+        whole_because=runner.whole_because,
+        unembedding_path=anatomy.unembedding_path,
+        tied=runner.tied,
+        bias=runner.unembedding.bias is not None,
         layers=request.layers,
         dtype=request.dtype,
-        precision=PRECISION_OF[request.dtype],
+        precision=request.precision,
         reproducible=request.reproducible,
-        device=str(run.device),
-        attention=run.attention,
+        device=str(opened.device),
+        attention=runner.attention,
         low_memory=request.low_memory,
-        unproved=run.unproved,
-        libraries=run.libraries,
+        quantization=request.quantization,
+        quantization_library=None if request.quantization is None else quantizing.version(),
+        unproved=tuple(sorted(runner.unproved)),
+        libraries=libraries(),
         activations=activations,
         unembedding=unembedding,
-        prompt_sha256=hashlib.sha256(request.text.encode()).hexdigest(),
-        tokens=run.tokens,
+        prompt_sha256=prompt_sha256,
+        tokens=tokens,
     )

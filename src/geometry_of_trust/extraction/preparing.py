@@ -16,7 +16,7 @@ from torch import nn
 from transformers.utils.hub import cached_file
 
 from geometry_of_trust.errors import IncompleteModel, NotInFiles
-from geometry_of_trust.extraction import loading
+from geometry_of_trust.extraction import loading, quantizing
 from geometry_of_trust.extraction.architectures import Anatomy
 from geometry_of_trust.extraction.float64 import allow_float64, float64
 from geometry_of_trust.extraction.loading import Source, brief
@@ -67,18 +67,26 @@ def prepare(
 
     Raises:
         IncompleteModel, ModelFailed: as `loading.load_model`.
+        UnsupportedArchitecture: as `quantizing.plain`.
         NotInFiles: low memory is asked for, and the weights cannot be left in their files.
     """
     dtype = getattr(torch, request.dtype)
     held = stored_type(source) if request.low_memory else dtype
     load = partial(loading.load_model, source, skeleton, anatomy, count=count)
-    model = load(dtype=held, device=device)
+    scales: dict[torch.Tensor, torch.Tensor] = {}
+    if request.quantization is None:
+        model = load(dtype=held, device=device)
+    else:
+        model = load(dtype=held, device=torch.device("cpu"), more=quantizing.options(anatomy))
+        scales = quantizing.plain(model, request.model)
+        model = model.to(device)
+        scales = {weight: scale.to(device) for weight, scale in scales.items()}
     types: dict[torch.Tensor, torch.dtype] = {}
     if held != dtype:
         skeleton = load(dtype=dtype, device=torch.device("meta"))
         named = model.state_dict(keep_vars=True)
         types = {named[name]: shape.dtype for name, shape in skeleton.state_dict().items()}
-    weights = Weights(types, request.reproducible)
+    weights = Weights(types, request.reproducible, scales, dtype)
     blocks = model.get_submodule(anatomy.blocks_path)
     weights.settle(model, blocks, model.get_submodule(anatomy.unembedding_path))
     if weights.wide or types:

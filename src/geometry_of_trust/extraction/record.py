@@ -16,9 +16,11 @@ from typing import Any, Literal
 from geometry_of_trust.canonical import (
     BOOL,
     DIGEST,
+    FLOAT,
     PRECISION,
     STRING,
     U32,
+    U64,
     Member,
     optional,
     read_members,
@@ -43,6 +45,12 @@ _TOKEN = structure(
     Member("span", optional(vector(U32))),
     Member("special", BOOL),
 )
+_CHECK = structure(
+    Member("name", STRING),
+    Member("bit_equal", BOOL),
+    Member("largest", FLOAT),
+    Member("bound", FLOAT),
+)
 _ENVIRONMENT = structure(
     Member("tool_version", STRING),
     Member("argument", STRING),
@@ -53,9 +61,20 @@ _ENVIRONMENT = structure(
     Member("device", STRING),
     Member("attention", optional(STRING)),
     Member("low_memory", BOOL),
+    Member("quantization_library", STRING, "absent", None),
     Member("unproved", vector(STRING)),
     Member("libraries", structure(*(Member(name, STRING) for name in LIBRARIES))),
     Member("files", structure(Member("activations", STRING), Member("unembedding", STRING))),
+    Member("checks", vector(_CHECK), "empty", ()),
+)
+_CORPUS = structure(
+    Member("texts", U64),
+    Member("rows", U64),
+    Member("position", STRING),
+    Member("skip_special_tokens", BOOL),
+    Member("add_generation_prompt", BOOL),
+    Member("chat_template_sha256", optional(DIGEST)),
+    Member("rows_sha256", DIGEST),
 )
 _MEMBERS = (
     Member("format", STRING),
@@ -73,10 +92,12 @@ _MEMBERS = (
             Member("dtype", STRING),
             Member("precision", PRECISION),
             Member("reproducible", BOOL),
+            Member("quantization", STRING, "absent", None),
         ),
     ),
     Member("files", structure(Member("activations", _FILE), Member("unembedding", _FILE))),
     Member("prompt_sha256", DIGEST),
+    Member("corpus", optional(_CORPUS), "absent", None),
     Member("tokens", vector(_TOKEN)),
     Member("environment", _ENVIRONMENT),
 )
@@ -109,6 +130,50 @@ class WrittenFile:
 
 
 @dataclass(frozen=True)
+class Corpus:
+    """What makes rows of many texts.
+
+    Attributes:
+        texts, rows: how many.
+        position: which tokens give rows, as of `corpus.Position`.
+        skip_special_tokens: whether special tokens gave none.
+        add_generation_prompt: whether chats end with what makes the assistant's turn begin.
+        chat_template_sha256: of the template that chats were put through; None if there was none.
+        rows_sha256: digest of the row table's content (`rows.RowDigest`).
+    """
+
+    texts: int
+    rows: int
+    position: str
+    skip_special_tokens: bool
+    add_generation_prompt: bool
+    chat_template_sha256: str | None
+    rows_sha256: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One self-check before a corpus run, on its first texts.
+
+    Attributes:
+        name: what was compared with what.
+        bit_equal: whether the two were the same bit for bit.
+        largest: largest difference, relative to the largest value; a float32 value.
+        bound: what it may be.
+    """
+
+    name: str
+    bit_equal: bool
+    largest: float
+    bound: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is within its bound."""
+        return self.largest <= self.bound
+
+
+@dataclass(frozen=True)
 class Record:
     """What was run, on what text, and what came out.
 
@@ -129,8 +194,13 @@ class Record:
         attention: the attention implementation, None if the model does not say.
         low_memory: whether the weights stayed in their files, each block read when it was needed.
         libraries: versions by name, for the names in `LIBRARIES`.
-        prompt_sha256: of the text in UTF-8.
-        tokens: one for each position.
+        prompt_sha256: of the text in UTF-8; of a corpus, of its texts with their lengths.
+        tokens: one for each position; of a corpus none, as its row table has them.
+        quantization: what the linear layers of the blocks were held in, None if in `dtype`; then
+            `precision` is its tag, and `dtype` the type that the weights were computed with.
+        quantization_library: name and version of what quantised them, or None.
+        corpus: what made the rows of many texts; None for one text.
+        checks: self-checks before the run.
         unproved: operations of a reproducible run of which it is not proved that they have one
             value on every machine, by torch's names; for all families that are tested, none.
     """
@@ -161,6 +231,15 @@ class Record:
     prompt_sha256: str
     tokens: tuple[Token, ...]
     unproved: tuple[str, ...] = ()
+    quantization: str | None = None
+    quantization_library: str | None = None
+    corpus: Corpus | None = None
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def positions(self) -> int:
+        """Rows of the activations."""
+        return len(self.tokens) if self.corpus is None else self.corpus.rows
 
     @property
     def truncated(self) -> bool:
@@ -220,13 +299,14 @@ class Record:
                 "dtype": self.dtype,
                 "precision": self.precision,
                 "reproducible": self.reproducible,
+                **_present(quantization=self.quantization),
             },
             "files": {
                 "activations": {"sha256": self.activations.sha256},
                 "unembedding": {"sha256": self.unembedding.sha256},
             },
             "prompt_sha256": self.prompt_sha256,
-        }
+        } | ({} if self.corpus is None else {"corpus": dict(vars(self.corpus))})
 
     def _environment(self) -> dict[str, Any]:
         return {
@@ -239,10 +319,15 @@ class Record:
             "device": self.device,
             "attention": self.attention,
             "low_memory": self.low_memory,
+            **_present(quantization_library=self.quantization_library),
             "unproved": list(self.unproved),
             "libraries": {name: self.libraries[name] for name in LIBRARIES},
             "files": {"activations": self.activations.name, "unembedding": self.unembedding.name},
-        }
+        } | ({"checks": [dict(vars(check)) for check in self.checks]} if self.checks else {})
+
+
+def _present(**members: str | None) -> dict[str, str]:
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _text(
@@ -306,9 +391,12 @@ def read_record(path: PathLike) -> Record:
         tied=unembedding["tied"],
         bias=unembedding["bias"],
         **members["run"],
+        corpus=None if members["corpus"] is None else Corpus(**members["corpus"]),
+        checks=tuple(Check(**check) for check in environment["checks"]),
         device=environment["device"],
         attention=environment["attention"],
         low_memory=environment["low_memory"],
+        quantization_library=environment["quantization_library"],
         unproved=environment["unproved"],
         libraries=environment["libraries"],
         activations=activations,

@@ -1,4 +1,4 @@
-"""The arguments of an extraction, checked as far as they can be without a model."""
+"""Which model to run, how, and where to: checked as far as it can be without a model."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from pathlib import Path
 from typing import get_args
 
 from geometry_of_trust.arrays import MAX_MODEL_ID_BYTES, Layout
-from geometry_of_trust.errors import BadOption, BadText, EmptyText, RepeatedLayers
+from geometry_of_trust.errors import BadOption, BadText, RepeatedLayers
 from geometry_of_trust.files import labels_path, record_path
 
 PRECISION_OF = {"float32": "Fp32", "float16": "Fp16", "bfloat16": "Bfloat16"}
 """Names of the types that a model runs in, with their precision tags."""
 
+QUANTIZATIONS = ("int8",)
+
 
 @dataclass(frozen=True)
 class Request:
-    """What to extract, from what, and where to; as the arguments of `extract`.
+    """What to extract, and where to; as the arguments of `extract`. The texts come apart from it.
 
     Raises:
-        EmptyText: no character.
         BadText: characters that UTF-8 does not have.
         RepeatedLayers: a layer twice.
-        BadOption: no layers, an unknown dtype or layout, a model id that does not fit its field,
-            or outputs that are the same file.
+        BadOption: no layers, an unknown dtype, layout or quantization, a model id that does not
+            fit its field, outputs that are the same file, or quantization with what it excludes.
     """
 
     model: str
     model_id: str
-    text: str
     layers: tuple[int, ...]
     activations: Path
     unembedding: Path
@@ -40,13 +40,16 @@ class Request:
     layout: Layout
     reproducible: bool
     low_memory: bool
+    quantization: str | None = None
+
+    @property
+    def precision(self) -> str:
+        """The precision tag of the activations."""
+        return "Int8" if self.quantization == "int8" else PRECISION_OF[self.dtype]
 
     def __post_init__(self) -> None:
-        if not self.text:
-            raise EmptyText("text", expected="at least one character", found="none")
-        _utf8(self.text, "text")
-        _utf8(self.model, "model")
-        size = len(_utf8(self.model_id, "model id"))
+        utf8(self.model, "model")
+        size = len(utf8(self.model_id, "model id"))
         if size > MAX_MODEL_ID_BYTES:
             limit = f"at most {MAX_MODEL_ID_BYTES} bytes"
             raise BadOption("model id", expected=limit, found=f"{size} bytes")
@@ -61,10 +64,31 @@ class Request:
         ):
             if value not in known:
                 raise BadOption(name, expected=" or ".join(known), found=value)
+        self._check_quantization()
         names = {os.path.realpath(path) for path in self.outputs}
         if len(names) < len(self.outputs):
             found = ", ".join(str(path) for path in self.outputs)
             raise BadOption("outputs", expected="four different files", found=found)
+
+    def _check_quantization(self) -> None:
+        if self.quantization is None:
+            return
+        if self.quantization not in QUANTIZATIONS:
+            known = " or ".join(QUANTIZATIONS)
+            raise BadOption("quantization", expected=known, found=self.quantization)
+        if self.low_memory:
+            raise BadOption(
+                "quantization",
+                expected="none with low memory, which leaves weights as they are in their files",
+                found=self.quantization,
+                hint="Choose one of the two.",
+            )
+        if self.reproducible and self.dtype != "float32":
+            raise BadOption(
+                "quantization",
+                expected="dtype float32 for a reproducible run of quantised weights",
+                found=self.dtype,
+            )
 
     @property
     def outputs(self) -> tuple[Path, Path, Path, Path]:
@@ -77,7 +101,8 @@ class Request:
         )
 
 
-def _utf8(text: str, where: str) -> bytes:
+def utf8(text: str, where: str) -> bytes:
+    """The text's bytes; BadText for characters that UTF-8 does not have."""
     try:
         return text.encode()
     except UnicodeEncodeError:

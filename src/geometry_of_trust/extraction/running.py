@@ -21,9 +21,10 @@ from geometry_of_trust.errors import (
     NoTokenizer,
     TextTooLong,
 )
-from geometry_of_trust.extraction import architectures, capture, loading
+from geometry_of_trust.extraction import architectures, capture, loading, quantizing
 from geometry_of_trust.extraction.architectures import Anatomy
 from geometry_of_trust.extraction.loading import Source
+from geometry_of_trust.extraction.pages import FilePages
 from geometry_of_trust.extraction.preparing import Loaded, prepare
 from geometry_of_trust.extraction.record import Token
 from geometry_of_trust.extraction.request import Request
@@ -35,29 +36,119 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a model did with a text.
+class Opened:
+    """A model that was found and looked at; none of its weights is loaded.
+
+    Attributes:
+        config: its configuration. skeleton: the whole model on torch's `meta` device.
+        limit: how many tokens it takes, None if it does not say.
+    """
+
+    request: Request
+    source: Source
+    device: torch.device
+    config: Any
+    tokenizer: Any
+    skeleton: Any
+    anatomy: Anatomy
+    limit: int | None
+
+    def check(self, ids: Sequence[int], where: str = "text") -> None:
+        """Refuse a text that is too long, or has tokens that the model does not know.
+
+        Raises:
+            TextTooLong, NoTokenizer.
+        """
+        if self.limit is not None and len(ids) > self.limit:
+            raise TextTooLong(where, expected=f"at most {self.limit} tokens", found=len(ids))
+        size = len(self.skeleton.get_input_embeddings().weight)
+        if max(ids) >= size:
+            raise NoTokenizer(
+                self.request.model,
+                expected=f"a tokenizer of {size} tokens",
+                found=f"token {max(ids)}",
+            )
+
+
+def open_model(request: Request, progress: Progress) -> Opened:
+    """Find a model and look at everything but its weights.
+
+    Raises:
+        UnknownModel, LayerOutOfRange, NoTokenizer, UnsupportedArchitecture, UntrustedCode,
+        NoDevice, DimensionMismatch: as `extract`.
+        MissingExtra, BadOption: as `quantizing.check`.
+    """
+    device = _device(request)
+    progress(f"Looking for {request.model}")
+    source = loading.find_model(
+        request.model, revision=request.revision, trust=request.trust_remote_code
+    )
+    config = loading.load_config(source)
+    quantizing.check(request.quantization, source, config)
+    _check_layers(request.layers, architectures.block_count(config, request.model))
+    tokenizer = loading.load_tokenizer(source)
+    skeleton = loading.skeleton(source, config)
+    return Opened(
+        request,
+        source,
+        device,
+        config,
+        tokenizer,
+        skeleton,
+        architectures.find(skeleton, request.model),
+        architectures.context_length(config),
+    )
+
+
+def libraries() -> dict[str, str]:
+    """Versions of what computes the activations, by name."""
+    modules = (torch, transformers, tokenizers, safetensors, np)
+    versions = {module.__name__: str(module.__version__) for module in modules}
+    return {"python": platform.python_version(), **versions}
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A loaded model that runs texts.
 
     Attributes:
         whole_because: why the model has all of its blocks although fewer would do, or None.
-        values: the residual stream, float32, shape (layers, positions, d).
-        unproved: operations of a reproducible run that may differ between machines.
-        tokens: one for each position.
+        pages: what of the weights is given back as soon as it was used.
+        unproved: operations of a reproducible run that may differ between machines, so far.
     """
 
-    source: Source
-    anatomy: Anatomy
+    opened: Opened
     loaded: Loaded
     whole_because: str | None
-    device: torch.device
-    tokens: tuple[Token, ...]
-    values: NDArray[np.float32]
-    unproved: tuple[str, ...]
+    pages: FilePages
+    unproved: set[str]
+
+    def states(self, batch: capture.Batch) -> NDArray[np.float32]:
+        """The residual stream at the tokens kept: float32, shape (layers, rows, d).
+
+        Raises:
+            NonFinite, UnsupportedArchitecture, ModelFailed: as `capture.residual_stream`.
+        """
+        return capture.residual_stream(
+            self.loaded.model,
+            self.blocks,
+            self.opened.request.layers,
+            batch,
+            hidden_dim=self.opened.anatomy.hidden_dim,
+            pages=self.pages,
+            weights=self.loaded.weights,
+            unproved=self.unproved,
+        )
+
+    @property
+    def blocks(self) -> Any:
+        """The blocks that are loaded."""
+        return self.loaded.model.get_submodule(self.opened.anatomy.blocks_path)
 
     @property
     def unembedding(self) -> Any:
         """The module whose weight is U."""
-        return self.loaded.model.get_submodule(self.anatomy.unembedding_path)
+        return self.loaded.model.get_submodule(self.opened.anatomy.unembedding_path)
 
     @property
     def tied(self) -> bool:
@@ -72,13 +163,6 @@ class Run:
         name = getattr(self.loaded.model.config, "_attn_implementation", None)
         return name if isinstance(name, str) else None
 
-    @property
-    def libraries(self) -> dict[str, str]:
-        """Versions of what computed the activations."""
-        modules = (torch, transformers, tokenizers, safetensors, np)
-        versions = {module.__name__: str(module.__version__) for module in modules}
-        return {"python": platform.python_version(), **versions}
-
     def unembedding_rows(self) -> Iterator[NDArray[np.float32]]:
         """U as float32 in blocks of rows, each valid until the next: of float32 weights no copy."""
         weight: torch.Tensor = self.unembedding.weight.detach()
@@ -90,54 +174,85 @@ class Run:
             self.loaded.pages.release(weight[start : start + rows])
 
 
-def run(request: Request, progress: Progress) -> Run:
+@dataclass(frozen=True)
+class Run:
+    """What a model did with a text.
+
+    Attributes:
+        values: the residual stream, float32, shape (layers, positions, d).
+        tokens: one for each position.
+    """
+
+    runner: Runner
+    tokens: tuple[Token, ...]
+    values: NDArray[np.float32]
+
+
+def run(request: Request, text: str, progress: Progress) -> Run:
     """Find, check, load and run the model that is asked for.
 
     Raises:
         ExtractionRefused, DimensionMismatch, NonFinite: as `extract`.
     """
-    device = _device(request)
-    progress(f"Looking for {request.model}")
-    source = loading.find_model(
-        request.model, revision=request.revision, trust=request.trust_remote_code
-    )
-    config = loading.load_config(source)
-    _check_layers(request.layers, architectures.block_count(config, request.model))
-    tokens = loading.tokenize(loading.load_tokenizer(source), request.text)
-    limit = architectures.context_length(config)
-    if limit is not None and len(tokens) > limit:
-        raise TextTooLong("text", expected=f"at most {limit} tokens", found=len(tokens))
-    skeleton = loading.skeleton(source, config)
-    anatomy = architectures.find(skeleton, request.model)
+    opened = open_model(request, progress)
+    tokens = loading.tokenize(opened.tokenizer, text)
     ids = [token.id for token in tokens]
-    if max(ids) >= len(skeleton.get_input_embeddings().weight):
-        size = len(skeleton.get_input_embeddings().weight)
-        raise NoTokenizer(
-            request.model, expected=f"a tokenizer of {size} tokens", found=f"token {max(ids)}"
-        )
+    opened.check(ids)
+    runner, values = start(opened, capture.Batch.of_text(ids), progress, once=True)
+    return Run(runner, tokens, values)
 
-    def attempt(count: int, whole_because: str | None) -> Run:
+
+def start(
+    opened: Opened, batch: capture.Batch, progress: Progress, *, once: bool
+) -> tuple[Runner, NDArray[np.float32]]:
+    """A model with as few blocks as possible, and what it did with the first texts.
+
+    Args:
+        once: it runs no other texts, so that a block's memory can be given back after its use.
+
+    Raises:
+        ExtractionRefused, NonFinite: as `extract`.
+    """
+    request, anatomy = opened.request, opened.anatomy
+
+    def attempt(count: int, whole_because: str | None) -> tuple[Runner, NDArray[np.float32]]:
         progress(f"Loading {count} of {anatomy.blocks} blocks")
-        unproved: set[str] = set()
-        loaded = prepare(
-            request, source, skeleton, anatomy, count=count, device=device, unproved=unproved
-        )
+        runner = load(opened, count, whole_because=whole_because, once=once)
+        tokens = sum(map(len, batch.texts))
         in_float64 = " in float64" if request.reproducible else ""
-        progress(f"Running {request.layers[-1] + 1} blocks on {len(ids)} tokens{in_float64}")
-        values = capture.residual_stream(
-            loaded.model,
-            loaded.model.get_submodule(anatomy.blocks_path),
-            request.layers,
-            ids,
-            hidden_dim=anatomy.hidden_dim,
-            pages=loaded.pages,
-            weights=loaded.weights,
-            unproved=unproved,
-        )
-        ran = tuple(sorted(unproved))
-        return Run(source, anatomy, loaded, whole_because, device, tokens, values, ran)
+        progress(f"Running {request.layers[-1] + 1} blocks on {tokens} tokens{in_float64}")
+        return runner, runner.states(batch)
 
-    return _with_as_few_blocks_as_possible(attempt, request.layers[-1] + 1, anatomy)
+    needed = request.layers[-1] + 1
+    if needed == anatomy.blocks:
+        return attempt(needed, None)
+    if anatomy.whole_because is not None:
+        return attempt(anatomy.blocks, anatomy.whole_because)
+    try:
+        return attempt(needed, None)
+    except ModelFailed as error:
+        reason = f"without its later blocks it stops with {error.found}"
+    return attempt(anatomy.blocks, reason)
+
+
+def load(opened: Opened, count: int, *, whole_because: str | None = None, once: bool) -> Runner:
+    """The model with its first `count` blocks, ready to run.
+
+    Raises:
+        IncompleteModel, ModelFailed, NotInFiles: as `prepare`.
+    """
+    unproved: set[str] = set()
+    loaded = prepare(
+        opened.request,
+        opened.source,
+        opened.skeleton,
+        opened.anatomy,
+        count=count,
+        device=opened.device,
+        unproved=unproved,
+    )
+    pages = loaded.pages if once or opened.request.low_memory else FilePages()
+    return Runner(opened, loaded, whole_because, pages, unproved)
 
 
 def _device(request: Request) -> torch.device:
@@ -162,18 +277,3 @@ def _check_layers(layers: Sequence[int], count: int) -> None:
     for layer in layers:
         if not 0 <= layer < count:
             raise LayerOutOfRange("layers", expected=f"0 to {count - 1}", found=layer)
-
-
-def _with_as_few_blocks_as_possible(
-    attempt: Callable[[int, str | None], Run], needed: int, anatomy: Anatomy
-) -> Run:
-    """The run of a cut model, or of the whole one if this one cannot be cut."""
-    if needed == anatomy.blocks:
-        return attempt(needed, None)
-    if anatomy.whole_because is not None:
-        return attempt(anatomy.blocks, anatomy.whole_because)
-    try:
-        return attempt(needed, None)
-    except ModelFailed as error:
-        reason = f"without its later blocks it stops with {error.found}"
-    return attempt(anatomy.blocks, reason)

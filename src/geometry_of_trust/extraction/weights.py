@@ -1,8 +1,9 @@
 """Weights in three types: as they are held, as the model has them, and as they are computed with.
 
-They are held as loaded, or mapped from their file. The model has them in the type that was asked
-for (`--dtype`). A reproducible run computes with float64. Where these differ, a block's weights
-are converted just before it runs and dropped right after, so one block at a time costs memory.
+They are held as loaded, as 8-bit integers and scales, or mapped from their file. The model has
+them in the type that was asked for (`--dtype`). A reproducible run computes with float64. Where
+these differ, a block's weights are converted just before it runs and dropped right after, so one
+block at a time costs memory.
 """
 
 from __future__ import annotations
@@ -27,10 +28,15 @@ class Weights:
     Attributes:
         types: the model's type of each parameter and buffer that is held in another one.
         wide: whether to compute in float64.
+        scales: of each parameter that is held in integers; the weight is integer × scale. Both
+            together have 32 bits, so that the weight is exact in float64.
+        dtype: what such a weight is rounded to unless it is computed with in float64.
     """
 
     types: Mapping[torch.Tensor, torch.dtype] = field(default_factory=dict)
     wide: bool = False
+    scales: Mapping[torch.Tensor, torch.Tensor] = field(default_factory=dict)
+    dtype: torch.dtype = torch.float32
 
     def of_model(self, parameter: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
         """A part of a parameter in the model's type."""
@@ -38,6 +44,10 @@ class Weights:
 
     def value(self, parameter: torch.Tensor) -> torch.Tensor:
         """A parameter as it is computed with; itself if that is how it is held."""
+        scale = self.scales.get(parameter)
+        if scale is not None and not parameter.dtype.is_floating_point:
+            scale = scale.double() if self.wide else scale
+            return (parameter.data * scale).to(scale.dtype if self.wide else self.dtype)
         value = self.of_model(parameter, parameter.data)
         return value.to(WIDE[value.dtype]) if self.wide and value.dtype in WIDE else value
 

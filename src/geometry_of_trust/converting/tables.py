@@ -1,0 +1,258 @@
+"""Activations and unembeddings as Parquet: a row for each state, or for each token.
+
+The columns: `layer`, `position`, `values` of activations, `token`, `values` of an unembedding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from geometry_of_trust.arrays import MAX_LAYERS, Activations, Unembedding
+from geometry_of_trust.converting.held import (
+    Held,
+    Names,
+    check_version,
+    metadata,
+    names,
+    pieces,
+    rows_at_once,
+    spooled,
+)
+from geometry_of_trust.errors import BadRowTable, BadTable, LimitExceeded
+from geometry_of_trust.files import PathLike, StagedFiles, opened
+from geometry_of_trust.rows import read_rows
+
+_MAX_INT32 = 2**31 - 1
+_SCAN_ROWS = 2**16
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def read(path: PathLike, given: Names, near: PathLike) -> Held:
+    """What a Parquet file holds, spooled; columns other than those above are left out.
+
+    The rows stand layer by layer, and in each by position from 0, or by token from 0.
+
+    Raises:
+        Unreadable: the file cannot be opened.
+        BadTable: it is not Parquet, or not of these columns, types and order, or has nulls.
+        NotNamed: it has no metadata, and the options do not say what that would.
+    """
+    where = os.fspath(path)
+    with opened(path) as handle:
+        with _refusing(where):
+            file = pq.ParquetFile(handle, page_checksum_verification=True)
+        return _read(file, where, given, near)
+
+
+@contextlib.contextmanager
+def _refusing(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        found = str(error).partition("\n")[0]
+        raise BadTable(where, expected="a Parquet file", found=found) from None
+
+
+def _read(file: Any, where: str, given: Names, near: PathLike) -> Held:
+    rows, schema = file.metadata.num_rows, file.schema_arrow
+    present = set(schema.names)
+    found = {
+        k.decode(errors="replace"): v.decode(errors="replace")
+        for k, v in (schema.metadata or {}).items()
+    }
+    if not {"token", "values"} <= present and not {"layer", "position", "values"} <= present:
+        raise BadTable(
+            where,
+            expected="the columns layer, position, values or token, values",
+            found=", ".join(schema.names[:20]),
+        )
+    if rows == 0:
+        raise BadTable(where, expected="rows", found="none")
+    d = _width(file, where)
+    blocks = _blocks(file, where, d)
+    if "position" in present:
+        layers, positions = _grid(file, where)
+        values = spooled(near, (len(layers), positions, d), blocks)
+        return names(where, found, given).activations(where, values, layers)
+    check_version(where, found)
+    _check_tokens(file, where)
+    return Unembedding(spooled(near, (rows, d), blocks), where)
+
+
+def _width(file: Any, where: str) -> int:
+    """The dimension d: from the type, or from the first row where the type does not say it."""
+    kind = file.schema_arrow.field("values").type
+    fixed = pa.types.is_fixed_size_list(kind)
+    if not (fixed or pa.types.is_list(kind) or pa.types.is_large_list(kind)) or (
+        kind.value_type != pa.float32()
+    ):
+        raise BadTable(f"{where}, values", expected="lists of float32 of one length", found=kind)
+    if fixed:
+        d = kind.list_size
+    else:
+        first = next(_batches(file, where, 1, ["values"])).column(0)[0].as_py()
+        d = len(first or [])
+    if d < 1:
+        raise BadTable(f"{where}, values", expected="lists of at least one number", found="none")
+    return int(d)
+
+
+def _batches(file: Any, where: str, size: int, columns: list[str]) -> Iterator[Any]:
+    # Row group by row group, because over several pyarrow keeps all that it has read.
+    for group in range(file.num_row_groups):
+        batches = file.iter_batches(batch_size=size, row_groups=[group], columns=columns)
+        while True:
+            with _refusing(where):
+                batch = next(batches, None)
+            if batch is None:
+                break
+            yield batch
+
+
+def _blocks(file: Any, where: str, d: int) -> Iterator[NDArray[np.float32]]:
+    fixed = pa.list_(pa.float32(), d)
+    for batch in _batches(file, where, rows_at_once(d), ["values"]):
+        lists = batch.column(0)
+        with _refusing(f"{where}, values"):
+            flat = (lists if lists.type.equals(fixed) else lists.cast(fixed)).flatten()
+        if lists.null_count or flat.null_count or len(flat) != d * len(lists):
+            raise BadTable(f"{where}, values", expected=f"{d} numbers a row", found="nulls")
+        yield flat.to_numpy()
+
+
+def _columns(file: Any, where: str, *wanted: str) -> Iterator[list[NDArray[np.int64]]]:
+    for batch in _batches(file, where, _SCAN_ROWS, list(wanted)):
+        columns = [batch.column(name) for name in wanted]
+        if any(c.null_count or not pa.types.is_integer(c.type) for c in columns):
+            raise BadTable(
+                f"{where}, {', '.join(wanted)}", expected="integers", found="nulls or other types"
+            )
+        yield [column.cast(pa.int64()).to_numpy() for column in columns]
+
+
+def _grid(file: Any, where: str) -> tuple[tuple[int, ...], int]:
+    """The layers and the number of positions, once every row is seen to be in its place."""
+    layers: list[int] = []
+    starts: list[int] = []
+    last, row = (-1, -1), 0
+    for layer, position in _columns(file, where, "layer", "position"):
+        before = np.concatenate(([last[0]], layer[:-1])), np.concatenate(([last[1]], position[:-1]))
+        first = (layer > before[0]) & (position == 0)
+        wrong = ~first & ((layer != before[0]) | (position != before[1] + 1) | (layer < 0))
+        if wrong.any():
+            k = int(wrong.argmax())
+            raise BadTable(
+                f"{where}, row {row + k}",
+                expected="ascending layers, and in each the positions 0, 1, 2 ...",
+                found=f"layer {layer[k]}, position {position[k]}",
+                hint="Sort the table by layer and position.",
+            )
+        layers += layer[first].tolist()
+        starts += (row + np.flatnonzero(first)).tolist()
+        if len(layers) > MAX_LAYERS:
+            raise BadTable(where, expected=f"at most {MAX_LAYERS} layers", found="more")
+        last, row = (int(layer[-1]), int(position[-1])), row + len(layer)
+    counts = np.diff([*starts, row])
+    if (counts != counts[0]).any():
+        k = int((counts != counts[0]).argmax())
+        raise BadTable(
+            f"{where}, layer {layers[k]}", expected=f"{counts[0]} positions", found=counts[k]
+        )
+    return tuple(layers), int(counts[0])
+
+
+def _check_tokens(file: Any, where: str) -> None:
+    row = 0
+    for (token,) in _columns(file, where, "token"):
+        wrong = token != np.arange(row, row + len(token))
+        if wrong.any():
+            k = int(wrong.argmax())
+            raise BadTable(f"{where}, row {row + k}", expected=f"token {row + k}", found=token[k])
+        row += len(token)
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def stage(staged: StagedFiles, path: PathLike, held: Held, rows: PathLike | None = None) -> None:
+    """Write a Parquet file that appears together with the others of `staged`.
+
+    Args:
+        staged, path, held: what goes where.
+        rows: a row table; its columns are joined to each state of activations.
+
+    Raises:
+        LimitExceeded: a layer or a row beyond 2³¹ − 1.
+        BadRowTable: the row table has not one row a position.
+    """
+    joined = _row_table(rows, held) if rows is not None else pa.table({})
+    keys = ("layer", "position") if isinstance(held, Activations) else ("token",)
+    biggest = max(max(held.layers, default=0) if isinstance(held, Activations) else 0,
+                  held.values.shape[-2] - 1)  # fmt: skip
+    if biggest > _MAX_INT32:
+        raise LimitExceeded(held.source, expected=f"at most {_MAX_INT32}", found=biggest)
+    d = held.hidden_dim
+    # Not nullable, and without a dictionary, in which −0.0 and the payloads of NaN would be lost.
+    kind = pa.list_(pa.field("element", pa.float32(), nullable=False), d)
+    schema = pa.schema(
+        [pa.field(key, pa.int32(), nullable=False) for key in keys]
+        + list(joined.schema)
+        + [pa.field("values", kind, nullable=False)],
+        metadata=metadata(held),
+    )
+    narrow = [name for name in schema.names if name != "values"]
+    with pq.ParquetWriter(
+        staged.open(path),
+        schema,
+        compression="zstd",
+        use_dictionary=narrow,
+        write_statistics=narrow,
+        column_encoding={"values.list.element": "BYTE_STREAM_SPLIT"},
+        write_page_checksum=True,
+    ) as writer:
+        for numbers, first, part in _keyed(held):
+            lists = pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), type=kind)
+            beside = joined.slice(first, len(part)).combine_chunks().columns
+            columns = [pa.array(n, pa.int32()) for n in numbers]
+            writer.write_table(pa.table([*columns, *beside, lists], schema=schema))
+
+
+def _keyed(
+    held: Held,
+) -> Iterator[tuple[list[NDArray[np.int64]], int, NDArray[np.float32]]]:
+    """The key columns of a few MB of rows, the first position among them, and their values."""
+    if isinstance(held, Unembedding):
+        first = 0
+        for part in pieces(held.values):
+            yield [np.arange(first, first + len(part))], first, part
+            first += len(part)
+        return
+    for layer, states in zip(held.layers, held.values, strict=True):
+        first = 0
+        for part in pieces(states):
+            positions = np.arange(first, first + len(part))
+            yield [np.full(len(part), layer), positions], first, part
+            first += len(part)
+
+
+def _row_table(path: PathLike, held: Held) -> Any:
+    """A row table as it stands in its file, once it is seen to be one and to fit.
+
+    Raises:
+        Unreadable, BadRowTable: as `read_rows`, or not one row a position.
+    """
+    count, positions = len(read_rows(path)), held.values.shape[-2]
+    if count != positions:
+        raise BadRowTable(path, expected=f"{positions} rows, one a position", found=count)
+    with opened(path) as handle:
+        return pq.read_table(handle)

@@ -1,0 +1,107 @@
+"""Activations and unembeddings in safetensors: one tensor a layer, or one for the matrix."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geometry_of_trust.arrays import FLOAT32, Activations, Unembedding, check_counts
+from geometry_of_trust.converting.held import (
+    Held,
+    Names,
+    check_version,
+    metadata,
+    names,
+    pieces,
+    spooled,
+)
+from geometry_of_trust.converting.tensorfile import TensorFile, write_header
+from geometry_of_trust.errors import BadTensors
+from geometry_of_trust.files import PathLike, StagedFiles
+
+_LAYER = re.compile(r"layer\.(0|[1-9][0-9]{0,9})")
+_MATRIX = "unembedding"
+_FLOATS = ("F32", "F16", "BF16")
+
+
+def read(file: TensorFile, given: Names, near: PathLike) -> Held:
+    """What a safetensors file of ours holds; float32 is mapped, narrower types are spooled.
+
+    Raises:
+        BadTensors: other tensors than `layer.{index}` of one shape, or `unembedding`.
+        NotNamed: it has no metadata, and the options do not say what that would.
+    """
+    if set(file.tensors) == {_MATRIX}:
+        check_version(file.where, file.metadata)
+        check_tensor(file, _MATRIX, 2)
+        return Unembedding(_float32(file.view(_MATRIX), near), file.where)
+    matches = [_LAYER.fullmatch(name) for name in file.tensors]
+    if not matches or None in matches:
+        raise BadTensors(
+            file.where,
+            expected="tensors named layer.{index}, or unembedding, or hidden_states and token_ids",
+            found=", ".join(list(file.tensors)[:20]) or "no tensor",
+        )
+    layers = sorted(int(match[1]) for match in matches if match)
+    return names(file.where, file.metadata, given).activations(
+        file.where, _stacked(file, [f"layer.{layer}" for layer in layers], near), tuple(layers)
+    )
+
+
+def _stacked(file: TensorFile, layers: list[str], near: PathLike) -> NDArray[np.float32]:
+    """The tensors as one array: a view if they are float32 and lie in order, else spooled."""
+    first = file.tensors[layers[0]]
+    check_tensor(file, layers[0], 2)
+    for name in layers:
+        tensor = file.tensors[name]
+        if (tensor.dtype, tensor.shape) != (first.dtype, first.shape):
+            raise BadTensors(
+                f"{file.where}, {name}",
+                expected=f"{first.dtype} of shape {first.shape}, as {layers[0]}",
+                found=f"{tensor.dtype} of shape {tensor.shape}",
+            )
+    starts = [file.tensors[name].start for name in layers]
+    size = first.stop - first.start
+    shape = (len(layers), *first.shape)
+    if first.dtype == "F32" and starts == [starts[0] + k * size for k in range(len(layers))]:
+        data = file.data[starts[0] : starts[0] + math.prod(shape) * 4]
+        return data.view(FLOAT32).reshape(shape)
+    return spooled(near, shape, (part for name in layers for part in pieces(file.view(name))))
+
+
+def check_tensor(file: TensorFile, name: str, dimensions: int) -> None:
+    """BadTensors unless a tensor is of a floating-point type read here and of so many dimensions.
+
+    BadHeader if it is empty.
+    """
+    tensor = file.tensors[name]
+    if tensor.dtype not in _FLOATS or len(tensor.shape) != dimensions:
+        raise BadTensors(
+            f"{file.where}, {name}",
+            expected=f"{', '.join(_FLOATS)} of {dimensions} dimensions",
+            found=f"{tensor.dtype} of shape {tensor.shape}",
+        )
+    check_counts(f"{file.where}, {name}", **{f"size {k}": n for k, n in enumerate(tensor.shape)})
+
+
+def _float32(values: NDArray[Any], near: PathLike) -> NDArray[np.float32]:
+    return values if values.dtype == FLOAT32 else spooled(near, values.shape, pieces(values))
+
+
+def stage(staged: StagedFiles, path: PathLike, held: Held) -> None:
+    """Write a safetensors file that appears together with the others of `staged`."""
+    handle = staged.open(path)
+    if isinstance(held, Activations):
+        shapes = {f"layer.{layer}": held.values.shape[1:] for layer in held.layers}
+        matrices = list(held.values)
+    else:
+        shapes = {_MATRIX: held.values.shape}
+        matrices = [held.values]
+    write_header(handle, metadata(held), shapes)
+    for matrix in matrices:
+        for part in pieces(matrix):
+            handle.write(part.data)

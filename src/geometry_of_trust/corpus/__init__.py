@@ -1,0 +1,1 @@
+"""From many texts to activations: what a corpus may be, and how it is run."""

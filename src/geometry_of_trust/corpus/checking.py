@@ -1,0 +1,111 @@
+"""Self-checks before a corpus run: does it measure what it says, on this model, on this machine?
+
+On the first texts: with hooks against without, the cut model against the whole one, a text alone
+against the same text in a batch. Their results stand in the record.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geometry_of_trust.errors import CheckFailed, ExtractionRefused
+from geometry_of_trust.extraction import capture, running
+from geometry_of_trust.extraction.capture import Batch
+from geometry_of_trust.extraction.record import Check
+from geometry_of_trust.extraction.running import Opened, Runner
+from geometry_of_trust.strictjson import float32
+
+TOKENS = 64
+"""So many tokens of a text are enough."""
+
+# Of the largest value. One type's rounding, grown over the blocks; a reproducible run has none.
+_BOUNDS = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 1e-1}
+
+
+def check(runner: Runner, batch: Batch, *, strict: bool) -> tuple[Check, ...]:
+    """Compare, on the first texts of a batch.
+
+    Args:
+        runner: the model as it will run.
+        strict: refuse to go on when a check exceeds its bound.
+
+    Raises:
+        CheckFailed: strict, and the first that does.
+    """
+    texts = [list(text[:TOKENS]) for text in batch.texts[:2]]
+    checks = [_batches(runner, texts)]
+    try:
+        checks += [_hooks(runner.opened, texts[0]), *_cut(runner, texts[0])]
+    except ExtractionRefused as error:
+        # The run needs no whole model, so that its later blocks may be missing or broken.
+        if strict:
+            raise CheckFailed(
+                "self-check", expected="a whole model to compare with", found=error
+            ) from None
+    for one in checks:
+        if strict and not one.passed:
+            raise CheckFailed(
+                f"self-check, {one.name}",
+                expected=f"a difference of at most {one.bound:g} of the largest value",
+                found=f"{one.largest:g}",
+                hint="Another --dtype or --device, or --reproducible, may do.",
+            )
+    return tuple(checks)
+
+
+def _compared(name: str, a: NDArray[np.float32], b: NDArray[np.float32], bound: float) -> Check:
+    scale = float(np.abs(b).max()) or 1.0
+    difference = np.abs(a.astype(np.float64) - b.astype(np.float64)).max()
+    return Check(
+        name, a.tobytes() == b.tobytes(), float32(float(difference) / scale), float32(bound)
+    )
+
+
+def _alone(runner: Runner, text: Sequence[int]) -> NDArray[np.float32]:
+    return runner.states(Batch.of_text(text))
+
+
+def _hooks(opened: Opened, text: Sequence[int]) -> Check:
+    """Logits of the whole model while its blocks are hooked, against those of the model alone.
+
+    In the type of the weights, also for a reproducible run: whether hooks disturb a model has
+    nothing to do with how it rounds.
+    """
+    request = dataclasses.replace(opened.request, reproducible=False)
+    opened = dataclasses.replace(opened, request=request)
+    whole = running.load(opened, opened.anatomy.blocks, once=True)
+    ids = Batch.of_text(text)
+    hooked, alone = (
+        capture.logits(whole.loaded.model, blocks, ids, whole.pages)
+        for blocks in (whole.blocks, None)
+    )
+    return _compared("logits, hooked against unhooked", hooked, alone, 0.0)
+
+
+def _cut(runner: Runner, text: Sequence[int]) -> list[Check]:
+    """The cut model against the whole one; nothing if it is the whole one."""
+    opened = runner.opened
+    if runner.loaded.blocks == opened.anatomy.blocks:
+        return []
+    whole = running.load(opened, opened.anatomy.blocks, once=True)
+    states = (_alone(runner, text), _alone(whole, text))
+    return [_compared("states, cut against whole model", *states, 0.0)]
+
+
+def _batches(runner: Runner, texts: Sequence[list[int]]) -> Check:
+    """A text alone against the same text beside another, padded if the run pads."""
+    request = runner.opened.request
+    first, other = texts[0], texts[-1][::-1]
+    if request.reproducible:  # which never pads
+        other = [*other, *first][: len(first)]
+        name, bound = "states, alone against in a batch of one length", 0.0
+    else:
+        first = first[: max(1, len(first) - 1)] if len(other) <= len(first) else first
+        name, bound = "states, alone against in a padded batch", _BOUNDS[request.dtype]
+    kept = [range(len(first)), range(len(other))]
+    both = runner.states(Batch([first, other], kept))
+    return _compared(name, both[:, : len(first)], _alone(runner, first), bound)

@@ -1,0 +1,197 @@
+"""The entries of a corpus: a text or a chat, with its labels and its group."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from geometry_of_trust.corpus.sources import Row, kind_of, rows_of
+from geometry_of_trust.errors import (
+    BadCorpus,
+    BadLabel,
+    BadOption,
+    BadText,
+    EmptyText,
+    MissingColumn,
+)
+from geometry_of_trust.files import PathLike
+
+TEXT = "text"
+MESSAGES = "messages"
+
+# What 0, 1, true and false are called in a cell of CSV, in lower case; tables with gaps are often
+# written with 0.0 and 1.0.
+_SPELLINGS = {"0": 0, "1": 1, "false": 0, "true": 1, "0.0": 0, "1.0": 1}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a corpus mean what.
+
+    Attributes:
+        text: the texts, or the chats; if there is no column `text`, the column `messages`.
+        labels: columns of 0 and 1.
+        group: what a row belongs with, or None.
+    """
+
+    text: str = TEXT
+    labels: tuple[str, ...] = ()
+    group: str | None = None
+
+    def chosen(self, names: Collection[str], where: str) -> list[str]:
+        """The columns needed among `names`; the first is that of the texts.
+
+        Raises:
+            MissingColumn: one is not there; the error names those that there are.
+        """
+        text = self.text
+        if text == TEXT and TEXT not in names and MESSAGES in names:
+            text = MESSAGES
+        group = () if self.group is None else (self.group,)
+        needed = list(dict.fromkeys([text, *self.labels, *group]))
+        for name in needed:
+            if name not in names:
+                there = ", ".join(names) or "none"
+                raise MissingColumn(where, expected=f"a column {name!r}", found=there)
+        return needed
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a corpus.
+
+    Attributes:
+        text: plain text; None if the row is a chat.
+        messages: the chat, for the tokenizer's chat template; each with `role` and `content`, and
+            without members that are null. None if the row is plain text.
+        labels: 0 or 1 by label column.
+        group: what the row belongs with, or None.
+        where: file and line, or source and row, for errors.
+    """
+
+    text: str | None
+    messages: tuple[Mapping[str, Any], ...] | None
+    labels: dict[str, int]
+    group: str | None
+    where: str
+
+
+def read_corpus(
+    source: PathLike, *, columns: Columns, split: str | None = None, limit: int | None = None
+) -> Iterator[Entry]:
+    """The entries of a corpus, in order, one at a time.
+
+    Options are checked at once; the source is opened when the first entry is asked for.
+
+    Args:
+        source: a file (.txt, .jsonl, .ndjson, .csv, .tsv, .parquet), a folder, or the name of a
+            dataset.
+        columns: which columns mean what.
+        split: part of a dataset; by default the only one, or `train`.
+        limit: how many entries to read at most.
+
+    Raises:
+        UsageError: BadOption; EmptyText for an empty text or a corpus without a row; MissingExtra.
+        UnknownCorpus: there is no such folder or dataset.
+        MalformedInput: Unreadable, TooLarge, BadText, BadJson and its kinds, BadLabel, BadCorpus,
+            MissingColumn; each names the row.
+    """
+    _check_options(columns, limit)
+    if kind_of(source) == ".txt" and columns != Columns():
+        raise BadOption(source, expected="no columns for a text file", found="columns asked for")
+    return _entries(source, rows_of(source, columns.chosen, split), columns, limit)
+
+
+def _check_options(columns: Columns, limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise BadOption("limit", expected="at least 1", found=limit)
+    if len(set(columns.labels)) < len(columns.labels) or columns.text in columns.labels:
+        expected = "each column once, and not that of the texts"
+        raise BadOption("label column", expected=expected, found=", ".join(columns.labels))
+
+
+def _entries(
+    source: PathLike, rows: Iterator[Row], columns: Columns, limit: int | None
+) -> Iterator[Entry]:
+    empty = True
+    for where, row in islice(rows, limit):
+        empty = False
+        yield _entry(where, row, columns)
+    if empty:
+        raise EmptyText(source, expected="at least one row", found="none")
+
+
+def _entry(where: str, row: Mapping[str, Any], columns: Columns) -> Entry:
+    name, *_ = columns.chosen(row, where)
+    value = row[name]
+    text = messages = None
+    if isinstance(value, str) and name == columns.text:
+        text = _text(value, where)
+    elif isinstance(value, list):
+        messages = _messages(value, where)
+    else:
+        expected = f"a text or a list of messages in {name!r}"
+        raise BadCorpus(where, expected=expected, found=reprlib.repr(value))
+    labels = {name: _label(row[name], f"{where}, column {name}") for name in columns.labels}
+    group = None if columns.group is None else _group(row[columns.group], where)
+    return Entry(text, messages, labels, group, where)
+
+
+def _text(value: str, where: str) -> str:
+    if not value:
+        raise EmptyText(where, expected="at least one character", found="none")
+    _check_unicode(value, where)
+    return value
+
+
+def _messages(value: Sequence[Any], where: str) -> tuple[Mapping[str, Any], ...]:
+    if not value:
+        raise EmptyText(where, expected="at least one message", found="none")
+    for number, message in enumerate(value, start=1):
+        if not isinstance(message, Mapping) or not all(
+            isinstance(message.get(member), str) for member in ("role", "content")
+        ):
+            raise BadCorpus(
+                f"{where}, message {number}",
+                expected="an object with a role and a content, both text",
+                found=reprlib.repr(message),
+            )
+    # In Parquet a member that one message has is there, as null, in all of them.
+    chat = tuple({k: v for k, v in message.items() if v is not None} for message in value)
+    try:
+        _check_unicode(json.dumps(chat, ensure_ascii=False), where)
+    except TypeError as error:
+        raise BadCorpus(where, expected="messages that JSON can hold", found=error) from None
+    return chat
+
+
+def _check_unicode(text: str, where: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        found = f"a lone surrogate at character {error.start + 1}"
+        raise BadText(where, expected="Unicode text", found=found) from None
+
+
+def _label(value: object, where: str) -> int:
+    label = _SPELLINGS.get(value.strip().lower()) if isinstance(value, str) else None
+    if isinstance(value, int | float) and value in (0, 1):
+        label = int(value)
+    if label is None:
+        raise BadLabel(where, expected="0, 1, true or false", found=reprlib.repr(value))
+    return label
+
+
+def _group(value: object, where: str) -> str | None:
+    """The group's name; an empty cell of CSV, null and NaN are none."""
+    if value is None or value == "" or value != value:  # noqa: PLR0124 - NaN
+        return None
+    if isinstance(value, list | Mapping | bytes):
+        expected = "a group that is a text or a number"
+        raise BadCorpus(where, expected=expected, found=reprlib.repr(value))
+    _check_unicode(str(value), where)
+    return str(value)

@@ -1,0 +1,173 @@
+"""`extract_corpus`: the arguments of a user, and what stands behind them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from geometry_of_trust.corpus.choosing import Position
+from geometry_of_trust.corpus.entries import Columns, Entry, read_corpus
+from geometry_of_trust.corpus.partial import Partial
+from geometry_of_trust.errors import BadOption, EmptyText, RunInProgress
+from geometry_of_trust.extraction.pipeline import calm, missing_extra
+from geometry_of_trust.extraction.request import Request, utf8
+from geometry_of_trust.files import PathLike
+from geometry_of_trust.formats import Layout
+
+if TYPE_CHECKING:
+    from geometry_of_trust.corpus.pipeline import CorpusExtraction
+
+Say = Callable[[str], None]
+Advance = Callable[[int, int], None]
+
+
+def extract_corpus(
+    model: PathLike,
+    corpus: PathLike | Iterable[str],
+    layers: Sequence[int],
+    *,
+    output_activations: PathLike,
+    output_unembedding: PathLike,
+    columns: Columns | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    position: str = "last",
+    skip_special_tokens: bool = False,
+    add_generation_prompt: bool = False,
+    batch_size: int | None = None,
+    resume: bool = False,
+    strict: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    quantization: Literal["int8"] | None = None,
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+    model_id: str | None = None,
+    layout: Layout = "per-layer",
+    reproducible: bool | None = None,
+    low_memory: bool = False,
+    say: Say | None = None,
+    advance: Advance | None = None,
+) -> CorpusExtraction:
+    """Run a causal language model on many texts; write a row a text, or a row a token.
+
+    Beside the activations come a row table, which says which text, group and token each row is
+    of, the labels, and the extraction record. All appear together. Until then the run lies in
+    a folder beside the activations (`….gotact.partial`), from which it can be resumed.
+
+    Args:
+        corpus: a `.txt`, `.jsonl`, `.csv` or `.parquet` file, a folder or a name for `datasets`;
+            or texts.
+        columns: names of the columns with the text, the labels and the group.
+        split: of a dataset.
+        limit: only the first so many texts.
+        position: `all`, `last`, `first`, `mean` or a number: the tokens of each text to keep.
+        skip_special_tokens: keep none of the tokenizer's special tokens.
+        add_generation_prompt: end chats with what makes the assistant's turn begin.
+        batch_size: texts that run together; None: chosen from memory. Without `reproducible`
+            the last bits depend on it.
+        resume: go on with an interrupted run, if there is one.
+        strict: refuse to go on when a self-check exceeds its bound.
+        engine: `local`, or `ray`: workers on several machines, to the same bytes.
+        ray_address: of a running cluster; None: one of its own on this machine.
+        workers: of Ray, each with the model; None: one a machine.
+        say: told what is being done. advance: told rows done and rows in all.
+        All others: as of `extract`.
+
+    Raises:
+        RunInProgress: an interrupted run is there, and `resume` was not asked for.
+        ResumeMismatch: it was started with other options, or on other data.
+        NoSpace, CheckFailed, Interrupted.
+        As `read_corpus`, `make_plan` and `extract`; errors of one text name it.
+    """
+    request = Request(
+        model=os.fspath(model),
+        model_id=os.fspath(model) if model_id is None else model_id,
+        layers=tuple(sorted(layers)),
+        activations=Path(output_activations),
+        unembedding=Path(output_unembedding),
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        revision=revision,
+        layout=layout,
+        reproducible=(
+            dtype == "float32" and quantization is None if reproducible is None else reproducible
+        ),
+        low_memory=low_memory,
+        quantization=quantization,
+    )
+    where = Position(position, skip_special_tokens)
+    if batch_size is not None and batch_size < 1:
+        raise BadOption("--batch-size", expected="auto, or 1 or more", found=batch_size)
+    columns = columns or Columns()
+    entries = _entries(corpus, columns, split, limit)
+    say, advance = say or (lambda text: None), advance or (lambda done, total: None)
+    with running_model(), Partial(request.activations) as partial:
+        from geometry_of_trust.corpus import checking, engines, pipeline  # noqa: PLC0415 - heavy
+        from geometry_of_trust.extraction import running  # noqa: PLC0415 - heavy
+
+        if partial.started and not resume:
+            raise RunInProgress(
+                partial.folder,
+                expected="no interrupted run",
+                found="one that can go on",
+                hint="Go on with --resume, or remove this folder to start anew.",
+            )
+        opened = running.open_model(request, say)
+        say("Reading the corpus")
+        run = pipeline.prepare(
+            opened,
+            entries,
+            partial,
+            position=where,
+            batch_size=batch_size,
+            add_generation_prompt=add_generation_prompt,
+            label_columns=columns.labels,
+        )
+        return pipeline.execute(
+            run,
+            lambda runner: contextlib.nullcontext(engines.LocalEngine(runner)),
+            lambda runner, batch: checking.check(runner, batch, strict=strict),
+            say,
+            advance,
+        )
+
+
+def _entries(
+    corpus: PathLike | Iterable[str], columns: Columns, split: str | None, limit: int | None
+) -> Iterator[Entry]:
+    if isinstance(corpus, str | os.PathLike):
+        return read_corpus(corpus, columns=columns, split=split, limit=limit)
+    texts = itertools.islice(corpus, limit)
+    return (_entry(text, f"text {n + 1}") for n, text in enumerate(texts))
+
+
+def _entry(text: str, where: str) -> Entry:
+    utf8(text, where)
+    if not text:
+        raise EmptyText(where, expected="at least one character", found="none")
+    return Entry(text, None, {}, None, where)
+
+
+@contextlib.contextmanager
+def running_model() -> Iterator[None]:
+    """Whatever runs a model: quiet, and with a clear refusal where its libraries are missing.
+
+    Raises:
+        MissingExtra.
+    """
+    with calm():
+        try:
+            from geometry_of_trust.extraction import loading  # noqa: PLC0415 - heavy
+        except ModuleNotFoundError as error:
+            raise missing_extra(error) from None
+        with loading.silence():
+            yield

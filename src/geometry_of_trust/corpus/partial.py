@@ -1,0 +1,201 @@
+"""A corpus run in the making: a folder beside the output that survives whatever ends the run.
+
+`values` is the `.gotact` file, of its full length from the start; `journal` has a line for each
+batch whose rows are on the disk, with their digest. What the journal does not vouch for is run
+again, so that a run killed at any moment and resumed gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geometry_of_trust.errors import NoSpace, ResumeMismatch, RunInProgress, Unwritable
+from geometry_of_trust.files import read_bounded, reason, write_file
+from geometry_of_trust.formats import ActivationsSink
+
+COMMIT_SECONDS = 2.0
+"""How long a batch may wait before it is vouched for: the most that a killed run repeats."""
+
+_SPARE = 64 * 2**20
+
+
+def partial_path(activations: Path) -> Path:
+    """Where the run of an output is in the making: `a.gotact` → `a.gotact.partial`."""
+    return activations.with_name(activations.name + ".partial")
+
+
+class Partial:
+    """The folder of one run, locked against other processes while the `with` lasts.
+
+    Raises:
+        RunInProgress: another process is at work on it.
+        Unwritable: it cannot be made.
+    """
+
+    def __init__(self, activations: Path) -> None:
+        self.folder = partial_path(activations)
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Partial:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = self._stack.enter_context(self.file("lock").open("wb"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._stack.close()
+            if error.errno in (errno.EAGAIN, errno.EACCES) and self.file("lock").exists():
+                raise RunInProgress(
+                    self.folder, expected="no other run into it", found="one that goes on"
+                ) from None
+            raise Unwritable(self.folder, expected="a folder", found=reason(error)) from None
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def file(self, name: str) -> Path:
+        """One of its files."""
+        return self.folder / name
+
+    @property
+    def started(self) -> bool:
+        """Whether there is something to go on with."""
+        return self.file("plan.json").exists()
+
+    def settings(self) -> dict[str, Any]:
+        """What the run was started with."""
+        tree: dict[str, Any] = json.loads(read_bounded(self.file("plan.json")))
+        return tree
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """From now on the run can be resumed."""
+        write_file(self.file("plan.json"), json.dumps(settings, indent=2).encode())
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Refuse to go on with other settings.
+
+        Raises:
+            ResumeMismatch: naming all that differ.
+        """
+        held = self.settings()
+        names = [name for name in {**held, **settings} if held.get(name) != settings.get(name)]
+        if names:
+            raise ResumeMismatch(
+                self.folder,
+                expected="; ".join(f"{name}: {held.get(name)}" for name in names),
+                found="; ".join(f"{name}: {settings.get(name)}" for name in names),
+                hint="Give the same options and data, or remove this folder and start anew.",
+            )
+
+    def discard(self) -> None:
+        """Remove all but the lock; `plan.json` first, so that no half of it looks like a run."""
+        self.file("plan.json").unlink(missing_ok=True)
+        for path in self.folder.iterdir():
+            if path.name != "lock":
+                path.unlink()
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        self.discard()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Refuse if a disk cannot hold what will be written.
+
+    Raises:
+        NoSpace.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed + _SPARE > free:
+        raise NoSpace(folder, expected=f"{needed + _SPARE} bytes free", found=f"{free} bytes free")
+
+
+class Journal:
+    """The values file and the list of what in it is done.
+
+    Args:
+        partial: the folder.
+        sink: writes the values file.
+        starts: the first row of each text. counts: its number of rows.
+    """
+
+    def __init__(
+        self,
+        partial: Partial,
+        values: BinaryIO,
+        sink: ActivationsSink,
+        starts: Sequence[int],
+        counts: Sequence[int],
+    ) -> None:
+        self._partial, self._values, self._sink = partial, values, sink
+        self._starts, self._counts = starts, counts
+        self.where = partial.folder
+        self._lines: list[str] = []
+        self._committed = time.monotonic()
+
+    def done(self, units: Iterator[tuple[int, ...]]) -> dict[int, int]:
+        """Numbers of the batches that are done, with their rows, each seen to be on the disk."""
+        done: dict[int, int] = {}
+        try:
+            lines = self._partial.file("journal").read_text().split("\n")[:-1]
+        except OSError:
+            return done
+        digests = dict(line.split(" ", 1) for line in lines if " " in line)
+        for number, unit in enumerate(units):
+            if str(number) in digests:
+                blocks = (self._sink.get(self._starts[n], self._counts[n]) for n in unit)
+                states = np.concatenate(list(blocks), axis=1)
+                if _digest(states) == digests[str(number)]:
+                    done[number] = states.shape[1]
+        kept = "".join(f"{number} {digests[str(number)]}\n" for number in done)
+        write_file(self._partial.file("journal"), kept.encode())  # without a torn last line
+        return done
+
+    def write(self, number: int, unit: Sequence[int], states: NDArray[np.float32]) -> None:
+        """Write the rows of one batch, (layers, rows, d), and vouch for them soon.
+
+        Raises:
+            OSError: nothing that was vouched for is lost.
+        """
+        row = 0
+        for n in unit:
+            count = self._counts[n]
+            self._sink.put(self._starts[n], states[:, row : row + count])
+            row += count
+        self._lines.append(f"{number} {_digest(states)}\n")
+        if time.monotonic() - self._committed > COMMIT_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Put all that was written on the disk, then vouch for it."""
+        os.fsync(self._values.fileno())
+        with self._partial.file("journal").open("a") as journal:
+            journal.write("".join(self._lines))
+            journal.flush()
+            os.fsync(journal.fileno())
+        self._lines.clear()
+        self._committed = time.monotonic()
+
+
+def _digest(states: NDArray[np.float32]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(states, "<f4").data).hexdigest()

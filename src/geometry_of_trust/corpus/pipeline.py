@@ -1,0 +1,361 @@
+"""One corpus run, from its arguments to its five files."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geometry_of_trust.corpus.choosing import Batching, Position
+from geometry_of_trust.corpus.engines import Engine, Job
+from geometry_of_trust.corpus.entries import Entry
+from geometry_of_trust.corpus.partial import Journal, Partial, check_space
+from geometry_of_trust.corpus.planning import Plan, Tokens, make_plan
+from geometry_of_trust.corpus.settings import settings_of, template_digest
+from geometry_of_trust.errors import Interrupted, Unwritable
+from geometry_of_trust.extraction import architectures, running
+from geometry_of_trust.extraction.capture import Batch
+from geometry_of_trust.extraction.pipeline import is_edited, make_record
+from geometry_of_trust.extraction.record import Check, Corpus, Record, WrittenFile
+from geometry_of_trust.extraction.request import Request
+from geometry_of_trust.extraction.running import Opened, Runner
+from geometry_of_trust.files import StagedFiles, read_bounded, reason, rows_path, sha256_file
+from geometry_of_trust.formats import (
+    Activations,
+    ActivationsSink,
+    read_activations,
+    stage_unembedding,
+)
+
+MOST_TOKENS = 2**31
+"""No limit: a batch of so many texts as was asked for."""
+
+Say = Callable[[str], None]
+Advance = Callable[[int, int], None]
+EngineOf = Callable[[Runner], contextlib.AbstractContextManager[Engine]]
+
+
+@dataclass(frozen=True, eq=False)
+class CorpusExtraction:
+    """What a corpus run gives.
+
+    Attributes:
+        activations: the rows, mapped from their file.
+        activations_path, unembedding_path, labels_path, rows_path, record_path: the files.
+        record: what stands in the extraction record.
+        labels_kept: an edited labels file was there, and was left as it was.
+        unembedding_shape: (V, d) of the unembedding written.
+        label_columns: columns that the labels came from; the file has those of the first.
+        resumed_rows: rows that an interrupted run had already done.
+    """
+
+    activations: Activations
+    activations_path: Path
+    unembedding_path: Path
+    labels_path: Path
+    rows_path: Path
+    record_path: Path
+    record: Record
+    labels_kept: bool
+    unembedding_shape: tuple[int, int]
+    label_columns: tuple[str, ...]
+    resumed_rows: int
+
+
+@dataclass(frozen=True)
+class CorpusRun:
+    """A run that is prepared: the model looked at, the corpus read, no weight loaded.
+
+    Attributes:
+        plan: what is to be run. partial: the folder in which it is made.
+        label_columns: names of the labels.
+    """
+
+    opened: Opened
+    plan: Plan
+    partial: Partial
+    position: Position
+    batching: Batching
+    add_generation_prompt: bool
+    label_columns: tuple[str, ...]
+
+    @property
+    def request(self) -> Request:
+        """Where things go."""
+        return self.opened.request
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and d of the activations."""
+        return self.plan.total_rows, self.opened.anatomy.hidden_dim
+
+    def sink(self, handle: BinaryIO) -> ActivationsSink:
+        """What writes the activations to a file."""
+        request = self.request
+        return ActivationsSink(
+            handle,
+            model_id=request.model_id,
+            precision=request.precision,
+            layers=request.layers,
+            shape=self.shape,
+            layout=request.layout,
+        )
+
+    def jobs(self, tokens: Tokens) -> Iterator[Job]:
+        """All batches."""
+        for number, unit in enumerate(self.batching.units(self.plan.lengths)):
+            texts, kept = zip(*(tokens.text(n) for n in unit), strict=True)
+            names = [f"text {n + 1}" for n in unit]
+            yield Job(number, unit, Batch(texts, kept, self.position.mean, names))
+
+
+def execute(
+    run: CorpusRun,
+    engine_of: EngineOf,
+    checks: Callable[[Runner, Batch], tuple[Check, ...]],
+    say: Say,
+    advance: Advance,
+) -> CorpusExtraction:
+    """Load the model, run what is not done yet, and let the files appear together.
+
+    Args:
+        engine_of: makes the engine of a loaded model.
+        checks: the self-checks, on the first batch.
+        say: told what is being done. advance: told rows done and rows in all.
+
+    Raises:
+        Interrupted, Unwritable: what was done is kept, and can be resumed.
+        ExtractionRefused, NonFinite: as `extract`.
+    """
+    begun = run.partial.started
+    if begun:
+        run.partial.check(_settings(run))
+    tokens = run.plan.tokens()
+    run.partial.file("values").touch()
+    with run.partial.file("values").open("r+b") as values:
+        sink = run.sink(values)
+        _allocate(run, sink)
+        if not begun:
+            run.partial.begin(_settings(run))
+        counts = run.plan.rows
+        starts = [0, *itertools.accumulate(counts)]
+        journal = Journal(run.partial, values, sink, starts, counts)
+        done = journal.done(run.batching.units(run.plan.lengths))
+        todo = (job for job in run.jobs(tokens) if job.number not in done)
+        first = next(todo, None) or next(run.jobs(tokens))
+        runner, states = running.start(run.opened, first.batch, say, once=False)
+        say("Checking")
+        checked = checks(runner, first.batch)
+        _widen(runner)
+        with engine_of(runner) as engine:
+            results = itertools.chain([(first, states)], engine.run(todo))
+            _write_rows(journal, results, run.plan.total_rows, sum(done.values()), advance)
+    say("Writing")
+    return replace(_finish(run, runner, checked), resumed_rows=sum(done.values()))
+
+
+def _settings(run: CorpusRun) -> dict[str, object]:
+    return settings_of(
+        run.opened,
+        run.plan,
+        run.position,
+        run.batching,
+        add_generation_prompt=run.add_generation_prompt,
+        libraries=running.libraries(),
+    )
+
+
+def _allocate(run: CorpusRun, sink: ActivationsSink) -> None:
+    """Reserve the space of the activations, once there is enough for all outputs.
+
+    Of a resumed run too, which changes no row and asks for no more.
+
+
+    Raises:
+        NoSpace, Unwritable.
+    """
+    vocab_size, hidden_dim = run.opened.skeleton.get_output_embeddings().weight.shape
+    there = run.partial.file("values").stat().st_size
+    check_space(run.partial.folder, sink.size - there + 4 * vocab_size * hidden_dim)
+    try:
+        sink.allocate()
+    except OSError as error:
+        raise Unwritable(
+            run.partial.folder, expected=f"room for {sink.size} bytes", found=reason(error)
+        ) from None
+
+
+def _widen(runner: Runner) -> None:
+    """Convert all blocks to float64 once, not for every batch, if memory allows."""
+    weights, blocks = runner.loaded.weights, runner.blocks
+    if not weights.wide or runner.opened.request.low_memory:
+        return
+    needed = 8 * sum(parameter.numel() for parameter in blocks.parameters())
+    if needed < available_memory() / 4:
+        weights.bring(blocks)
+
+
+def available_memory() -> int:
+    """Bytes that this machine can give."""
+    import psutil  # noqa: PLC0415 - only a corpus needs it
+
+    return int(psutil.virtual_memory().available)
+
+
+def _write_rows(
+    journal: Journal,
+    results: Iterator[tuple[Job, NDArray[np.float32]]],
+    total: int,
+    done: int,
+    advance: Advance,
+) -> None:
+    """Write rows as they come; whatever stops it, what was written is vouched for first."""
+    advance(done, total)
+    try:
+        for job, states in results:
+            journal.write(job.number, job.unit, states)
+            done = min(total, done + states.shape[1])
+            advance(done, total)
+    except KeyboardInterrupt:
+        journal.commit()
+        raise Interrupted(
+            "extract",
+            expected=f"{total} rows",
+            found=f"{done} when it was interrupted",
+            hint="Go on with --resume.",
+        ) from None
+    except OSError as error:
+        raise Unwritable(
+            journal.where,
+            expected="a writable place",
+            found=reason(error),
+            hint=f"{done} of {total} rows are kept: make room and go on with --resume.",
+        ) from None
+    except BaseException:
+        with contextlib.suppress(OSError):
+            journal.commit()
+        raise
+    journal.commit()
+
+
+def _finish(run: CorpusRun, runner: Runner, checks: tuple[Check, ...]) -> CorpusExtraction:
+    """Let the five files appear; the folder of the run goes last."""
+    partial, request = run.partial, run.request
+    to_activations, to_unembedding, to_labels, to_record = request.outputs
+    to_rows = rows_path(to_activations)
+    vocab_size, hidden_dim = runner.unembedding.weight.shape
+    labels_kept = is_edited(to_labels) and not _same(to_labels, partial.file("labels"))
+    with StagedFiles() as staged:
+        staged.link(partial.file("values"), to_activations)
+        staged.link(partial.file("rows"), to_rows)
+        stage_unembedding(
+            staged, to_unembedding, (vocab_size, hidden_dim), runner.unembedding_rows()
+        )
+        if not labels_kept:
+            staged.link(partial.file("labels"), to_labels)
+        written = [
+            WrittenFile(path.name, sha256_file(staged.temporary(path)))
+            for path in (to_activations, to_unembedding)
+        ]
+        record = replace(
+            make_record(runner, run.plan.corpus_sha256, (), *written),
+            corpus=_corpus(run),
+            checks=checks,
+        )
+        staged.write(to_record, record.to_json())
+    partial.remove()
+    return CorpusExtraction(
+        activations=read_activations(to_activations),
+        activations_path=to_activations,
+        unembedding_path=to_unembedding,
+        labels_path=to_labels,
+        rows_path=to_rows,
+        record_path=to_record,
+        record=record,
+        labels_kept=labels_kept,
+        unembedding_shape=(vocab_size, hidden_dim),
+        label_columns=run.label_columns,
+        resumed_rows=0,
+    )
+
+
+def _same(path: Path, other: Path) -> bool:
+    with contextlib.suppress(Exception):
+        return read_bounded(path) == read_bounded(other)
+    return False
+
+
+def _corpus(run: CorpusRun) -> Corpus:
+    plan = run.plan
+    return Corpus(
+        texts=len(plan.lengths),
+        rows=plan.total_rows,
+        position=run.position.name,
+        skip_special_tokens=run.position.skip_special,
+        add_generation_prompt=run.add_generation_prompt,
+        chat_template_sha256=template_digest(run.opened.tokenizer) if plan.chats else None,
+        rows_sha256=plan.rows_sha256,
+    )
+
+
+def prepare(
+    opened: Opened,
+    entries: Iterable[Entry],
+    partial: Partial,
+    *,
+    position: Position,
+    batch_size: int | None,
+    add_generation_prompt: bool,
+    label_columns: Sequence[str],
+) -> CorpusRun:
+    """Read and tokenize a corpus into the folder of its run.
+
+    If that holds an interrupted run, its batches are taken, unless others are asked for. Reading
+    again writes what is there, unless the corpus changed; then `execute` refuses.
+    """
+    held = partial.settings()["batches"] if partial.started else None
+    if held is None:
+        partial.discard()
+    with partial.file("rows").open("wb") as rows, partial.file("labels").open("wb") as labels:
+        plan = make_plan(
+            entries,
+            opened,
+            position,
+            add_generation_prompt=add_generation_prompt,
+            tokens_path=partial.file("tokens"),
+            rows_file=rows,
+            label_columns=label_columns,
+            labels_file=labels,
+        )
+    if batch_size is not None:
+        batching = Batching(batch_size, MOST_TOKENS, padded=not opened.request.reproducible)
+    elif held is not None:
+        batching = Batching(**held)
+    else:
+        batching = automatic_batching(opened, max(plan.lengths))
+    return CorpusRun(
+        opened, plan, partial, position, batching, add_generation_prompt, tuple(label_columns)
+    )
+
+
+def automatic_batching(opened: Opened, longest: int) -> Batching:
+    """As many tokens at a time as keep the processor busy and a quarter of the memory free.
+
+    More bring nothing: the weights are then read once for so many tokens that reading them takes
+    no time to speak of.
+    """
+    config = architectures.text_config(opened.config)
+    d = opened.anatomy.hidden_dim
+    wide = 8 if opened.request.reproducible else 4
+    inner = max(getattr(config, "intermediate_size", None) or 4 * d, d)
+    heads = getattr(config, "num_attention_heads", None) or max(1, d // 64)
+    a_token = wide * (12 * d + 4 * inner + 3 * heads * longest) + 4 * d * len(opened.request.layers)
+    most = 1024 if opened.device.type == "cpu" else 16384
+    tokens = max(1, min(most, available_memory() // 4 // a_token))
+    return Batching(None, tokens, padded=not opened.request.reproducible)

@@ -1,0 +1,208 @@
+"""From a corpus to tokens on disk: read once, in bounded memory, before any weight is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from geometry_of_trust.corpus.choosing import Position
+from geometry_of_trust.corpus.entries import Entry
+from geometry_of_trust.errors import BadChat, EmptyText
+from geometry_of_trust.extraction.request import utf8
+from geometry_of_trust.rows import RowWriter, TextRows
+
+_CHUNK = 256
+"""Texts that the tokenizer gets at a time; it runs them in parallel."""
+
+
+@dataclass(eq=False)
+class Plan:
+    """What is to be run: counted, and its tokens in a file.
+
+    Attributes:
+        lengths: number of tokens of each text. rows: number of rows that each gives.
+        tokens_path: the file of all token ids, u32, one text after the other; the highest bit of
+            a token that is kept is set.
+        corpus_sha256: of the texts, each with its length before it.
+        rows_sha256: of the row table.
+        chats: whether any text is a chat put through the template.
+    """
+
+    tokens_path: Path
+    lengths: array[int] = field(default_factory=lambda: array("I"))
+    rows: array[int] = field(default_factory=lambda: array("I"))
+    corpus_sha256: str = ""
+    rows_sha256: str = ""
+    chats: bool = False
+
+    @property
+    def total_rows(self) -> int:
+        """Rows of the activations."""
+        return sum(self.rows)
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of all texts."""
+        return sum(self.lengths)
+
+    def tokens(self) -> Tokens:
+        """The token ids, for looking up."""
+        return Tokens(self)
+
+
+KEPT = 1 << 31
+"""Set in the token file for a token that gives a row, or is part of a mean."""
+
+
+class Tokens:
+    """Token ids of a plan, by text."""
+
+    def __init__(self, plan: Plan) -> None:
+        starts = np.zeros(len(plan.lengths) + 1, np.int64)
+        np.cumsum(np.array(plan.lengths, np.int64), out=starts[1:])
+        self._starts = starts
+        self._ids = np.memmap(plan.tokens_path, "<u4", "r")
+
+    def text(self, n: int) -> tuple[list[int], list[int]]:
+        """Token ids of the n-th text, and the indices of those kept."""
+        words = np.array(self._ids[self._starts[n] : self._starts[n + 1]])
+        return (words & ~np.uint32(KEPT)).tolist(), np.flatnonzero(words & KEPT).tolist()
+
+
+def make_plan(
+    entries: Iterable[Entry],
+    opened: Any,
+    position: Position,
+    *,
+    add_generation_prompt: bool,
+    tokens_path: Path,
+    rows_file: BinaryIO,
+    label_columns: Sequence[str],
+    labels_file: BinaryIO | None,
+) -> Plan:
+    """Read a corpus once, tokenize it and write its row table.
+
+    Args:
+        opened: a `running.Opened`: the tokenizer, and what the model takes.
+        add_generation_prompt: end a chat with what makes the assistant's turn begin.
+        label_columns: the names of the labels that every entry has.
+        labels_file: gets a label a line, from the first label column, or 0 if there is none.
+
+    Raises:
+        EmptyText, TextTooLong, NoTokenizer, PositionMissing, BadText: naming the text.
+        BadChat: a chat that the tokenizer's template does not take, or no template.
+        and what reading the corpus raises.
+    """
+    plan = Plan(tokens_path)
+    corpus = hashlib.sha256(b"GOT-CORPUS-V1\0")
+    texts = _Texts(opened.tokenizer, add_generation_prompt)
+    with tokens_path.open("wb") as tokens, RowWriter(rows_file, label_columns) as writer:
+        for n, (entry, text, encoded) in enumerate(texts.encoded(entries)):
+            data = utf8(text, entry.where)
+            corpus.update(len(data).to_bytes(8, "little") + data)
+            if not encoded.ids:
+                raise EmptyText(entry.where, expected="at least one token", found="none")
+            opened.check(encoded.ids, entry.where)
+            kept = position.kept(encoded.special, entry.where)
+            words = np.array(encoded.ids, "<u4")
+            words[kept] |= KEPT
+            tokens.write(words.tobytes())
+            rows = _rows(n, entry, encoded, kept, texts, mean=position.mean)
+            writer.add(rows)
+            if labels_file is not None:
+                label = entry.labels[label_columns[0]] if label_columns else 0
+                labels_file.write(b"%d\n" % label * len(rows.special))
+            plan.lengths.append(len(encoded.ids))
+            plan.rows.append(len(rows.special))
+            plan.chats |= entry.messages is not None
+    if not plan.lengths:
+        raise EmptyText("corpus", expected="at least one text", found="none")
+    plan.corpus_sha256 = corpus.hexdigest()
+    plan.rows_sha256 = writer.digest.hexdigest()
+    return plan
+
+
+def _rows(
+    n: int, entry: Entry, encoded: Any, kept: Sequence[int], texts: _Texts, *, mean: bool
+) -> TextRows:
+    """The rows of one text."""
+    if mean:
+        return TextRows(n, entry.group, [None], [None], [None], [None], [False], entry.labels)
+    return TextRows(
+        text=n,
+        group=entry.group,
+        token_index=kept,
+        token_id=[encoded.ids[t] for t in kept],
+        token=[texts.token(encoded.ids[t]) for t in kept],
+        span=[encoded.spans[t] for t in kept],
+        special=[encoded.special[t] for t in kept],
+        labels=entry.labels,
+    )
+
+
+class _Texts:
+    """Entries as texts and tokens."""
+
+    def __init__(self, tokenizer: Any, add_generation_prompt: bool) -> None:
+        self._tokenizer = tokenizer
+        self._add_generation_prompt = add_generation_prompt
+        self._token_texts: dict[int, str] = {}
+
+    def encoded(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, str, Any]]:
+        """Each entry with its text and its tokens, some hundred at a time."""
+        from geometry_of_trust.extraction import loading  # noqa: PLC0415 - heavy
+
+        iterator = iter(entries)
+        while chunk := list(itertools.islice(iterator, _CHUNK)):
+            texts = [self._text(entry) for entry in chunk]
+            # A template writes the special tokens itself.
+            chats = [entry.messages is not None for entry in chunk]
+            encoded: dict[int, Any] = {}
+            for chat in (False, True):
+                chosen = [k for k, is_chat in enumerate(chats) if is_chat is chat]
+                if chosen:
+                    some = [texts[k] for k in chosen]
+                    many = loading.encode(self._tokenizer, some, add_special=not chat)
+                    encoded |= dict(zip(chosen, many, strict=True))
+            for k, entry in enumerate(chunk):
+                yield entry, texts[k], encoded[k]
+
+    def _text(self, entry: Entry) -> str:
+        if entry.messages is None:
+            assert entry.text is not None  # noqa: S101 - one of the two
+            return entry.text
+        if not getattr(self._tokenizer, "chat_template", None):
+            raise BadChat(
+                entry.where,
+                expected="a tokenizer with a chat template",
+                found="none",
+                hint="Give plain texts (--text-column).",
+            )
+        messages: list[Mapping[str, Any]] = list(entry.messages)
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                messages,
+                tokenize=False,
+                add_generation_prompt=self._add_generation_prompt,
+            )
+        except Exception as error:  # whatever the template raises
+            found = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise BadChat(
+                entry.where, expected="messages that the chat template takes", found=found
+            ) from None
+        return text
+
+    def token(self, number: int) -> str:
+        """A token's text; each is decoded once."""
+        from geometry_of_trust.extraction import loading  # noqa: PLC0415 - heavy
+
+        if number not in self._token_texts:
+            self._token_texts[number] = loading.token_text(self._tokenizer, number)
+        return self._token_texts[number]
