@@ -14,9 +14,9 @@ Array = NDArray[np.float64]
 
 
 def uniform(seed: int, *shape: int) -> Array:
-    """Numbers in the open interval from 0 to 1, multiples of 2^-54."""
+    """Numbers in the open interval from 0 to 1, odd multiples of 2^-53."""
     raw = np.random.Philox(key=seed).random_raw(int(np.prod(shape)))
-    values: Array = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    values: Array = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return values.reshape(shape)
 
 

@@ -69,7 +69,7 @@ class Sample:
 def quality(sample: Sample, logits: Array, log_odds: Array) -> Quality:
     """All figures of a probe's held-out logits and calibrated log odds, each shape (n,)."""
     measures = {
-        "auroc": _Auroc(sample, logits),
+        "auroc": Auroc(sample, logits),
         "average_precision": _AveragePrecision(sample, log_odds),
         "accuracy": _Mean((log_odds > 0) == (sample.y == 1)),
         "recall_at_1_percent": _Recall(sample, log_odds),
@@ -134,7 +134,7 @@ class _LogLoss(_Mean):
     most = np.inf
 
 
-class _Auroc(Measure):
+class Auroc(Measure):
     """Share of pairs in order, ties half; only pairs of a fold, as other folds score otherwise."""
 
     def __init__(self, sample: Sample, scores: Array) -> None:
@@ -147,6 +147,7 @@ class _Auroc(Measure):
             self.parts.append((rows, sample.y[rows] == 1, *ends))
 
     def of(self, weights: Array) -> Array:
+        """As of `Measure`."""
         wins, pairs = np.zeros(len(weights)), np.zeros(len(weights))
         for rows, positive, left, right in self.parts:
             held = weights[:, rows]
@@ -216,7 +217,7 @@ def _ratio(a: Array, b: Array) -> Array:
 def auroc(sample: Sample, scores: Array) -> float:
     """AUROC of the pairs within folds, rounded to float32; scores as float32."""
     rounded = scores.astype(np.float32).astype(np.float64)
-    return round32(float(_Auroc(sample, rounded).of(np.ones((1, len(scores))))[0]))
+    return round32(float(Auroc(sample, rounded).of(np.ones((1, len(scores))))[0]))
 
 
 # --- bins -------------------------------------------------------------------------------------
