@@ -214,6 +214,27 @@ def test_untrusted_text_is_escaped(run: Run, files: Files, tmp_path: Path) -> No
     assert "\x1b" not in run.out + run.err
 
 
+def test_an_insufficient_probe_is_warned_of_and_bound(
+    run: Run, files: Files, tmp_path: Path
+) -> None:
+    labels = tmp_path / "l.labels"
+    labels.write_text("0\n1\n1\n0\n1\n" * (P // 5))  # what the states know nothing of
+    probe, document = tmp_path / "p.json", tmp_path / "t.json"
+    arguments = train_arguments(files, probe)
+    arguments[arguments.index(files.labels)] = labels
+    assert run(*arguments, "--dimension", "vain") == 0
+    assert "'vain': INSUFFICIENT" in run.out
+    signing = attest_arguments(files, document)
+    assert run(*signing[: signing.index("--probes")], "--probes", files.probes[0], probe) == 0
+    assert run.err.startswith("warning: probe 'vain' is INSUFFICIENT")
+    assert run.err.count("\n") == 1
+    assert run(*verify_arguments(files, document)) == 0
+    assert "'vain' at layer 1, position last (29), by a probe that is INSUFFICIENT" in run.out
+    assert run(*verify_arguments(files, document), "--json") == 0
+    verdicts = [r["verdict"] for r in json.loads(run.out)["attestation"]["readings"]]
+    assert verdicts == ["SUFFICIENT", "INSUFFICIENT"]
+
+
 def test_keygen(run: Run, tmp_path: Path) -> None:
     assert run("keygen", "--output", tmp_path / "keys" / "k") == 0
     secret, public = tmp_path / "keys" / "k", tmp_path / "keys" / "k.pub"

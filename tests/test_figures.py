@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 def sample(n: int = 200, folds: int = 1, seed: int = 0) -> tuple[Sample, Array]:
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 2, n)
-    scores = np.round(rng.normal(size=n) + 1.2 * y, 1)  # with ties
+    scores = np.round(rng.normal(size=n) + 1.2 * y, 1).astype(np.float64)  # with ties
     return Sample(y, np.arange(n), np.arange(n) % folds), scores
 
 
