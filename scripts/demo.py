@@ -17,9 +17,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "demo-output"
 MADE = (
-    "activations.gotact",
-    "activations.labels",
-    "activations.record.json",
+    "statements.gotact",
+    "statements.labels",
+    "statements.rows.parquet",
+    "statements.record.json",
     "question.gotact",
     "question.labels",
     "question.record.json",
@@ -36,17 +37,18 @@ MADE = (
 
 EXTRACT = """\
 got-cli extract --model .models/smollm2-135m-instruct --model-id smollm2-135m-instruct \\
-  --input "$(cat examples/{text}.txt)" --layers 8 15 22 \\
+  {input} --layers 8 15 \\
   --output-activations demo-output/{output}.gotact \\
   --output-unembedding demo-output/unembedding.gotue"""
+CORPUS = "--input-file examples/statements.jsonl --label-column true --group-column group"
+QUESTION = '--input "$(cat examples/question.txt)"'
 LABEL = """\
-cp examples/journey.labels demo-output/activations.labels
-got-cli show demo-output/activations.labels | sed -n '1,/Victoria/p'"""
+got-cli show demo-output/statements.rows.parquet"""
 KEYGEN = "got-cli keygen --output demo-output/{name}"
 TRAIN = """\
-got-cli train --activations demo-output/activations.gotact \\
-  --labels demo-output/activations.labels --unembedding demo-output/unembedding.gotue \\
-  --layer 15 --dimension place_name --output demo-output/probes.json"""
+got-cli train --activations demo-output/statements.gotact \\
+  --labels demo-output/statements.labels --unembedding demo-output/unembedding.gotue \\
+  --layer 15 --dimension true --output demo-output/probes.json"""
 ATTEST = """\
 got-cli attest --activations demo-output/question.gotact --probes demo-output/probes.json \\
   --unembedding demo-output/unembedding.gotue --key demo-output/key \\
@@ -55,7 +57,7 @@ VERIFY = "got-cli verify --attestation demo-output/{attestation} --pubkey demo-o
 FILES = """ \\
   --activations demo-output/question.gotact --unembedding demo-output/unembedding.gotue \\
   --probes demo-output/{probes}"""
-SWAP = "sed 's/place_name/honesty/g' demo-output/probes.json > demo-output/swapped-probes.json"
+SWAP = 'sed \'s/"true"/"honesty"/g\' demo-output/probes.json > demo-output/swapped-probes.json'
 
 
 def run(command: str, *, exit_code: int = 0, verdict: str = ".*") -> None:
@@ -111,17 +113,18 @@ def tamper() -> None:
 
 
 def six_steps() -> None:
-    """From a text to a verified attestation."""
-    title("1. extract: what the model represents at each token, for two texts")
-    run(EXTRACT.format(text="journey", output="activations"))
-    run(EXTRACT.format(text="question", output="question"))
-    title("2. label: each token of the first text by hand, 1 where it belongs to a place name")
+    """From texts to a verified attestation."""
+    title("1. extract: what the model represents at the end of 200 statements, and of a new one")
+    run(EXTRACT.format(input=CORPUS, output="statements"))
+    run(EXTRACT.format(input=QUESTION, output="question"))
+    title("2. label: the statements came with labels, 1 where they are true")
     run(LABEL)
     title("3. keygen: who signs")
     run(KEYGEN.format(name="key"))
-    title("4. train: a probe that reads place names at layer 15")
+    title("4. train: a probe that reads at layer 15 whether a statement is true")
     run(TRAIN)
-    title("5. attest: read and sign the last token of the second text, which is new to the probe")
+    title("5. attest: read and sign the new statement, on a city that the probe never saw")
+    run("cat examples/question.txt")
     run(ATTEST)
     title("6. verify: with the public key alone, then with every file")
     document = VERIFY.format(attestation="attestation.json", key="key")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ import pytest
 
 from geometry_of_trust import __version__, cli
 from geometry_of_trust.cli import main
+from geometry_of_trust.cli.common import bar_on
 from geometry_of_trust.files import write_file
 from geometry_of_trust.formats import read_activations, write_activations
 from geometry_of_trust.keys import load_secret_key
@@ -396,3 +400,37 @@ def test_the_module_is_the_command() -> None:
     )  # fmt: skip
     assert done.stdout.strip() == __version__
     assert cli.app.name[0] == "got-cli"
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_of_a_long_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows, rate, remaining time and memory, on a terminal only; untrusted text is escaped."""
+    screen = _Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "140")
+    with bar_on("Loading") as bar:
+        bar.say("\x1b[31mred")
+        time.sleep(0.2)  # a frame
+        bar.advance(40, 100)
+        time.sleep(0.02)
+        bar.advance(60, 100)
+        time.sleep(0.02)
+        bar.advance(80, 100)
+        time.sleep(0.2)
+    shown = screen.getvalue()
+    assert "\\x1b[31mred" in shown
+    for part in (r"40/100", r"80/100", r"[1-9]\d*\.\d rows/s", r"0:00:0", r"\d+ MB"):
+        assert re.search(part, shown), part
+    rates = [float(rate) for rate in re.findall(r"(\d+\.\d) rows/s", shown)]
+    assert max(rates) < 5000  # the 40 rows that were there are not counted
+    quiet = io.StringIO()
+    monkeypatch.setattr("sys.stderr", quiet)
+    with bar_on("Loading") as bar:
+        bar.say("x")
+        bar.advance(1, 2)
+    assert quiet.getvalue() == ""

@@ -22,6 +22,7 @@ from geometry_of_trust.extraction import extract, read_record
 from geometry_of_trust.files import record_path
 from geometry_of_trust.formats import read_activations, read_labels
 from geometry_of_trust.rows import NONE, read_rows
+from test_extraction_gguf import write_gguf
 from tiny_models import FAMILIES, HIDDEN, build, quick
 
 TEXTS = [
@@ -96,6 +97,25 @@ def test_so_it_is_nearly_with_the_fast_path(
         largest = np.abs(done.activations.values[:, rows] - expected).max()
         assert largest <= 1e-5 * np.abs(expected).max()
     assert all(check.passed for check in done.record.checks)
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [("float16", "Fp16"), ("bfloat16", "Bfloat16")])
+def test_half_precision(dtype: str, precision: str, folder: Folder, tmp_path: Path) -> None:
+    done = run(folder("llama"), tmp_path, position="all", dtype=dtype)
+    assert done.activations.precision == precision
+    assert all(check.passed for check in done.record.checks)
+    for text, rows in zip(TEXTS, read_rows(done.rows_path).text_rows(), strict=True):
+        expected = alone(folder("llama"), tmp_path, text, dtype=dtype)
+        largest = np.abs(done.activations.values[:, rows] - expected).max()
+        assert largest <= 0.05 * np.abs(expected).max()
+
+
+def test_a_gguf_file(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "tiny.gguf")
+    done = run(tmp_path / "tiny.gguf", tmp_path)
+    for row, text in enumerate(TEXTS):
+        expected = alone(tmp_path / "tiny.gguf", tmp_path, text)[:, -1]
+        assert done.activations.values[:, row].tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 2}, {"low_memory": True}])

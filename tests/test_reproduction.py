@@ -18,6 +18,8 @@ from geometry_of_trust import errors
 from geometry_of_trust.attestation import read_attestation, write_attestation
 from geometry_of_trust.attesting import attest
 from geometry_of_trust.cli import main
+from geometry_of_trust.corpus.entries import Columns
+from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.extraction import extract
 from geometry_of_trust.files import record_path, write_file
 from geometry_of_trust.formats import read_activations, write_activations
@@ -135,6 +137,39 @@ def test_whatever_it_was_extracted_with(tmp_path: Path, options: dict[str, Any])
 
 def test_low_memory_makes_no_difference(case: Case) -> None:
     assert case.reproduce(low_memory=True).line == "MATCH"
+
+
+def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
+    corpus = tmp_path / "c.jsonl"
+    texts = [f"The river {name} flows" for name in ("Seine", "Thames", "Rhine", "Po")]
+    rows = [{"text": text, "long": n % 2, "of": n // 2} for n, text in enumerate(texts)]
+    corpus.write_text("\n".join(map(json.dumps, rows)))
+    reading: dict[str, Any] = {"columns": Columns(labels=("long",), group="of"), "position": "1"}
+    own = Case(tmp_path, case.model)
+    extract_corpus(
+        case.model, corpus, [1, 2], output_activations=own.activations, model_id="tiny",
+        output_unembedding=tmp_path / "u.gotue", **reading,
+    )  # fmt: skip
+    labels = tmp_path / "a.labels"
+    trained = train_files(
+        activations=own.activations, labels=labels, unembedding=tmp_path / "u.gotue", layer=1
+    )
+    write_file(own.probes, trained.probe_set.to_json())
+    own.sign(position="2")
+    chosen: dict[str, Any] = {"text": None, "corpus": corpus, "reading": reading}
+    assert own.reproduce(**chosen).line == "MATCH"
+    for change in ({"position": "2"}, {"columns": Columns(labels=("long",))}):
+        found = own.reproduce(**(chosen | {"reading": reading | change}))
+        assert found.outcome == "MISMATCH"
+    with pytest.raises(errors.BadOption):
+        own.reproduce(text=None)
+    command = [
+        "reproduce", "--attestation", str(own.document), "--pubkey", str(tmp_path / "k.pub"),
+        "--model", str(case.model), "--input-file", str(corpus), "--probes", str(own.probes),
+        "--label-column", "long", "--group-column", "of", "--position", "1",
+    ]  # fmt: skip
+    (tmp_path / "k.pub").write_bytes(KEY.public.raw)
+    assert main(command) == 0
 
 
 @pytest.mark.parametrize("position", ["first", "mean", "3"])

@@ -1,7 +1,7 @@
 """Φ = UᵀU with every entry the exact sum rounded once to float32: the same on every machine.
 
-Four stages, each for what the one before left open: float64 BLAS with a proved bound, sums of
-groups of 16 products, error-free extraction, `math.fsum`. Proofs: docs/mathematics.md, section 2.
+Three stages, each for what the one before left open: float64 BLAS with a proved bound, error-free
+extraction, `math.fsum`. Proofs: docs/mathematics.md, section 2.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from geometry_of_trust.exact import SLACK, UNIT, bracket32, gamma, round32
 Array = NDArray[np.float64]
 Progress = Callable[[str], None]
 
-CHUNK_ROWS = 288
+CHUNK_ROWS = 240
 """Rows whose products one call of the BLAS adds up; error bound and speed both hang on it."""
 
-BLOCK_ROWS = 8 * CHUNK_ROWS
+BLOCK_ROWS = 10 * CHUNK_ROWS
 """Rows that one thread takes at a time."""
 
 CHUNK_SUMS = 16
@@ -34,11 +34,14 @@ CHUNK_SUMS = 16
 TILE_COLUMNS = 352
 """Columns of a tile, at most about."""
 
-GROUP_ROWS = 16
-"""Products that stage 2 adds up as they come."""
-
 MAX_THREADS = 8
-"""Eight chunks in float64 and blocks of the map, 92,160·d bytes, are far below 2d² doubles and 256 MB."""
+"""Eight blocks of the map and chunks in float64: 92,160·d bytes < 2.5d² doubles + 128 MB."""
+
+KEPT_BYTES = 200 * 2**20
+"""A matrix up to this size stays mapped: giving its pages back costs a tenth of the time.
+
+With it, sums and Φ (1.5d² doubles) and what threads hold stay under 4d² doubles + 256 MB.
+"""
 
 PAIR_CHUNK = 2**16
 """Open entries that are computed again in one pass over the matrix."""
@@ -108,7 +111,8 @@ def _each_block(
         block = U[start : start + BLOCK_ROWS]
         with np.errstate(invalid="ignore"):
             work(block)
-        _give_back(block)
+        if U.nbytes > KEPT_BYTES:
+            _give_back(block)
         return start + len(block)
 
     with _blas().limit(limits=1), ThreadPoolExecutor(_threads()) as pool:
@@ -211,39 +215,26 @@ def _rounded(
     return phi, np.concatenate(pairs, axis=1)
 
 
-# --- stages 2 to 4: one entry after the other ---------------------------------------------------
+# --- stages 2 and 3: one entry after the other ---------------------------------------------------
 
 
 def _entries(
     U: NDArray[np.float32], pairs: NDArray[np.intp], norms: Array, tell: Progress
-) -> NDArray[np.float32]:
-    """Entries of Φ: by groups, those still open product by product, the last by `_entry`."""
-    low, high = _bracket(U, pairs, norms, GROUP_ROWS, tell)
-    left = np.flatnonzero(low != high)
-    if left.size:
-        low[left], high[left] = _bracket(U, pairs[:, left], norms, 1, tell)
-    for n in np.flatnonzero(low != high):
-        low[n] = _entry(U, int(pairs[0, n]), int(pairs[1, n]))
-    return low
+) -> Array:
+    """Entries of Φ by error-free extraction (Rump, Ogita and Oishi 2008, algorithm 3.1).
 
-
-def _bracket(
-    U: NDArray[np.float32], pairs: NDArray[np.intp], norms: Array, group: int, tell: Progress
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Least and greatest that the entries can be: error-free extraction of sums of `group` products.
-
-    Rump, Ogita and Oishi 2008, algorithm 3.1. With σ a power of two ≥ 4Σ|p|, the heads
-    q = (p + σ) − σ add up without any error, in any order, and the tails p − q are at most uσ each.
+    With σ a power of two ≥ 4Σ|p|, the heads q = (p + σ) − σ add up without any error, in any
+    order, and the tails p − q are at most uσ each.
     """
-    V, k = len(U), pairs.shape[1]
-    size = norms[pairs[0]] * norms[pairs[1]]
-    sigma = 2.0 ** (np.frexp(size)[1] + 2.0)
-    head, tail, inexact = np.zeros(k), np.zeros(k), np.full(k, group > 1)
+    i, j = pairs
+    V, k = len(U), len(i)
+    sigma = 2.0 ** (np.frexp(norms[i] * norms[j])[1] + 2.0)
+    head, tail, inexact = np.zeros(k), np.zeros(k), np.zeros(k, bool)
     lock = Lock()
 
     def add(rows: NDArray[np.float32]) -> None:
         nonlocal head, tail, inexact
-        heads, tails, left = _extracted(rows, pairs, sigma, group)
+        heads, tails, left = _extracted(rows, pairs, sigma)
         with lock:
             head, tail, inexact = head + heads, tail + tails, inexact | left
 
@@ -251,25 +242,28 @@ def _bracket(
     value = head + tail
     part = value - head
     missing = (head - (value - part)) + (tail - part)  # two-sum: nothing is lost
-    bound = (gamma(group) * size * (group > 1) + gamma(V) * V * UNIT * sigma) * SLACK
+    bound = gamma(V) * V * UNIT * sigma * SLACK
     low, high = bracket32(value + (missing - bound))[0], bracket32(value + (missing + bound))[1]
-    exact = (head + 0.0).astype(np.float32)
-    return np.where(inexact, low, exact), np.where(inexact, high, exact)
+    result = np.where(inexact, low, (head + 0.0).astype(np.float32)).astype(np.float64)
+    for n in np.flatnonzero(inexact & (low != high)):
+        result[n] = _entry(U, int(i[n]), int(j[n]))
+    return result
 
 
 def _extracted(
-    U: NDArray[np.float32], pairs: NDArray[np.intp], sigma: Array, group: int
+    U: NDArray[np.float32], pairs: NDArray[np.intp], sigma: Array
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Sums of heads, sums of tails, and whether any tail was not zero."""
-    k = pairs.shape[1]
-    head, tail, inexact = np.zeros(k), np.zeros(k), np.zeros(k, bool)
-    rows = group * max(1, min(256, 2**16 // k) // group)  # what a pass makes stays in cache
+    i, j = pairs
+    head, tail, inexact = np.zeros(len(i)), np.zeros(len(i)), np.zeros(len(i), bool)
+    rows = min(256, max(1, 2**15 // len(i)))  # what a pass makes stays in cache
+    buffer = np.empty((rows, U.shape[1]))  # made once: new pages cost more than the conversion
     for start in range(0, len(U), rows):
-        block = U[start : start + rows].astype(np.float64)
-        if len(block) % group:
-            block = np.pad(block, ((0, -len(block) % group), (0, 0)))
-        x, y = (block.take(columns, axis=1).reshape(-1, group, k) for columns in pairs)
-        tails = np.einsum("gvk,gvk->gk", x, y)
+        part = U[start : start + rows]
+        block = buffer[: len(part)]
+        np.copyto(block, part)
+        tails = block.take(i, axis=1)
+        tails *= block.take(j, axis=1)
         heads = tails + sigma
         heads -= sigma
         tails -= heads

@@ -19,6 +19,7 @@ from geometry_of_trust.strictjson import shortest_float32
 from geometry_of_trust.training import TrainingResult
 
 if TYPE_CHECKING:
+    from geometry_of_trust.corpus.estimating import Estimate
     from geometry_of_trust.corpus.pipeline import CorpusExtraction
 
 
@@ -51,7 +52,7 @@ def record_rows(held: Record) -> list[tuple[str, str]]:
         ("text sha256" if held.corpus is None else "corpus sha256", held.prompt_sha256),
         *([] if held.corpus is None else _corpus_rows(held.corpus)),
         ("positions", f"{held.positions}"),
-        *((check.name, _check(check)) for check in held.checks),
+        ("self-checks", "; ".join(f"{check.name}: {_check(check)}" for check in held.checks)),
     ]
 
 
@@ -124,6 +125,53 @@ def corpus_extraction(result: CorpusExtraction) -> str:
             table([(os.fspath(path), what) for path, what in files]),
         )
     )
+
+
+def size(count: int) -> str:
+    """Bytes for a reader, with all digits: "692.5 kB (692475 bytes)"."""
+    scaled = float(count)
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if scaled < 999.95 or unit == "TB":
+            break
+        scaled /= 1000
+    return f"{count} bytes" if unit == "bytes" else f"{scaled:.1f} {unit} ({count} bytes)"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a reader, to two digits or so: "about 3 min"."""
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return (
+                f"about {seconds / length:.2g} {unit}"
+                if seconds < 100 * length
+                else (f"about {seconds / length:.0f} {unit}")
+            )
+    return f"about {seconds:.2g} s" if seconds < 100 else f"about {seconds:.0f} s"
+
+
+def estimate(result: Estimate) -> str:
+    """What `extract --dry-run` prints."""
+    seen = "in the model's files" if result.from_files else "by the model's shapes"
+    checks = result.weights_checks
+    rows = [
+        ("texts", f"{result.texts}"),
+        ("tokens", f"{result.tokens}"),
+        ("batches", f"{result.batches}"),
+        ("rows", f"{result.rows}, of {result.layers} layers x {result.hidden_dim}"),
+        (
+            "weights read",
+            f"{size(result.weights)} {seen}, {result.blocks} of {result.blocks_total} blocks",
+        ),
+        ("for self-checks", f"{size(checks)} more" if checks else ""),
+        ("peak memory", size(result.memory)),
+        ("time", f"{duration(result.seconds)} on this machine, as busy as it is"),
+    ]
+    files = [
+        (os.fspath(file.path), size(file.size) if file.exact else f"about {file.size} bytes")
+        for file in result.files
+    ]
+    together = ("together", f"{size(result.size)}, nearly")
+    return "\n".join((table(rows), "", table([*files, together]), "", "A dry run: nothing written"))
 
 
 def training_rows(held: Training) -> list[tuple[str, str]]:

@@ -69,36 +69,44 @@ def bar_on(what: str) -> Iterator[Bar]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
         SpinnerColumn,
+        Task,
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
 
     process = psutil.Process()
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.1f} rows/s")
+
+    class Memory(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{process.memory_info().rss / 2**20:.0f} MB")
+
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        Rate(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[memory]}"),
+        Memory(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(escaped(what), total=None, rate="", memory="")
+        task = progress.add_task(escaped(what), total=None)
 
         class Shown(Bar):
             def say(self, text: str) -> None:
                 progress.update(task, description=escaped(text))
 
             def advance(self, done: int, total: int) -> None:
-                speed = progress.tasks[0].speed
-                rate = "" if speed is None else f"{speed:.1f} rows/s"
-                memory = f"{process.memory_info().rss / 2**20:.0f} MB"
-                progress.update(
-                    task, description="Running", completed=done, total=total, rate=rate,
-                    memory=memory,
-                )  # fmt: skip
+                if progress.tasks[0].total is None:  # rows of an interrupted run took no time
+                    progress.reset(task, completed=done, total=total, description="Running")
+                progress.update(task, completed=done)
 
         yield Shown()
 

@@ -83,7 +83,7 @@ def _hooks(opened: Opened, text: Sequence[int]) -> Check:
         capture.logits(whole.loaded.model, blocks, ids, whole.pages)
         for blocks in (whole.blocks, None)
     )
-    return _compared("logits, hooked against unhooked", hooked, alone, 0.0)
+    return _compared("logits with hooks and without", hooked, alone, 0.0)
 
 
 def _cut(runner: Runner, text: Sequence[int]) -> list[Check]:
@@ -93,7 +93,7 @@ def _cut(runner: Runner, text: Sequence[int]) -> list[Check]:
         return []
     whole = running.load(opened, opened.anatomy.blocks, once=True)
     states = (_alone(runner, text), _alone(whole, text))
-    return [_compared("states, cut against whole model", *states, 0.0)]
+    return [_compared("states of the cut and the whole model", *states, 0.0)]
 
 
 def _batches(runner: Runner, texts: Sequence[list[int]]) -> Check:
@@ -102,10 +102,10 @@ def _batches(runner: Runner, texts: Sequence[list[int]]) -> Check:
     first, other = texts[0], texts[-1][::-1]
     if request.reproducible:  # which never pads
         other = [*other, *first][: len(first)]
-        name, bound = "states, alone against in a batch of one length", 0.0
+        name, bound = "states alone and in a batch", 0.0
     else:
         first = first[: max(1, len(first) - 1)] if len(other) <= len(first) else first
-        name, bound = "states, alone against in a padded batch", _BOUNDS[request.dtype]
+        name, bound = "states alone and in a padded batch", _BOUNDS[request.dtype]
     kept = [range(len(first)), range(len(other))]
     both = runner.states(Batch([first, other], kept))
     return _compared(name, both[:, : len(first)], _alone(runner, first), bound)
