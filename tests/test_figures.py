@@ -74,6 +74,15 @@ def test_resamples_are_what_a_loop_would_draw() -> None:
     assert (ours.low, ours.high) == pytest.approx((low, high), rel=1e-6)
 
 
+def test_resamples_are_the_same_however_many_are_held_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held, scores = sample(50)
+    whole = quality(held, scores, scores)
+    monkeypatch.setattr(figures, "_AT_ONCE", 350)
+    assert quality(held, scores, scores) == whole
+
+
 def test_copies_of_rows_in_one_group_narrow_nothing() -> None:
     held, scores = sample(60)
     copies = Sample(np.repeat(held.y, 5), np.repeat(held.groups, 5), np.repeat(held.fold, 5))

@@ -13,16 +13,22 @@ from scipy.special import ndtri
 Array = NDArray[np.float64]
 
 
-def uniform(seed: int, *shape: int) -> Array:
-    """Numbers in the open interval from 0 to 1, odd multiples of 2^-53."""
-    raw = np.random.Philox(key=seed).random_raw(int(np.prod(shape)))
+def stream(seed: int) -> np.random.Philox:
+    """Where numbers come from in turn, however many are asked for at a time."""
+    return np.random.Philox(key=seed)
+
+
+def uniform(source: int | np.random.Philox, *shape: int) -> Array:
+    """Numbers in the open interval from 0 to 1, odd multiples of 2^-53; from a seed or a stream."""
+    held = stream(source) if isinstance(source, int) else source
+    raw = held.random_raw(int(np.prod(shape)))
     values: Array = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return values.reshape(shape)
 
 
-def below(seed: int, limit: int, *shape: int) -> NDArray[np.intp]:
+def below(source: int | np.random.Philox, limit: int, *shape: int) -> NDArray[np.intp]:
     """Integers from 0 to limit − 1."""
-    return (uniform(seed, *shape) * limit).astype(np.intp)
+    return (uniform(source, *shape) * limit).astype(np.intp)
 
 
 def normal(seed: int, *shape: int) -> Array:

@@ -57,10 +57,10 @@ class Sample:
         """
         yield np.ones((1, len(self.y)))
         count = int(self.groups.max()) + 1
-        drawn = chance.below(SEED, count, RESAMPLES, count)
+        source = chance.stream(SEED)
         step = max(1, _AT_ONCE // len(self.y))
         for start in range(0, RESAMPLES, step):
-            part = drawn[start : start + step]
+            part = chance.below(source, count, min(step, RESAMPLES - start), count)
             flat = part + count * np.arange(len(part))[:, np.newaxis]
             times = np.bincount(flat.ravel(), minlength=part.size).reshape(part.shape)
             yield times[:, self.groups].astype(np.float64)
