@@ -10,8 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from geometry_of_trust.card import DECISIVE, Card, Controls, Figure, judged
-from geometry_of_trust.controls import Surface, bag, controls, shuffled_by_group, surface
-from geometry_of_trust.crossfit import Study
+from geometry_of_trust.controls import bag, shuffled_by_group, surface
 from geometry_of_trust.errors import BadRowTable
 from geometry_of_trust.formats import Activations
 from geometry_of_trust.geometry import Geometry
@@ -51,10 +50,17 @@ def last_rows(held: RowTable) -> tuple[RowTable, NDArray[np.bool_]]:
     return replace(held, group=group, token=token, **parts), last
 
 
-def card(H: Array, y: NDArray[np.int8], rows: RowTable | None = None) -> Card:
+def card(
+    H: Array,
+    y: NDArray[np.int8],
+    rows: RowTable | None = None,
+    texts: list[list[int]] | None = None,
+) -> Card:
     values = H.astype(np.float32)[np.newaxis]
     states = Activations("tiny", "Fp32", (0,), range(len(y)), values)
-    training = train(states, y, GEOMETRY, layer=0, l2=1e-2, rows=rows).probe_set.training
+    training = train(
+        states, y, GEOMETRY, layer=0, l2=1e-2, rows=rows, texts=texts
+    ).probe_set.training
     assert training is not None
     return training.cards[0]
 
@@ -98,13 +104,7 @@ def test_words_alone_are_caught() -> None:
     y = np.array([7 in t for t in texts], np.int8)
     whole = table(texts)
     H = np.array([words[t].mean(axis=0) for t in texts]) + 0.02 * rng.normal(size=(150, D))
-    rows, last = last_rows(whole)
-    study, seen = Study.of(H, y, GEOMETRY), surface(rows, y, texts)
-    assert seen.tokens is not None
-    in_order = Surface([seen.tokens[i] for i in study.order], seen.place[study.order])
-    held = controls(study, 1e-2, in_order)
-    assert held.bag_of_tokens is not None
-    assert held.bag_of_tokens > 0.97
+    rows, _ = last_rows(whole)
     ordered = card(np.repeat(H, 6, axis=0), np.repeat(y, 6), whole)
     assert ordered.controls.bag_of_tokens is not None
     assert ordered.controls.bag_of_tokens > 0.97
@@ -114,7 +114,11 @@ def test_words_alone_are_caught() -> None:
     alone = card(H, y, rows)
     assert alone.controls.bag_of_tokens is None
     assert alone.controls.position_and_length is not None
-    assert last.sum() == 150
+    told = card(H, y, rows, texts)
+    assert told.controls.bag_of_tokens is not None
+    assert told.controls.bag_of_tokens > 0.97
+    assert told.verdict == "INSUFFICIENT"
+    assert replace(alone.controls, bag_of_tokens=told.controls.bag_of_tokens) == told.controls
 
 
 def test_position_and_length_are_caught() -> None:

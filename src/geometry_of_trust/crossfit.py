@@ -40,6 +40,8 @@ TIE = 1e-9
 """Held-out losses closer than this, relatively, are equal; the stronger penalty is taken."""
 
 _MAX_WORKERS = 8
+_MAX_BYTES = 2**29
+"""Of rows that are worked on at a time; each worker needs about three times its part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +157,7 @@ def crossfit(
     shape = (len(strengths), len(y))
     held_out = np.empty(shape)
     inner = tuple(np.full(shape, np.nan) for _ in range(number))
-    workers = min(os.cpu_count() or 1, _MAX_WORKERS)
+    workers = min(os.cpu_count() or 1, _MAX_WORKERS, max(1, _MAX_BYTES // X.nbytes))
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         for done, (out, logits) in enumerate(
             zip(left_out, pool.map(scores, left_out), strict=True)
