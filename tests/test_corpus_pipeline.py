@@ -157,6 +157,7 @@ def test_one_token_of_each_text(
         start, end = encoded["offset_mapping"][token]
         none = (NONE, NONE)
         assert (table.start[row], table.end[row]) == ((start, end) if start < end else none)
+        assert table.tokens[row] == tuple(ids)
         assert table.special[row] == (ids[token] in tokenizer.all_special_ids)
 
 
