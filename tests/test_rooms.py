@@ -76,6 +76,7 @@ ONLY_USERS = {
     "datasets": {"corpus"},
     "pandas": {"bridges"},
     "pyarrow": {"converting", "corpus", "label_tables", "rows"},
+    "ray": {"corpus"},
     "rich": {"cli"},
 }
 
