@@ -77,10 +77,12 @@ def surface(rows: RowTable, labels: Labels) -> Surface:
 
 def _text(rows: RowTable, span: slice) -> Sequence[int] | None:
     """Ids of all tokens of a text, None if not known."""
-    told = rows.tokens[span.start]
-    if told is None and (rows.token_index[span] == np.arange(span.stop - span.start)).all():
-        return rows.token_id[span].tolist()
-    return told
+    if rows.tokens[span.start] is not None:
+        return rows.tokens[span.start]
+    if (rows.token_index[span] != np.arange(span.stop - span.start)).any():
+        return None
+    ids: list[int] = rows.token_id[span].tolist()
+    return ids
 
 
 def _place(rows: RowTable, spans: Sequence[slice], ends: Sequence[int]) -> Array:
