@@ -14,7 +14,7 @@ from geometry_of_trust.binding import binding_digest
 from geometry_of_trust.files import write_file
 from geometry_of_trust.formats import Activations, write_activations, write_unembedding
 from geometry_of_trust.keys import SecretKey
-from geometry_of_trust.training import train_files
+from geometry_of_trust.training_files import train_files
 
 KEY = SecretKey.from_seed(bytes([1]) * 32)
 OTHER_KEY = SecretKey.from_seed(bytes([2]) * 32)

@@ -330,3 +330,15 @@ def test_the_reference_s_probes_are_read_but_not_signed_with(interop: Path) -> N
             activations=folder / "synthetic.gotact", probes=[folder / "probes-layer4.json"],
             unembedding=folder / "synthetic.gotue", key=KEY,
         )  # fmt: skip
+
+
+# --- verdicts ---------------------------------------------------------------------------------
+
+
+def test_the_verdict_of_each_probe_is_bound(files: Files, tmp_path: Path) -> None:
+    held = files.attest()
+    assert held.binding is not None
+    for bound, path in zip(held.binding["probe_sets"], files.probes, strict=True):
+        training = read_probe_set(path).training
+        assert training is not None
+        assert bound["verdicts"] == tuple(card.verdict for card in training.cards)

@@ -138,8 +138,9 @@ def test_the_same_command_gives_the_same_bytes(run: Run, files: Files, tmp_path:
 def test_json_output(run: Run, files: Files, tmp_path: Path) -> None:
     assert run(*train_arguments(files, tmp_path / "p"), "--json") == 0
     trained = json.loads(run.out)
-    assert trained["training"]["positives"] == 10
-    assert 0 <= trained["training"]["metrics"]["held_out_auroc"] <= 1
+    held = trained["training"]["cards"][0]
+    assert held["positives"] == 10
+    assert 0 <= held["quality"]["auroc"]["low"] <= held["quality"]["auroc"]["value"] <= 1
     assert run(*attest_arguments(files, tmp_path / "t"), "--json") == 0
     assert [r["dimension"] for r in json.loads(run.out)["readings"]] == ["warm", "tall"]
     assert run(*verify_arguments(files, tmp_path / "t"), "--json") == 0
@@ -215,6 +216,27 @@ def test_untrusted_text_is_escaped(run: Run, files: Files, tmp_path: Path) -> No
     (tmp_path / "bad.json").write_bytes(b'{"\x1b[2J": 1}'.replace(b"\x1b", b"\\u001b"))
     assert run(*verify_arguments(files, tmp_path / "bad.json")) == 3
     assert "\x1b" not in run.out + run.err
+
+
+def test_an_insufficient_probe_is_warned_of_and_bound(
+    run: Run, files: Files, tmp_path: Path
+) -> None:
+    labels = tmp_path / "l.labels"
+    labels.write_text("0\n1\n1\n0\n1\n" * (P // 5))  # what the states know nothing of
+    probe, document = tmp_path / "p.json", tmp_path / "t.json"
+    arguments = train_arguments(files, probe)
+    arguments[arguments.index(files.labels)] = labels
+    assert run(*arguments, "--dimension", "vain") == 0
+    assert "'vain': INSUFFICIENT" in run.out
+    signing = attest_arguments(files, document)
+    assert run(*signing[: signing.index("--probes")], "--probes", files.probes[0], probe) == 0
+    assert run.err.startswith("warning: probe 'vain' is INSUFFICIENT")
+    assert run.err.count("\n") == 1
+    assert run(*verify_arguments(files, document)) == 0
+    assert "'vain' at layer 1, position last (29), by a probe that is INSUFFICIENT" in run.out
+    assert run(*verify_arguments(files, document), "--json") == 0
+    verdicts = [r["verdict"] for r in json.loads(run.out)["attestation"]["readings"]]
+    assert verdicts == ["SUFFICIENT", "INSUFFICIENT"]
 
 
 def test_keygen(run: Run, tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ import pytest
 
 import oracle
 from geometry_of_trust import strictjson
+from geometry_of_trust.card import Bin, Card, Controls, Figure, Quality, judged
 from geometry_of_trust.errors import (
     BadJson,
     DimensionMismatch,
     DuplicateMember,
     GotError,
+    Inconsistent,
     MissingMember,
     NonFinite,
     UnknownMember,
@@ -29,9 +31,9 @@ from geometry_of_trust.errors import (
 from geometry_of_trust.formats import read_activations, read_unembedding
 from geometry_of_trust.geometry import Geometry
 from geometry_of_trust.probes import (
-    Metrics,
     Probe,
     ProbeSet,
+    Spectrum,
     Training,
     read_probe,
     read_probe_set,
@@ -45,24 +47,39 @@ def float32(x: float) -> float:
     return float(np.float32(x))
 
 
+def figure(value: float) -> Figure:
+    return Figure(*map(float32, (value, value - 0.1, value + 0.1)))
+
+
+def sample_card() -> Card:
+    quality = Quality(*map(figure, (0.9, 0.8, 0.7, 0.3, 0.2, 0.5, 0.1)))
+    table = tuple(Bin(2, 1, *map(float32, (k / 10 + 0.05, 0.5, 0.1, 0.9))) for k in range(10))
+    controls = Controls(0.5, float32(0.6), float32(0.95), float32(0.7), None)
+    verdict, reason = judged(quality.auroc, controls)
+    return Card(
+        dimension="honesty", positives=3, negatives=9, groups=6, grouped=True,
+        l2=float32(1e-3), l2_chosen=True, folds=3, nested=True, converged=True, iterations=6,
+        training_auroc=1.0, quality=quality, ece_before_platt=figure(0.2), bins_before=table,
+        bins=table, other_inner_product="Euclidean", other=quality, controls=controls,
+        verdict=verdict, reason=reason,
+    )  # fmt: skip
+
+
 def sample() -> ProbeSet:
     training = Training(
         precision="Bfloat16",
         model_id="modèle",
         layer=7,
+        rows=12,
         activations_sha256="0a" * 32,
         unembedding_sha256="1b" * 32,
         labels_sha256=None,
+        rows_digest="2c" * 32,
         inner_product="CausalRegularised",
         epsilon=float32(5e-6),
-        positives=3,
-        negatives=9,
-        l2=float32(1e-3),
-        l2_chosen=True,
-        folds=3,
-        converged=True,
-        iterations=6,
-        metrics=Metrics(*map(float32, (1.0, 0.75, 0.9, 0.6, 0.3, 0.2, 0.1))),
+        spectrum=Spectrum(float32(123.4), float32(1.5), None),
+        effective_dimension=1.0,
+        cards=(sample_card(),),
         versions={
             "python": "3.11",
             "numpy": "2",
@@ -140,16 +157,31 @@ def test_optional_members_may_be_absent() -> None:
     assert (held.geometry_hash, held.max_drift, held.max_directional_drift) == (None, None, None)
 
 
+def auroc_of(tree: Any) -> Any:
+    return tree["training"]["cards"][0]["quality"]["auroc"]
+
+
 Change = Callable[[Any], Any]
 CHANGES: list[tuple[str, Change, type[GotError]]] = [
     ("unknown member", lambda t: t | {"more": 1}, UnknownMember),
     ("unknown in probe", lambda t: t["probes"][0].update(more=1), UnknownMember),
     ("unknown in training", lambda t: t["training"].update(more=1), UnknownMember),
-    ("unknown in metrics", lambda t: t["training"]["metrics"].update(more=1), UnknownMember),
+    ("unknown in card", lambda t: t["training"]["cards"][0].update(more=1), UnknownMember),
+    ("unknown in figure", lambda t: auroc_of(t).update(more=1), UnknownMember),
+    ("no interval", lambda t: auroc_of(t).pop("low") and None, MissingMember),
+    ("no cards", lambda t: t["training"].update(cards=[]), Inconsistent),
+    ("card of another", lambda t: t["training"]["cards"][0].update(dimension="x"), Inconsistent),
+    (
+        "verdict against the figures",
+        lambda t: t["training"]["cards"][0].update(verdict="INSUFFICIENT"),
+        Inconsistent,
+    ),
+    ("figures against the verdict", lambda t: auroc_of(t).update(low=0.69), Inconsistent),
+    ("verdict unknown", lambda t: t["training"]["cards"][0].update(verdict="GOOD"), WrongType),
     ("unknown in versions", lambda t: t["training"]["versions"].update(more="1"), UnknownMember),
     ("no layer", lambda t: t.pop("layer") and t, MissingMember),
     ("no bias", lambda t: t["probes"][0].pop("bias") and None, MissingMember),
-    ("no l2", lambda t: t["training"].pop("l2") and None, MissingMember),
+    ("no l2", lambda t: t["training"]["cards"][0].pop("l2") and None, MissingMember),
     ("layer a float", lambda t: t | {"layer": 1.0}, WrongType),
     ("layer a bool", lambda t: t | {"layer": True}, WrongType),
     ("layer negative", lambda t: t | {"layer": -1}, WrongType),

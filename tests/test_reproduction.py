@@ -24,7 +24,7 @@ from geometry_of_trust.extraction import extract
 from geometry_of_trust.files import record_path, write_file
 from geometry_of_trust.formats import read_activations, write_activations
 from geometry_of_trust.reproduction import Reproduction, distance, reproduce
-from geometry_of_trust.training import train_files
+from geometry_of_trust.training_files import train_files
 from geometry_of_trust.verification import Refused
 from pipeline import KEY, OTHER_KEY, TIMESTAMP
 from tiny_models import FAMILIES, TEXT, build, quick

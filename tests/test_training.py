@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from geometry_of_trust import logistic, metrics, training
+from geometry_of_trust.card import Card
+from geometry_of_trust.crossfit import L2_GRID, crossfit
 from geometry_of_trust.errors import (
     BadLabel,
     BadOption,
@@ -30,8 +31,10 @@ from geometry_of_trust.files import sha256_file
 from geometry_of_trust.formats import Activations, write_activations, write_unembedding
 from geometry_of_trust.geometry import Geometry
 from geometry_of_trust.probes import ProbeSet, read_probe
-from geometry_of_trust.training import L2_GRID, train, train_files
-from geometry_of_trust.whitening import canonical_order, coordinates
+from geometry_of_trust.splits import canonical_order, folds
+from geometry_of_trust.training import train
+from geometry_of_trust.training_files import train_files
+from geometry_of_trust.whitening import coordinates
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -67,6 +70,18 @@ def fitted(
     H: Array, y: Labels, geometry: Geometry = GEOMETRY, l2: float | None = 1e-3
 ) -> training.TrainingResult:
     return train(held(H), y, geometry, layer=3, l2=l2)
+
+
+def card(result: training.TrainingResult) -> Card:
+    trained = result.probe_set.training
+    assert trained is not None
+    return trained.cards[0]
+
+
+def in_order(H: Array, y: Labels) -> tuple[Array, Labels, NDArray[np.intp]]:
+    """Rows as training sees them, and their folds."""
+    order, groups = canonical_order(H, y)
+    return H[order], y[order], folds(y[order], groups)
 
 
 def logits(result: training.TrainingResult, H: Array, geometry: Geometry = GEOMETRY) -> Array:
@@ -175,10 +190,7 @@ def test_scale_of_the_unembedding_changes_no_reading(factor: float, tolerance: f
         b = read_probe(other.probe_set.probes[0], scaled, row)
         assert abs(a.raw - b.raw) <= tolerance * (1 + abs(a.raw))
         assert abs(a.confidence - b.confidence) <= tolerance
-    trained = [r.probe_set.training for r in (one, other)]
-    assert trained[0] is not None
-    assert trained[1] is not None
-    assert trained[0].l2 == trained[1].l2
+    assert card(one).l2 == card(other).l2
 
 
 # --- separable, tiny and degenerate data ------------------------------------------------------
@@ -187,10 +199,9 @@ def test_scale_of_the_unembedding_changes_no_reading(factor: float, tolerance: f
 def test_separable_data_have_an_optimum() -> None:
     H, y = data(gap=40.0)
     result = fitted(H, y, l2=None)
-    quality = result.probe_set.training
-    assert quality is not None
-    assert quality.metrics.held_out_auroc == 1.0
-    assert quality.metrics.held_out_accuracy == 1.0
+    quality = card(result).quality
+    assert quality.auroc.value == quality.auroc.low == quality.accuracy.value == 1.0
+    assert card(result).verdict == "SUFFICIENT"
     assert np.isfinite(result.probe_set.probes[0].weights).all()
 
 
@@ -205,9 +216,10 @@ def test_extremes_of_the_penalty(strength: float) -> None:
 def test_two_of_each_class_suffice() -> None:
     H, y = data(4)
     y = np.array([0, 0, 1, 1], np.int8)
-    trained = fitted(H, y, l2=None).probe_set.training
-    assert trained is not None
+    trained = card(fitted(H, y, l2=None))
     assert (trained.folds, trained.positives, trained.negatives) == (2, 2, 2)
+    assert not trained.nested
+    assert trained.verdict == "INSUFFICIENT"
 
 
 def test_equal_states_give_the_base_rate() -> None:
@@ -228,58 +240,30 @@ def test_noise_is_learnt_by_heart_and_not_held_out() -> None:
         H, _ = data(60, 80, seed=seed)
         y = rng.permutation(np.arange(60) % 2).astype(np.int8)
         geometry = Geometry.from_unembedding(unembedding(80))
-        trained = fitted(H, y, geometry, 1e-4).probe_set.training
-        assert trained is not None
-        assert trained.metrics.training_auroc > 0.99
-        aurocs.append(trained.metrics.held_out_auroc)
+        trained = card(fitted(H, y, geometry, 1e-4))
+        assert trained.training_auroc > 0.99
+        assert trained.verdict == "INSUFFICIENT"
+        aurocs.append(trained.quality.auroc.value)
     assert 0.3 < np.mean(aurocs) < 0.7
-
-
-def test_held_out_logits_never_saw_their_fold() -> None:
-    H, y = data(30)
-    fold = training._folds(y)
-    before = training._held_out_logits(H, y, fold, 1e-3)
-    for k in range(5):
-        changed = np.where(fold == k, 1 - y, y).astype(np.int8)
-        after = training._held_out_logits(H, changed, fold, 1e-3)
-        assert np.array_equal(after[fold == k], before[fold == k])
-        assert not np.allclose(after[fold != k], before[fold != k])
-
-
-@pytest.mark.parametrize(("ones", "zeros", "expected"), [(2, 9, 2), (4, 4, 4), (50, 23, 5)])
-def test_folds_are_stratified(ones: int, zeros: int, expected: int) -> None:
-    y = np.array([1] * ones + [0] * zeros, np.int8)
-    fold = training._folds(y)
-    assert set(fold) == set(range(expected))
-    for label in (0, 1):
-        sizes = np.bincount(fold[y == label], minlength=expected)
-        assert sizes.max() - sizes.min() <= 1
-        assert sizes.min() >= 1
 
 
 def test_strength_is_that_of_least_held_out_loss() -> None:
     H, y = data()
     result = fitted(H, y, l2=None)
-    trained = result.probe_set.training
-    assert trained is not None
-    assert [strength for strength, _ in result.losses] == list(L2_GRID)
-    assert trained.l2 == min(result.losses, key=lambda pair: pair[1])[0]
+    trained = card(result)
+    assert [strength for strength, _ in result.losses[0]] == list(L2_GRID)
+    assert trained.l2 == min(result.losses[0], key=lambda pair: pair[1])[0]
     assert trained.l2_chosen
-    assert trained.metrics.held_out_log_loss == float(
-        np.float32(min(loss for _, loss in result.losses))
-    )
-    # The choice given by hand is the same training.
+    # The choice given by hand is the same probe.
     again = fitted(H, y, l2=trained.l2)
-    given = again.probe_set.training
-    assert given == replace(trained, l2_chosen=False)
+    assert (card(again).l2, card(again).l2_chosen) == (trained.l2, False)
     assert np.array_equal(again.probe_set.probes[0].weights, result.probe_set.probes[0].weights)
+    assert again.probe_set.probes[0].platt_scale == result.probe_set.probes[0].platt_scale
 
 
 def test_equal_losses_take_the_stronger_penalty() -> None:
     H, y = np.ones((30, D)), (np.arange(30) % 3 == 0).astype(np.int8)
-    trained = fitted(H, y, l2=None).probe_set.training
-    assert trained is not None
-    assert trained.l2 == max(L2_GRID)
+    assert card(fitted(H, y, l2=None)).l2 == max(L2_GRID)
 
 
 # --- calibration ------------------------------------------------------------------------------
@@ -330,10 +314,10 @@ def test_platt_of_separated_scores_is_finite() -> None:
 def test_platt_is_fitted_to_held_out_logits() -> None:
     H, y = data(60, 30)
     geometry = Geometry.from_unembedding(unembedding(30))
-    H, y = canonical_order(H, y)
+    H, y, fold = in_order(H, y)
     strength = float(np.float32(1e-4))
     X = coordinates(H, geometry)
-    scores = training._held_out_logits(X, y, training._folds(y), strength)
+    scores = crossfit(X, y, fold, (strength,)).held_out[0]
     probe = fitted(H, y, geometry, 1e-4).probe_set.probes[0]
     assert (probe.platt_scale, probe.platt_shift) == logistic.platt(scores, y)
     # On the rows trained on, the logits are overconfident: fitted there, the scale is larger.
@@ -400,8 +384,11 @@ def test_provenance() -> None:
     assert (trained.precision, trained.model_id, trained.layer) == ("Fp16", "tiny", 3)
     assert (trained.activations_sha256, trained.unembedding_sha256) == ("a1" * 32, None)
     assert (trained.inner_product, trained.epsilon) == ("Causal", 0.0)
-    assert (trained.positives, trained.negatives, trained.folds) == (30, 60, 5)
-    assert (trained.l2, trained.l2_chosen) == (float(np.float32(0.1)), False)
+    held_card = card(result)
+    assert (held_card.positives, held_card.negatives, held_card.folds) == (30, 60, 5)
+    assert (held_card.l2, held_card.l2_chosen) == (float(np.float32(0.1)), False)
+    assert (held_card.dimension, held_card.grouped, held_card.groups) == ("tall", False, 90)
+    assert held_card.other_inner_product == "Euclidean"
     assert trained.versions["numpy"] == np.__version__
     data_ = probe_set.to_json()
     assert ProbeSet.from_json(data_, "p").to_json() == data_

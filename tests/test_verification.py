@@ -105,8 +105,11 @@ def test_every_single_bit_change_is_refused(document: bytes) -> None:
 
 
 def test_reformatting_allowed_a_bit_may_change_only_the_spelling(
-    document: bytes, held: Attestation
+    files: Files,
 ) -> None:
+    # Of these readings some digits can be others of the same float32.
+    held = files.attest(position="first")
+    document = held.to_json()
     survivors = 0
     for index in range(8 * len(document)):
         flipped = bytearray(document)
@@ -267,6 +270,8 @@ def replaced(tree: Any, path: tuple[Any, ...], value: Any) -> Any:
         (("probe_sets", 1, "position_index"), 28),
         (("probe_sets", 1, "position_index"), None),
         (("probe_sets", 1, "dimensions"), ("a", "b")),
+        (("probe_sets", 1, "verdicts"), ()),
+        (("probe_sets", 1, "verdicts"), ("SUFFICIENT", "SUFFICIENT")),
         (("key_id",), "ab" * 32),
     ],
     ids=str,
@@ -287,6 +292,7 @@ def test_a_signed_binding_that_disagrees_is_refused(
         (("unembedding", "vocab_size"), 41),
         (("probe_sets", 0, "sha256"), "ab" * 32),
         (("probe_sets", 0, "dimensions"), ("cruelty",)),
+        (("probe_sets", 0, "verdicts"), ("INSUFFICIENT",)),
         (("extraction_record",), {"sha256": "ab" * 32, "mode": "reproducible"}),
     ],
     ids=str,
@@ -376,6 +382,19 @@ def test_signed_sizes_that_the_files_do_not_have(files: Files, held: Attestation
         activations=files.activations, unembedding=files.unembedding, probes=files.probes,
     )  # fmt: skip
     assert error.where == "binding.unembedding"
+
+
+def test_a_signed_verdict_that_the_card_does_not_give(files: Files, held: Attestation) -> None:
+    assert held.binding is not None
+    (ours,) = held.binding["probe_sets"][0]["verdicts"]
+    (theirs,) = {"SUFFICIENT", "INSUFFICIENT"} - {ours}
+    path = ("probe_sets", 0, "verdicts")
+    lie = signed_anew(held, binding=replaced(held.binding, path, (theirs,)))
+    error = refused(
+        6, errors.ReadingsMismatch, lie, KEY.public,
+        activations=files.activations, unembedding=files.unembedding, probes=files.probes,
+    )  # fmt: skip
+    assert error.where == "binding.probe_sets"
 
 
 def test_a_geometry_that_the_unembedding_does_not_give(files: Files, held: Attestation) -> None:

@@ -15,7 +15,7 @@ from geometry_of_trust.files import write_file
 from geometry_of_trust.formats import read_activations, read_unembedding
 from geometry_of_trust.geometry import Geometry
 from geometry_of_trust.keys import SecretKey
-from geometry_of_trust.training import train_files
+from geometry_of_trust.training_files import train_files
 
 KEY = SecretKey.from_seed(bytes([1]) * 32)
 TIMESTAMP = 1_700_000_000

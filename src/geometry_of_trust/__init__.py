@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from geometry_of_trust.attestation import Attestation, read_attestation, write_attestation
     from geometry_of_trust.attesting import attest
     from geometry_of_trust.bridges import to_numpy, to_pandas, to_torch
+    from geometry_of_trust.calibration import CalibrationReport, calibration_report
+    from geometry_of_trust.card import Card
+    from geometry_of_trust.classifier import CausalProbe
     from geometry_of_trust.converting import Converted, convert
     from geometry_of_trust.errors import GotError
     from geometry_of_trust.extraction import Extraction, extract, read_record
@@ -35,7 +38,8 @@ if TYPE_CHECKING:
     )
     from geometry_of_trust.probes import Probe, ProbeSet, read_probe, read_probe_set
     from geometry_of_trust.reproduction import Reproduction, reproduce
-    from geometry_of_trust.training import TrainingResult, train, train_files
+    from geometry_of_trust.training import TrainingResult, train
+    from geometry_of_trust.training_files import train_files, train_layers
     from geometry_of_trust.verification import Refused, Verdict, verify
 
 __version__ = "0.1.0"
@@ -43,6 +47,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Activations",
     "Attestation",
+    "CalibrationReport",
+    "Card",
+    "CausalProbe",
     "Converted",
     "Extraction",
     "Geometry",
@@ -57,6 +64,7 @@ __all__ = [
     "Unembedding",
     "Verdict",
     "attest",
+    "calibration_report",
     "convert",
     "extract",
     "generate_key_files",
@@ -75,6 +83,7 @@ __all__ = [
     "to_torch",
     "train",
     "train_files",
+    "train_layers",
     "verify",
     "write_activations",
     "write_attestation",
@@ -85,6 +94,9 @@ _ROOMS = {
     "attestation": ("Attestation", "read_attestation", "write_attestation"),
     "attesting": ("attest",),
     "bridges": ("to_numpy", "to_pandas", "to_torch"),
+    "calibration": ("CalibrationReport", "calibration_report"),
+    "card": ("Card",),
+    "classifier": ("CausalProbe",),
     "converting": ("Converted", "convert"),
     "errors": ("GotError",),
     "extraction": ("Extraction", "extract", "read_record"),
@@ -107,7 +119,8 @@ _ROOMS = {
     ),
     "probes": ("Probe", "ProbeSet", "read_probe", "read_probe_set"),
     "reproduction": ("Reproduction", "reproduce"),
-    "training": ("TrainingResult", "train", "train_files"),
+    "training": ("TrainingResult", "train"),
+    "training_files": ("train_files", "train_layers"),
     "verification": ("Refused", "Verdict", "verify"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

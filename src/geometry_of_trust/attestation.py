@@ -283,6 +283,7 @@ def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> 
             raise BindingMismatch(error.where, expected=error.expected, found=error.found) from None
         checks = (
             ("dimensions", len(attestation.layer_readings[i]), len(bound["dimensions"])),
+            ("verdicts", len(bound["dimensions"]), len(bound["verdicts"])),
             ("position_index", index, bound["position_index"]),
         )
         for name, expected, found in checks:

@@ -131,6 +131,22 @@ def check_agreement(sources: Sources, model_id: str | None = None) -> None:
         acts.row(probe_set.layer, 0)  # LayerMissing before the long arithmetic
 
 
+def check_geometry(sources: Sources, geometry: Geometry) -> None:
+    """All probe sets were trained under this geometry.
+
+    Raises:
+        GeometryMismatch: naming the file of one that was not.
+    """
+    for path, probe_set in zip(sources.probe_paths, sources.probe_sets, strict=True):
+        if probe_set.geometry_hash != geometry.digest:
+            raise GeometryMismatch(
+                path,
+                expected=f"geometry {geometry.digest}, that of the unembedding",
+                found=probe_set.geometry_hash,
+                hint="Use the unembedding and the --epsilon that the probe was trained with.",
+            )
+
+
 def assemble(
     sources: Sources, geometry: Geometry, positions: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -144,14 +160,7 @@ def assemble(
         PositionMissing, LayerMissing, NonFinite: a state cannot be read.
     """
     acts = sources.activations
-    for path, probe_set in zip(sources.probe_paths, sources.probe_sets, strict=True):
-        if probe_set.geometry_hash != geometry.digest:
-            raise GeometryMismatch(
-                path,
-                expected=f"geometry {geometry.digest}, that of the unembedding",
-                found=probe_set.geometry_hash,
-                hint="Use the unembedding and the --epsilon that the probe was trained with.",
-            )
+    check_geometry(sources, geometry)
     rows: list[list[Reading]] = []
     bound_sets: list[dict[str, Any]] = []
     for digest, probe_set, position in zip(
@@ -170,6 +179,9 @@ def assemble(
                 "position": position,
                 "position_index": index,
                 "dimensions": tuple(probe.name for probe in probe_set.probes),
+                "verdicts": tuple(
+                    card.verdict for card in (probe_set.training and probe_set.training.cards) or ()
+                ),
             }
         )
     readings = [reading for row in rows for reading in row]

@@ -25,6 +25,7 @@ from geometry_of_trust.canonical import (
     structure,
     vector,
 )
+from geometry_of_trust.card import VERDICTS
 from geometry_of_trust.errors import BadOption, PositionMissing
 
 BINDING_VERSION = 1
@@ -68,6 +69,7 @@ BINDING = structure(
                 Member("position", STRING),
                 Member("position_index", U32, "absent", None),
                 Member("dimensions", vector(STRING)),
+                Member("verdicts", vector(choice(VERDICTS))),
             )
         ),
     ),

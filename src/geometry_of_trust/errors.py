@@ -84,12 +84,20 @@ class LabelCount(Refusal):
     """The number of labels is not the number of positions."""
 
 
-class OneClass(Refusal):
-    """All labels are of one class."""
+class OneClass(Refusal, ValueError):
+    """All labels are of one class. A ValueError too, as scikit-learn's conventions ask."""
 
 
-class TooFewOfClass(Refusal):
-    """A class has fewer than two labels."""
+class TooManyClasses(Refusal, ValueError):
+    """Labels of more than two classes."""
+
+
+class TooFewOfClass(Refusal, ValueError):
+    """A class has fewer than two labels, or lies in fewer than two groups."""
+
+
+class GroupCount(Refusal, ValueError):
+    """The number of group numbers is not the number of rows."""
 
 
 class DimensionMismatch(Refusal):
@@ -366,6 +374,10 @@ class BadLabel(MalformedInput):
 
 class BadRowTable(MalformedInput):
     """A Parquet file that is not a row table, or does not fit its activations."""
+
+
+class BadLabelTable(MalformedInput):
+    """A table of labels that is neither CSV nor Parquet, or whose columns cannot be told apart."""
 
 
 class BadTensors(MalformedInput):

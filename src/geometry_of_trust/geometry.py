@@ -10,7 +10,7 @@ import math
 import struct
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,13 @@ from scipy.linalg import lapack
 
 from geometry_of_trust import exact
 from geometry_of_trust.arrays import Unembedding
-from geometry_of_trust.errors import BadOption, DimensionMismatch, NonFinite, NotPositiveDefinite
+from geometry_of_trust.errors import (
+    BadArray,
+    BadOption,
+    DimensionMismatch,
+    NonFinite,
+    NotPositiveDefinite,
+)
 from geometry_of_trust.gram import Progress, gram
 
 InnerProduct = Literal["Causal", "CausalRegularised", "Euclidean"]
@@ -80,14 +86,40 @@ class Geometry:
         if inner_product != "causal":
             raise BadOption("--inner-product", expected="causal or euclidean", found=inner_product)
         phi = _checked_gram(unembedding, progress)
+        return cls._definite(phi, epsilon, added, unembedding.source)
+
+    @classmethod
+    def from_gram(cls, phi: NDArray[Any], epsilon: float = 1e-6) -> Geometry:
+        """The geometry of a given Φ, rounded to float32; regularised as by `from_unembedding`.
+
+        Args:
+            phi: symmetric, shape (d, d). epsilon: as of `from_unembedding`.
+
+        Raises:
+            BadArray: not a symmetric matrix of finite numbers.
+            BadOption, NotPositiveDefinite: as `from_unembedding`.
+        """
+        if not (math.isfinite(epsilon) and epsilon >= 0):
+            raise BadOption("epsilon", expected="a finite number from 0 up", found=epsilon)
+        with np.errstate(over="ignore"):
+            held = np.array(phi, np.float32)
+        square = held.ndim == 2 and held.shape[0] == held.shape[1] > 0
+        if not square or not np.isfinite(held).all() or not np.array_equal(held, held.T):
+            raise BadArray("Φ", expected="a symmetric matrix of finite float32", found=held.shape)
+        return cls._definite(held, epsilon, None, "Φ")
+
+    @classmethod
+    def _definite(
+        cls, phi: NDArray[np.float32], epsilon: float, added: float | None, where: str
+    ) -> Geometry:
         amount = 0.0
         if not numerically_definite(phi):
             mean = math.fsum(np.diagonal(phi).tolist()) / len(phi)
             amount = exact.round32(epsilon * mean if added is None else added)
-            _regularise(phi, amount, unembedding.source)
+            _regularise(phi, amount, where)
         phi.flags.writeable = False
         tag: InnerProduct = "CausalRegularised" if amount else "Causal"
-        return cls(tag, amount, unembedding.hidden_dim, phi)
+        return cls(tag, amount, len(phi), phi)
 
     @cached_property
     def digest(self) -> str:

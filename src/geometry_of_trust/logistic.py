@@ -1,12 +1,12 @@
 """The two convex problems of training, solved to the limit of float64.
 
-The only room that uses scikit-learn. Formulas: docs/mathematics.md, sections 5 and 6.
+Formulas: docs/mathematics.md, sections 5 and 6.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 
 from geometry_of_trust.errors import DidNotConverge
 from geometry_of_trust.exact import round32
@@ -24,6 +23,9 @@ Labels = NDArray[Any]
 
 GRADIENT_TOLERANCE = 1e-12
 """Of the gradient at the optimum, relative to the sizes of the terms that cancel in it."""
+
+_NEAR = 1e-3
+"""Relative gradient below which Newton steps need no line search."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,38 +47,42 @@ class Fit:
 
 
 def fit(X: Array, y: Labels, strength: float) -> Fit:
-    """The fit to rows X, shape (n, r), with labels y, 0 or 1, both present; λ = strength > 0.
+    """The fit of `path` for one λ, reached over those that are 10, 100, … times as strong."""
+    above = [strength * 10.0**k for k in range(20, 0, -1)]
+    return path(X, y, [*(s for s in above if s <= 100), strength])[-1]
 
-    Rows are centred, which moves b only, and divided by their median length: a language model
-    has a few states a hundred times longer than the others, which a mean would follow.
+
+def path(X: Array, y: Labels, strengths: Sequence[float]) -> list[Fit]:
+    """The fits to rows X, shape (n, r), with labels y, 0 or 1, both present, for each λ > 0.
+
+    Each starts from the one before, so strong penalties come first; the optimum is unique, and
+    reached whatever the start. Rows are centred, which moves b only, and divided by their median
+    length: a language model has a few states a hundred times longer than the others, which a
+    mean would follow.
 
     Raises:
-        DidNotConverge: the solver stalled before the optimum.
+        DidNotConverge: the solver stalled before an optimum.
     """
     n, r = X.shape
     centre = X.mean(axis=0)
-    A = X - centre
-    lengths = np.sqrt(np.square(A).sum(axis=1))
+    A = np.column_stack([X - centre, np.ones(n)])
+    lengths = np.sqrt(np.square(A[:, :r]).sum(axis=1))
     scale = float(np.median(lengths)) or float(lengths.max()) or 1.0
-    A /= scale
-    model = LogisticRegression(
-        C=1 / (n * strength), solver="newton-cholesky", tol=strength * 1e-3, max_iter=200
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # whether it converged is measured below
-        model.fit(A, y)
-    start = np.append(model.coef_[0], model.intercept_[0])
-    solution, gradient = _polished(np.column_stack([A, np.ones(n)]), y, strength, start)
-    if not gradient <= GRADIENT_TOLERANCE:
-        raise DidNotConverge(
-            "logistic regression",
-            expected=f"a gradient below {GRADIENT_TOLERANCE:g}",
-            found=f"{gradient:.3g}",
-            hint="Give a larger --l2.",
-        )
-    return Fit(
-        solution[:r], float(solution[r]), centre, scale, strength, int(model.n_iter_[0]), gradient
-    )
+    A[:, :r] /= scale
+    share = float((y == 1).mean())
+    point = np.append(np.zeros(r), math.log(share / (1 - share)))
+    fits = []
+    for strength in strengths:
+        point, gradient, iterations = _newton(A, y, strength, point)
+        if not gradient <= GRADIENT_TOLERANCE:
+            raise DidNotConverge(
+                "logistic regression",
+                expected=f"a gradient below {GRADIENT_TOLERANCE:g}",
+                found=f"{gradient:.3g}",
+                hint="Give a larger --l2.",
+            )
+        fits.append(Fit(point[:r], float(point[r]), centre, scale, strength, iterations, gradient))
+    return fits
 
 
 def residuals(logits: Array, y: Labels) -> Array:
@@ -86,18 +92,22 @@ def residuals(logits: Array, y: Labels) -> Array:
     return values
 
 
-def _polished(A: Array, y: Labels, strength: float, start: Array) -> tuple[Array, float]:
-    """Newton steps from a solution to the limit of float64; the last column of A is the bias.
+def _newton(A: Array, y: Labels, strength: float, start: Array) -> tuple[Array, float, int]:
+    """Newton steps to the limit of float64; the last column of A is the bias.
+
+    A factored Hessian serves for as long as it brings the gradient down threefold: near the
+    optimum a step with an old one costs a hundredth of a new one.
 
     Returns:
-        The best point, and its gradient relative to the terms that cancel in it.
+        The best point, its gradient relative to the terms that cancel in it, and the number of
+        Hessians.
     """
     n = len(y)
-    penalty = np.full(A.shape[1], strength)
-    penalty[-1] = 0.0
+    penalty = np.append(np.full(A.shape[1] - 1, strength), 0.0)
     lengths = np.sqrt(np.square(A).sum(axis=1))
-    point, best, best_gradient = start, start, math.inf
-    for _ in range(30):
+    point, best, best_gradient, before, hessians = start, start, math.inf, math.inf, 0
+    solver: _Solver | None = None
+    for _ in range(300):
         r = residuals(A @ point, y)
         g = A.T @ r / n - penalty * point
         terms = np.abs(r) @ lengths / n + strength * float(np.linalg.norm(point[:-1]))
@@ -105,16 +115,50 @@ def _polished(A: Array, y: Labels, strength: float, start: Array) -> tuple[Array
         if best_gradient <= GRADIENT_TOLERANCE and not gradient < 0.5 * best_gradient:
             break  # no more to be had
         best, best_gradient = point, gradient
-        curvature = np.abs(r) * (1 - np.abs(r)) / n
-        hessian = (A.T * curvature) @ A
-        hessian[np.diag_indices(len(g))] += penalty
-        unit = 1 / np.sqrt(np.diagonal(hessian))  # the bias may be on another scale
-        try:
-            factor = cho_factor(hessian * unit * unit[:, np.newaxis])
-        except LinAlgError:
-            break
-        point = best + unit * cho_solve(factor, unit * g)
-    return best, best_gradient
+        if solver is None or gradient > min(_NEAR, before / 3):
+            try:
+                solver = _Solver(A, np.abs(r) * (1 - np.abs(r)) / n, penalty)
+            except LinAlgError:
+                break
+            hessians += 1
+        step = solver.step(g)
+        size = 1.0 if gradient <= _NEAR else solver.descent(y, point, step, float(g @ step))
+        point, before = point + size * step, gradient
+    return best, best_gradient, hessians
+
+
+class _Solver:
+    """A factored Hessian AᵀCA + diag(penalty)."""
+
+    def __init__(self, A: Array, curvature: Array, penalty: Array) -> None:
+        self._A, self._penalty = A, penalty
+        half = A * np.sqrt(curvature)[:, np.newaxis]
+        hessian = half.T @ half
+        hessian[np.diag_indices(len(penalty))] += penalty
+        self._unit = 1 / np.sqrt(np.diagonal(hessian))  # the bias may be on another scale
+        hessian *= self._unit
+        hessian *= self._unit[:, np.newaxis]
+        self._factor = cho_factor(hessian, overwrite_a=True, check_finite=False)
+
+    def step(self, g: Array) -> Array:
+        """The Newton step where the gradient of what is maximised is g."""
+        step: Array = self._unit * cho_solve(self._factor, self._unit * g, check_finite=False)
+        return step
+
+    def descent(self, y: Labels, point: Array, step: Array, slope: float) -> float:
+        """How much of a step to go: the first of 1, ½, ¼, … that lowers the objective enough."""
+        sign = np.where(y == 1, -1.0, 1.0)
+        here, along = sign * (self._A @ point), sign * (self._A @ step)
+
+        def value(size: float) -> float:
+            moved = point + size * step
+            loss = np.logaddexp(0.0, here + size * along).mean()
+            return float(loss + self._penalty @ moved**2 / 2)
+
+        start, size = value(0.0), 1.0
+        while size > 1e-6 and value(size) > start - 1e-4 * size * slope + 1e-12 * abs(start):
+            size /= 2
+        return size
 
 
 def platt(scores: Array, labels: Labels) -> tuple[float, float]:

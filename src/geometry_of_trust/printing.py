@@ -49,12 +49,13 @@ def readings(held: Attestation) -> list[dict[str, Any]]:
         for j, raw in enumerate(row):
             confidence, flagged = next(flat, (None, None))
             entry: dict[str, Any] = {"probe_set": i}
-            if bound is not None and j < len(bound["dimensions"]):
+            if bound is not None and j < min(len(bound["dimensions"]), len(bound["verdicts"])):
                 entry |= {
                     "layer": bound["layer"],
                     "position": bound["position"],
                     "position_index": bound["position_index"],
                     "dimension": bound["dimensions"][j],
+                    "verdict": bound["verdicts"][j],
                 }
             entries.append(entry | {"raw": raw, "probability": confidence, "flagged": flagged})
     return entries
@@ -68,6 +69,8 @@ def _reading_line(entry: dict[str, Any]) -> str:
         name = (
             f"{entry['dimension']!r} at layer {entry['layer']}, position {entry['position']}{exact}"
         )
+    if entry.get("verdict") == "INSUFFICIENT":
+        name += ", by a probe that is INSUFFICIENT"
     flag = "unreliable: flagged" if entry["flagged"] else "reliable"
     p = "?" if entry["probability"] is None else shortest_float32(entry["probability"])
     return f"{name}: p = {p} ({flag}), raw = {shortest_float32(entry['raw'])}"

@@ -6,7 +6,6 @@ The file is that of reference.md 2, so that the reference reads it, with one mor
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 
 from geometry_of_trust import exact
 from geometry_of_trust.canonical import (
-    BOOL,
     DIGEST,
     FLOAT,
     INNER_PRODUCT_CODES,
@@ -35,7 +33,8 @@ from geometry_of_trust.canonical import (
     write_members,
     wrong_type,
 )
-from geometry_of_trust.errors import DimensionMismatch, NonFinite
+from geometry_of_trust.card import CARD, Card, record
+from geometry_of_trust.errors import DimensionMismatch, Inconsistent, NonFinite
 from geometry_of_trust.files import PathLike, read_bounded
 from geometry_of_trust.geometry import Geometry, InnerProduct
 from geometry_of_trust.strictjson import dumps, loads
@@ -70,21 +69,18 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """How well the logit separates the classes; float32 values. docs/mathematics.md, section 6.
+class Spectrum:
+    """The shape of Φ, rounded to four digits. docs/mathematics.md, section 8.
 
-    `training_*`: the probe on the rows that it was trained on. `held_out_*`: each row scored by
-    a probe trained without its fold, pooled. `ece_*`: expected calibration error of the held-out
-    scores in ten bins, before and after Platt scaling. Accuracy: logit above 0 means positive.
+    Attributes:
+        condition: greatest eigenvalue over the least.
+        effective_rank: exp of the entropy of the eigenvalues, from 1 to d.
+        mean_share: share of the trace of UᵀU that is the mean row of U; None if U was not given.
     """
 
-    training_auroc: float
-    training_accuracy: float
-    held_out_auroc: float
-    held_out_accuracy: float
-    held_out_log_loss: float
-    ece_before_platt: float
-    ece_after_platt: float
+    condition: float
+    effective_rank: float
+    mean_share: float | None
 
 
 @dataclass(frozen=True)
@@ -93,33 +89,28 @@ class Training:
 
     Attributes:
         precision: tag of the activations. model_id: their model.
-        layer: the layer trained on.
+        layer: the layer trained on. rows: how many states.
         activations_sha256, unembedding_sha256, labels_sha256: digests of the files; None where
             the data did not come from a file.
+        rows_digest: digest of the content of the row table, or None without one.
         inner_product, epsilon: of the geometry; epsilon is what was added to its diagonal.
-        positives, negatives: rows of each class.
-        l2: strength λ of the penalty; l2_chosen: by cross-validation, not given.
-        folds: number of folds of the cross-validation.
-        converged, iterations: of the solver, for the final fit.
-        metrics: quality. versions: of Python and the libraries, by name.
+        spectrum: of Φ. effective_dimension: of the probes together, from 1 to their number.
+        cards: one a probe, in their order. versions: of Python and the libraries, by name.
     """
 
     precision: str
     model_id: str
     layer: int
+    rows: int
     activations_sha256: str | None
     unembedding_sha256: str | None
     labels_sha256: str | None
+    rows_digest: str | None
     inner_product: InnerProduct
     epsilon: float
-    positives: int
-    negatives: int
-    l2: float
-    l2_chosen: bool
-    folds: int
-    converged: bool
-    iterations: int
-    metrics: Metrics
+    spectrum: Spectrum
+    effective_dimension: float
+    cards: tuple[Card, ...]
     versions: Mapping[str, str]
 
 
@@ -152,6 +143,7 @@ class ProbeSet:
         Raises:
             BadJson and its kinds, BadText, TooLarge: not a probe set.
             NonFinite: a number beyond float32. DimensionMismatch: weights of unequal lengths.
+            Inconsistent: cards of other probes, or a verdict that is not that of its figures.
         """
         members = read_members(loads(data, where), _MEMBERS, str(where))
         if not members["probes"]:
@@ -164,7 +156,13 @@ class ProbeSet:
                     expected=f"{d} weights, as in the first probe",
                     found=probe.weights.size,
                 )
-        return cls(**members)
+        held = cls(**members)
+        if held.training is not None:
+            names = [probe.name for probe in held.probes]
+            cards = [card.dimension for card in held.training.cards]
+            if cards != names:
+                raise Inconsistent(f"{where}.training.cards", expected=names, found=cards)
+        return held
 
     def to_json(self) -> bytes:
         """The one text of this probe set: pretty-printed, no trailing newline."""
@@ -262,12 +260,11 @@ def _write_probe(probe: Probe) -> dict[str, Any]:
 
 
 def _read_training(value: Any, where: str) -> Training:
-    members = read_members(value, _TRAINING, where)
-    return Training(**(members | {"metrics": Metrics(**members["metrics"])}))
+    return Training(**read_members(value, _TRAINING, where))
 
 
 def _write_training(training: Training) -> dict[str, Any]:
-    return write_members(vars(training) | {"metrics": vars(training.metrics)}, _TRAINING)
+    return write_members(vars(training), _TRAINING)
 
 
 _PROBE = (
@@ -278,7 +275,11 @@ _PROBE = (
     Member("platt_shift", FLOAT),
     Member("reliability_threshold", FLOAT),
 )
-_METRICS = tuple(Member(field.name, FLOAT) for field in dataclasses.fields(Metrics))
+_SPECTRUM = (
+    Member("condition", FLOAT),
+    Member("effective_rank", FLOAT),
+    Member("mean_share", optional(FLOAT)),
+)
 _VERSIONS = tuple(
     Member(name, STRING)
     for name in ("python", "numpy", "scipy", "scikit-learn", "geometry-of-trust")
@@ -287,19 +288,16 @@ _TRAINING = (
     Member("precision", PRECISION),
     Member("model_id", STRING),
     Member("layer", U32),
+    Member("rows", U32),
     Member("activations_sha256", optional(DIGEST)),
     Member("unembedding_sha256", optional(DIGEST)),
     Member("labels_sha256", optional(DIGEST)),
+    Member("rows_digest", optional(DIGEST)),
     Member("inner_product", choice(INNER_PRODUCT_CODES)),
     Member("epsilon", FLOAT),
-    Member("positives", U32),
-    Member("negatives", U32),
-    Member("l2", FLOAT),
-    Member("l2_chosen", BOOL),
-    Member("folds", U32),
-    Member("converged", BOOL),
-    Member("iterations", U32),
-    Member("metrics", structure(*_METRICS)),
+    Member("spectrum", record(Spectrum, _SPECTRUM)),
+    Member("effective_dimension", FLOAT),
+    Member("cards", vector(CARD)),
     Member("versions", structure(*_VERSIONS)),
 )
 _MEMBERS = (

@@ -6,6 +6,8 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
+from geometry_of_trust import cardview
+from geometry_of_trust.calibration import Calibration, CalibrationReport
 from geometry_of_trust.errors import escaped
 from geometry_of_trust.extraction import Extraction, Record
 from geometry_of_trust.extraction.record import Check, Corpus
@@ -174,36 +176,36 @@ def estimate(result: Estimate) -> str:
 
 
 def training_rows(held: Training) -> list[tuple[str, str]]:
-    """What probes were trained on, and how well they do, in names and values."""
-    m = held.metrics
-    n = held.positives + held.negatives
+    """What probes were trained on, in names and values; how well they do stands on their cards."""
     added = f", {shortest_float32(held.epsilon)} added to the diagonal" if held.epsilon else ""
-    chosen = f"chosen by {held.folds}-fold cross-validation" if held.l2_chosen else "given"
-    end = "converged" if held.converged else "NOT CONVERGED"
+    phi = held.spectrum
+    share = (
+        "" if phi.mean_share is None else f", mean row {100 * phi.mean_share:.3g} % of the trace"
+    )
+    count = len(held.cards)
+    spread = held.effective_dimension / count
+    word = (
+        "fully spread" if spread > 0.8 else
+        "partially collapsed" if spread > 0.4 else "severely collapsed"
+    )  # fmt: skip
     return [
-        ("trained on", f"{held.model_id} ({held.precision}), layer {held.layer}"),
+        ("trained on", f"{held.model_id} ({held.precision}), layer {held.layer}, {held.rows} rows"),
         ("inner product", held.inner_product + added),
-        ("samples", f"{n}: {held.positives} positive, {held.negatives} negative"),
-        ("L2 penalty", f"{shortest_float32(held.l2)}, {chosen}"),
-        ("solver", f"{end} in {held.iterations} iterations"),
-        (
-            "training",
-            f"AUROC {m.training_auroc:.3f}, accuracy {m.training_accuracy:.3f}",
-        ),
-        (
-            "held out",
-            f"AUROC {m.held_out_auroc:.3f}, accuracy {m.held_out_accuracy:.3f}, "
-            f"log loss {m.held_out_log_loss:.3f} nats",
-        ),
-        (
-            "calibration",
-            f"ECE {m.ece_before_platt:.3f} before Platt scaling, {m.ece_after_platt:.3f} after",
-        ),
+        ("its spectrum", f"condition number {phi.condition:.4g}, "
+                         f"effective rank {phi.effective_rank:.4g}{share}"),
+        ("probes span", f"{held.effective_dimension:.4g} of {count} dimensions ({word})"
+                        if count > 1 else ""),
         ("activations", held.activations_sha256 or ""),
         ("unembedding", held.unembedding_sha256 or ""),
         ("labels", held.labels_sha256 or ""),
+        ("rows", held.rows_digest or ""),
         ("made with", ", ".join(f"{name} {v}" for name, v in held.versions.items())),
-    ]
+    ]  # fmt: skip
+
+
+def cards(held: Training) -> str:
+    """The cards of a probe set, one after the other."""
+    return "\n\n".join(cardview.card(card, held.inner_product) for card in held.cards)
 
 
 def _training(result: TrainingResult) -> Training:
@@ -214,38 +216,65 @@ def _training(result: TrainingResult) -> Training:
 
 def training(result: TrainingResult, output: PathLike) -> str:
     """What `train` prints."""
-    probe = result.probe_set.probes[0]
-    rows = [
-        ("probe", f"{probe.name!r}, {probe.weights.size} weights"),
-        *training_rows(_training(result)),
-        (
-            "Platt",
-            f"p = sigmoid({shortest_float32(probe.platt_scale)} * raw "
-            f"+ {shortest_float32(probe.platt_shift)}), from held-out scores",
-        ),
-    ]
-    note = (
-        "Held out means other positions; positions of one text resemble each other, so expect "
-        "less on other texts."
-    )
-    return f"{table(rows)}\n{note}\nwrote {escaped(output)}"
+    rows = training_rows(_training(result))
+    return f"{cards(_training(result))}\n\n{table(rows)}\nwrote {escaped(output)}"
 
 
-def training_json(result: TrainingResult, output: PathLike) -> str:
-    """What `train --json` prints."""
-    probe = result.probe_set.probes[0]
-    tree: dict[str, Any] = {
+def training_tree(result: TrainingResult, output: PathLike) -> dict[str, Any]:
+    """What `train --json` prints of a layer."""
+    return {
         "output": os.fspath(output),
-        "dimension": probe.name,
-        "hidden_dim": probe.weights.size,
-        "bias": probe.bias,
-        "platt_scale": probe.platt_scale,
-        "platt_shift": probe.platt_shift,
         "geometry_hash": result.probe_set.geometry_hash,
+        "probes": [
+            {
+                "dimension": probe.name,
+                "hidden_dim": probe.weights.size,
+                "bias": probe.bias,
+                "platt_scale": probe.platt_scale,
+                "platt_shift": probe.platt_shift,
+                "losses": [{"l2": l2, "held_out_log_loss": loss} for l2, loss in losses],
+            }
+            for probe, losses in zip(result.probe_set.probes, result.losses, strict=True)
+        ],
         "training": dataclasses.asdict(_training(result)),
-        "losses": [{"l2": l2, "held_out_log_loss": loss} for l2, loss in result.losses],
         "gradient": result.gradient,
     }
+
+
+def calibration(report: CalibrationReport) -> str:
+    """What `calibration-report` prints."""
+    notes = []
+    if report.trained_on:
+        notes.append("These are the rows that the probes were trained on: expect less elsewhere.")
+    if not report.grouped:
+        notes.append("No groups: the intervals take each row for an independent one.")
+    return "\n\n".join([*(_calibrated(held) for held in report.probes), *notes])
+
+
+def _calibrated(held: Calibration) -> str:
+    filled = sum(bin_.rows > 0 for bin_ in held.bins)
+    return "\n".join(
+        [
+            f"probe {escaped(repr(held.dimension))}: {held.positives} positive, "
+            f"{held.negatives} negative rows in {held.groups} groups",
+            *cardview.figures([("on these rows", held.quality)]),
+            "",
+            f"ECE {cardview.number(held.ece_before_platt)} before Platt scaling, "
+            f"{cardview.number(held.quality.ece)} after",
+            f"the interval of {filled - held.off} of {filled} bins contains the diagonal",
+            *cardview.reliability(held.bins),
+        ]
+    )
+
+
+def calibration_json(report: CalibrationReport) -> str:
+    """What `calibration-report --json` prints."""
+    tree = dataclasses.asdict(report)
+    for entry, held in zip(tree["probes"], report.probes, strict=True):
+        entry["bins_off_the_diagonal"] = held.off
+        for shown, table_ in (("bins_before", held.bins_before), ("bins", held.bins)):
+            for bin_, value in zip(entry[shown], table_, strict=True):
+                bin_["contains_diagonal"] = value.calibrated if value.rows else None
     return as_json(tree)
 
 

@@ -5,7 +5,6 @@ Formulas: docs/mathematics.md, section 5.
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import numpy as np
@@ -18,17 +17,6 @@ from geometry_of_trust.logistic import Fit, residuals
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int8]
-
-
-def canonical_order(H: Array, labels: Labels) -> tuple[Array, Labels]:
-    """Rows sorted by a digest of their content, so that nothing depends on the order given."""
-    rows = (H + 0.0).astype("<f4")
-    keys = [
-        hashlib.sha256(row.tobytes() + bytes([label])).digest()
-        for row, label in zip(rows, labels.tolist(), strict=True)
-    ]
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    return H[order], labels[order]
 
 
 def coordinates(H: Array, geometry: Geometry) -> Array:

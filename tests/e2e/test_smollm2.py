@@ -91,9 +91,11 @@ def test_the_probe_means_something(shell: Shell) -> None:
     for layer in (8, 15):
         held = read_probe_set(shell.folder / f"probes-{layer}.json")
         assert held.training is not None
-        assert held.training.metrics.held_out_auroc > 0.95
-        assert held.training.metrics.held_out_accuracy > 0.9
-        assert held.training.converged
+        card = held.training.cards[0]
+        assert card.quality.auroc.value > 0.95
+        assert card.quality.accuracy.value > 0.9
+        assert card.controls.shuffled_labels < 0.7
+        assert (card.verdict, card.converged) == ("SUFFICIENT", True)
 
 
 def test_verified_with_the_key_alone_and_with_everything(shell: Shell) -> None:

@@ -1,4 +1,4 @@
-"""The commands that make something of files: keygen, train, attest."""
+"""The commands that make something of files: keygen, attest."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from geometry_of_trust.cli.common import (
     app,
     passphrase_from,
     progress_on,
+    talk,
 )
 from geometry_of_trust.errors import escaped
-from geometry_of_trust.files import write_file
 
 
 @app.command(group=STEPS, sort_key=3)
@@ -47,69 +47,6 @@ def keygen(
     print(f"secret key  {escaped(secret)}  (keep it; mode 0600)")
     print(f"public key  {escaped(public)}  (give it to whoever verifies)")
     print(f"key id      {key.key_id}")
-    return OK
-
-
-@app.command(group=STEPS, sort_key=4)
-def train(
-    *,
-    activations: Path,
-    labels: Path,
-    unembedding: Path,
-    layer: int,
-    output: Path,
-    dimension: str = "unnamed",
-    epsilon: float = 1e-6,
-    l2: float | None = None,
-    inner_product: Literal["causal", "euclidean"] = "causal",
-    corpus_version: str = "unversioned",
-    json: Annotated[bool, Switch] = False,
-) -> int:
-    """4. Train a linear probe on labelled activations, with held-out quality and calibration.
-
-    Parameters
-    ----------
-    activations
-        The .gotact file.
-    labels
-        One 0 or 1 a position.
-    unembedding
-        The .gotue file, for the inner product.
-    layer
-        Which of the layers in the file.
-    output
-        Where the probe set (JSON) goes.
-    dimension
-        What the probe reads, e.g. place_name.
-    epsilon
-        Added to the diagonal of a singular Gram matrix, relative to its mean.
-    l2
-        Strength of the L2 penalty [default: chosen by cross-validation].
-    inner_product
-        causal (the unembedding's Gram matrix) or euclidean.
-    corpus_version
-        Name of the labelled data, kept in the probe set.
-    json
-        Print the result as JSON.
-    """
-    from geometry_of_trust import reports
-    from geometry_of_trust.training import train_files
-
-    with progress_on("Training") as progress:
-        result = train_files(
-            activations=activations,
-            labels=labels,
-            unembedding=unembedding,
-            layer=layer,
-            dimension=dimension,
-            epsilon=epsilon,
-            l2=l2,
-            inner_product=inner_product,
-            corpus_version=corpus_version,
-            progress=progress,
-        )
-        write_file(output, result.probe_set.to_json())
-    print(reports.training_json(result, output) if json else reports.training(result, output))
     return OK
 
 
@@ -177,6 +114,10 @@ def attest(
             epsilon=epsilon,
         )
         write_attestation(output, attestation)
+    for entry in printing.readings(attestation):
+        if entry["verdict"] == "INSUFFICIENT":
+            name = escaped(repr(entry["dimension"]))
+            talk(f"warning: probe {name} is INSUFFICIENT by its own card; see got-cli show")
     print(
         printing.attestation_json(attestation)
         if json
