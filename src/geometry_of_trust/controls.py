@@ -77,10 +77,9 @@ def surface(rows: RowTable, labels: Labels) -> Surface:
 
 def _text(rows: RowTable, span: slice) -> Sequence[int] | None:
     """Ids of all tokens of a text, None if not known."""
-    if rows.tokens[span.start] is not None:
-        return rows.tokens[span.start]
-    if (rows.token_index[span] != np.arange(span.stop - span.start)).any():
-        return None
+    told = rows.tokens[span.start]
+    if told is not None or (rows.token_index[span] != np.arange(span.stop - span.start)).any():
+        return told
     ids: list[int] = rows.token_id[span].tolist()
     return ids
 
