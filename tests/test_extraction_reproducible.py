@@ -221,8 +221,10 @@ def test_no_kernel_gives_less_than_float64(
     assert record.unproved == ()
     assert narrow.calls > 200
     exact = {"aten.embedding.default", "aten.detach.default", "aten.select.int"}
-    assert set(narrow.kernels) - exact == {"aten.copy_.default"}
-    assert narrow.kernels.count("aten.copy_.default") == len(MIDDLE)
+    # The states that are kept: rounded once, then moved to their place.
+    for kernel in (kept := {"aten._to_copy.default", "aten.copy_.default"}):
+        assert narrow.kernels.count(kernel) == len(MIDDLE)
+    assert set(narrow.kernels) - exact == kept
     if name == "falcon":  # its code rounds its slopes: element by element, one rounding each
         assert set(narrow.halves) <= {
             "aten._to_copy.default",

@@ -77,11 +77,11 @@ def surface(rows: RowTable, labels: Labels) -> Surface:
 
 def _text(rows: RowTable, span: slice) -> Sequence[int] | None:
     """Ids of all tokens of a text, None if not known."""
-    told = rows.tokens[span.start]
-    if told is not None or (rows.token_index[span] != np.arange(span.stop - span.start)).any():
-        return told
-    ids: list[int] = rows.token_id[span].tolist()
-    return ids
+    told: Sequence[int] | None = rows.tokens[span.start]
+    every = np.array_equal(rows.token_index[span], np.arange(span.stop - span.start))
+    if told is None and every:
+        told = [int(number) for number in rows.token_id[span]]
+    return told
 
 
 def _place(rows: RowTable, spans: Sequence[slice], ends: Sequence[int]) -> Array:
