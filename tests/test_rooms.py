@@ -44,6 +44,7 @@ ORDER = [
     "classifier",
     "chance",
     "figures",
+    "histogram",
     "controls",
     "assessing",
     "training",
@@ -51,13 +52,18 @@ ORDER = [
     "training_files",
     "extraction",
     "corpus",
+    "sweeping",
     "attesting",
     "calibration",
+    "reading",
     "verification",
     "reproduction",
     "cardview",
     "printing",
+    "sweepview",
+    "readingview",
     "reports",
+    "plotting",
     "show",
     "cli",
     "__main__",
@@ -74,6 +80,7 @@ ONLY_USERS = {
     "safetensors": {"extraction"},
     "cyclopts": {"cli"},
     "datasets": {"corpus"},
+    "matplotlib": {"plotting"},
     "pandas": {"bridges"},
     "pyarrow": {"converting", "corpus", "label_tables", "rows"},
     "rich": {"cli"},
@@ -81,7 +88,7 @@ ONLY_USERS = {
 
 NO_NUMPY = {
     "errors", "files", "strictjson", "canonical", "card", "cardview", "curve", "keys", "binding",
-    "attestation", "verification", "printing", "cli", "__main__",
+    "attestation", "verification", "printing", "readingview", "cli", "__main__",
 }  # fmt: skip
 
 
