@@ -313,7 +313,10 @@ def _depth(axes: Any, held: DimensionSweep) -> None:
                       linewidth=1, label=label)  # fmt: skip
     _depth_axes(axes, layers)
     handles, labels = axes.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: labels[i] in _CONTROL_NAMES)
+    order = sorted(  # the probe (an error bar, which is a tuple), what belongs to it, the controls
+        range(len(labels)),
+        key=lambda i: (labels[i] in _CONTROL_NAMES, not isinstance(handles[i], tuple)),
+    )
     axes.legend([handles[i] for i in order], [labels[i] for i in order], loc="center left",
                 bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)  # fmt: skip
     _title(axes, f"{held.dimension}: {held.verdict}")
