@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 MODEL = Path(__file__).resolve().parents[1] / ".models" / "smollm2-135m-instruct"
 SENTENCE = "The capital of France is Paris, and the river that flows through it is the Seine."
@@ -61,8 +62,19 @@ for name, array in arrays.items():
 """
 
 
-def measure(command: list[str]) -> tuple[float, float]:
-    """Wall time in seconds and peak resident memory in MB of one process."""
+class Cost(NamedTuple):
+    """Of one process: wall time in seconds, peak resident memory in MB, processor time in seconds.
+
+    Wall time counts what others do on the machine; processor time hardly does.
+    """
+
+    seconds: float
+    memory: float
+    processor: float
+
+
+def measure(command: list[str]) -> Cost:
+    """Run one process, without its output."""
     quiet = [(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
              (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]  # fmt: skip
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
@@ -73,7 +85,7 @@ def measure(command: list[str]) -> tuple[float, float]:
     if status:
         sys.exit(f"failed: {' '.join(command)}")
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    return seconds, usage.ru_maxrss / unit
+    return Cost(seconds, usage.ru_maxrss / unit, usage.ru_utime + usage.ru_stime)
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ def table(texts: list[list[int]], groups: list[str] | None = None) -> RowTable:
         start=index * 4,
         end=index * 4 + 3,
         special=np.zeros(len(ids), bool),
+        tokens=(None,) * len(ids),
         labels={},
     )
 
@@ -47,7 +48,8 @@ def last_rows(held: RowTable) -> tuple[RowTable, NDArray[np.bool_]]:
     token = tuple(t for t, keep in zip(held.token, last, strict=True) if keep)
     names = ("text", "token_index", "token_id", "start", "end", "special")
     parts = {name: getattr(held, name)[last] for name in names}
-    return replace(held, group=group, token=token, **parts), last
+    tokens = (None,) * int(last.sum())
+    return replace(held, group=group, token=token, tokens=tokens, **parts), last
 
 
 def card(
@@ -58,9 +60,9 @@ def card(
 ) -> Card:
     values = H.astype(np.float32)[np.newaxis]
     states = Activations("tiny", "Fp32", (0,), range(len(y)), values)
-    training = train(
-        states, y, GEOMETRY, layer=0, l2=1e-2, rows=rows, texts=texts
-    ).probe_set.training
+    if rows is not None and texts is not None:
+        rows = replace(rows, tokens=tuple(map(tuple, texts)))  # a row a text
+    training = train(states, y, GEOMETRY, layer=0, l2=1e-2, rows=rows).probe_set.training
     assert training is not None
     return training.cards[0]
 
@@ -192,8 +194,8 @@ def test_surface_of_labels_within_a_text_is_the_rows_own_token() -> None:
     assert whole == [[5, 6, 7]] * 3 + [[8, 9]] * 2
     last, _ = last_rows(rows)
     assert surface(last, np.array([0, 1])).tokens is None
-    given = surface(last, np.array([0, 1]), [[5, 6, 7], [8, 9]])
-    assert given.tokens == [[5, 6, 7], [8, 9]]
+    given = surface(replace(last, tokens=((5, 6, 7), (8, 9))), np.array([0, 1]))
+    assert given.tokens == [(5, 6, 7), (8, 9)]
     assert given.place.tolist() == [[2, 1, 8, 11, 3], [1, 1, 4, 7, 2]]
 
 
@@ -201,7 +203,8 @@ def test_surface_of_a_mean_over_tokens() -> None:
     rows = table([[5, 6, 7], [8, 9]])
     means = replace(last_rows(rows)[0], token_id=np.full(2, NONE), token_index=np.full(2, NONE))
     assert surface(means, np.array([0, 1])).tokens is None
-    assert surface(means, np.array([0, 1]), [[5, 6], [8]]).tokens == [[5, 6], [8]]
+    told = replace(means, tokens=((5, 6), (8,)))
+    assert surface(told, np.array([0, 1])).tokens == [(5, 6), (8,)]
 
 
 def test_row_table_of_another_length_is_refused() -> None:

@@ -17,7 +17,7 @@ from geometry_of_trust.cli import main
 from geometry_of_trust.corpus.entries import Columns
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.pipeline import CorpusExtraction
-from geometry_of_trust.corpus.table import beside
+from geometry_of_trust.corpus.table import row_table
 from geometry_of_trust.extraction import extract, read_record
 from geometry_of_trust.files import record_path
 from geometry_of_trust.formats import read_activations, read_labels
@@ -157,6 +157,7 @@ def test_one_token_of_each_text(
         start, end = encoded["offset_mapping"][token]
         none = (NONE, NONE)
         assert (table.start[row], table.end[row]) == ((start, end) if start < end else none)
+        assert table.tokens[row] == tuple(ids)
         assert table.special[row] == (ids[token] in tokenizer.all_special_ids)
 
 
@@ -223,7 +224,7 @@ def test_the_record_names_the_corpus(corpus: Path, folder: Folder, tmp_path: Pat
     assert record == done.record
     assert record.corpus is not None
     assert (record.corpus.texts, record.corpus.rows, record.positions) == (8, 8, 8)
-    table = beside(done.activations_path)
+    table = row_table(done.activations_path)
     assert table is not None
     assert record.corpus.rows_sha256 == table.digest()
     again = run(folder("llama"), tmp_path / "again", corpus, columns=COLUMNS)
@@ -239,9 +240,9 @@ def test_another_row_table_is_not_taken(corpus: Path, folder: Folder, tmp_path: 
     other = run(folder("llama"), tmp_path / "other", corpus)
     shutil.copy(other.rows_path, done.rows_path)
     with pytest.raises(errors.RecordMismatch):
-        beside(done.activations_path)
+        row_table(done.activations_path)
     done.rows_path.unlink()
-    assert beside(done.activations_path) is None
+    assert row_table(done.activations_path) is None
 
 
 @pytest.mark.parametrize(

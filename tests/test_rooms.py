@@ -31,6 +31,8 @@ ORDER = [
     "rows",
     "bridges",
     "converting",
+    "extraction",
+    "corpus",
     "exact",
     "gram",
     "geometry",
@@ -50,8 +52,6 @@ ORDER = [
     "training",
     "label_tables",
     "training_files",
-    "extraction",
-    "corpus",
     "sweeping",
     "attesting",
     "calibration",
@@ -83,6 +83,7 @@ ONLY_USERS = {
     "matplotlib": {"plotting"},
     "pandas": {"bridges"},
     "pyarrow": {"converting", "corpus", "label_tables", "rows"},
+    "ray": {"corpus"},
     "rich": {"cli"},
 }
 

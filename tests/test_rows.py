@@ -16,7 +16,7 @@ from geometry_of_trust.rows import NONE, RowTable, RowWriter, TextRows, read_row
 
 FIRST = TextRows(
     text=0, group="g", token_index=[0, 1], token_id=[1, 300], token=["<s>", "né"],
-    span=[None, (0, 2)], special=[True, False], labels={"b": 1, "a": 0},
+    span=[None, (0, 2)], special=[True, False], labels={"b": 1, "a": 0}, tokens=[1, 300, 2],
 )  # fmt: skip
 MEAN = TextRows(
     text=2, group=None, token_index=[None], token_id=[None], token=[None], span=[None],
@@ -49,6 +49,7 @@ def test_what_was_written_is_read(table: RowTable) -> None:
         "b": [1, 1, 0],
         "a": [0, 0, 1],
     }
+    assert table.tokens == ((1, 300, 2), None, None)
     assert table.text_rows() == [slice(0, 2), slice(2, 3)]
 
 
@@ -76,7 +77,7 @@ def test_the_digest_is_of_the_content(tmp_path: Path, table: RowTable) -> None:
         {"text": 1}, {"group": None}, {"group": ""}, {"token_index": [0, 2]},
         {"token_id": [1, 301]}, {"token": ["<s>", "ne"]}, {"token": ["<s>", None]},
         {"span": [None, (0, 3)]}, {"span": [(0, 1), (0, 2)]}, {"special": [False, False]},
-        {"labels": {"b": 1, "a": 1}},
+        {"labels": {"b": 1, "a": 1}}, {"tokens": [1, 300]}, {"tokens": None}, {"tokens": []},
     ],
     ids=str,
 )  # fmt: skip
@@ -130,7 +131,7 @@ def _negative(table: Any) -> Any:
 
 def _two(table: Any) -> Any:
     labels = pa.array([2, 0, 1], pa.int8())
-    return table.set_column(8, table.schema.field("label.b"), labels)
+    return table.set_column(9, table.schema.field("label.b"), labels)
 
 
 @pytest.mark.parametrize("damage", [_dropped, _wide, _more, _unordered, _negative, _two])

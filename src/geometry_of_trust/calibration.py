@@ -17,14 +17,14 @@ from geometry_of_trust.attesting import (
     open_sources,
 )
 from geometry_of_trust.card import Bin, Figure, Quality
+from geometry_of_trust.corpus.table import row_table
 from geometry_of_trust.errors import MissingMember
 from geometry_of_trust.figures import CalibrationError, Sample, bins, figure, quality
-from geometry_of_trust.files import PathLike, rows_path
+from geometry_of_trust.files import PathLike
 from geometry_of_trust.geometry import Geometry
 from geometry_of_trust.gram import Progress
 from geometry_of_trust.histogram import Histogram, histogram
 from geometry_of_trust.probes import Probe
-from geometry_of_trust.rows import read_rows
 from geometry_of_trust.splits import Labels, canonical_order
 from geometry_of_trust.training import check
 from geometry_of_trust.training_files import named_labels
@@ -97,8 +97,7 @@ def calibration_report(
     sources = open_sources(activations, [probes], unembedding)
     check_agreement(sources)
     probe_set, acts = sources.probe_sets[0], sources.activations
-    place = rows_path(activations)
-    rows = read_rows(place) if place.exists() else None
+    rows = row_table(activations)
     columns = named_labels(labels, label_columns, None, rows)
     if len(columns) == len(probe_set.probes) == 1:
         columns = {probe_set.probes[0].name: next(iter(columns.values()))}

@@ -48,33 +48,41 @@ class Surface:
     place: Array
 
 
-def surface(
-    rows: RowTable, labels: Labels, texts: Sequence[Sequence[int]] | None = None
-) -> Surface:
+def surface(rows: RowTable, labels: Labels) -> Surface:
     """The surface of the rows of a row table.
 
     Where labels are of whole texts, a row's words are all tokens of its text; where they differ
-    within a text, its own token. Not all tokens of a text need have rows; its words are then not
-    known.
+    within a text, its own token. A row table that does not tell all tokens of its texts, and has
+    rows for some only, leaves its words unknown.
 
     Args:
         labels: 0 or 1, one a row.
-        texts: token ids of each text; None: those of its rows, if these are all.
     """
     spans = rows.text_rows()
-    ends = [int(rows.token_index[span].max()) + 1 for span in spans]
+    texts = [_text(rows, span) for span in spans]
+    ends = [
+        int(rows.token_index[span].max()) + 1 if text is None else len(text)
+        for span, text in zip(spans, texts, strict=True)
+    ]
     whole = all(len(set(labels[span].tolist())) == 1 for span in spans)
-    complete = all(span.stop - span.start == end for span, end in zip(spans, ends, strict=True))
-    ids = rows.token_id.tolist()
     tokens: list[Sequence[int]] | None = None
     if not whole:
-        tokens = [[token] for token in ids]
-    elif texts is not None or complete:
-        texts = texts or [ids[span] for span in spans]
+        tokens = [[token] for token in rows.token_id.tolist()]
+    elif None not in texts:
         tokens = []
         for span, text in zip(spans, texts, strict=True):
-            tokens += [text] * (span.stop - span.start)
+            tokens += [text or ()] * (span.stop - span.start)
     return Surface(tokens, _place(rows, spans, ends))
+
+
+def _text(rows: RowTable, span: slice) -> Sequence[int] | None:
+    """Ids of all tokens of a text, None if not known."""
+    if rows.tokens[span.start] is not None:
+        return rows.tokens[span.start]
+    if (rows.token_index[span] != np.arange(span.stop - span.start)).any():
+        return None
+    ids: list[int] = rows.token_id[span].tolist()
+    return ids
 
 
 def _place(rows: RowTable, spans: Sequence[slice], ends: Sequence[int]) -> Array:

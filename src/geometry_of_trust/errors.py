@@ -7,6 +7,7 @@ the class and the fields, never at the message.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 
 def escaped(text: object, limit: int = 200) -> str:
@@ -45,11 +46,19 @@ class GotError(Exception):
         self.hint = hint or self.hint_default
         super().__init__(self.where, self.expected, self.found, self.hint)
 
+    def __reduce__(self) -> tuple[Callable[..., GotError], tuple[object, ...]]:
+        # An exception would be pickled as its positional arguments, which this one does not take.
+        return _again, (type(self), *self.args)
+
     def __str__(self) -> str:
         parts = [f"expected {escaped(self.expected)}"] if self.expected else []
         parts += [f"found {escaped(self.found)}"] if self.found else []
         line = f"{escaped(self.where)}: {', '.join(parts)}"
         return f"{line}. {self.hint}" if self.hint else line
+
+
+def _again(cls: type[GotError], where: str, expected: str, found: str, hint: str) -> GotError:
+    return cls(where, expected=expected, found=found, hint=hint)
 
 
 # --- exit code 1: understood, and refused -----------------------------------------------------
@@ -147,6 +156,18 @@ class NoSpace(Refusal):
 
 class CheckFailed(Refusal):
     """A self-check before a corpus run exceeds its bound."""
+
+
+class NoCluster(Refusal):
+    """A Ray cluster that cannot be reached, or has not the processors that workers need."""
+
+
+class WorkerDiffers(Refusal):
+    """A worker of a cluster whose program or values are not those of this machine."""
+
+
+class WorkerLost(Refusal):
+    """Workers of a cluster stopped, and starting them again did not help."""
 
 
 class OutputExists(Refusal):

@@ -49,6 +49,7 @@ __all__ = [
     "read_unembedding",
     "stage_activations",
     "stage_unembedding",
+    "unembedding_size",
     "write_activations",
     "write_unembedding",
 ]
@@ -369,6 +370,16 @@ def _float32_blocks(array: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
         yield block
 
 
+def unembedding_size(shape: tuple[int, int]) -> int:
+    """Bytes of a `.gotue` file of shape (V, d)."""
+    vocab_size, d = shape
+    return len(_unembedding_header(shape)) + 4 * vocab_size * d
+
+
+def _unembedding_header(shape: tuple[int, int]) -> bytes:
+    return b"GOTU" + struct.pack("<HII", VERSION, *shape)
+
+
 def stage_unembedding(
     staged: StagedFiles,
     path: PathLike,
@@ -384,7 +395,7 @@ def stage_unembedding(
     vocab_size, d = shape
     check_counts("unembedding", vocab_size=vocab_size, hidden_dim=d)
     handle = staged.open(path)
-    handle.write(b"GOTU" + struct.pack("<HII", VERSION, vocab_size, d))
+    handle.write(_unembedding_header(shape))
     rows = 0
     for block in blocks:
         if block.dtype != FLOAT32 or block.ndim != 2 or block.shape[1] != d:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from geometry_of_trust.attesting import Sources, check_agreement, open_sources
 from geometry_of_trust.calibration import trained_geometry
-from geometry_of_trust.corpus.table import beside
+from geometry_of_trust.corpus.table import row_table
 from geometry_of_trust.errors import BadOption, PositionMissing, RecordMismatch, Unreadable
 from geometry_of_trust.extraction.record import read_record
 from geometry_of_trust.files import PathLike, record_path
@@ -91,7 +91,7 @@ def _tokens(
     sources: Sources, activations: PathLike, text: int | None
 ) -> tuple[int, tuple[TokenText, ...]]:
     """The text's index, and its tokens, from the row table or the extraction record."""
-    rows = beside(activations)
+    rows = row_table(activations)
     if rows is None:
         return _recorded(sources, activations, text)
     if len(rows) != len(sources.activations.positions):

@@ -152,7 +152,7 @@ def duration(seconds: float) -> str:
 def estimate(result: Estimate) -> str:
     """What `extract --dry-run` prints."""
     seen = "in the model's files" if result.from_files else "by the model's shapes"
-    checks = result.weights_checks
+    checks, later = result.weights_checks, result.memory_running
     rows = [
         ("texts", f"{result.texts}"),
         ("tokens", f"{result.tokens}"),
@@ -164,6 +164,7 @@ def estimate(result: Estimate) -> str:
         ),
         ("for self-checks", f"{size(checks)} more" if checks else ""),
         ("peak memory", size(result.memory)),
+        ("after self-checks", size(later) if later < result.memory else ""),
         ("time", f"{duration(result.seconds)} on this machine, as busy as it is"),
     ]
     files = [

@@ -39,6 +39,7 @@ _FIELDS = (
     pa.field("start", pa.int32()),
     pa.field("end", pa.int32()),
     pa.field("special", pa.bool_(), nullable=False),
+    pa.field("tokens", pa.list_(pa.int32())),
 )
 
 
@@ -54,6 +55,7 @@ class TextRows:
         span: characters of the text that it covers, or None.
         special: whether it is a special token.
         labels: 0 or 1 by the name of the dimension; the same for all rows of the text.
+        tokens: ids of all tokens of the text, those that give no row too; None: not known.
     """
 
     text: int
@@ -64,6 +66,7 @@ class TextRows:
     span: Sequence[tuple[int, int] | None]
     special: Sequence[bool]
     labels: dict[str, int] = field(default_factory=dict)
+    tokens: Sequence[int] | None = None
 
 
 class RowDigest:
@@ -90,6 +93,9 @@ class RowDigest:
         for name, label in sorted(rows.labels.items()):
             self._string(name)
             self._hash.update(bytes([label]))
+        tokens = () if rows.tokens is None else rows.tokens
+        self._hash.update(struct.pack("<BI", rows.tokens is not None, len(tokens)))
+        self._hash.update(np.array(tokens, "<i8").tobytes())
 
     def _string(self, text: str | None) -> None:
         data = b"" if text is None else text.encode()
@@ -119,6 +125,7 @@ class RowWriter:
         columns: list[Sequence[Any]] = [
             [rows.text] * count, [rows.group] * count, rows.token_index, rows.token_id,
             rows.token, [a for a, _ in spans], [b for _, b in spans], rows.special,
+            [rows.tokens, *[None] * (count - 1)],
             *([rows.labels[name]] * count for name in self._labels),
         ]  # fmt: skip
         for column, values in zip(self._columns, columns, strict=True):
@@ -161,6 +168,7 @@ class RowTable:
         token_index, token_id, start, end: int64.
         token: text of the token, or None.
         special: bool.
+        tokens: ids of all tokens of the text, at the first of its rows; else None.
         labels: int8, 0 or 1, by the name of the dimension.
     """
 
@@ -172,6 +180,7 @@ class RowTable:
     start: NDArray[np.int64]
     end: NDArray[np.int64]
     special: NDArray[np.bool_]
+    tokens: tuple[tuple[int, ...] | None, ...]
     labels: dict[str, NDArray[np.int8]]
 
     def __len__(self) -> int:
@@ -232,6 +241,7 @@ class RowTable:
                     ],
                     special=self.special[rows].tolist(),
                     labels={name: int(column[first]) for name, column in self.labels.items()},
+                    tokens=self.tokens[first],
                 )
             )
         return digest.hexdigest()
@@ -267,6 +277,10 @@ def read_rows(path: PathLike) -> RowTable:
         group=tuple(table.column("group").to_pylist()),
         token=tuple(table.column("token").to_pylist()),
         special=table.column("special").fill_null(False).to_numpy().astype(bool),
+        tokens=tuple(
+            None if tokens is None else tuple(tokens)
+            for tokens in table.column("tokens").to_pylist()
+        ),
         labels={name.removeprefix(LABEL_PREFIX): numbers(name).astype(np.int8) for name in labels},
         **{name: numbers(name) for name in _INTEGERS},
     )

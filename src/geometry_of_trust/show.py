@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from geometry_of_trust import printing, reports
 from geometry_of_trust.attestation import parse_document
-from geometry_of_trust.corpus.table import beside
+from geometry_of_trust.corpus.table import row_table
 from geometry_of_trust.errors import BadJson, LabelCount, escaped
 from geometry_of_trust.extraction.record import Record, read_record
 from geometry_of_trust.files import opened, read_bounded, record_path, rows_path
@@ -116,7 +116,7 @@ def _labels(path: Path) -> Iterator[str]:
 
 def _labelled_rows(path: Path, record: Record, labels: NDArray[np.int8]) -> Iterator[str]:
     """Each row of a corpus with its label, text, group and token."""
-    table = beside(path.with_suffix(".gotact"), record)
+    table = row_table(path.with_suffix(".gotact"), record)
     if table is None:
         yield f"no rows to show: no {escaped(rows_path(path).name)} beside the labels"
         return

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from geometry_of_trust.card import Controls, Figure, Quality, judged
 from geometry_of_trust.classifier import CausalProbe
 from geometry_of_trust.controls import Surface, controls, surface
-from geometry_of_trust.corpus.table import beside
+from geometry_of_trust.corpus.table import row_table
 from geometry_of_trust.crossfit import Study, chosen, crossfit, honest, losses
 from geometry_of_trust.errors import RepeatedLayers, TooFewGroups
 from geometry_of_trust.figures import Sample, quality
@@ -139,7 +139,7 @@ def sweep_files(
         As `train_layers` and `sweep`.
     """
     states = read_activations(activations)
-    rows = beside(activations)
+    rows = row_table(activations)
     columns = named_labels(labels, label_columns, dimension, rows)
     matrix = read_unembedding(unembedding)
     wanted = _check(states, columns, matrix.hidden_dim, layers, l2=l2, rows=rows)
@@ -157,7 +157,6 @@ def sweep(
     layers: Sequence[int] | None = None,
     l2: float | None = None,
     rows: RowTable | None = None,
-    texts: Sequence[Sequence[int]] | None = None,
     progress: Progress | None = None,
 ) -> Sweep:
     """Judge each layer on the same splits, choose one, and judge that on groups held out before.
@@ -185,7 +184,7 @@ def sweep(
         grouped=groups is not None,
         layers=wanted,
         dimensions=tuple(
-            _Job(name, activations, column, geometry, groups, l2, rows, texts, progress).run(wanted)
+            _Job(name, activations, column, geometry, groups, l2, rows, progress).run(wanted)
             for name, column in labels.items()
         ),
     )
@@ -219,7 +218,6 @@ class _Job:
     groups: NDArray[np.int64] | None
     l2: float | None
     rows: RowTable | None
-    texts: Sequence[Sequence[int]] | None
     progress: Progress | None
 
     def run(self, layers: Sequence[int]) -> DimensionSweep:
@@ -281,7 +279,7 @@ class _Job:
     def _seen(self, order: Indices) -> Surface | None:
         if self.rows is None:
             return None
-        seen = surface(self.rows, self.labels, self.texts)
+        seen = surface(self.rows, self.labels)
         tokens = None if seen.tokens is None else [seen.tokens[i] for i in order.tolist()]
         return Surface(tokens, seen.place[order])
 

@@ -6,7 +6,7 @@ Formulas: docs/mathematics.md, sections 4 to 8. How to read a card: docs/probes.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -68,7 +68,6 @@ def train(
     dimension: str = "unnamed",
     l2: float | None = None,
     rows: RowTable | None = None,
-    texts: Sequence[Sequence[int]] | None = None,
     beside: Geometry | None = None,
     spectrum: Spectrum | None = None,
     corpus_version: str = "unversioned",
@@ -88,8 +87,6 @@ def train(
         dimension: what the probe is said to read, where `labels` does not say.
         l2: λ from 1e-12 to 1e3, or None to choose it from `crossfit.L2_GRID`.
         rows: the row table: which rows belong together, and what a reader sees of them.
-        texts: token ids of each text of the row table, for the bag of tokens; None: those of
-            its rows, if these are all.
         beside: an inner product to measure next to `geometry`; None: next to a causal one the
             Euclidean, next to that none.
         spectrum: of Φ; None: computed, without the share of the mean.
@@ -109,7 +106,7 @@ def train(
     check(activations, columns, geometry.hidden_dim, layer=layer, l2=l2, rows=rows)
     if beside is None and geometry.inner_product != "Euclidean":
         beside = Geometry("Euclidean", 0.0, geometry.hidden_dim, None)
-    job = _Job(activations.layer(layer), geometry, beside, l2, rows, texts, progress)
+    job = _Job(activations.layer(layer), geometry, beside, l2, rows, progress)
     made = [job.probe(name, column) for name, column in columns.items()]
     probes = tuple(probe for probe, _, _ in made)
     digests = digests or {}
@@ -157,7 +154,6 @@ class _Job:
     beside: Geometry | None
     l2: float | None
     rows: RowTable | None
-    texts: Sequence[Sequence[int]] | None
     progress: Progress | None
 
     def probe(self, name: str, labels: Labels) -> tuple[Probe, Card, CausalProbe]:
@@ -184,7 +180,7 @@ class _Job:
             cross,
             grouped=groups is not None,
             beside=self.beside,
-            seen=surface(self.rows, labels, self.texts) if self.rows is not None else None,
+            seen=surface(self.rows, labels) if self.rows is not None else None,
             progress=tell,
         )
         probe = Probe(name, fitted.weights_, fitted.bias_, fitted.platt_scale_, fitted.platt_shift_)

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from geometry_of_trust.corpus.table import row_table
 from geometry_of_trust.errors import (
     BadOption,
     BadRowTable,
@@ -15,11 +16,11 @@ from geometry_of_trust.errors import (
     NotPositiveDefinite,
     RepeatedLayers,
 )
-from geometry_of_trust.files import PathLike, rows_path, sha256_file
+from geometry_of_trust.files import PathLike, sha256_file
 from geometry_of_trust.formats import read_activations, read_labels, read_unembedding
 from geometry_of_trust.geometry import Geometry
 from geometry_of_trust.label_tables import is_label_table, read_label_table
-from geometry_of_trust.rows import RowTable, read_rows
+from geometry_of_trust.rows import RowTable
 from geometry_of_trust.spectrum import spectrum
 from geometry_of_trust.training import TrainingResult, check, train
 
@@ -91,8 +92,7 @@ def train_layers(
     if not layers or len(set(layers)) < len(layers):
         raise RepeatedLayers("--layers", expected="each layer once", found=list(layers))
     states = read_activations(activations)
-    place = rows_path(activations)
-    rows = read_rows(place) if place.exists() else None
+    rows = row_table(activations)
     columns = named_labels(labels, label_columns, dimension, rows)
     matrix = read_unembedding(unembedding)
     for layer in layers:  # before the long arithmetic

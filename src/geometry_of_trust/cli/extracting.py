@@ -125,6 +125,10 @@ def extract(
         raise BadOption("--input", expected="--input or --input-file", found=found)
     if trust_remote_code:
         talk("warning: --trust-remote-code runs code that comes with the model")
+    if engine == "ray" and not reproducible and (fast or dtype != "float32" or quantization):
+        talk(
+            "warning: the last bits depend on the machine, and Ray may use several; --reproducible"
+        )
     options: dict[str, Any] = {
         "output_activations": output_activations,
         "output_unembedding": output_unembedding,
@@ -155,7 +159,10 @@ def extract(
         "ray_address": ray_address,
         "workers": workers,
     }
-    return _dry(model, layers, options, many) if dry_run else _corpus(model, layers, options, many)
+    if dry_run:
+        many["once"] = input is not None and position is None
+        return _dry(model, layers, options, many)
+    return _corpus(model, layers, options, many)
 
 
 def _one_text(model: str, text: str, layers: list[int], options: dict[str, Any]) -> int:

@@ -16,7 +16,7 @@ from geometry_of_trust.errors import CheckFailed, ExtractionRefused
 from geometry_of_trust.extraction import capture, running
 from geometry_of_trust.extraction.capture import Batch
 from geometry_of_trust.extraction.record import Check
-from geometry_of_trust.extraction.running import Opened, Runner
+from geometry_of_trust.extraction.running import Runner
 from geometry_of_trust.strictjson import float32
 
 TOKENS = 64
@@ -39,7 +39,7 @@ def check(runner: Runner, batch: Batch, *, strict: bool) -> tuple[Check, ...]:
     texts = [list(text[:TOKENS]) for text in batch.texts[:2]]
     checks = [_batches(runner, texts)]
     try:
-        checks += [_hooks(runner.opened, texts[0]), *_cut(runner, texts[0])]
+        checks += [*_hooks(runner, texts[0]), *_cut(runner, texts[0])]
     except ExtractionRefused as error:
         # The run needs no whole model, so that its later blocks may be missing or broken.
         if strict:
@@ -57,6 +57,13 @@ def check(runner: Runner, batch: Batch, *, strict: bool) -> tuple[Check, ...]:
     return tuple(checks)
 
 
+def elsewhere(runner: Runner, text: Sequence[int], states: NDArray[np.float32]) -> Check:
+    """A text's states on this machine against those that another machine computed."""
+    request = runner.opened.request
+    bound = 0.0 if request.reproducible else _BOUNDS[request.dtype]
+    return _compared("states, on two machines", alone(runner, text), states, bound)
+
+
 def _compared(name: str, a: NDArray[np.float32], b: NDArray[np.float32], bound: float) -> Check:
     scale = float(np.abs(b).max()) or 1.0
     difference = np.abs(a.astype(np.float64) - b.astype(np.float64)).max()
@@ -65,25 +72,33 @@ def _compared(name: str, a: NDArray[np.float32], b: NDArray[np.float32], bound: 
     )
 
 
-def _alone(runner: Runner, text: Sequence[int]) -> NDArray[np.float32]:
+def alone(runner: Runner, text: Sequence[int]) -> NDArray[np.float32]:
+    """The states of all tokens of one text that runs by itself."""
     return runner.states(Batch.of_text(text))
 
 
-def _hooks(opened: Opened, text: Sequence[int]) -> Check:
-    """Logits of the whole model while its blocks are hooked, against those of the model alone.
+def _hooks(runner: Runner, text: Sequence[int]) -> list[Check]:
+    """Logits of the model while its blocks are hooked, against those of the model alone.
 
-    In the type of the weights, also for a reproducible run: whether hooks disturb a model has
-    nothing to do with how it rounds.
+    In the plain weights' type, also for a reproducible or a quantised run: whether hooks disturb
+    a model has nothing to do with how it rounds. A run that computes so already lends its model,
+    which saves reading the weights again. Nothing if weights stay in files of another type, since
+    a model then cannot run without hooks.
     """
-    request = dataclasses.replace(opened.request, reproducible=False)
-    opened = dataclasses.replace(opened, request=request)
-    whole = running.load(opened, opened.anatomy.blocks, once=True)
+    request = runner.opened.request
+    if runner.loaded.weights.types:
+        return []
+    if request.reproducible or request.low_memory or request.quantization:
+        request = dataclasses.replace(request, reproducible=False, quantization=None)
+        opened = dataclasses.replace(runner.opened, request=request)
+        runner = running.load(opened, runner.loaded.blocks, once=True)
     ids = Batch.of_text(text)
-    hooked, alone = (
-        capture.logits(whole.loaded.model, blocks, ids, whole.pages)
-        for blocks in (whole.blocks, None)
+    hooked, plain = (
+        capture.logits(runner.loaded.model, blocks, ids, runner.pages)
+        for blocks in (runner.blocks, None)
     )
-    return _compared("logits with hooks and without", hooked, alone, 0.0)
+    runner.loaded.pages.release(runner.unembedding.weight)  # no batch needs it
+    return [_compared("logits with hooks and without", hooked, plain, 0.0)]
 
 
 def _cut(runner: Runner, text: Sequence[int]) -> list[Check]:
@@ -92,7 +107,7 @@ def _cut(runner: Runner, text: Sequence[int]) -> list[Check]:
     if runner.loaded.blocks == opened.anatomy.blocks:
         return []
     whole = running.load(opened, opened.anatomy.blocks, once=True)
-    states = (_alone(runner, text), _alone(whole, text))
+    states = (alone(runner, text), alone(whole, text))
     return [_compared("states of the cut and the whole model", *states, 0.0)]
 
 
@@ -108,4 +123,4 @@ def _batches(runner: Runner, texts: Sequence[list[int]]) -> Check:
         name, bound = "states alone and in a padded batch", _BOUNDS[request.dtype]
     kept = [range(len(first)), range(len(other))]
     both = runner.states(Batch([first, other], kept))
-    return _compared(name, both[:, : len(first)], _alone(runner, first), bound)
+    return _compared(name, both[:, : len(first)], alone(runner, first), bound)

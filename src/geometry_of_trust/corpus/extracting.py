@@ -1,10 +1,12 @@
-"""`extract_corpus`: the arguments of a user, and what stands behind them."""
+"""`extract_corpus` and its dry run: the arguments of a user, and what stands behind them."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import os
+import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +21,8 @@ from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats import Layout
 
 if TYPE_CHECKING:
-    from geometry_of_trust.corpus.pipeline import CorpusExtraction
+    from geometry_of_trust.corpus.estimating import Estimate
+    from geometry_of_trust.corpus.pipeline import CorpusExtraction, EngineOf
 
 Say = Callable[[str], None]
 Advance = Callable[[int, int], None]
@@ -85,33 +88,21 @@ def extract_corpus(
         RunInProgress: an interrupted run is there, and `resume` was not asked for.
         ResumeMismatch: it was started with other options, or on other data.
         NoSpace, CheckFailed, Interrupted.
+        NoCluster, WorkerDiffers, WorkerLost: with `engine` ray.
         As `read_corpus`, `make_plan` and `extract`; errors of one text name it.
     """
-    request = Request(
-        model=os.fspath(model),
-        model_id=os.fspath(model) if model_id is None else model_id,
-        layers=tuple(sorted(layers)),
-        activations=Path(output_activations),
-        unembedding=Path(output_unembedding),
-        device=device,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-        revision=revision,
-        layout=layout,
-        reproducible=(
-            dtype == "float32" and quantization is None if reproducible is None else reproducible
-        ),
-        low_memory=low_memory,
-        quantization=quantization,
-    )
+    request = _request(
+        model, layers, output_activations, output_unembedding, device, dtype, quantization,
+        trust_remote_code, revision, model_id, layout, reproducible, low_memory,
+    )  # fmt: skip
     where = Position(position, skip_special_tokens)
-    if batch_size is not None and batch_size < 1:
-        raise BadOption("--batch-size", expected="auto, or 1 or more", found=batch_size)
+    _check_batch_size(batch_size)
+    _check_engine(engine, ray_address, workers)
     columns = columns or Columns()
     entries = _entries(corpus, columns, split, limit)
     say, advance = say or (lambda text: None), advance or (lambda done, total: None)
     with running_model(), Partial(request.activations) as partial:
-        from geometry_of_trust.corpus import checking, engines, pipeline  # noqa: PLC0415 - heavy
+        from geometry_of_trust.corpus import checking, pipeline  # noqa: PLC0415 - heavy
         from geometry_of_trust.extraction import running  # noqa: PLC0415 - heavy
 
         if partial.started and not resume:
@@ -132,13 +123,152 @@ def extract_corpus(
             add_generation_prompt=add_generation_prompt,
             label_columns=columns.labels,
         )
-        return pipeline.execute(
-            run,
-            lambda runner: contextlib.nullcontext(engines.LocalEngine(runner)),
-            lambda runner, batch: checking.check(runner, batch, strict=strict),
-            say,
-            advance,
+        with _engine(engine, ray_address, workers, device, say) as engine_of:
+            return pipeline.execute(
+                run,
+                engine_of,
+                lambda runner, batch: checking.check(runner, batch, strict=strict),
+                say,
+                advance,
+            )
+
+
+def _check_engine(engine: str, ray_address: str | None, workers: int | None) -> None:
+    if engine not in ("local", "ray"):
+        raise BadOption("--engine", expected="local or ray", found=engine)
+    if workers is not None and workers < 1:
+        raise BadOption("--workers", expected="1 or more", found=workers)
+    for name, value in (("--ray-address", ray_address), ("--workers", workers)):
+        if value is not None and engine != "ray":
+            raise BadOption(name, expected="--engine ray with it", found=f"--engine {engine}")
+
+
+@contextlib.contextmanager
+def _engine(
+    engine: str, address: str | None, workers: int | None, device: str, say: Say
+) -> Iterator[EngineOf]:
+    """How to make the engine of a loaded model; a cluster is there until the `with` ends."""
+    from geometry_of_trust.corpus import engines  # noqa: PLC0415 - heavy
+
+    if engine == "local":
+        yield lambda runner: contextlib.nullcontext(engines.LocalEngine(runner))
+        return
+    from geometry_of_trust.corpus import cluster  # noqa: PLC0415 - heavy
+
+    say("Looking for the cluster" if address else "Starting Ray")
+    with cluster.connected(address):
+        share = cluster.shared(workers, device)
+        yield lambda runner: contextlib.nullcontext(cluster.RayEngine(runner, share))
+
+
+def estimate_corpus(
+    model: PathLike,
+    corpus: PathLike | Iterable[str],
+    layers: Sequence[int],
+    *,
+    output_activations: PathLike,
+    output_unembedding: PathLike,
+    columns: Columns | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    position: str = "last",
+    skip_special_tokens: bool = False,
+    add_generation_prompt: bool = False,
+    batch_size: int | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    quantization: Literal["int8"] | None = None,
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+    model_id: str | None = None,
+    layout: Layout = "per-layer",
+    reproducible: bool | None = None,
+    low_memory: bool = False,
+    once: bool = False,
+    say: Say | None = None,
+    **_others: object,
+) -> Estimate:
+    """What `extract_corpus` would take, without loading a weight: a dry run.
+
+    The corpus is read and tokenized, into a temporary folder; nothing stays. Of a model on the
+    hub, its configuration and its tokenizer are enough.
+
+    Args:
+        once: it is one text for `extract`, which makes no self-checks and no row table.
+        All others: as of `extract_corpus`. Those not named here change nothing of what it takes.
+
+    Raises:
+        As `extract_corpus`, except what only loading and running a model raise.
+    """
+    begun = time.perf_counter()
+    request = _request(
+        model, layers, output_activations, output_unembedding, device, dtype, quantization,
+        trust_remote_code, revision, model_id, layout, reproducible, low_memory,
+    )  # fmt: skip
+    where = Position(position, skip_special_tokens)
+    _check_batch_size(batch_size)
+    columns = columns or Columns()
+    entries = _entries(corpus, columns, split, limit)
+    say = say or (lambda text: None)
+    with (
+        running_model(),
+        tempfile.TemporaryDirectory(prefix="got-") as folder,
+        Partial(Path(folder, "dry")) as partial,
+    ):
+        from geometry_of_trust.corpus import estimating, pipeline  # noqa: PLC0415 - heavy
+        from geometry_of_trust.extraction import running  # noqa: PLC0415 - heavy
+
+        opened = running.open_model(request, say)
+        say("Reading the corpus")
+        run = pipeline.prepare(
+            opened,
+            entries,
+            partial,
+            position=where,
+            batch_size=batch_size,
+            add_generation_prompt=add_generation_prompt,
+            label_columns=columns.labels,
         )
+        say("Estimating")
+        return estimating.estimate(run, time.perf_counter() - begun, once=once)
+
+
+def _request(  # noqa: PLR0917 - as its callers have them
+    model: PathLike,
+    layers: Sequence[int],
+    activations: PathLike,
+    unembedding: PathLike,
+    device: str,
+    dtype: str,
+    quantization: Literal["int8"] | None,
+    trust_remote_code: bool,
+    revision: str | None,
+    model_id: str | None,
+    layout: Layout,
+    reproducible: bool | None,
+    low_memory: bool,
+) -> Request:
+    exact = dtype == "float32" and quantization is None
+    return Request(
+        model=os.fspath(model),
+        model_id=os.fspath(model) if model_id is None else model_id,
+        layers=tuple(sorted(layers)),
+        activations=Path(activations),
+        unembedding=Path(unembedding),
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        revision=revision,
+        layout=layout,
+        reproducible=exact if reproducible is None else reproducible,
+        low_memory=low_memory,
+        quantization=quantization,
+    )
+
+
+def _check_batch_size(batch_size: int | None) -> None:
+    if batch_size is not None and batch_size < 1:
+        raise BadOption("--batch-size", expected="auto, or 1 or more", found=batch_size)
 
 
 def _entries(

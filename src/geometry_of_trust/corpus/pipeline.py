@@ -152,7 +152,7 @@ def execute(
         runner, states = running.start(run.opened, first.batch, say, once=False)
         say("Checking")
         checked = checks(runner, first.batch)
-        _widen(runner)
+        widen(runner)
         with engine_of(runner) as engine:
             results = itertools.chain([(first, states)], engine.run(todo))
             _write_rows(journal, results, run.plan.total_rows, sum(done.values()), advance)
@@ -191,14 +191,17 @@ def _allocate(run: CorpusRun, sink: ActivationsSink) -> None:
         ) from None
 
 
-def _widen(runner: Runner) -> None:
+def widen(runner: Runner) -> None:
     """Convert all blocks to float64 once, not for every batch, if memory allows."""
-    weights, blocks = runner.loaded.weights, runner.blocks
-    if not weights.wide or runner.opened.request.low_memory:
-        return
-    needed = 8 * sum(parameter.numel() for parameter in blocks.parameters())
-    if needed < available_memory() / 4:
-        weights.bring(blocks)
+    numbers = sum(parameter.numel() for parameter in runner.blocks.parameters())
+    if widens(runner.opened.request, numbers):
+        runner.loaded.weights.bring(runner.blocks)
+
+
+def widens(request: Request, numbers: int) -> bool:
+    """Whether a run holds all of so many weights in float64."""
+    wide = request.reproducible and not request.low_memory
+    return wide and 8 * numbers < available_memory() / 4
 
 
 def available_memory() -> int:
@@ -231,11 +234,13 @@ def _write_rows(
             hint="Go on with --resume.",
         ) from None
     except OSError as error:
+        with contextlib.suppress(OSError):  # a few bytes: they may fit where the rows did not
+            journal.commit()
         raise Unwritable(
             journal.where,
             expected="a writable place",
             found=reason(error),
-            hint=f"{done} of {total} rows are kept: make room and go on with --resume.",
+            hint="Rows that were written are kept: make room and go on with --resume.",
         ) from None
     except BaseException:
         with contextlib.suppress(OSError):

@@ -134,7 +134,8 @@ def _rows(
 ) -> TextRows:
     """The rows of one text."""
     if mean:
-        return TextRows(n, entry.group, [None], [None], [None], [None], [False], entry.labels)
+        none: list[None] = [None]
+        return TextRows(n, entry.group, none, none, none, none, [False], entry.labels, encoded.ids)
     return TextRows(
         text=n,
         group=entry.group,
@@ -144,6 +145,7 @@ def _rows(
         span=[encoded.spans[t] for t in kept],
         special=[encoded.special[t] for t in kept],
         labels=entry.labels,
+        tokens=encoded.ids,
     )
 
 

@@ -8,7 +8,7 @@ from geometry_of_trust.files import PathLike, record_path, rows_path
 from geometry_of_trust.rows import RowTable, read_rows
 
 
-def beside(activations: PathLike, record: Record | None = None) -> RowTable | None:
+def row_table(activations: PathLike, record: Record | None = None) -> RowTable | None:
     """The row table beside activations, None if there is none.
 
     Args:

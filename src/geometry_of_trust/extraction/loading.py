@@ -290,7 +290,7 @@ def load_model(
     Args:
         whole: the model's skeleton.
         device: on `meta`, it says the types of the weights only.
-        more: what else `from_pretrained` is to be given.
+        more: what else `from_pretrained` is to be given; a `device_map` instead of the device.
 
     Raises:
         IncompleteModel: weights are missing, or of other shapes.
@@ -324,4 +324,4 @@ def load_model(
             expected="all weights of the model",
             found=f"{len(lost)} missing or of another shape, such as {min(lost)}",
         )
-    return model.eval() if device.type == "meta" else model.eval().to(device)
+    return model.eval() if "device_map" in options else model.eval().to(device)

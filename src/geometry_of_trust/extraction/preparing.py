@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import nn
 from transformers.utils.hub import cached_file
 
-from geometry_of_trust.errors import IncompleteModel, NotInFiles
+from geometry_of_trust.errors import IncompleteModel, NoDevice, NotInFiles
 from geometry_of_trust.extraction import loading, quantizing
 from geometry_of_trust.extraction.architectures import Anatomy
 from geometry_of_trust.extraction.float64 import allow_float64, float64
@@ -69,12 +69,16 @@ def prepare(
         IncompleteModel, ModelFailed: as `loading.load_model`.
         UnsupportedArchitecture: as `quantizing.plain`.
         NotInFiles: low memory is asked for, and the weights cannot be left in their files.
+        NoDevice: the model goes on all GPUs, and they have not enough memory.
     """
     dtype = getattr(torch, request.dtype)
     held = stored_type(source) if request.low_memory else dtype
     load = partial(loading.load_model, source, skeleton, anatomy, count=count)
     scales: dict[torch.Tensor, torch.Tensor] = {}
-    if request.quantization is None:
+    if request.quantization is None and on_all_gpus(request, device):
+        model = load(dtype=held, device=device, more={"device_map": "auto"})
+        _check_placed(model, device)
+    elif request.quantization is None:
         model = load(dtype=held, device=device)
     else:
         model = load(dtype=held, device=torch.device("cpu"), more=quantizing.options(anatomy))
@@ -97,6 +101,27 @@ def prepare(
     if request.low_memory:
         _check_in_files(blocks, pages, request.model)
     return Loaded(model, count, pages, weights)
+
+
+def on_all_gpus(request: Request, device: torch.device) -> bool:
+    """Whether accelerate places a model on all GPUs: there are several, and none was named."""
+    return request.device == "auto" and device.type == "cuda" and torch.cuda.device_count() > 1
+
+
+def _check_placed(model: Any, device: torch.device) -> None:
+    """Refuse what accelerate keeps elsewhere and brings at each use: blocks are converted here.
+
+    Raises:
+        NoDevice.
+    """
+    elsewhere = [name for name, p in model.named_parameters() if p.device.type != device.type]
+    if elsewhere:
+        raise NoDevice(
+            "device",
+            expected=f"{device.type} devices with memory for the whole model",
+            found=f"none for {len(elsewhere)} of its parameters, such as {elsewhere[0]}",
+            hint="Run it with --device cpu, or in another --dtype.",
+        )
 
 
 def stored_type(source: Source) -> torch.dtype:

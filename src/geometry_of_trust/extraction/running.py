@@ -107,6 +107,11 @@ def libraries() -> dict[str, str]:
     return {"python": platform.python_version(), **versions}
 
 
+def use_threads(count: int) -> None:
+    """Compute with so many threads."""
+    torch.set_num_threads(count)
+
+
 @dataclass(frozen=True)
 class Runner:
     """A loaded model that runs texts.

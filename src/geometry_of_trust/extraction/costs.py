@@ -1,0 +1,210 @@
+"""What a model takes, told before any of its weights is loaded: bytes, and time for a product."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils.hub import cached_file
+
+from geometry_of_trust.errors import IncompleteModel
+from geometry_of_trust.extraction.float64 import float64
+from geometry_of_trust.extraction.loading import Source, brief
+from geometry_of_trust.extraction.running import Opened
+
+_WIDTH = 4096
+"""A larger matrix is no slower for each of its numbers."""
+
+_BITS = re.compile(r"[A-Z]+([0-9]+)")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Weights by their number, in their files and in memory. A shared one counts once.
+
+    Attributes:
+        blocks: numbers in each block. outside: numbers outside of them.
+        rows: numbers of the embeddings and of the unembedding, of which only rows are used.
+        stored: bytes of each block in the files. stored_outside: of all else in them.
+        held: bytes of one number of a block in memory; held_outside: of another one.
+        mapped: memory holds the files' own pages, each from its first use on.
+        from_files: `stored` was read from files that are here; else it follows from the shapes.
+    """
+
+    blocks: tuple[int, ...]
+    outside: int
+    rows: int
+    stored: tuple[int, ...]
+    stored_outside: int
+    held: int
+    held_outside: int
+    mapped: bool
+    from_files: bool
+
+    def read(self, count: int) -> int:
+        """Bytes of files that the model with its first `count` blocks is made of."""
+        return sum(self.stored[:count]) + self.stored_outside
+
+    def in_memory(self, count: int) -> int:
+        """Bytes of memory that these blocks take, with all outside of them."""
+        return self.held * sum(self.blocks[:count]) + self.held_outside * self.outside
+
+
+def sizes(opened: Opened) -> Sizes:
+    """The sizes of a model's weights, from its skeleton and from what is on this machine.
+
+    Raises:
+        IncompleteModel: a file of weights that is here is broken.
+    """
+    request, skeleton = opened.request, opened.skeleton
+    blocks = skeleton.get_submodule(opened.anatomy.blocks_path)
+    counts = tuple(_numbers(block.parameters()) for block in blocks)
+    rows = [m.weight for m in skeleton.modules() if isinstance(m, torch.nn.Embedding)]
+    rows.append(skeleton.get_output_embeddings().weight)
+    inside = {id(parameter) for parameter in blocks.parameters()}
+    outside = _numbers(p for p in skeleton.parameters() if id(p) not in inside)
+    stored = _stored(opened, len(counts))
+    types = {_configured(opened.config)} if stored is None else stored.types
+    asked = getattr(torch, request.dtype).itemsize
+    widest = max(types)
+    held = widest if request.low_memory else asked
+    in_file = request.low_memory or types == {asked}
+    plain = opened.source.gguf is None and request.quantization is None
+    return Sizes(
+        blocks=counts,
+        outside=outside,
+        rows=_numbers(rows),
+        stored=tuple(widest * n for n in counts) if stored is None else stored.blocks,
+        stored_outside=widest * outside if stored is None else stored.outside,
+        held=1 if request.quantization is not None else held,
+        held_outside=held,
+        mapped=in_file and plain and opened.device.type == "cpu",
+        from_files=stored is not None,
+    )
+
+
+def _numbers(parameters: Any) -> int:
+    return sum({id(p): p.numel() for p in parameters}.values())
+
+
+def _configured(config: Any) -> int:
+    """Bytes of a number in the files of a model that are not here, as its configuration says."""
+    dtype = getattr(config, "dtype", None)
+    dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    return dtype.itemsize if isinstance(dtype, torch.dtype) else 4
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Bytes in files; `types` has the bytes of a number of each type in them."""
+
+    blocks: tuple[int, ...]
+    outside: int
+    types: set[int]
+
+
+def _stored(opened: Opened, count: int) -> _Stored | None:
+    """What the headers of a model's files say, None if the files are not on this machine.
+
+    Raises:
+        IncompleteModel.
+    """
+    source = opened.source
+    if source.gguf is not None:  # read as a whole, and made into float32
+        file = _local(source, source.gguf)
+        if file is None:
+            return None
+        return _Stored((0,) * count, os.stat(file).st_size, {4})
+    name = opened.anatomy.blocks_path.rpartition(".")[2]
+    of_block = re.compile(rf"(?:^|\.){re.escape(name)}\.([0-9]+)\.")
+    blocks, outside, types = [0] * count, 0, set()
+    try:
+        files = _files(source)
+        for path in files or []:
+            for tensor, size, width in _tensors(path):
+                match = of_block.search(tensor)
+                types.add(width)
+                if match is None:
+                    outside += size
+                elif int(match[1]) < count:  # beyond: of parts that are not run
+                    blocks[int(match[1])] += size
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IncompleteModel(
+            source.argument, expected="the model's weights", found=brief(error)
+        ) from None
+    return _Stored(tuple(blocks), outside, types) if types else None
+
+
+def _files(source: Source) -> list[str] | None:
+    """The safetensors files of a model, None if not all are on this machine."""
+    index = _local(source, "model.safetensors.index.json")
+    names = {"model.safetensors"}
+    if index is not None:
+        names = set(json.loads(Path(index).read_bytes())["weight_map"].values())
+    files = [_local(source, name) for name in sorted(names)]
+    return None if None in files else [file for file in files if file is not None]
+
+
+def _local(source: Source, name: str) -> str | None:
+    try:
+        file = cached_file(
+            source.location,
+            name,
+            revision=source.commit,
+            local_files_only=True,
+            _raise_exceptions_for_missing_entries=False,
+        )
+    except OSError:
+        return None
+    return None if file is None else str(file)
+
+
+def _tensors(path: str) -> Iterator[tuple[str, int, int]]:
+    """Name, bytes, and bytes of one number of each tensor of a safetensors file."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(min(length, os.stat(path).st_size)))
+    for name, entry in header.items():
+        if name != "__metadata__":
+            start, end = entry["data_offsets"]
+            bits = _BITS.match(entry["dtype"])
+            yield name, end - start, max(1, int(bits[1]) // 8) if bits else 1
+
+
+def pace(opened: Opened, tokens: int, seconds: float = 0.2) -> float:
+    """Seconds for each number of a block's weights, on so many tokens, as the run multiplies.
+
+    Measured: a product of random numbers is repeated for `seconds`, and the fastest one counts.
+    """
+    d = opened.anatomy.hidden_dim
+    inner = max((p.numel() // d for p in _matrices(opened)), default=d)
+    shape = (min(inner, _WIDTH), min(d, _WIDTH))
+    request = opened.request
+    dtype = torch.float64 if request.reproducible else getattr(torch, request.dtype)
+    context: AbstractContextManager[None] = (
+        float64() if request.reproducible else torch.inference_mode()
+    )
+    weight = torch.rand(shape, dtype=torch.float32, device=opened.device).to(dtype)
+    states = torch.rand((tokens, shape[1]), dtype=torch.float32, device=opened.device).to(dtype)
+    best, end = math.inf, time.perf_counter() + seconds
+    with context:
+        while best == math.inf or time.perf_counter() < end:
+            start = time.perf_counter()
+            float(torch.nn.functional.linear(states, weight)[0, 0])
+            best = min(best, time.perf_counter() - start)
+    return best / math.prod(shape)
+
+
+def _matrices(opened: Opened) -> list[torch.Tensor]:
+    """The weights of two dimensions in the first block."""
+    first = opened.skeleton.get_submodule(opened.anatomy.blocks_path)[0]
+    return [parameter for parameter in first.parameters() if parameter.ndim == 2]
