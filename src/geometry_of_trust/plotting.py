@@ -176,8 +176,8 @@ def _plain(text: str) -> str:
     )
 
 
-def _title(axes: Any, text: str) -> None:
-    axes.set_title(_plain(text), parse_math=False)
+def _title(axes: Any, name: str, rest: str) -> None:
+    axes.set_title(f"{_plain(name)}{rest}", parse_math=False)
 
 
 def _below(axes: Any) -> None:
@@ -226,7 +226,7 @@ def _reliability(axes: Any, row: _Row, last: str) -> None:
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel=f"probability (mean of {BIN_COUNT} "
              "bins)", ylabel="share of positive rows")  # fmt: skip
     _below(axes)
-    _title(axes, f"{row.name}: ECE {number(row.ece)}{last}")
+    _title(axes, row.name, f": ECE {number(row.ece)}{last}")
 
 
 def _histogram(axes: Any, row: _Row, which: str) -> None:
@@ -240,7 +240,7 @@ def _histogram(axes: Any, row: _Row, which: str) -> None:
     axes.set(xlabel=f"{which} logit, before calibration (nats)".strip(), ylabel="rows")
     axes.set_ylim(bottom=0)
     _below(axes)
-    _title(axes, f"{row.name}: scores by class")
+    _title(axes, row.name, ": scores by class")
 
 
 def _spectrum(axes: Any, result: TrainingResult) -> None:
@@ -319,7 +319,7 @@ def _depth(axes: Any, held: DimensionSweep) -> None:
     )
     axes.legend([handles[i] for i in order], [labels[i] for i in order], loc="center left",
                 bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)  # fmt: skip
-    _title(axes, f"{held.dimension}: {held.verdict}")
+    _title(axes, held.dimension, f": {held.verdict}")
 
 
 def _control(controls: Controls, name: str) -> float:

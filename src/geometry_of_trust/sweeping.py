@@ -161,7 +161,7 @@ def sweep(
 ) -> Sweep:
     """Judge each layer on the same splits, choose one, and judge that on groups held out before.
 
-    The test fold is a fifth of the groups, by the content of the lowest layer in the file, so that
+    The test fold is a fifth of the groups, by the content of the deepest layer in the file, so that
     neither the order of the rows nor the layers asked for change it. Of the layers whose own
     verdict is `SUFFICIENT`, the earliest is chosen whose AUROC is within one standard error of the
     best one's.
@@ -222,11 +222,11 @@ class _Job:
 
     def run(self, layers: Sequence[int]) -> DimensionSweep:
         """Split, judge each layer, choose, test."""
-        lowest = self.activations.layer(self.activations.layers[0])
-        test = held_out(lowest, self.labels, self.groups)
+        deepest = self.activations.layer(self.activations.layers[-1])
+        test = held_out(deepest, self.labels, self.groups)
         rest = np.setdiff1d(np.arange(len(self.labels)), test)
         groups = None if self.groups is None else self.groups[rest]
-        study = Study.of(lowest[rest], self.labels[rest], self.geometry, groups)
+        study = Study.of(deepest[rest], self.labels[rest], self.geometry, groups)
         study = dataclasses.replace(study, order=rest[study.order])
         figures: list[LayerFigures] = []
         for layer in layers:
