@@ -401,8 +401,9 @@ def test_a_model_runs_once_for_all_layers(
     assert [again["dimensions"][0]["layers"][i] for i in (1,)] == [
         tree["dimensions"][0]["layers"][3]
     ]
-    files = {"activations": kept[0], "unembedding": kept[1]}
-    held = sweep_files(**files, label_columns=["wet"]).dimensions[0]
+    held = sweep_files(activations=kept[0], unembedding=kept[1], label_columns=["wet"]).dimensions[
+        0
+    ]
     assert held.layers[1].layer == 3
     assert held.layers[1].quality.auroc.value == pytest.approx(
         again["dimensions"][0]["layers"][1]["quality"]["auroc"]["value"]

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
         load_secret_key,
     )
     from geometry_of_trust.probes import Probe, ProbeSet, read_probe, read_probe_set
+    from geometry_of_trust.reading import TextReadings, read_tokens
     from geometry_of_trust.reproduction import Reproduction, reproduce
+    from geometry_of_trust.sweeping import Sweep, sweep, sweep_files
     from geometry_of_trust.training import TrainingResult, train
     from geometry_of_trust.training_files import train_files, train_layers
     from geometry_of_trust.verification import Refused, Verdict, verify
@@ -60,6 +62,8 @@ __all__ = [
     "Refused",
     "Reproduction",
     "SecretKey",
+    "Sweep",
+    "TextReadings",
     "TrainingResult",
     "Unembedding",
     "Verdict",
@@ -76,8 +80,11 @@ __all__ = [
     "read_probe",
     "read_probe_set",
     "read_record",
+    "read_tokens",
     "read_unembedding",
     "reproduce",
+    "sweep",
+    "sweep_files",
     "to_numpy",
     "to_pandas",
     "to_torch",
@@ -118,7 +125,9 @@ _ROOMS = {
         "load_secret_key",
     ),
     "probes": ("Probe", "ProbeSet", "read_probe", "read_probe_set"),
+    "reading": ("TextReadings", "read_tokens"),
     "reproduction": ("Reproduction", "reproduce"),
+    "sweeping": ("Sweep", "sweep", "sweep_files"),
     "training": ("TrainingResult", "train"),
     "training_files": ("train_files", "train_layers"),
     "verification": ("Refused", "Verdict", "verify"),
