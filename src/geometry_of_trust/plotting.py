@@ -238,6 +238,7 @@ def _histogram(axes: Any, row: _Row, which: str) -> None:
     axes.stairs(held.positives, edges, color=_ORANGE, linewidth=2, label="positive rows")
     axes.axvline(0, color="black", linestyle=":", linewidth=1)
     axes.set(xlabel=f"{which} logit, before calibration (nats)".strip(), ylabel="rows")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_ylim(bottom=0)
     _below(axes)
     _title(axes, row.name, ": scores by class")
@@ -329,7 +330,7 @@ def _control(controls: Controls, name: str) -> float:
 
 def _depth_axes(axes: Any, layers: Sequence[int]) -> None:
     axes.axhline(0.5, color=_GREY, linewidth=0.8)
-    step = max(1, len(layers) // 16)
+    step = -(-len(layers) // 16)
     axes.set_xticks(layers[::step])
     axes.set(xlabel="layer (block, from 0)", ylabel="AUROC (share of pairs in order)")
     axes.set_ylim(None, 1.03)
