@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 from geometry_of_trust import plotting
 from geometry_of_trust.calibration import CalibrationReport, calibration_report
 from geometry_of_trust.cli import main
+from geometry_of_trust.depth import Sweep
 from geometry_of_trust.errors import BadOption, MissingExtra
 from geometry_of_trust.formats import Activations, write_activations, write_unembedding
-from geometry_of_trust.sweeping import Sweep, sweep_files
+from geometry_of_trust.plotting.pages import DPI
+from geometry_of_trust.plotting.panels import MOST_ROWS
+from geometry_of_trust.sweeping import sweep_files
 from geometry_of_trust.training import TrainingResult
 from geometry_of_trust.training_files import train_layers
 
@@ -127,8 +130,8 @@ def test_axes_have_names_and_units(
 def test_pngs_have_the_size_of_their_panels_and_are_not_empty(draw: Draw) -> None:
     shown = pixels(draw("x.png"))
     height, width, _ = shown.shape
-    assert width in (int(2 * 5.2 * plotting.DPI), int(8.5 * plotting.DPI))
-    assert height % int(4.0 * plotting.DPI) == 0
+    assert width in (int(2 * 5.2 * DPI), int(8.5 * DPI))
+    assert height % int(4.0 * DPI) == 0
     grey = shown[:, :, :3].mean(axis=2)
     assert 0.6 < (grey == 1).mean() < 0.99
     assert (grey < 0.3).mean() > 0.002
@@ -172,11 +175,13 @@ def test_names_are_shown_as_they_are(trained: list[TrainingResult], swept: Sweep
     assert not any("\x1b" in text for text in shown)
 
 
-def test_many_probes_are_cut_and_said_to_be(report: CalibrationReport) -> None:
+def test_many_probes_are_cut_and_said_to_be(report: CalibrationReport, swept: Sweep) -> None:
     many = replace(report, probes=report.probes * 11)
     shown = texts(plotting.calibration(many, "c.svg"))
-    assert sum(text.endswith("scores by class") for text in shown) == plotting.MOST_ROWS
+    assert sum(text.endswith("scores by class") for text in shown) == MOST_ROWS
     assert any("and 2 more, not shown" in text for text in shown)
+    wide = replace(swept, dimensions=swept.dimensions * 11)
+    assert any("and 2 more, not shown" in text for text in texts(plotting.sweep(wide, "s.svg")))
 
 
 def test_one_layer_and_one_score_are_enough(
@@ -216,7 +221,7 @@ def test_pyplot_is_never_imported(folder: Path) -> None:
     arguments = command(folder, "train", "--layer", 2, "--labels", folder / "a.labels",
                         "--output", folder / "sub.json", "--plot", folder / "sub.png")  # fmt: skip
     run = subprocess.run([sys.executable, "-c", code, *arguments], check=False, capture_output=True)
-    assert (run.returncode, run.stderr) == (0, b"")
+    assert (run.returncode, run.stderr.decode()) == (0, f"wrote {folder / 'sub.png'}\n")
 
 
 # --- the commands -----------------------------------------------------------------------------

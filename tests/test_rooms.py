@@ -20,6 +20,7 @@ ORDER = [
     "strictjson",
     "canonical",
     "card",
+    "depth",
     "curve",
     "keys",
     "binding",
@@ -88,8 +89,8 @@ ONLY_USERS = {
 }
 
 NO_NUMPY = {
-    "errors", "files", "strictjson", "canonical", "card", "cardview", "curve", "keys", "binding",
-    "attestation", "verification", "printing", "readingview", "cli", "__main__",
+    "errors", "files", "strictjson", "canonical", "card", "cardview", "curve", "depth", "keys",
+    "binding", "attestation", "verification", "printing", "readingview", "cli", "__main__",
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from geometry_of_trust.card import Controls, Figure, Quality
 from geometry_of_trust.cli import main
+from geometry_of_trust.depth import LayerFigures, Sweep, choose
 from geometry_of_trust.errors import (
     BadOption,
     GotError,
@@ -32,7 +33,7 @@ from geometry_of_trust.formats import (
 )
 from geometry_of_trust.geometry import Geometry
 from geometry_of_trust.rows import RowWriter, TextRows, read_rows
-from geometry_of_trust.sweeping import LayerFigures, Sweep, choose, held_out, sweep, sweep_files
+from geometry_of_trust.sweeping import held_out, sweep, sweep_files
 from tiny_models import FAMILIES, LAYERS, build, quick
 
 TEXTS, D = 160, 8

@@ -6,9 +6,9 @@ import dataclasses
 
 from geometry_of_trust import cardview
 from geometry_of_trust.card import DECISIVE
+from geometry_of_trust.depth import DimensionSweep, LayerFigures, Sweep
 from geometry_of_trust.errors import escaped
 from geometry_of_trust.printing import as_json
-from geometry_of_trust.sweeping import DimensionSweep, LayerFigures, Sweep
 
 _COLUMNS = (
     ("shuffled_labels", "shuffled"),

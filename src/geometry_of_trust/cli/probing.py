@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from geometry_of_trust.cli.common import MORE, OK, STEPS, Many, Switch, app, progress_on
-from geometry_of_trust.errors import BadOption
+from geometry_of_trust.cli.common import MORE, OK, STEPS, Many, Switch, app, progress_on, talk
+from geometry_of_trust.errors import BadOption, escaped
 from geometry_of_trust.files import StagedFiles, write_file
 
 
@@ -97,6 +97,8 @@ def train(
         print(printing.as_json(trees[0] if layer is not None else trees))
     else:
         print("\n\n".join(reports.training(result, place) for result, place in shown))
+    if plot is not None:
+        talk(f"wrote {escaped(plot)}")
     return OK
 
 
@@ -154,4 +156,6 @@ def calibration_report(
     if plot is not None:
         write_file(plot, plotting.calibration(report, plot))
     print(reports.calibration_json(report) if json else reports.calibration(report))
+    if plot is not None:
+        talk(f"wrote {escaped(plot)}")
     return OK
