@@ -20,6 +20,7 @@ ORDER = [
     "strictjson",
     "canonical",
     "card",
+    "depth",
     "curve",
     "keys",
     "binding",
@@ -46,18 +47,24 @@ ORDER = [
     "classifier",
     "chance",
     "figures",
+    "histogram",
     "controls",
     "assessing",
     "training",
     "label_tables",
     "training_files",
+    "sweeping",
     "attesting",
     "calibration",
+    "reading",
     "verification",
     "reproduction",
     "cardview",
     "printing",
+    "sweepview",
+    "readingview",
     "reports",
+    "plotting",
     "show",
     "cli",
     "__main__",
@@ -74,6 +81,7 @@ ONLY_USERS = {
     "safetensors": {"extraction"},
     "cyclopts": {"cli"},
     "datasets": {"corpus"},
+    "matplotlib": {"plotting"},
     "pandas": {"bridges"},
     "pyarrow": {"converting", "corpus", "label_tables", "rows"},
     "ray": {"corpus"},
@@ -81,8 +89,8 @@ ONLY_USERS = {
 }
 
 NO_NUMPY = {
-    "errors", "files", "strictjson", "canonical", "card", "cardview", "curve", "keys", "binding",
-    "attestation", "verification", "printing", "cli", "__main__",
+    "errors", "files", "strictjson", "canonical", "card", "cardview", "curve", "depth", "keys",
+    "binding", "attestation", "verification", "printing", "readingview", "cli", "__main__",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.card import Card
     from geometry_of_trust.classifier import CausalProbe
     from geometry_of_trust.converting import Converted, convert
+    from geometry_of_trust.depth import Sweep
     from geometry_of_trust.errors import GotError
     from geometry_of_trust.extraction import Extraction, extract, read_record
     from geometry_of_trust.formats import (
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
         load_secret_key,
     )
     from geometry_of_trust.probes import Probe, ProbeSet, read_probe, read_probe_set
+    from geometry_of_trust.reading import TextReadings, read_tokens
     from geometry_of_trust.reproduction import Reproduction, reproduce
+    from geometry_of_trust.sweeping import sweep, sweep_files
     from geometry_of_trust.training import TrainingResult, train
     from geometry_of_trust.training_files import train_files, train_layers
     from geometry_of_trust.verification import Refused, Verdict, verify
@@ -60,6 +63,8 @@ __all__ = [
     "Refused",
     "Reproduction",
     "SecretKey",
+    "Sweep",
+    "TextReadings",
     "TrainingResult",
     "Unembedding",
     "Verdict",
@@ -76,8 +81,11 @@ __all__ = [
     "read_probe",
     "read_probe_set",
     "read_record",
+    "read_tokens",
     "read_unembedding",
     "reproduce",
+    "sweep",
+    "sweep_files",
     "to_numpy",
     "to_pandas",
     "to_torch",
@@ -98,6 +106,7 @@ _ROOMS = {
     "card": ("Card",),
     "classifier": ("CausalProbe",),
     "converting": ("Converted", "convert"),
+    "depth": ("Sweep",),
     "errors": ("GotError",),
     "extraction": ("Extraction", "extract", "read_record"),
     "formats": (
@@ -118,7 +127,9 @@ _ROOMS = {
         "load_secret_key",
     ),
     "probes": ("Probe", "ProbeSet", "read_probe", "read_probe_set"),
+    "reading": ("TextReadings", "read_tokens"),
     "reproduction": ("Reproduction", "reproduce"),
+    "sweeping": ("sweep", "sweep_files"),
     "training": ("TrainingResult", "train"),
     "training_files": ("train_files", "train_layers"),
     "verification": ("Refused", "Verdict", "verify"),

@@ -23,6 +23,7 @@ from geometry_of_trust.figures import CalibrationError, Sample, bins, figure, qu
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.geometry import Geometry
 from geometry_of_trust.gram import Progress
+from geometry_of_trust.histogram import Histogram, histogram
 from geometry_of_trust.probes import Probe
 from geometry_of_trust.splits import Labels, canonical_order
 from geometry_of_trust.training import check
@@ -37,6 +38,7 @@ class Calibration:
         dimension: the probe's name. positives, negatives, groups: of the rows.
         quality: figures of its logits and probabilities on all rows.
         ece_before_platt: of σ(logit). bins_before, bins: before and after Platt scaling.
+        scores: the logits by class.
     """
 
     dimension: str
@@ -47,6 +49,7 @@ class Calibration:
     ece_before_platt: Figure
     bins_before: tuple[Bin, ...]
     bins: tuple[Bin, ...]
+    scores: Histogram
 
     @property
     def off(self) -> int:
@@ -105,7 +108,7 @@ def calibration_report(
             )
     columns = {probe.name: columns[probe.name] for probe in probe_set.probes}
     check(acts, columns, acts.hidden_dim, layer=probe_set.layer, l2=None, rows=rows)
-    geometry = _geometry(sources, progress)
+    geometry = trained_geometry(sources, progress)
     groups = rows.groups if rows is not None else None
     if groups is not None and not groups.any():
         groups = None
@@ -123,7 +126,12 @@ def calibration_report(
     )
 
 
-def _geometry(sources: Sources, progress: Progress | None) -> Geometry:
+def trained_geometry(sources: Sources, progress: Progress | None) -> Geometry:
+    """The inner product that the first probe set was trained under.
+
+    Raises:
+        GeometryMismatch: the unembedding gives another one.
+    """
     training = sources.probe_sets[0].training
     euclidean = training is not None and training.inner_product == "Euclidean"
     geometry = Geometry.from_unembedding(
@@ -160,4 +168,5 @@ def _calibration(
         ece_before_platt=figure(sample, CalibrationError(sample, before)),
         bins_before=bins(before, y, numbers),
         bins=bins(after, y, numbers),
+        scores=histogram(logits, y),
     )

@@ -96,6 +96,10 @@ class TooFewOfClass(Refusal, ValueError):
     """A class has fewer than two labels, or lies in fewer than two groups."""
 
 
+class TooFewGroups(Refusal, ValueError):
+    """Too few groups to hold some of them out for a final test."""
+
+
 class GroupCount(Refusal, ValueError):
     """The number of group numbers is not the number of rows."""
 

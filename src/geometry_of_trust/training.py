@@ -30,6 +30,7 @@ from geometry_of_trust.errors import (
 )
 from geometry_of_trust.formats import Activations
 from geometry_of_trust.geometry import Geometry
+from geometry_of_trust.histogram import Histogram, histogram
 from geometry_of_trust.probes import Probe, ProbeSet, Spectrum, Training
 from geometry_of_trust.rows import RowTable
 from geometry_of_trust.spectrum import effective_dimension
@@ -47,11 +48,15 @@ class TrainingResult:
         probe_set: a probe for each dimension, with its `training` member.
         losses: for each probe, for each λ tried, strongest first: (λ, held-out log loss in nats).
         gradient: the greatest norm of a gradient at a solution, relative to the terms that cancel.
+        scores: for each probe, the held-out logits by class.
+        geometry: what was trained under.
     """
 
     probe_set: ProbeSet
     losses: tuple[tuple[tuple[float, float], ...], ...]
     gradient: float
+    scores: tuple[Histogram, ...]
+    geometry: Geometry
 
 
 def train(
@@ -132,6 +137,11 @@ def train(
         probe_set,
         tuple(tuple(fitted.losses_) for _, _, fitted in made),
         max(fitted.gradient_ for _, _, fitted in made),
+        tuple(
+            histogram(fitted.held_out_, column)
+            for (_, _, fitted), column in zip(made, columns.values(), strict=True)
+        ),
+        geometry,
     )
 
 

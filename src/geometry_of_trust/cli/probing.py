@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from geometry_of_trust.cli.common import MORE, OK, STEPS, Many, Switch, app, progress_on
-from geometry_of_trust.errors import BadOption
-from geometry_of_trust.files import StagedFiles
+from geometry_of_trust.cli.common import MORE, OK, STEPS, Many, Switch, app, progress_on, talk
+from geometry_of_trust.errors import BadOption, escaped
+from geometry_of_trust.files import StagedFiles, write_file
 
 
 @app.command(group=STEPS, sort_key=4)
@@ -25,6 +25,7 @@ def train(
     l2: float | None = None,
     inner_product: Literal["causal", "euclidean"] = "causal",
     corpus_version: str = "unversioned",
+    plot: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
     """4. Train linear probes on labelled activations, and print how far to trust them.
@@ -57,6 +58,8 @@ def train(
         causal (the unembedding's Gram matrix) or euclidean; the card shows both.
     corpus_version
         Name of the labelled data, kept in the probe set.
+    plot
+        A picture of reliability, scores, AUROC by layer and the spectrum, .png or .svg.
     json
         Print the result as JSON.
     """
@@ -64,9 +67,11 @@ def train(
         raise BadOption("--layer", expected="either it or --layers",
                         found="none" if layer is None else "both")  # fmt: skip
     wanted = [layer] if layer is not None else list(layers or ())
-    from geometry_of_trust import printing, reports
+    from geometry_of_trust import plotting, printing, reports
     from geometry_of_trust.training_files import train_layers
 
+    if plot is not None:
+        plotting.check(plot)
     outputs = [output if layer is not None else layer_path(output, n) for n in wanted]
     with progress_on("Training") as progress, StagedFiles() as staged:
         results = train_layers(
@@ -84,12 +89,16 @@ def train(
         )
         for result, place in zip(results, outputs, strict=True):
             staged.write(place, result.probe_set.to_json())
+        if plot is not None:
+            staged.write(plot, plotting.training(results, plot))
     shown = list(zip(results, outputs, strict=True))
     if json:
         trees = [reports.training_tree(result, place) for result, place in shown]
         print(printing.as_json(trees[0] if layer is not None else trees))
     else:
         print("\n\n".join(reports.training(result, place) for result, place in shown))
+    if plot is not None:
+        talk(f"wrote {escaped(plot)}")
     return OK
 
 
@@ -106,6 +115,7 @@ def calibration_report(
     unembedding: Path,
     labels: Path | None = None,
     label_column: Annotated[list[str] | None, Many] = None,
+    plot: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
     """Compare the probabilities of a probe set with labels of data that it was not trained on.
@@ -124,12 +134,16 @@ def calibration_report(
         As for train; with several probes, a column of each one's name.
     label_column
         As for train.
+    plot
+        A picture of reliability and scores, .png or .svg.
     json
         Print the report as JSON.
     """
-    from geometry_of_trust import reports
+    from geometry_of_trust import plotting, reports
     from geometry_of_trust.calibration import calibration_report as compare
 
+    if plot is not None:
+        plotting.check(plot)
     with progress_on("Reading the probes") as progress:
         report = compare(
             activations=activations,
@@ -139,5 +153,9 @@ def calibration_report(
             label_columns=label_column or (),
             progress=progress,
         )
+    if plot is not None:
+        write_file(plot, plotting.calibration(report, plot))
     print(reports.calibration_json(report) if json else reports.calibration(report))
+    if plot is not None:
+        talk(f"wrote {escaped(plot)}")
     return OK
