@@ -47,10 +47,14 @@ def test_no_fit_saw_what_it_scores() -> None:
         changed = np.where(fold == k, 1 - y, y).astype(np.int8)
         after = crossfit(X, changed, fold, GRID, nested=True)
         assert after.inner is not None
-        assert np.array_equal(after.held_out[:, fold == k], before.held_out[:, fold == k])
+        close = list(before.inner_close[k])
+        assert list(after.inner_close[k]) == close
+        assert np.array_equal(
+            after.held_out[close][:, fold == k], before.held_out[close][:, fold == k]
+        )
         assert not np.allclose(after.held_out[:, fold != k], before.held_out[:, fold != k])
         # Nothing inside of "all but k" knows of the labels of k.
-        assert np.array_equal(after.inner[k], before.inner[k], equal_nan=True)
+        assert np.array_equal(after.inner[k][close], before.inner[k][close], equal_nan=True)
         assert np.isnan(after.inner[k][:, fold == k]).all()
 
 
@@ -71,7 +75,22 @@ def test_inner_scores_are_those_of_a_cross_validation_without_the_fold() -> None
     assert cross.inner is not None
     rest = fold != 4
     alone = crossfit(X[rest], y[rest], fold[rest], GRID)
-    assert np.allclose(cross.inner[4][:, rest], alone.held_out, rtol=0, atol=1e-12)
+    assert cross.inner_close[4] == alone.close
+    close = list(alone.close)
+    assert np.allclose(cross.inner[4][close][:, rest], alone.held_out[close], rtol=0, atol=1e-12)
+
+
+def test_what_is_chosen_is_what_exact_fits_would_choose() -> None:
+    X, y, fold = study()
+    cross = crossfit(X, y, fold, L2_GRID)
+    exact = np.empty_like(cross.held_out)
+    for k in range(5):
+        fits = path(X[fold != k], y[fold != k], L2_GRID)
+        exact[:, fold == k] = [fit.logits(X[fold == k]) for fit in fits]
+    assert cross.best(y) == chosen(losses(exact, y)) in cross.close
+    close = list(cross.close)
+    assert 0 < len(close) < len(L2_GRID)
+    assert np.allclose(cross.held_out[close], exact[close], rtol=0, atol=1e-10)
 
 
 def test_not_nested_where_two_folds_are_all_there_is() -> None:

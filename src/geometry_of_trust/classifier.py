@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
-from geometry_of_trust.crossfit import L2_GRID, CrossFit, Study, chosen, crossfit, losses
+from geometry_of_trust.crossfit import L2_GRID, CrossFit, Study, crossfit, losses
 from geometry_of_trust.errors import (
     BadOption,
     DimensionMismatch,
@@ -56,7 +56,8 @@ class CausalProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes_: the two labels, sorted; the second is the positive one.
         weights_: w, shape (d,), float32. bias_: b. geometry_: the inner product.
         platt_scale_, platt_shift_: a and c of the log odds a·logit + c.
-        l2_: λ. losses_: (λ, held-out log loss) for each one tried. folds_: number of folds.
+        l2_: λ. losses_: (λ, held-out log loss) for each one tried, those
+            far from the least approximate. folds_: number of folds.
         held_out_: the logit of each row by the fit to the rows outside its fold, shape (n,).
         n_iter_: Hessians of the last fit. gradient_: its gradient, relative to what cancels in it.
     """
@@ -112,7 +113,7 @@ class CausalProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Fit to rows that are in order and split already; `cross` if it is there already."""
         cross = cross or crossfit(study.X, study.y, study.fold, self.strengths())
         held = losses(cross.held_out, study.y)
-        best = chosen(held)
+        best = cross.best(study.y)
         with threadpool_limits(1, user_api="blas"):
             solution = fitted(study.X, study.y, cross.strengths[best])
             self.weights_, self.bias_ = to_states(

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from geometry_of_trust import chance
 from geometry_of_trust.card import Controls
-from geometry_of_trust.crossfit import Progress, Study, chosen, crossfit, losses
+from geometry_of_trust.crossfit import Progress, Study, crossfit
 from geometry_of_trust.exact import round32
 from geometry_of_trust.figures import Sample, auroc
 from geometry_of_trust.rows import NONE, RowTable
@@ -205,4 +205,4 @@ def _curved(place: Array) -> Array:
 
 def _fitted(features: Array, study: Study, sample: Sample) -> float:
     cross = crossfit(features, study.y, study.fold, GRID)
-    return auroc(sample, cross.held_out[chosen(losses(cross.held_out, study.y))])
+    return auroc(sample, cross.held_out[cross.best(study.y)])

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from geometry_of_trust import exact, metrics
 from geometry_of_trust.errors import TooFewOfClass
 from geometry_of_trust.geometry import Geometry
-from geometry_of_trust.logistic import path, platt
+from geometry_of_trust.logistic import Fit, Problem, platt
 from geometry_of_trust.splits import (
     MAX_FOLDS,
     Indices,
@@ -38,6 +38,9 @@ L2_GRID = tuple(exact.round32(10.0**k) for k in range(1, -10, -1))
 
 TIE = 1e-9
 """Held-out losses closer than this, relatively, are equal; the stronger penalty is taken."""
+
+CLOSE = 1.05
+"""Strengths whose rough held-out loss is at most so many times the least are fitted exactly."""
 
 _MAX_WORKERS = 8
 _MAX_BYTES = 2**29
@@ -110,18 +113,27 @@ class Study:
 
 @dataclass(frozen=True, eq=False)
 class CrossFit:
-    """Held-out logits of a study.
+    """Held-out logits of a study: exact where a choice of λ could fall, else rough.
 
     Attributes:
         strengths: each λ, strongest first.
         held_out: shape (strengths, n): each row by the fit to all rows outside its fold.
         inner: for each fold k, shape (strengths, n): each row outside k by the fit to all rows
             outside k and outside its own fold, NaN in k; None if not asked for or not possible.
+        close: which strengths a choice from `held_out` is between; their logits are exact.
+        inner_close: for each fold the same of `inner`, and of `held_out` in that fold; empty
+            without `inner`.
     """
 
     strengths: tuple[float, ...]
     held_out: Array
     inner: tuple[Array, ...] | None
+    close: tuple[int, ...]
+    inner_close: tuple[tuple[int, ...], ...]
+
+    def best(self, y: Labels) -> int:
+        """The strength of least held-out loss."""
+        return self.close[chosen(losses(self.held_out[list(self.close)], y))]
 
 
 def crossfit(
@@ -138,6 +150,9 @@ def crossfit(
     A fit without the folds j and k serves twice: inside of all but k it scores j, and inside of
     all but j it scores k. So K(K − 1)/2 more paths make the cross-validation a nested one.
 
+    Rough fits for all strengths show which ones come near the least loss; these are fitted
+    exactly. What is near in `inner` of fold k no label of k has a part in.
+
     One BLAS thread a fit, and several fits at a time; each is the same whoever runs it.
 
     Raises:
@@ -148,30 +163,68 @@ def crossfit(
     left_out: list[tuple[int, ...]] = [(k,) for k in range(number)]
     if nested:
         left_out += combinations(range(number), 2)
-
-    def scores(out: tuple[int, ...]) -> Array:
-        outside = np.isin(fold, out)
-        fits = path(X[~outside], y[~outside], strengths)
-        return np.array([fit.logits(X[outside]) for fit in fits])
-
-    shape = (len(strengths), len(y))
-    held_out = np.empty(shape)
-    inner = tuple(np.full(shape, np.nan) for _ in range(number))
+    held = _Held(X, y, fold, tuple(strengths))
     workers = min(os.cpu_count() or 1, _MAX_WORKERS, max(1, _MAX_BYTES // X.nbytes))
+    tell = progress or _silent
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        for done, (out, logits) in enumerate(
-            zip(left_out, pool.map(scores, left_out), strict=True)
-        ):
-            owner = fold[np.isin(fold, out)]
-            if len(out) == 1:
-                held_out[:, fold == out[0]] = logits
-            else:
-                j, k = out
-                inner[k][:, fold == j] = logits[:, owner == j]
-                inner[j][:, fold == k] = logits[:, owner == k]
-            if progress is not None:
-                progress(f"Cross-validation {100 * done // len(left_out)} %")
-    return CrossFit(tuple(strengths), held_out, inner if nested else None)
+        rough = []
+        for done, fits in enumerate(pool.map(held.rough, left_out)):
+            rough.append(fits)
+            held.put(left_out[done], fits)
+            tell(f"Cross-validation {50 * done // len(left_out)} %")
+        close, inner_close = held.close(), [held.close(k) if nested else () for k in range(number)]
+        wanted = [
+            sorted({*(close if len(out) == 1 else ()), *(i for k in out for i in inner_close[k])})
+            for out in left_out
+        ]
+        for done, fits in enumerate(pool.map(held.exact, left_out, rough, wanted)):
+            held.put(left_out[done], fits)
+            tell(f"Cross-validation {50 + 50 * done // len(left_out)} %")
+    inner = tuple(held.inner) if nested else None
+    return CrossFit(held.strengths, held.held_out, inner, close, tuple(inner_close))
+
+
+def _silent(text: str) -> None:
+    """What is called where nobody listens."""
+
+
+class _Held:
+    """The scores of a cross-validation while they are made."""
+
+    def __init__(self, X: Array, y: Labels, fold: Indices, strengths: tuple[float, ...]) -> None:
+        self.X, self.y, self.fold, self.strengths = X, y, fold, strengths
+        self.held_out = np.empty((len(strengths), len(y)))
+        self.inner = [np.full_like(self.held_out, np.nan) for _ in range(int(fold.max()) + 1)]
+
+    def rough(self, out: tuple[int, ...]) -> dict[int, Fit]:
+        """Fits to what is outside of these folds, by the index of their strength."""
+        return dict(enumerate(self._outside(out).rough(self.strengths)))
+
+    def exact(
+        self, out: tuple[int, ...], rough: dict[int, Fit], wanted: Sequence[int]
+    ) -> dict[int, Fit]:
+        """The same for some strengths, exactly."""
+        problem = self._outside(out)
+        return {i: problem.exact([self.strengths[i]], rough[i])[0] for i in wanted}
+
+    def _outside(self, out: tuple[int, ...]) -> Problem:
+        rest = ~np.isin(self.fold, out)
+        return Problem.of(self.X[rest], self.y[rest])
+
+    def put(self, out: tuple[int, ...], fits: dict[int, Fit]) -> None:
+        """Score the folds that were left out."""
+        for k in out:
+            target = self.held_out if len(out) == 1 else self.inner[sum(out) - k]
+            inside = self.fold == k
+            for i, fit in fits.items():
+                target[i, inside] = fit.logits(self.X[inside])
+
+    def close(self, k: int | None = None) -> tuple[int, ...]:
+        """Which strengths come near the least loss; with k, in `inner` of it."""
+        rest = self.fold != k if k is not None else np.full(len(self.y), True)
+        logits = self.held_out if k is None else self.inner[k]
+        held = losses(logits[:, rest], self.y[rest])
+        return tuple(i for i, loss in enumerate(held) if loss <= CLOSE * min(held))
 
 
 def losses(logits: Array, y: Labels) -> list[float]:
@@ -208,11 +261,12 @@ def honest(cross: CrossFit, y: Labels, fold: Indices) -> Honest:
     for k in range(int(fold.max()) + 1):
         inside = fold == k
         if cross.inner is None:
-            best = chosen(losses(cross.held_out, y))
+            best = cross.best(y)
             others = cross.held_out[:, ~inside]
         else:
             others = cross.inner[k][:, ~inside]
-            best = chosen(losses(others, y[~inside]))
+            close = cross.inner_close[k]
+            best = close[chosen(losses(others[list(close)], y[~inside]))]
         scale, shift = platt(others[best], y[~inside])
         logits[inside] = cross.held_out[best, inside].astype(np.float32)
         log_odds[inside] = (scale * logits[inside] + shift).astype(np.float32)

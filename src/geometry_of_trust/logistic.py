@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.optimize import minimize
 from scipy.special import expit
 
 from geometry_of_trust.errors import DidNotConverge
@@ -23,6 +24,9 @@ Labels = NDArray[Any]
 
 GRADIENT_TOLERANCE = 1e-12
 """Of the gradient at the optimum, relative to the sizes of the terms that cancel in it."""
+
+ROUGH_TOLERANCE = 1e-4
+"""Greatest component of the gradient, in units of the mean loss, at the end of a rough fit."""
 
 _NEAR = 1e-3
 """Relative gradient below which Newton steps need no line search."""
@@ -47,42 +51,105 @@ class Fit:
 
 
 def fit(X: Array, y: Labels, strength: float) -> Fit:
-    """The fit of `path` for one λ, reached over those that are 10, 100, … times as strong."""
+    """The fit for one λ, reached over rough ones to those that are 10, 100, … times as strong."""
+    problem = Problem.of(X, y)
     above = [strength * 10.0**k for k in range(20, 0, -1)]
-    return path(X, y, [*(s for s in above if s <= 100), strength])[-1]
+    start = problem.rough([*(s for s in above if s <= 100), strength])[-1]
+    return problem.exact([strength], start)[0]
 
 
 def path(X: Array, y: Labels, strengths: Sequence[float]) -> list[Fit]:
     """The fits to rows X, shape (n, r), with labels y, 0 or 1, both present, for each λ > 0.
 
     Each starts from the one before, so strong penalties come first; the optimum is unique, and
-    reached whatever the start. Rows are centred, which moves b only, and divided by their median
-    length: a language model has a few states a hundred times longer than the others, which a
-    mean would follow.
+    reached whatever the start.
 
     Raises:
         DidNotConverge: the solver stalled before an optimum.
     """
-    n, r = X.shape
-    centre = X.mean(axis=0)
-    A = np.column_stack([X - centre, np.ones(n)])
-    lengths = np.sqrt(np.square(A[:, :r]).sum(axis=1))
-    scale = float(np.median(lengths)) or float(lengths.max()) or 1.0
-    A[:, :r] /= scale
-    share = float((y == 1).mean())
-    point = np.append(np.zeros(r), math.log(share / (1 - share)))
-    fits = []
-    for strength in strengths:
-        point, gradient, iterations = _newton(A, y, strength, point)
-        if not gradient <= GRADIENT_TOLERANCE:
-            raise DidNotConverge(
-                "logistic regression",
-                expected=f"a gradient below {GRADIENT_TOLERANCE:g}",
-                found=f"{gradient:.3g}",
-                hint="Give a larger --l2.",
+    return Problem.of(X, y).exact(strengths)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Rows to fit to, in the units of the fit.
+
+    Rows are centred, which moves b only, and divided by their median length: a language model has
+    a few states a hundred times longer than the others, which a mean would follow.
+
+    Attributes:
+        A: shape (n, r + 1); the last column, of ones, is the bias. y: 0 or 1, both present.
+        centre, scale: what was subtracted, and divided by.
+    """
+
+    A: Array
+    y: Labels
+    centre: Array
+    scale: float
+
+    @classmethod
+    def of(cls, X: Array, y: Labels) -> Problem:
+        """For rows X, shape (n, r)."""
+        centre = X.mean(axis=0)
+        A = np.column_stack([X - centre, np.ones(len(X))])
+        lengths = np.sqrt(np.square(A[:, :-1]).sum(axis=1))
+        scale = float(np.median(lengths)) or float(lengths.max()) or 1.0
+        A[:, :-1] /= scale
+        return cls(A, y, centre, scale)
+
+    def rough(self, strengths: Sequence[float]) -> list[Fit]:
+        """Fits good enough to tell penalties apart, by L-BFGS: a tenth of the time of exact ones.
+
+        Each starts from the one before; `gradient` is NaN, as it is not known relative to terms.
+        """
+        sign = np.where(self.y == 1, 1.0, -1.0)
+        point, fits = self._base(), []
+        for strength in strengths:
+            penalty = np.append(np.full(len(point) - 1, strength), 0.0)
+
+            def objective(v: Array, penalty: Array = penalty) -> tuple[float, Array]:
+                margin, pull = sign * (self.A @ v), penalty * v
+                slope = pull - (sign * expit(-margin)) @ self.A / len(sign)
+                return float(np.logaddexp(0.0, -margin).mean() + pull @ v / 2), slope
+
+            found = minimize(
+                objective,
+                point,
+                method="L-BFGS-B",
+                jac=True,
+                options={"gtol": ROUGH_TOLERANCE, "ftol": 0.0, "maxiter": 1000},
             )
-        fits.append(Fit(point[:r], float(point[r]), centre, scale, strength, iterations, gradient))
-    return fits
+            point = found.x
+            fits.append(self._fit(point, strength, int(found.nit), math.nan))
+        return fits
+
+    def exact(self, strengths: Sequence[float], start: Fit | None = None) -> list[Fit]:
+        """The fits for each λ, the first from `start`, each other from the one before.
+
+        Raises:
+            DidNotConverge: the solver stalled before an optimum.
+        """
+        point = self._base() if start is None else np.append(start.v, start.b)
+        fits = []
+        for strength in strengths:
+            point, gradient, iterations = _newton(self.A, self.y, strength, point)
+            if not gradient <= GRADIENT_TOLERANCE:
+                raise DidNotConverge(
+                    "logistic regression",
+                    expected=f"a gradient below {GRADIENT_TOLERANCE:g}",
+                    found=f"{gradient:.3g}",
+                    hint="Give a larger --l2.",
+                )
+            fits.append(self._fit(point, strength, iterations, gradient))
+        return fits
+
+    def _base(self) -> Array:
+        share = float((self.y == 1).mean())
+        return np.append(np.zeros(self.A.shape[1] - 1), math.log(share / (1 - share)))
+
+    def _fit(self, point: Array, strength: float, iterations: int, gradient: float) -> Fit:
+        v, b = point[:-1], float(point[-1])
+        return Fit(v, b, self.centre, self.scale, strength, iterations, gradient)
 
 
 def residuals(logits: Array, y: Labels) -> Array:

@@ -18,7 +18,7 @@ from geometry_of_trust.card import Controls, judged
 from geometry_of_trust.classifier import CausalProbe
 from geometry_of_trust.controls import Surface, controls, surface
 from geometry_of_trust.corpus.table import row_table
-from geometry_of_trust.crossfit import Study, chosen, crossfit, honest, losses
+from geometry_of_trust.crossfit import Study, crossfit, honest
 from geometry_of_trust.depth import DimensionSweep, FinalTest, LayerFigures, Sweep, choose
 from geometry_of_trust.errors import RepeatedLayers, TooFewGroups
 from geometry_of_trust.figures import Sample, quality
@@ -188,7 +188,7 @@ class _Job:
         held = self._at(study, layer)
         strengths = CausalProbe(l2=self.l2).strengths()
         cross = crossfit(held.X, held.y, held.fold, strengths, nested=True, progress=tell)
-        l2 = strengths[chosen(losses(cross.held_out, held.y))]
+        l2 = strengths[cross.best(held.y)]
         scores = honest(cross, held.y, held.fold)
         figures = quality(Sample(held.y, held.groups, held.fold), scores.logits, scores.log_odds)
         rivals = controls(held, l2, None if words else self._seen(held.order), tell)

@@ -46,7 +46,8 @@ class TrainingResult:
 
     Attributes:
         probe_set: a probe for each dimension, with its `training` member.
-        losses: for each probe, for each λ tried, strongest first: (λ, held-out log loss in nats).
+        losses: for each probe, for each λ tried, strongest first: (λ, held-out log loss in nats);
+            approximate where far from the least.
         gradient: the greatest norm of a gradient at a solution, relative to the terms that cancel.
         scores: for each probe, the held-out logits by class.
         geometry: what was trained under.
