@@ -93,11 +93,13 @@ def _hooks(runner: Runner, text: Sequence[int]) -> list[Check]:
         opened = dataclasses.replace(runner.opened, request=request)
         runner = running.load(opened, runner.loaded.blocks, once=True)
     ids = Batch.of_text(text)
-    hooked, plain = (
-        capture.logits(runner.loaded.model, blocks, ids, runner.pages)
+    states = [
+        capture.final_states(runner.loaded.model, blocks, ids, runner.pages)
         for blocks in (runner.blocks, None)
-    )
-    runner.loaded.pages.release(runner.unembedding.weight)  # no batch needs it
+    ]
+    # A part of the unembedding at a time, so that it is never in memory as a whole.
+    parts = [[state @ rows.T for state in states] for rows in runner.unembedding_rows()]
+    hooked, plain = (np.concatenate(logits, axis=1) for logits in zip(*parts, strict=True))
     return [_compared("logits with hooks and without", hooked, plain, 0.0)]
 
 

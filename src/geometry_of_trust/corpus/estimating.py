@@ -219,9 +219,8 @@ def _checks(run: CorpusRun, weights: Sizes, count: int) -> int:
         if count == blocks and not anew:
             return logits
         return weights.in_memory(blocks) + weights.read(blocks) + logits
-    unembedding = int(run.opened.skeleton.get_output_embeddings().weight.numel())
     beside = sum(weights.blocks[:count]) if anew else max(weights.blocks)
-    return weights.held * (beside + unembedding) + logits
+    return weights.held * beside + logits
 
 
 def run_itemsize(run: CorpusRun) -> int:

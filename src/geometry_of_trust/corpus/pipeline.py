@@ -361,6 +361,6 @@ def automatic_batching(opened: Opened, longest: int) -> Batching:
     inner = max(getattr(config, "intermediate_size", None) or 4 * d, d)
     heads = getattr(config, "num_attention_heads", None) or max(1, d // 64)
     a_token = wide * (12 * d + 4 * inner + 3 * heads * longest) + 4 * d * len(opened.request.layers)
-    most = 1024 if opened.device.type == "cpu" else 16384
+    most = 512 if opened.device.type == "cpu" else 16384
     tokens = max(1, min(most, available_memory() // 4 // a_token))
     return Batching(None, tokens, padded=not opened.request.reproducible)

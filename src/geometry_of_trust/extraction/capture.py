@@ -160,10 +160,12 @@ def residual_stream(
     return values
 
 
-def logits(
+def final_states(
     model: nn.Module, blocks: nn.ModuleList | None, batch: Batch, pages: FilePages
 ) -> NDArray[np.float32]:
-    """The logits of a whole model at every token, float32, as its own code computes them.
+    """What a model multiplies its unembedding with, at the tokens kept: float32, shape (rows, d).
+
+    The model runs as its own code has it, to the end of the blocks that it has and its final norm.
 
     Args:
         blocks: hooked as for `residual_stream`, if given.
@@ -180,14 +182,14 @@ def logits(
         for parameter in block.parameters():
             pages.release(parameter)
 
+    body: Any = getattr(model, "base_model", model)  # transformers' name for all but the last step
     hooks = _hooks(blocks or nn.ModuleList(), lambda block, arguments: None, after)
     try:
         with hooks, torch.inference_mode():
-            result: torch.Tensor = model(**_inputs(model, batch)).logits
+            values: NDArray[np.float32] = batch.chosen(body(**_inputs(body, batch))[0]).numpy()
     except Exception as error:
         found = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise ModelFailed("forward pass", expected="no error", found=found) from error
-    values: NDArray[np.float32] = result.to("cpu", torch.float32).numpy()
     return values
 
 
