@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geometry_of_trust import formats
+from geometry_of_trust import formats, gotact
 from geometry_of_trust.errors import (
     BadArray,
     BadHeader,
@@ -235,7 +235,7 @@ def test_any_activations_survive(
 ) -> None:
     path = tmp_path_factory.mktemp("round") / "a"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(formats, "CHUNK_BYTES", chunk)
+        patch.setattr(gotact, "CHUNK_BYTES", chunk)
         write_activations(path, built)
         read = read_activations(path)
     tag = formats.PRECISIONS.index(built.precision)

@@ -28,6 +28,7 @@ ORDER = [
     "labels",
     "mapped",
     "arrays",
+    "gotact",
     "formats",
     "rows",
     "bridges",

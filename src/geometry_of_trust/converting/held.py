@@ -23,7 +23,7 @@ from geometry_of_trust.errors import (
     UnsupportedVersion,
 )
 from geometry_of_trust.files import PathLike, scratch
-from geometry_of_trust.formats import CHUNK_BYTES
+from geometry_of_trust.gotact import CHUNK_BYTES
 
 Held = Activations | Unembedding
 
