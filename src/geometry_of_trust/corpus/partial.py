@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -51,6 +50,8 @@ class Partial:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Partial:
+        import fcntl  # noqa: PLC0415 - not on Windows, where everything but a corpus run works
+
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = self._stack.enter_context(self.file("lock").open("wb"))
