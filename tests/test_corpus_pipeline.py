@@ -19,7 +19,7 @@ from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.pipeline import CorpusExtraction
 from geometry_of_trust.corpus.table import row_table
 from geometry_of_trust.extraction import extract, read_record
-from geometry_of_trust.files import record_path
+from geometry_of_trust.files import record_path, rows_path
 from geometry_of_trust.formats import read_activations, read_labels
 from geometry_of_trust.rows import NONE, read_rows
 from test_extraction_gguf import write_gguf
@@ -353,6 +353,58 @@ def test_the_command(
     assert main(["extract", "--model", "x", "--layers", "1"]) == 2
     assert main([*command, "--batch-size", "0"]) == 2
     assert main([*command, "--position", "middle"]) == 2
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--label-column", "x"], ["--group-column", "x"], ["--limit", "1"], ["--split", "x"],
+        ["--resume"], ["--strict"], ["--batch-size", "1"], ["--engine", "ray"],
+        ["--text-column", "x"], ["--add-generation-prompt"],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("more", [[], ["--dry-run"], ["--position", "last"]])
+def test_one_text_takes_no_option_of_a_corpus(option: list[str], more: list[str]) -> None:
+    command = ["extract", "--model", "none", "--input", "x", "--layers", "1"]
+    assert main([*command, *option, *more]) == 2
+
+
+def test_one_text_without_its_special_tokens(folder: Folder, tmp_path: Path) -> None:
+    out = tmp_path / "a.gotact"
+    assert main([
+        "extract", "--model", str(folder("llama")), "--input", TEXTS[0], "--layers", "1",
+        "--skip-special-tokens", "--output-activations", str(out),
+        "--output-unembedding", str(tmp_path / "u.gotue"),
+    ]) == 0  # fmt: skip
+    rows = read_rows(rows_path(out))
+    assert not rows.special.any()
+    assert rows.token_index.tolist() == list(range(1, len(rows) + 1))
+
+
+def test_one_text_after_a_corpus_has_no_row_table(folder: Folder, tmp_path: Path) -> None:
+    done = run(folder("llama"), tmp_path)
+    table = done.rows_path.read_bytes()
+    extract(
+        folder("llama"), TEXTS[0], LAYERS, device="cpu", output_activations=done.activations_path,
+        output_unembedding=done.unembedding_path,
+    )  # fmt: skip
+    assert not done.rows_path.exists()
+    done.rows_path.write_bytes(table)
+    assert row_table(done.activations_path) is None
+
+
+def test_a_run_that_fails_before_its_first_rows_leaves_nothing(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(errors.TextTooLong):
+        run(folder("llama"), tmp_path, ["long " * 200])
+    monkeypatch.setattr("geometry_of_trust.corpus.checking.check", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder("llama"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_text_with_a_position(folder: Folder, tmp_path: Path) -> None:

@@ -100,6 +100,11 @@ def test_killed_and_resumed(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert partial_path(tmp_path / "a.gotact").exists()
+    there = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert bool(there) == (where == "os.replace")
+    with Partial(tmp_path / "a.gotact") as partial:
+        partial.detach()  # as a resumed run begins, and may be killed again
+    assert {path: path.read_bytes() for path in there} == there
     with pytest.raises(errors.RunInProgress):
         run(model, tmp_path)
     run(model, tmp_path, resume=True)

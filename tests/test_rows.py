@@ -134,7 +134,51 @@ def _two(table: Any) -> Any:
     return table.set_column(9, table.schema.field("label.b"), labels)
 
 
-@pytest.mark.parametrize("damage", [_dropped, _wide, _more, _unordered, _negative, _two])
+def _column(table: Any, name: str, values: Any) -> Any:
+    index = table.column_names.index(name)
+    return table.set_column(index, name, values)
+
+
+def _another_label(table: Any) -> Any:
+    return _column(table, "label.b", pa.array([1, 0, 0], pa.int8()))
+
+
+def _another_group(table: Any) -> Any:
+    return _column(table, "group", pa.array(["g", "h", None]))
+
+
+def _more_tokens(table: Any) -> Any:
+    return _column(table, "tokens", pa.array([[1], [2], None], pa.list_(pa.int32())))
+
+
+def _token_gaps(table: Any) -> Any:
+    return _column(table, "tokens", pa.array([[1, None], None, None], pa.list_(pa.int32())))
+
+
+def _wide_labels(table: Any) -> Any:
+    return _column(table, "label.b", pa.array([257, 257, 0], pa.int64()))
+
+
+def _words(table: Any) -> Any:
+    return _column(table, "label.b", pa.array(["1", "1", "0"]))
+
+
+def _not_utf8(table: Any) -> Any:
+    bad = pa.array([b"\xff", b"x", b"y"]).view(pa.string())
+    return _column(table, "token", bad)
+
+
+def _none(table: Any) -> Any:
+    return table.slice(0, 0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _dropped, _wide, _more, _unordered, _negative, _two, _another_label, _another_group,
+        _more_tokens, _token_gaps, _wide_labels, _words, _not_utf8, _none,
+    ],
+)  # fmt: skip
 def test_another_table(damage: Any, tmp_path: Path) -> None:
     written(tmp_path / "r", FIRST, MEAN)
     pq.write_table(damage(pq.read_table(tmp_path / "r")), tmp_path / "other")

@@ -107,9 +107,11 @@ def corpus_extraction(result: CorpusExtraction) -> str:
     """What `extract` prints of a corpus."""
     vocab_size, hidden_dim = result.unembedding_shape
     layers, rows, _ = result.activations.values.shape
-    labels = "kept: it was edited" if result.labels_kept else "from the corpus"
-    if not result.label_columns:
-        labels = "kept: it was edited" if result.labels_kept else "a stub of zeros: edit it"
+    labels = "from the corpus" if result.label_columns else "a stub of zeros: edit it"
+    if result.labels_kept:
+        labels = "NOT OF THIS RUN: an edited file was there and is kept"
+        if result.label_columns:
+            labels += "; this run's are in the row table, for train --label-column"
     resumed = f" ({result.resumed_rows} of them by the run resumed)" if result.resumed_rows else ""
     files = [
         (result.activations_path, f"{layers} layers x {rows} rows x {hidden_dim}{resumed}"),

@@ -257,13 +257,21 @@ def read_rows(path: PathLike) -> RowTable:
     with opened(path) as handle:
         try:
             table = pq.read_table(handle)
-        except (pa.ArrowException, OSError) as error:
+            held = _parsed(table, path)
+        except (pa.ArrowException, ValueError, OSError) as error:
             found = f"{error}".partition("\n")[0]
             raise BadRowTable(path, expected="a Parquet file", found=found) from None
+    _check(held, path)
+    return held
+
+
+def _parsed(table: Any, path: PathLike) -> RowTable:
+    """The columns as arrays; BadRowTable for other columns than a row table's."""
     names = [kind.name for kind in _FIELDS]
     labels = [name for name in table.column_names if name.startswith(LABEL_PREFIX)]
+    types = {kind.name: kind.type for kind in _FIELDS} | dict.fromkeys(labels, pa.int8())
     if table.column_names != names + labels or any(
-        table.schema.field(kind.name).type != kind.type for kind in _FIELDS
+        table.schema.field(name).type != kind for name, kind in types.items()
     ):
         raise BadRowTable(
             path, expected=f"the columns {', '.join(names)}", found=", ".join(table.column_names)
@@ -273,7 +281,7 @@ def read_rows(path: PathLike) -> RowTable:
         column: Any = table.column(name).cast(pa.int64()).fill_null(NONE)
         return np.asarray(column.to_numpy(), np.int64)
 
-    held = RowTable(
+    return RowTable(
         group=tuple(table.column("group").to_pylist()),
         token=tuple(table.column("token").to_pylist()),
         special=table.column("special").fill_null(False).to_numpy().astype(bool),
@@ -284,9 +292,29 @@ def read_rows(path: PathLike) -> RowTable:
         labels={name.removeprefix(LABEL_PREFIX): numbers(name).astype(np.int8) for name in labels},
         **{name: numbers(name) for name in _INTEGERS},
     )
-    if (held.text < 0).any() or (np.diff(held.text) < 0).any():
-        raise BadRowTable(path, expected="texts in ascending order", found="another order")
-    for name, column in held.labels.items():
-        if not np.isin(column, (0, 1)).all():
-            raise BadRowTable(path, expected=f"labels {name!r} of 0 or 1", found="others")
-    return held
+
+
+def _check(held: RowTable, path: PathLike) -> None:
+    """Refuse what no row table says; what belongs to a text is the same in all of its rows.
+
+    The digest takes that from the first row of each text.
+    """
+    same = np.diff(held.text) == 0
+    inner = (np.flatnonzero(same) + 1).tolist()
+    for fine, expected in (
+        (len(held) > 0, "at least one row"),
+        (not (held.text < 0).any() and not (np.diff(held.text) < 0).any(), "texts in order"),
+        (all(np.isin(column, (0, 1)).all() for column in held.labels.values()), "labels 0 and 1"),
+        (
+            not any((np.diff(column)[same] != 0).any() for column in held.labels.values()),
+            "one label for all rows of a text",
+        ),
+        (all(held.group[i] == held.group[i - 1] for i in inner), "one group for a text"),
+        (all(held.tokens[i] is None for i in inner), "a text's tokens in its first row alone"),
+        (
+            all(tokens is None or None not in tokens for tokens in held.tokens),
+            "token numbers without gaps",
+        ),
+    ):
+        if not fine:
+            raise BadRowTable(path, expected=expected, found="others")

@@ -40,7 +40,7 @@ def describe(path: Path) -> Iterator[str]:
     elif start == b"GOTU":
         yield from _unembedding(path)
     elif start == b"PAR1":
-        yield from _row_table(path)
+        yield from _row_table(read_rows(path))
     elif path.suffix in (".labels", ".txt"):
         yield from _labels(path)
     else:
@@ -67,8 +67,9 @@ def _activations(path: Path) -> Iterator[str]:
             f"{norms.min():.4g} to {norms.max():.4g}"
         )
     yield from _record_lines(record_path(path))
-    if rows_path(path).exists():
-        yield from _row_table(rows_path(path))
+    table = row_table(path)
+    if table is not None:
+        yield from _row_table(table)
 
 
 def _unembedding(path: Path) -> Iterator[str]:
@@ -136,8 +137,7 @@ def _rows(table: RowTable) -> Iterator[str]:
         yield f"{row:>{width}}  text {table.text[row] + 1}{group}, {escaped(what)}{mark}"
 
 
-def _row_table(path: Path) -> Iterator[str]:
-    table = read_rows(path)
+def _row_table(table: RowTable) -> Iterator[str]:
     texts = len(table.text_rows())
     groups = len({group for group in table.group if group is not None})
     yield f"row table: {len(table)} rows of {texts} texts in {groups or 'no'} groups"

@@ -42,9 +42,10 @@ def progress_on(what: str) -> Iterator[Callable[[str], None]]:
         yield lambda text: None
         return
     from rich.console import Console
+    from rich.text import Text
 
     with Console(stderr=True).status(what) as status:
-        yield lambda text: status.update(escaped(text))
+        yield lambda text: status.update(Text(escaped(text)))
 
 
 class Bar:

@@ -142,8 +142,15 @@ def extract(
         "reproducible": True if reproducible else False if fast else None,
         "low_memory": low_memory,
     }
-    if input is not None and position is None and not dry_run:
-        return _one_text(model, input, layers, options)
+    if input is not None:
+        _check_one_text(
+            text_column != "text", label_column, group_column, split, limit, add_generation_prompt,
+            resume, strict, batch_size != "auto", engine != "local", ray_address, workers,
+        )  # fmt: skip
+        if skip_special_tokens:
+            position = position or "all"
+        if position is None and not dry_run:
+            return _one_text(model, input, layers, options)
     many: dict[str, Any] = {
         "corpus": [input] if input is not None else input_file,
         "columns": (text_column, tuple(label_column or ()), group_column),
@@ -163,6 +170,18 @@ def extract(
         many["once"] = input is not None and position is None
         return _dry(model, layers, options, many)
     return _corpus(model, layers, options, many)
+
+
+def _check_one_text(*options: object) -> None:
+    """Refuse what only a corpus has."""
+    if any(options):
+        raise BadOption(
+            "--input",
+            expected="no option that is for a corpus",
+            found="one",
+            hint="Options from --text-column to --add-generation-prompt, --batch-size, --resume, "
+            "--strict and those of Ray go with --input-file.",
+        )
 
 
 def _one_text(model: str, text: str, layers: list[int], options: dict[str, Any]) -> int:

@@ -101,7 +101,7 @@ def extract_corpus(
     columns = columns or Columns()
     entries = _entries(corpus, columns, split, limit)
     say, advance = say or (lambda text: None), advance or (lambda done, total: None)
-    with running_model(), Partial(request.activations) as partial:
+    with running_model(), Partial(request.activations) as partial, _kept_if_begun(partial):
         from geometry_of_trust.corpus import checking, pipeline  # noqa: PLC0415 - heavy
         from geometry_of_trust.extraction import running  # noqa: PLC0415 - heavy
 
@@ -131,6 +131,17 @@ def extract_corpus(
                 say,
                 advance,
             )
+
+
+@contextlib.contextmanager
+def _kept_if_begun(partial: Partial) -> Iterator[None]:
+    """Leave nothing of a run that failed before its first rows."""
+    try:
+        yield
+    except BaseException:
+        if not partial.started:
+            partial.remove()
+        raise
 
 
 def _check_engine(engine: str, ray_address: str | None, workers: int | None) -> None:
@@ -276,6 +287,10 @@ def _entries(
 ) -> Iterator[Entry]:
     if isinstance(corpus, str | os.PathLike):
         return read_corpus(corpus, columns=columns, split=split, limit=limit)
+    if columns != Columns() or split is not None:
+        raise BadOption("--input", expected="no columns and no split", found="one")
+    if limit is not None and limit < 1:
+        raise BadOption("--limit", expected="1 or more", found=limit)
     texts = itertools.islice(corpus, limit)
     return (_entry(text, f"text {n + 1}") for n, text in enumerate(texts))
 

@@ -8,11 +8,11 @@ again, so that a run killed at any moment and resumed gives the same bytes.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.errors import NoSpace, ResumeMismatch, RunInProgress, Unwritable
+from geometry_of_trust.errors import BadOption, NoSpace, ResumeMismatch, RunInProgress, Unwritable
 from geometry_of_trust.files import read_bounded, reason, write_file
 from geometry_of_trust.formats import ActivationsSink
 
@@ -42,7 +42,7 @@ class Partial:
 
     Raises:
         RunInProgress: another process is at work on it.
-        Unwritable: it cannot be made.
+        Unwritable: it cannot be made. BadOption: this system has no file locks.
     """
 
     def __init__(self, activations: Path) -> None:
@@ -50,19 +50,24 @@ class Partial:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Partial:
-        import fcntl  # noqa: PLC0415 - not on Windows, where everything but a corpus run works
-
+        try:
+            import fcntl  # noqa: PLC0415 - not on Windows
+        except ModuleNotFoundError:
+            raise BadOption(
+                "--input-file", expected="Linux or macOS for a corpus", found=sys.platform
+            ) from None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = self._stack.enter_context(self.file("lock").open("wb"))
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._stack.close()
-            if error.errno in (errno.EAGAIN, errno.EACCES) and self.file("lock").exists():
-                raise RunInProgress(
-                    self.folder, expected="no other run into it", found="one that goes on"
-                ) from None
             raise Unwritable(self.folder, expected="a folder", found=reason(error)) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._stack.close()
+            raise RunInProgress(
+                self.folder, expected="no other run into it", found="one that goes on"
+            ) from None
         return self
 
     def __exit__(
@@ -106,6 +111,18 @@ class Partial:
                 found="; ".join(f"{name}: {settings.get(name)}" for name in names),
                 hint="Give the same options and data, or remove this folder and start anew.",
             )
+
+    def detach(self) -> None:
+        """Let go of outputs that a run killed at its very end has already linked to files here.
+
+        They would be written to with them. The values are copied, as rows may be missing yet.
+        """
+        for name in ("rows", "labels", "tokens"):
+            self.file(name).unlink(missing_ok=True)
+        values = self.file("values")
+        if values.exists() and values.stat().st_nlink > 1:
+            shutil.copyfile(values, self.file("copy"))
+            os.replace(self.file("copy"), values)
 
     def discard(self) -> None:
         """Remove all but the lock; `plan.json` first, so that no half of it looks like a run."""

@@ -25,7 +25,7 @@ from geometry_of_trust.extraction.pipeline import is_edited, make_record
 from geometry_of_trust.extraction.record import Check, Corpus, Record, WrittenFile
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.running import Opened, Runner
-from geometry_of_trust.files import StagedFiles, read_bounded, reason, rows_path, sha256_file
+from geometry_of_trust.files import StagedFiles, reason, rows_path, sha256_file
 from geometry_of_trust.formats import (
     Activations,
     ActivationsSink,
@@ -133,16 +133,30 @@ def execute(
         Interrupted, Unwritable: what was done is kept, and can be resumed.
         ExtractionRefused, NonFinite: as `extract`.
     """
-    begun = run.partial.started
-    if begun:
+    if run.partial.started:
         run.partial.check(_settings(run))
+    try:
+        return _executed(run, engine_of, checks, say, advance)
+    except KeyboardInterrupt:
+        if not run.partial.started:
+            raise
+        raise Interrupted(
+            "extract", expected="a whole run", found="an interrupt", hint="Go on with --resume."
+        ) from None
+
+
+def _executed(
+    run: CorpusRun,
+    engine_of: EngineOf,
+    checks: Callable[[Runner, Batch], tuple[Check, ...]],
+    say: Say,
+    advance: Advance,
+) -> CorpusExtraction:
     tokens = run.plan.tokens()
     run.partial.file("values").touch()
     with run.partial.file("values").open("r+b") as values:
         sink = run.sink(values)
         _allocate(run, sink)
-        if not begun:
-            run.partial.begin(_settings(run))
         counts = run.plan.rows
         starts = [0, *itertools.accumulate(counts)]
         journal = Journal(run.partial, values, sink, starts, counts)
@@ -153,6 +167,8 @@ def execute(
         say("Checking")
         checked = checks(runner, first.batch)
         widen(runner)
+        if not run.partial.started:
+            run.partial.begin(_settings(run))  # not before there is something to go on with
         with engine_of(runner) as engine:
             results = itertools.chain([(first, states)], engine.run(todo))
             _write_rows(journal, results, run.plan.total_rows, sum(done.values()), advance)
@@ -225,14 +241,6 @@ def _write_rows(
             journal.write(job.number, job.unit, states)
             done = min(total, done + states.shape[1])
             advance(done, total)
-    except KeyboardInterrupt:
-        journal.commit()
-        raise Interrupted(
-            "extract",
-            expected=f"{total} rows",
-            found=f"{done} when it was interrupted",
-            hint="Go on with --resume.",
-        ) from None
     except OSError as error:
         with contextlib.suppress(OSError):  # a few bytes: they may fit where the rows did not
             journal.commit()
@@ -291,9 +299,7 @@ def _finish(run: CorpusRun, runner: Runner, checks: tuple[Check, ...]) -> Corpus
 
 
 def _same(path: Path, other: Path) -> bool:
-    with contextlib.suppress(Exception):
-        return read_bounded(path) == read_bounded(other)
-    return False
+    return path.is_file() and sha256_file(path) == sha256_file(other)
 
 
 def _corpus(run: CorpusRun) -> Corpus:
@@ -327,6 +333,7 @@ def prepare(
     held = partial.settings()["batches"] if partial.started else None
     if held is None:
         partial.discard()
+    partial.detach()
     with partial.file("rows").open("wb") as rows, partial.file("labels").open("wb") as labels:
         plan = make_plan(
             entries,

@@ -9,7 +9,9 @@ from geometry_of_trust.rows import RowTable, read_rows
 
 
 def row_table(activations: PathLike, record: Record | None = None) -> RowTable | None:
-    """The row table beside activations, None if there is none.
+    """The row table beside activations, None if there is none of theirs.
+
+    Beside activations of one text, as their record says, a table is left from others.
 
     Args:
         record: their extraction record, if it was read already; else the one beside them, if
@@ -22,9 +24,11 @@ def row_table(activations: PathLike, record: Record | None = None) -> RowTable |
     path = rows_path(activations)
     if not path.exists():
         return None
-    table = read_rows(path)
     if record is None and record_path(activations).exists():
         record = read_record(record_path(activations))
+    if record is not None and record.corpus is None:
+        return None
+    table = read_rows(path)
     if record is not None and record.corpus is not None:
         digest = table.digest()
         if digest != record.corpus.rows_sha256:

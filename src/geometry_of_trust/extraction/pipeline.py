@@ -18,7 +18,7 @@ from geometry_of_trust import __version__
 from geometry_of_trust.errors import EmptyText, MissingExtra, TooLarge, Unreadable
 from geometry_of_trust.extraction.record import Record, Token, WrittenFile
 from geometry_of_trust.extraction.request import Request, utf8
-from geometry_of_trust.files import PathLike, StagedFiles, read_bounded, sha256_file
+from geometry_of_trust.files import PathLike, StagedFiles, read_bounded, rows_path, sha256_file
 from geometry_of_trust.formats import (
     Activations,
     Layout,
@@ -205,6 +205,8 @@ def _write(request: Request, run: Run, prompt_sha256: str) -> Extraction:
         ]
         record = make_record(run.runner, prompt_sha256, run.tokens, *written)
         staged.write(to_record, record.to_json())
+    # What an earlier corpus run left is of the activations that are replaced.
+    rows_path(to_activations).unlink(missing_ok=True)
     return Extraction(
         activations=activations,
         activations_path=to_activations,
