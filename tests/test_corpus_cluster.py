@@ -306,8 +306,9 @@ def test_refused(
 def test_fast_on_several_machines_is_warned_of(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "c.txt").write_text("x")
     command = [
-        "extract", "--model", str(model), "--input", "x", "--position", "last", "--layers", "1",
+        "extract", "--model", str(model), "--input-file", str(tmp_path / "c.txt"), "--layers", "1",
         "--output-activations", str(tmp_path / "a.gotact"), "--engine", "ray",
         "--ray-address", "127.0.0.1:1",
     ]  # fmt: skip

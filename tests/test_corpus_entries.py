@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -573,6 +574,23 @@ def test_a_folder_of_csv_or_text(tmp_path: Path) -> None:
     (tmp_path / "txt").mkdir()
     write(tmp_path / "txt" / "a.txt", "a\nb\n")
     assert [entry.text for entry in entries(tmp_path / "txt", Columns())] == ["a", "b"]
+
+
+def test_no_file_of_a_folder_stays_open(tmp_path: Path) -> None:
+    """Also where the reader stops early; a file left open would warn, which is an error here."""
+    (tmp_path / "csv").mkdir()
+    delimited(tmp_path / "csv" / "a.csv", ROWS)
+    refused(MissingColumn, tmp_path / "csv", Columns(text="none"))
+    next(iter(read_corpus(tmp_path / "csv", columns=Columns())))
+    assert "a.csv" not in [Path(link).name for link in _open_files()]
+
+
+def _open_files() -> list[str]:
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+    return found
 
 
 def test_a_damaged_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gc
 import json
 import logging
 import os
@@ -211,17 +212,24 @@ def _from_datasets(source: str, choose: Choose, split: str | None) -> Iterator[R
         dataset = dataset.select_columns(list(choose(dataset.column_names, source)))
     rows = iter(dataset)
     number = 0
-    while True:
-        number += 1
-        where = f"{source}, row {number}"
-        try:
-            with _silence():
-                row = next(rows, None)
-        except Exception as error:  # whatever the files make the library raise
-            raise BadCorpus(where, expected="a row", found=_brief(error)) from None
-        if row is None:
-            return
-        yield where, row
+    try:
+        while True:
+            number += 1
+            where = f"{source}, row {number}"
+            try:
+                with _silence():
+                    row = next(rows, None)
+            except Exception as error:  # whatever the files make the library raise
+                raise BadCorpus(where, expected="a row", found=_brief(error)) from None
+            if row is None:
+                return
+            yield where, row
+    finally:
+        # The library leaves its files to the garbage collector; here that is now, and quiet.
+        del rows, dataset
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 def _open_dataset(source: str, split: str | None) -> Any:
