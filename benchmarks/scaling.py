@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / ".models" / "smollm2-135m-instruct"
 STATEMENTS = ROOT / "examples" / "statements.jsonl"
 TEXTS = 200
-BATCH = 1024
+BATCH = 512
 NOMINAL = 1e11
 """Operations a second, as a few cores have."""
 MODES: dict[str, dict[str, Any]] = {

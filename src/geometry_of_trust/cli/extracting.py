@@ -185,11 +185,12 @@ def _check_one_text(*options: object) -> None:
 
 
 def _one_text(model: str, text: str, layers: list[int], options: dict[str, Any]) -> int:
-    from geometry_of_trust import reports
     from geometry_of_trust.extraction import extract as run
 
     with progress_on("Loading") as progress:
         result = run(model, text, layers, **options, progress=progress)
+    from geometry_of_trust import reports  # only now: the run needs the memory
+
     print(reports.extraction(result))
     return OK
 
@@ -201,7 +202,6 @@ def _columns(many: dict[str, Any]) -> None:
 
 
 def _corpus(model: str, layers: list[int], options: dict[str, Any], many: dict[str, Any]) -> int:
-    from geometry_of_trust import reports
     from geometry_of_trust.corpus.extracting import extract_corpus
 
     _columns(many)
@@ -209,6 +209,8 @@ def _corpus(model: str, layers: list[int], options: dict[str, Any], many: dict[s
         result = extract_corpus(
             model, many.pop("corpus"), layers, **options, **many, say=bar.say, advance=bar.advance
         )
+    from geometry_of_trust import reports  # only now: the run needs the memory
+
     print(reports.corpus_extraction(result))
     return OK
 
