@@ -18,6 +18,11 @@ def escaped(text: object, limit: int = 200) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in raw)
 
 
+def brief(error: BaseException) -> str:
+    """The class and the first line of an error of somebody else's."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
 class GotError(Exception):
     """Base of all errors that this package raises on purpose.
 

@@ -91,10 +91,21 @@ def extract_corpus(
         NoCluster, WorkerDiffers, WorkerLost: with `engine` ray.
         As `read_corpus`, `make_plan` and `extract`; errors of one text name it.
     """
-    request = _request(
-        model, layers, output_activations, output_unembedding, device, dtype, quantization,
-        trust_remote_code, revision, model_id, layout, reproducible, low_memory,
-    )  # fmt: skip
+    request = Request.asked(
+        model,
+        layers,
+        output_activations=output_activations,
+        output_unembedding=output_unembedding,
+        device=device,
+        dtype=dtype,
+        quantization=quantization,
+        trust_remote_code=trust_remote_code,
+        revision=revision,
+        model_id=model_id,
+        layout=layout,
+        reproducible=reproducible,
+        low_memory=low_memory,
+    )
     where = Position(position, skip_special_tokens)
     _check_batch_size(batch_size)
     _check_engine(engine, ray_address, workers)
@@ -212,10 +223,21 @@ def estimate_corpus(
         As `extract_corpus`, except what only loading and running a model raise.
     """
     begun = time.perf_counter()
-    request = _request(
-        model, layers, output_activations, output_unembedding, device, dtype, quantization,
-        trust_remote_code, revision, model_id, layout, reproducible, low_memory,
-    )  # fmt: skip
+    request = Request.asked(
+        model,
+        layers,
+        output_activations=output_activations,
+        output_unembedding=output_unembedding,
+        device=device,
+        dtype=dtype,
+        quantization=quantization,
+        trust_remote_code=trust_remote_code,
+        revision=revision,
+        model_id=model_id,
+        layout=layout,
+        reproducible=reproducible,
+        low_memory=low_memory,
+    )
     where = Position(position, skip_special_tokens)
     _check_batch_size(batch_size)
     columns = columns or Columns()
@@ -242,39 +264,6 @@ def estimate_corpus(
         )
         say("Estimating")
         return estimating.estimate(run, time.perf_counter() - begun, once=once)
-
-
-def _request(  # noqa: PLR0917 - as its callers have them
-    model: PathLike,
-    layers: Sequence[int],
-    activations: PathLike,
-    unembedding: PathLike,
-    device: str,
-    dtype: str,
-    quantization: Literal["int8"] | None,
-    trust_remote_code: bool,
-    revision: str | None,
-    model_id: str | None,
-    layout: Layout,
-    reproducible: bool | None,
-    low_memory: bool,
-) -> Request:
-    exact = dtype == "float32" and quantization is None
-    return Request(
-        model=os.fspath(model),
-        model_id=os.fspath(model) if model_id is None else model_id,
-        layers=tuple(sorted(layers)),
-        activations=Path(activations),
-        unembedding=Path(unembedding),
-        device=device,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-        revision=revision,
-        layout=layout,
-        reproducible=exact if reproducible is None else reproducible,
-        low_memory=low_memory,
-        quantization=quantization,
-    )
 
 
 def _check_batch_size(batch_size: int | None) -> None:

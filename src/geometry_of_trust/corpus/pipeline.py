@@ -192,7 +192,6 @@ def _allocate(run: CorpusRun, sink: ActivationsSink) -> None:
 
     Of a resumed run too, which changes no row and asks for no more.
 
-
     Raises:
         NoSpace, Unwritable.
     """

@@ -14,7 +14,7 @@ import numpy as np
 
 from geometry_of_trust.corpus.choosing import Position
 from geometry_of_trust.corpus.entries import Entry
-from geometry_of_trust.errors import BadChat, EmptyText
+from geometry_of_trust.errors import BadChat, EmptyText, brief
 from geometry_of_trust.extraction.request import utf8
 from geometry_of_trust.rows import RowWriter, TextRows
 
@@ -195,7 +195,7 @@ class _Texts:
                 add_generation_prompt=self._add_generation_prompt,
             )
         except Exception as error:  # whatever the template raises
-            found = f"{type(error).__name__}: {error}".partition("\n")[0]
+            found = brief(error)
             raise BadChat(
                 entry.where, expected="messages that the chat template takes", found=found
             ) from None

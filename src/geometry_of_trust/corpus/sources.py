@@ -28,6 +28,7 @@ from geometry_of_trust.errors import (
     TooLarge,
     UnknownCorpus,
     Unreadable,
+    brief,
 )
 from geometry_of_trust.extraction.pipeline import missing_extra
 from geometry_of_trust.files import MAX_DOCUMENT_BYTES, PathLike, opened, reason
@@ -173,7 +174,7 @@ def _from_parquet(path: str, choose: Choose) -> Iterator[Row]:
             # A buffer for each column, so that a large row group is not read at once.
             file = pq.ParquetFile(handle, buffer_size=_PARQUET_BUFFER, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
-            raise BadCorpus(path, expected="a Parquet file", found=_brief(error)) from None
+            raise BadCorpus(path, expected="a Parquet file", found=brief(error)) from None
         _check_distinct(file.schema_arrow.names, path)
         names = list(choose(file.schema_arrow.names, path))
         batches = file.iter_batches(_PARQUET_ROWS, columns=names, use_threads=False)
@@ -183,7 +184,7 @@ def _from_parquet(path: str, choose: Choose) -> Iterator[Row]:
                 batch = next(batches, None)
             except (pa.ArrowException, OSError) as error:
                 where = f"{path}, after row {number}"
-                raise BadCorpus(where, expected="Parquet data", found=_brief(error)) from None
+                raise BadCorpus(where, expected="Parquet data", found=brief(error)) from None
             if batch is None:
                 return
             columns = [batch.column(name) for name in names]
@@ -199,7 +200,7 @@ def _cells(columns: Sequence[Any], index: int, where: str) -> list[Any]:
     except UnicodeDecodeError:  # pyarrow believes a file that says it is UTF-8
         raise BadText(where, expected="UTF-8", found="other bytes") from None
     except (pa.ArrowException, ValueError, OverflowError) as error:
-        raise BadCorpus(where, expected="values known to Python", found=_brief(error)) from None
+        raise BadCorpus(where, expected="values known to Python", found=brief(error)) from None
 
 
 # --- folders and names ------------------------------------------------------------------------
@@ -220,7 +221,7 @@ def _from_datasets(source: str, choose: Choose, split: str | None) -> Iterator[R
                 with _silence():
                     row = next(rows, None)
             except Exception as error:  # whatever the files make the library raise
-                raise BadCorpus(where, expected="a row", found=_brief(error)) from None
+                raise BadCorpus(where, expected="a row", found=brief(error)) from None
             if row is None:
                 return
             yield where, row
@@ -251,7 +252,7 @@ def _open_dataset(source: str, split: str | None) -> Any:
             raise UnknownCorpus(
                 source,
                 expected="a folder of data files, or a dataset's name",
-                found=_brief(error),
+                found=brief(error),
                 hint="Check the name, and the connection if it is a name on the hub.",
             ) from None
     if isinstance(loaded, dict):
@@ -287,10 +288,6 @@ def _silence() -> Iterator[None]:
         datasets.logging.set_verbosity(verbosity)
         for library in bars:
             library.enable_progress_bars()
-
-
-def _brief(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 _READERS: dict[str, Callable[[str, Choose], Iterator[Row]]] = {

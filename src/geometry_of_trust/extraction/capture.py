@@ -14,7 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from geometry_of_trust.errors import GotError, ModelFailed, NonFinite, UnsupportedArchitecture
+from geometry_of_trust.errors import (
+    GotError,
+    ModelFailed,
+    NonFinite,
+    UnsupportedArchitecture,
+    brief,
+)
 from geometry_of_trust.extraction import sums
 from geometry_of_trust.extraction.float64 import as_written, float64
 from geometry_of_trust.extraction.pages import FilePages
@@ -144,7 +150,7 @@ def residual_stream(
             if isinstance(end, GotError):
                 raise
         except Exception as error:
-            found = f"{type(error).__name__}: {error}".partition("\n")[0]
+            found = brief(error)
             hint = "It was run in float64; --fast may do." if weights.wide else ""
             raise ModelFailed(
                 "forward pass", expected="no error", found=found, hint=hint
@@ -188,7 +194,7 @@ def final_states(
         with hooks, torch.inference_mode():
             values: NDArray[np.float32] = batch.chosen(body(**_inputs(body, batch))[0]).numpy()
     except Exception as error:
-        found = f"{type(error).__name__}: {error}".partition("\n")[0]
+        found = brief(error)
         raise ModelFailed("forward pass", expected="no error", found=found) from error
     return values
 

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from transformers.utils.hub import cached_file
 
-from geometry_of_trust.errors import IncompleteModel
+from geometry_of_trust.errors import IncompleteModel, brief
 from geometry_of_trust.extraction.float64 import float64
-from geometry_of_trust.extraction.loading import Source, brief
+from geometry_of_trust.extraction.loading import Source
 from geometry_of_trust.extraction.running import Opened
 
 _WIDTH = 4096

@@ -26,6 +26,7 @@ from geometry_of_trust.errors import (
     UnknownModel,
     UnsupportedArchitecture,
     UntrustedCode,
+    brief,
 )
 from geometry_of_trust.extraction.architectures import Anatomy, shortened
 from geometry_of_trust.extraction.record import Token
@@ -53,11 +54,6 @@ def silence() -> Iterator[None]:
             log.enable_progress_bar()
         if hub_bars:
             bars_of_hub.enable_progress_bars()
-
-
-def brief(error: BaseException) -> str:
-    """The class and the first line of an error of somebody else's."""
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def find_device(name: str) -> torch.device:

@@ -114,22 +114,20 @@ def extract(
         NonFinite: the activations are not finite; names layer and position.
         MalformedInput: BadText; Unwritable, with nothing left behind.
     """
-    request = Request(
-        model=os.fspath(model),
-        model_id=os.fspath(model) if model_id is None else model_id,
-        layers=tuple(sorted(layers)),
-        activations=Path(output_activations),
-        unembedding=Path(output_unembedding),
+    request = Request.asked(
+        model,
+        layers,
+        output_activations=output_activations,
+        output_unembedding=output_unembedding,
         device=device,
         dtype=dtype,
+        quantization=quantization,
         trust_remote_code=trust_remote_code,
         revision=revision,
+        model_id=model_id,
         layout=layout,
-        reproducible=(
-            dtype == "float32" and quantization is None if reproducible is None else reproducible
-        ),
+        reproducible=reproducible,
         low_memory=low_memory,
-        quantization=quantization,
     )
     if not text:
         raise EmptyText("text", expected="at least one character", found="none")

@@ -15,11 +15,11 @@ from safetensors import safe_open
 from torch import nn
 from transformers.utils.hub import cached_file
 
-from geometry_of_trust.errors import IncompleteModel, NoDevice, NotInFiles
+from geometry_of_trust.errors import IncompleteModel, NoDevice, NotInFiles, brief
 from geometry_of_trust.extraction import loading, quantizing
 from geometry_of_trust.extraction.architectures import Anatomy
 from geometry_of_trust.extraction.float64 import allow_float64, float64
-from geometry_of_trust.extraction.loading import Source, brief
+from geometry_of_trust.extraction.loading import Source
 from geometry_of_trust.extraction.pages import FilePages
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.weights import Weights

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from geometry_of_trust.arrays import MAX_MODEL_ID_BYTES, Layout
 from geometry_of_trust.errors import BadOption, BadText, RepeatedLayers
-from geometry_of_trust.files import labels_path, record_path
+from geometry_of_trust.files import PathLike, labels_path, record_path
 
 PRECISION_OF = {"float32": "Fp32", "float16": "Fp16", "bfloat16": "Bfloat16"}
 """Names of the types that a model runs in, with their precision tags."""
@@ -41,6 +42,34 @@ class Request:
     reproducible: bool
     low_memory: bool
     quantization: str | None = None
+
+    @classmethod
+    def asked(
+        cls,
+        model: PathLike,
+        layers: Sequence[int],
+        *,
+        output_activations: PathLike,
+        output_unembedding: PathLike,
+        model_id: str | None,
+        dtype: str,
+        quantization: str | None,
+        reproducible: bool | None,
+        **others: Any,
+    ) -> Request:
+        """The request of a caller, with what was left to be decided; arguments as of `extract`."""
+        exact = dtype == "float32" and quantization is None
+        return cls(
+            model=os.fspath(model),
+            model_id=os.fspath(model) if model_id is None else model_id,
+            layers=tuple(sorted(layers)),
+            activations=Path(output_activations),
+            unembedding=Path(output_unembedding),
+            dtype=dtype,
+            quantization=quantization,
+            reproducible=exact if reproducible is None else reproducible,
+            **others,
+        )
 
     @property
     def precision(self) -> str:
