@@ -4,7 +4,8 @@ Ours starts from the float32 matrix in a mapped `.gotue`, as `got-cli` does. Pee
 of a float64 matrix that is already in memory: the product only. Peer (b) starts where we do: it
 converts the mapped matrix to float64 and multiplies. All three run in turn; figures are medians
 over the rounds of the ratios, least and greatest in brackets. To reach: at most 1.15 of (a);
-memory at most 4d² doubles and 256 MB.
+memory at most 4d² doubles and 256 MB. Before each there is a pause: the threads of a BLAS turn idly
+for a while after a product, and would take their time from whoever comes next.
 
 "Others" is the share of the processors that other processes took meanwhile. A product by many
 threads waits for the slowest of them, so that the peers lose more by it than we do. Hence the
@@ -72,7 +73,8 @@ def write_random(path: Path, rows: int, d: int) -> None:
 
 
 def seconds(work: Callable[..., Any], *arguments: Any) -> float:
-    """Wall time of one call."""
+    """Wall time of one call, after a pause."""
+    time.sleep(0.3)
     start = time.perf_counter()
     work(*arguments)
     return time.perf_counter() - start

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from safetensors import safe_open
+from threadpoolctl import threadpool_limits
 
 import oracle
 from geometry_of_trust import exact, gram
@@ -130,7 +132,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, chunk: int, block: int, tile: int) -> N
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("cuts", [(240, 2400, 352), (7, 30, 8), (16, 16, 352), (1, 1, 8)])
+@pytest.mark.parametrize("cuts", [(240, 1200, 352), (7, 30, 8), (16, 16, 352), (1, 1, 8)])
 def test_every_entry_is_the_exact_sum_rounded_once(
     monkeypatch: pytest.MonkeyPatch, name: str, cuts: tuple[int, int, int]
 ) -> None:
@@ -220,6 +222,31 @@ class TestAnyBlas:
             again = gram._entries(self.U, np.stack([i, j]), norms, gram._silent)
             results.add((gram.gram(self.U).tobytes(), again.tobytes()))
         assert len(results) == 1
+
+    def test_blocks_run_at_the_same_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As many as the BLAS has threads: each of two waits until the other is there."""
+        both = threading.Barrier(2, timeout=30)
+        product = gram._product
+
+        def waiting(*arguments: Any) -> Any:
+            both.wait()
+            return product(*arguments)
+
+        cut(monkeypatch, 240, 240, 352)
+        monkeypatch.setattr(gram, "_product", waiting)
+        with threadpool_limits(2, user_api="blas"):
+            gram.gram(self.U[:480])
+
+    @pytest.mark.parametrize("size", [(1, 1), (7, 2**17), (400, 900), (400, 2**17)])
+    def test_passes(self, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+        """What stage 2 makes of a block at a time changes nothing."""
+        i, j = np.triu_indices(24)
+        norms = np.linalg.norm(self.U.astype(np.float64), axis=0) * exact.SLACK
+        rows, products = size
+        monkeypatch.setattr(gram, "PASS_ROWS", rows)
+        monkeypatch.setattr(gram, "PASS_PRODUCTS", products)
+        again = gram._entries(self.U[:500], np.stack([i, j]), norms, gram._silent)
+        assert same_bits(again, oracle.gram(self.U[:500])[i, j])
 
 
 KERNELS = """
@@ -314,8 +341,8 @@ def test_pages_are_given_back_to_read_only_maps_only(
 def test_progress() -> None:
     said: list[str] = []
     gram.gram(np.random.default_rng(0).normal(size=(4000, 60)).astype(np.float32), said.append)
-    assert said[:2] == ["Inner product 60 %", "Inner product 100 %"]
-    assert all("entries again" in text for text in said[2:])
+    assert said[:4] == [f"Inner product {percent} %" for percent in (30, 60, 90, 100)]
+    assert all("entries again" in text for text in said[4:])
 
 
 def test_non_finite_rows_reach_the_diagonal() -> None:

@@ -25,17 +25,17 @@ Progress = Callable[[str], None]
 CHUNK_ROWS = 240
 """Rows whose products one call of the BLAS adds up; error bound and speed both hang on it."""
 
-BLOCK_ROWS = 10 * CHUNK_ROWS
+BLOCK_ROWS = 5 * CHUNK_ROWS
 """Rows that one thread takes at a time."""
 
 CHUNK_SUMS = 16
 """Chunk sums that are added up before they are added to the total: keeps the bound small."""
 
-TILE_COLUMNS = 352
+TILE_COLUMNS = 704
 """Columns of a tile, at most about."""
 
 MAX_THREADS = 8
-"""Eight blocks of the map and chunks in float64: 92,160·d bytes < 2.5d² doubles + 128 MB."""
+"""Eight blocks of the map and chunks in float64: 53,760·d bytes < 2.5d² doubles + 128 MB."""
 
 KEPT_BYTES = 200 * 2**20
 """A matrix up to this size stays mapped: giving its pages back costs a tenth of the time.
@@ -45,6 +45,9 @@ With it, sums and Φ (1.5d² doubles) and what threads hold stay under 4d² doub
 
 PAIR_CHUNK = 2**16
 """Open entries that are computed again in one pass over the matrix."""
+
+PASS_ROWS, PASS_PRODUCTS = 400, 2**17
+"""What is made of it at a time: many products, or threads wait for each other between calls."""
 
 
 def gram(U: NDArray[np.float32], progress: Progress | None = None) -> NDArray[np.float32]:
@@ -115,7 +118,8 @@ def _each_block(
             _give_back(block)
         return start + len(block)
 
-    with _blas().limit(limits=1), ThreadPoolExecutor(_threads()) as pool:
+    threads = _threads()  # asked for before the limit, which would answer 1
+    with _blas().limit(limits=1), ThreadPoolExecutor(threads) as pool:
         for done in pool.map(run, range(0, len(U), BLOCK_ROWS)):
             tell(f"{what} {100 * done // len(U)} %")
 
@@ -164,7 +168,8 @@ class _Tile:
 def _tiles(d: int) -> list[_Tile]:
     """The upper triangle of UᵀU, all zeros, in tiles."""
     # Of equal width, an odd number of cache lines: powers of two would collide in the cache.
-    width = 8 * (math.ceil(d / math.ceil(d / TILE_COLUMNS) / 8) | 1)
+    # Two at least: numpy mirrors a product on the diagonal, and that is slow where it is large.
+    width = 8 * (math.ceil(d / max(2, math.ceil(d / TILE_COLUMNS)) / 8) | 1)
     cuts = [slice(start, min(start + width, d)) for start in range(0, d, width)]
     return [_Tile(i, j) for n, j in enumerate(cuts) for i in cuts[: n + 1]]
 
@@ -256,15 +261,19 @@ def _extracted(
     """Sums of heads, sums of tails, and whether any tail was not zero."""
     i, j = pairs
     head, tail, inexact = np.zeros(len(i)), np.zeros(len(i)), np.zeros(len(i), bool)
-    rows = min(256, max(1, 2**15 // len(i)))  # what a pass makes stays in cache
-    buffer = np.empty((rows, U.shape[1]))  # made once: new pages cost more than the conversion
+    rows = min(PASS_ROWS, max(1, PASS_PRODUCTS // len(i)))
+    # Made once: new pages cost more than what is done with them.
+    buffer = np.empty((rows, U.shape[1]))
+    first, second = np.empty((2, rows, len(i)))
     for start in range(0, len(U), rows):
         part = U[start : start + rows]
-        block = buffer[: len(part)]
+        block, tails, heads = buffer[: len(part)], first[: len(part)], second[: len(part)]
         np.copyto(block, part)
-        tails = block.take(i, axis=1)
-        tails *= block.take(j, axis=1)
-        heads = tails + sigma
+        # All indices are within; with another mode, take() would make a copy of its own.
+        block.take(i, axis=1, out=tails, mode="clip")
+        block.take(j, axis=1, out=heads, mode="clip")
+        tails *= heads
+        np.add(tails, sigma, out=heads)
         heads -= sigma
         tails -= heads
         head += heads.sum(axis=0)
