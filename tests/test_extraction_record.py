@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from geometry_of_trust import errors
-from geometry_of_trust.extraction.record import Record, Token, WrittenFile, read_record
+from geometry_of_trust.extraction.record import Record, Token, WrittenFile
+from geometry_of_trust.extraction.record_reading import read_record
 
 RECORD = Record(
     tool_version="0.1.0",

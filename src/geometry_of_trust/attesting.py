@@ -26,7 +26,7 @@ from geometry_of_trust.errors import (
     ReadingsMismatch,
     RecordMismatch,
 )
-from geometry_of_trust.extraction.record import read_record
+from geometry_of_trust.extraction.record_reading import read_record
 from geometry_of_trust.files import PathLike, record_path, sha256_file
 from geometry_of_trust.formats import Activations, Unembedding, read_activations, read_unembedding
 from geometry_of_trust.geometry import Geometry

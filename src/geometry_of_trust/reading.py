@@ -8,7 +8,7 @@ from geometry_of_trust.attesting import Sources, check_agreement, open_sources
 from geometry_of_trust.calibration import trained_geometry
 from geometry_of_trust.corpus.table import row_table
 from geometry_of_trust.errors import BadOption, PositionMissing, RecordMismatch, Unreadable
-from geometry_of_trust.extraction.record import read_record
+from geometry_of_trust.extraction.record_reading import read_record
 from geometry_of_trust.files import PathLike, record_path
 from geometry_of_trust.gram import Progress
 from geometry_of_trust.probes import Reading, read_probe

@@ -15,7 +15,8 @@ from geometry_of_trust import printing, reports
 from geometry_of_trust.attestation import parse_document
 from geometry_of_trust.corpus.table import row_table
 from geometry_of_trust.errors import BadJson, LabelCount, escaped
-from geometry_of_trust.extraction.record import Record, read_record
+from geometry_of_trust.extraction.record import Record
+from geometry_of_trust.extraction.record_reading import read_record
 from geometry_of_trust.files import opened, read_bounded, record_path, rows_path
 from geometry_of_trust.formats import read_activations, read_labels, read_unembedding
 from geometry_of_trust.probes import ProbeSet

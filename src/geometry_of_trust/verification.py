@@ -277,7 +277,7 @@ def _step_files(
 def _record_digest(path: PathLike, binding: Any) -> str:
     """The digest of what a record says; of a reproducible run, all but where it ran."""
     # The room of extraction needs numpy, which a document-only check must not import.
-    from geometry_of_trust.extraction.record import read_record  # noqa: PLC0415
+    from geometry_of_trust.extraction.record_reading import read_record  # noqa: PLC0415
 
     record = read_record(path)
     mode = binding["extraction_record"]["mode"]

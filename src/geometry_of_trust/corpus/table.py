@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from geometry_of_trust.errors import RecordMismatch
-from geometry_of_trust.extraction.record import Record, read_record
+from geometry_of_trust.extraction.record import Record
+from geometry_of_trust.extraction.record_reading import read_record
 from geometry_of_trust.files import PathLike, record_path, rows_path
 from geometry_of_trust.rows import RowTable, read_rows
 
