@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from geometry_of_trust import errors
+from geometry_of_trust import errors, rows
 from geometry_of_trust.rows import NONE, RowTable, RowWriter, TextRows, read_rows
 
 FIRST = TextRows(
@@ -107,6 +107,28 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
         read_rows(tmp_path / "r")
     with pytest.raises(errors.Unreadable):
         read_rows(tmp_path / "none")
+
+
+@pytest.mark.parametrize(("limit", "most"), [("MAX_ROWS", 1), ("MAX_BYTES", 10)])
+def test_a_table_beyond_the_limits_is_not_read(
+    limit: str, most: int, tmp_path: Path, table: RowTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = tmp_path.iterdir()
+    monkeypatch.setattr(rows, limit, most)
+    monkeypatch.setattr(rows, "_parsed", None)
+    with pytest.raises(errors.TooLarge) as refused:
+        read_rows(path)
+    assert refused.value.expected.startswith(f"at most {most} ")
+
+
+def test_more_rows_than_a_reader_takes_are_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "MAX_ROWS", 3)
+    written(tmp_path / "r.parquet", FIRST, MEAN)
+    assert len(read_rows(tmp_path / "r.parquet")) == 3
+    with pytest.raises(errors.LimitExceeded):
+        written(tmp_path / "more.parquet", FIRST, FIRST)
 
 
 def _dropped(table: Any) -> Any:

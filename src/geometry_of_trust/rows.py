@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from geometry_of_trust.errors import BadRowTable, MissingMember
+from geometry_of_trust.errors import BadRowTable, LimitExceeded, MissingMember, TooLarge
 from geometry_of_trust.files import PathLike, opened
 
 LABEL_PREFIX = "label."
@@ -27,6 +27,9 @@ LABEL_PREFIX = "label."
 
 NONE = -1
 """In the arrays of a `RowTable`: no such number (a mean has no token, a start token no span)."""
+
+MAX_ROWS, MAX_BYTES = 2**26, 2**34
+"""What a reader takes: rows, and bytes of all columns unpacked, as the file's own footer says."""
 
 _FLUSH_ROWS = 2**14
 _INTEGERS = ("text", "token_index", "token_id", "start", "end")
@@ -119,8 +122,17 @@ class RowWriter:
         self._columns: list[list[Any]] = [[] for _ in self._schema]
 
     def add(self, rows: TextRows) -> None:
-        """Write the rows of the next text."""
+        """Write the rows of the next text.
+
+        Raises:
+            LimitExceeded: more rows than a reader takes.
+        """
         count = len(rows.special)
+        if self.rows + count > MAX_ROWS:
+            raise LimitExceeded(
+                "row table", expected=f"at most {MAX_ROWS} rows", found="more",
+                hint="Extract the corpus in parts, or fewer tokens of each text (--position).",
+            )  # fmt: skip
         spans = [(None, None) if span is None else span for span in rows.span]
         columns: list[Sequence[Any]] = [
             [rows.text] * count, [rows.group] * count, rows.token_index, rows.token_id,
@@ -252,17 +264,29 @@ def read_rows(path: PathLike) -> RowTable:
 
     Raises:
         Unreadable: the file cannot be opened.
+        TooLarge: it says that it holds more than `MAX_ROWS` rows or `MAX_BYTES`.
         BadRowTable: it is not Parquet, or not of a row table's columns.
     """
     with opened(path) as handle:
         try:
-            table = pq.read_table(handle)
-            held = _parsed(table, path)
+            file = pq.ParquetFile(handle)
+            _bounded(file.metadata, path)
+            held = _parsed(file.read(), path)
         except (pa.ArrowException, ValueError, OSError) as error:
             found = f"{error}".partition("\n")[0]
             raise BadRowTable(path, expected="a Parquet file", found=found) from None
     _check(held, path)
     return held
+
+
+def _bounded(said: pq.FileMetaData, path: PathLike) -> None:
+    """Refuse a table for which there would be no memory, before any of it is read."""
+    size = sum(said.row_group(i).total_byte_size for i in range(said.num_row_groups))
+    for found, limit, what in (
+        (said.num_rows, MAX_ROWS, "rows"), (size, MAX_BYTES, "bytes, unpacked"),
+    ):  # fmt: skip
+        if found > limit:
+            raise TooLarge(path, expected=f"at most {limit} {what}", found=f"{found}")
 
 
 def _parsed(table: Any, path: PathLike) -> RowTable:
