@@ -315,6 +315,19 @@ def test_checks_that_fail(folder: Folder, tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "strict" / "a.gotact").exists()
 
 
+@pytest.mark.parametrize(("texts", "padded"), [(["a", "b"], ""), (["ab", "bac"], "padded ")])
+def test_a_check_says_padded_only_if_there_was_padding(
+    texts: list[str], padded: str, folder: Folder, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(folder("gpt2"), model)
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    tokenizer["post_processor"] = None  # no start token: a letter is a token
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    done = run(model, tmp_path, texts, reproducible=False)
+    assert done.record.checks[0].name == f"states alone and in a {padded}batch"
+
+
 def test_a_model_without_its_later_blocks_runs_and_is_not_checked(
     folder: Folder, tmp_path: Path
 ) -> None:

@@ -118,11 +118,13 @@ def _batches(runner: Runner, texts: Sequence[list[int]]) -> Check:
     request = runner.opened.request
     first, other = texts[0], texts[-1][::-1]
     if request.reproducible:  # which never pads
-        other = [*other, *first][: len(first)]
-        name, bound = "states alone and in a batch", 0.0
+        other, bound = [*other, *first][: len(first)], 0.0
     else:
         first = first[: max(1, len(first) - 1)] if len(other) <= len(first) else first
-        name, bound = "states alone and in a padded batch", _BOUNDS[request.dtype]
+        bound = _BOUNDS[request.dtype]
+    # Texts of one token leave nothing to pad.
+    padded = "padded " if len(other) != len(first) else ""
+    name = f"states alone and in a {padded}batch"
     kept = [range(len(first)), range(len(other))]
     both = runner.states(Batch([first, other], kept))
     return _compared(name, both[:, : len(first)], alone(runner, first), bound)
