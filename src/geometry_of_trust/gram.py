@@ -213,6 +213,8 @@ def _rounded(
         with np.errstate(over="ignore"):
             low = (sums - bound).astype(np.float32) + np.float32(0)
             high = (sums + bound).astype(np.float32)
+        if i == j:  # a BLAS may add up the two halves in different orders
+            low = np.triu(low) + np.triu(low, 1).T
         phi[i, j], phi[j, i] = low, low.T
         row, column = np.nonzero(low != high)
         keep = row + i.start <= column + j.start

@@ -9,7 +9,9 @@ See docs/reproducibility.md.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -110,12 +112,22 @@ def float64(unproved: set[str] | None = None) -> Iterator[None]:
         with (
             torch.no_grad(),
             sums.sharing(),
+            _uncompiled(),
             OneValue(set() if unproved is None else unproved),
             Float64(),
         ):
             yield
     finally:
         torch.set_default_dtype(default)
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """A context in which nothing is compiled, our own operations least of all."""
+    # Importing the compiler takes seconds: only if a model's code has done so.
+    if "torch._dynamo" not in sys.modules:
+        return contextlib.nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 as_written = torch._C.DisableTorchFunction

@@ -1,9 +1,10 @@
 """Functions of float64 tensors whose results have the same bits on every machine.
 
-A processor's +, −, ×, ÷ and √ are correctly rounded (IEEE 754), and so are those of torch, element
-by element; exp, tanh or sin depend on who wrote them. Here they are polynomials, with one operation
-of torch for each arithmetic one, and powers and logarithms of few numbers (rotary frequencies,
-slopes) are decimal arithmetic. All are right to a few units in the last place.
+A processor's +, −, ×, ÷ and √ are correctly rounded (IEEE 754). So are torch's first four, element
+by element, but not its √: built with MKL, it errs by a unit in one of a hundred. exp, tanh or sin
+depend on who wrote them. Here √ is numpy's, and the others are polynomials, with one operation of
+torch for each arithmetic one; powers and logarithms of few numbers (rotary frequencies, slopes)
+are decimal arithmetic. All but √ are right to a few units in the last place.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,10 +40,22 @@ def _leading(value: Decimal, bits: int) -> float:
 
 
 LN2 = Decimal(2).ln(_DIGITS)
-_LN2_HIGH = _leading(LN2, 32)  # times any exponent: exact
-_LN2_LOW = float(LN2 - Decimal(_LN2_HIGH))
-_PER_LN2 = float(1 / LN2)
+with decimal.localcontext(_DIGITS):  # whatever the context of who imports this
+    _LN2_HIGH = _leading(LN2, 32)  # times any exponent: exact
+    _LN2_LOW = float(LN2 - Decimal(_LN2_HIGH))
+    _PER_LN2 = float(1 / LN2)
+    _HALF_PI = [_leading(_PI / 2, 32)]
+    _HALF_PI.append(math.ldexp(_leading((_PI / 2 - Decimal(_HALF_PI[0])) * (1 << 32), 32), -32))
+    _HALF_PI.append(float(_PI / 2 - Decimal(_HALF_PI[0]) - Decimal(_HALF_PI[1])))
 _EXPM1 = [1 / math.factorial(n) for n in range(1, 15)]
+
+
+def sqrt(x: Tensor) -> Tensor:
+    """The square root, correctly rounded: the processor's, by numpy; on a GPU the GPU's."""
+    if x.device.type != "cpu":
+        return torch.sqrt(x)
+    with np.errstate(invalid="ignore"):
+        return torch.from_numpy(np.asarray(np.sqrt(x.detach().numpy())))
 
 
 def _exponential(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,9 +129,6 @@ def gelu(x: Tensor, approximate: str) -> Tensor:
     return x * 0.5 * (erf(x * math.sqrt(0.5)) + 1.0)
 
 
-_HALF_PI = [_leading(_PI / 2, 32)]
-_HALF_PI.append(math.ldexp(_leading((_PI / 2 - Decimal(_HALF_PI[0])) * (1 << 32), 32), -32))
-_HALF_PI.append(float(_PI / 2 - Decimal(_HALF_PI[0]) - Decimal(_HALF_PI[1])))
 _SIN = [(-1) ** n / math.factorial(2 * n + 1) for n in range(10)]
 _COS = [(-1) ** n / math.factorial(2 * n) for n in range(11)]
 
@@ -150,7 +161,7 @@ def layer_norm(
     dims = range(-len(shape), 0)
     middle = mean(x, dims, keepdim=True)
     centred = x - middle
-    scale = 1.0 / torch.sqrt(mean(centred * centred, dims, keepdim=True) + eps)
+    scale = 1.0 / sqrt(mean(centred * centred, dims, keepdim=True) + eps)
     result = centred * scale
     result = result if weight is None else result * weight
     return result if bias is None else result + bias, middle, scale
@@ -159,7 +170,7 @@ def layer_norm(
 def rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None, eps: float | None) -> Tensor:
     """The ratio of x and the root of its mean square."""
     square = mean(x * x, range(-len(shape), 0), keepdim=True)
-    result = x / torch.sqrt(square + (torch.finfo(x.dtype).eps if eps is None else eps))
+    result = x / sqrt(square + (torch.finfo(x.dtype).eps if eps is None else eps))
     return result if weight is None else result * weight
 
 
@@ -175,7 +186,7 @@ def in_decimal(function: Callable[..., Decimal], *arguments: Tensor | float) -> 
         for numbers in zip(*(t.reshape(-1).tolist() for t in tensors), strict=True):
             try:
                 values.append(float(function(*map(Decimal, numbers))))
-            except decimal.InvalidOperation:
+            except decimal.DecimalException:
                 return None
     return torch.tensor(values, dtype=torch.float64, device=first.device).reshape(first.shape)
 
@@ -183,9 +194,11 @@ def in_decimal(function: Callable[..., Decimal], *arguments: Tensor | float) -> 
 def power(base: Tensor | float, exponent: Tensor | float) -> Tensor | None:
     """base^exponent: products and roots, few of any, else None."""
     if isinstance(base, Tensor) and not isinstance(exponent, Tensor):
-        if exponent in (1, 2, 3, 4):
+        if exponent == 1:
+            return base.clone()
+        if exponent in (2, 3, 4):
             return functools.reduce(torch.mul, [base] * int(exponent))
         if exponent in (0.5, -0.5, -1):
-            root = base if exponent == -1 else torch.sqrt(base)
+            root = base if exponent == -1 else sqrt(base)
             return root if exponent == 0.5 else 1.0 / root
     return in_decimal(lambda x, y: x**y, base, exponent)

@@ -8,6 +8,7 @@ others are kept: they are computed as torch does, and may differ between machine
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ _EXACT = {
     "amin", "arange", "as_strided", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor",
     "cat", "ceil", "clamp", "clamp_max", "clamp_min", "clone", "constant_pad_nd", "copy",
     "copysign", "detach", "diagonal", "embedding", "empty", "empty_like", "empty_strided",
-    "expand", "fill", "flatten", "flip", "floor", "full", "full_like", "gather", "index",
+    "expand", "fill", "flatten", "flip", "floor", "frexp", "full", "full_like", "gather", "index",
     "index_copy", "index_select", "lift_fresh", "lift_fresh_copy", "masked_fill",
     "masked_select", "max", "maximum", "min", "minimum", "narrow", "new_empty",
     "new_empty_strided", "new_full", "new_ones", "new_zeros", "ones", "ones_like", "permute",
@@ -34,7 +35,7 @@ _EXACT = {
     "zero", "zeros", "zeros_like",
 }  # fmt: skip
 # Of real numbers: at most one rounding for each element, by IEEE 754.
-_ROUNDED = {"abs", "add", "div", "mul", "neg", "reciprocal", "rsub", "sgn", "sqrt", "sub"}
+_ROUNDED = {"abs", "add", "div", "mul", "neg", "reciprocal", "rsub", "sgn", "sub"}
 
 
 def _scaled(result: Tensor, other: Any, beta: float, alpha: float) -> Tensor:
@@ -61,6 +62,39 @@ def _sum(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 
 def _dims(dim: Any) -> list[int]:
     return [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
+
+
+def _quotient(a: Any, b: Any, *, rounding_mode: str | None = None) -> Tensor | None:
+    """On a GPU, where a number is divided by as if it were multiplied by its reciprocal."""
+    if a.device.type == "cpu" or (isinstance(b, Tensor) and b.device == a.device):
+        return None
+    return torch.div(
+        a, torch.as_tensor(b, dtype=a.dtype, device=a.device), rounding_mode=rounding_mode
+    )
+
+
+def _positive_zero(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Of −0 and +0 a kernel takes whichever comes first in its vectors: +0 for both."""
+
+    def chosen(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        if isinstance(result, Tensor):
+            return result + 0.0
+        values, indices = result
+        return values + 0.0, indices
+
+    return chosen
+
+
+def _arange(*args: Any, dtype: Any = None, device: Any = None, **others: Any) -> Tensor | None:
+    """Of a start or step that is no integer: start + step·i; a kernel may add up otherwise."""
+    start, end, step = (0, *args, 1) if len(args) == 1 else (*args, 1)[:3]
+    if (dtype is not None and not dtype.is_floating_point) or start % 1 == step % 1 == 0:
+        return None
+    count = math.ceil((end - start) / step)
+    places = torch.arange(count, dtype=torch.float64, device=device)
+    result: Tensor = places * step + start
+    return result if dtype is None else result.to(dtype)
 
 
 def _added(sign: int) -> Callable[..., Any]:
@@ -97,7 +131,14 @@ _REPLACED: dict[str, Callable[..., Any]] = {
     "gelu": lambda x, approximate="none": kernels.gelu(x, approximate),
     "sin": kernels.sin,
     "cos": kernels.cos,
-    "rsqrt": lambda x: 1.0 / torch.sqrt(x),
+    "sqrt": kernels.sqrt,
+    "rsqrt": lambda x: 1.0 / kernels.sqrt(x),
+    "div": _quotient,
+    "arange": _arange,
+    **{
+        name: _positive_zero(getattr(torch, name))
+        for name in ("amax", "amin", "max", "maximum", "min", "minimum")
+    },
     "square": lambda x: x * x,
     "pow": kernels.power,
     "log": functools.partial(kernels.in_decimal, lambda x: x.ln()),
@@ -113,7 +154,11 @@ _REPLACED: dict[str, Callable[..., Any]] = {
     "index_add": _index_add,
     "index_put": _index_put,
 }
-_WITH_ALPHA = {"add": _added(1), "sub": _added(-1)}
+_WITH_ALPHA = {
+    "add": _added(1),
+    "sub": _added(-1),
+    "rsub": lambda a, b, *, alpha=1: b - a * alpha,
+}
 
 
 _Mode: Any = TorchDispatchMode  # which has no types
@@ -140,9 +185,12 @@ class OneValue(_Mode):  # type: ignore[misc]
         if "out" in kwargs:
             plain = f"{plain} into a tensor"
         replace = _REPLACED.get(plain)
-        if plain in _WITH_ALPHA and kwargs.get("alpha", 1) != 1:
-            replace = _WITH_ALPHA[plain]
-        if replace and (floats or (name == "pow" and isinstance(args[0], float))):
+        if plain == "scatter" and "reduce" in kwargs:
+            plain = "scatter with a reduction"
+        if plain in _WITH_ALPHA and (alpha := kwargs.get("alpha", [*args, 1, 1][2])) != 1:
+            replace, args, kwargs = _WITH_ALPHA[plain], args[:2], {"alpha": alpha}
+        numbers = name == "arange" or (name == "pow" and isinstance(args[0], float))
+        if replace and (floats or numbers):
             result = replace(*args, **kwargs)
             if result is not None:
                 return result if plain == name else args[0].copy_(result)

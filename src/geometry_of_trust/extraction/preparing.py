@@ -94,9 +94,11 @@ def prepare(
     blocks = model.get_submodule(anatomy.blocks_path)
     weights.settle(model, blocks, model.get_submodule(anatomy.unembedding_path))
     if weights.wide or types:
-        _compute_buffers(model, skeleton, float64(unproved) if weights.wide else nullcontext())
-    if weights.wide:
-        allow_float64(model)
+        found = set() if unproved is None else unproved
+        left = _compute_buffers(model, skeleton, float64(found) if weights.wide else nullcontext())
+        if weights.wide:
+            found |= left | _tensors_beside(model)
+            allow_float64(model)
     pages = FilePages.of_process()
     if request.low_memory:
         _check_in_files(blocks, pages, request.model)
@@ -187,17 +189,28 @@ def _check_in_files(blocks: Any, pages: FilePages, where: str) -> None:
         )
 
 
-def _compute_buffers(model: Any, skeleton: Any, context: AbstractContextManager[None]) -> None:
+def _tensors_beside(model: Any) -> set[str]:
+    """Tensors of floats that modules hold as plain attributes: made by code that nobody watched."""
+    return {
+        f"tensor {path}.{name}"
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, torch.Tensor) and value.is_floating_point()
+    }
+
+
+def _compute_buffers(model: Any, skeleton: Any, context: AbstractContextManager[None]) -> set[str]:
     """Compute what a model's code computes once and no file holds, such as rotary frequencies.
 
     The model's own code does it, as transformers has it do after loading. What that code leaves
-    out stays as it is.
+    out stays as it was loaded; it is named in what is returned.
 
     Args:
         model: the model to set them in.
         skeleton: one of the same kind on torch's `meta` device, with at least its modules.
         context: what to compute in.
     """
+    left = set()
     with context:
         for path, module in model.named_modules():
             names = [
@@ -206,11 +219,17 @@ def _compute_buffers(model: Any, skeleton: Any, context: AbstractContextManager[
                 if module._buffers[name] is not None and module._buffers[name].is_floating_point()
             ]
             if names:
-                _compute_buffers_of(module, names, skeleton, path)
+                found = _compute_buffers_of(module, names, skeleton, path)
+                left |= {f"buffer {path}.{name}" for name in found}
+    return left
 
 
-def _compute_buffers_of(module: nn.Module, names: list[str], skeleton: Any, path: str) -> None:
-    """Those of one module. Only the skeleton's module is set up anew, which has no weights."""
+def _compute_buffers_of(module: nn.Module, names: list[str], skeleton: Any, path: str) -> list[str]:
+    """Those of one module; names of those that its code leaves out.
+
+    Only the skeleton's module is set up anew, which has no weights.
+    """
+    left = []
     source = skeleton.get_submodule(path)
     empty = {name: source._buffers[name] for name in names}
     for name, buffer in empty.items():
@@ -220,10 +239,13 @@ def _compute_buffers_of(module: nn.Module, names: list[str], skeleton: Any, path
         for name in names:
             computed, there = source._buffers[name], module._buffers[name]
             assert computed is not None and there is not None  # noqa: S101, PT018 - named above
-            if not computed.isnan().any():
+            if computed.isnan().any():
+                left.append(name)
+            else:
                 module._buffers[name] = computed.to(there.device)
     finally:
         source._buffers.update(empty)
+    return left
 
 
 def _owner(model: Any, path: str) -> Any:

@@ -57,7 +57,8 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
     With K terms in a sum and 53 − ⌈log₂ K⌉ bits for a product, a gets two fifths of them thrice
     and b three fifths twice: 48 and 52 bits of their largest elements up to K = 2048. What is
-    left out is below 2^-47 of K times both largest elements.
+    left out is below 2^-47 of K times both largest elements up to K = 8192, then ever more. Where
+    the product of both is not between 2^-970 and 2^980, nothing is promised.
     """
     if a.ndim == 3 and a[0].numel() + b[0].numel() > _CHUNK:
         return torch.stack(_each(matmul, zip(a, b, strict=True)))
@@ -130,4 +131,5 @@ def total(x: Tensor, dim: Sequence[int], *, keepdim: bool = False) -> Tensor:
 def mean(x: Tensor, dim: Sequence[int], *, keepdim: bool = False) -> Tensor:
     """The mean of x along dimensions."""
     count = math.prod(x.shape[d] for d in dim) if dim else x.numel()
-    return total(x, dim, keepdim=keepdim) / count
+    # By a tensor: a GPU multiplies by the reciprocal of a number instead.
+    return total(x, dim, keepdim=keepdim) / torch.full((), count, dtype=x.dtype, device=x.device)
