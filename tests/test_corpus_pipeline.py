@@ -173,6 +173,7 @@ def test_the_mean_is_that_of_the_rows_rounded_once(
         exact = every.activations.values[:, rows].astype(np.longdouble).mean(axis=1)
         assert mean.activations.values[:, text].tobytes() == exact.astype(np.float32).tobytes()
     assert (read_rows(mean.rows_path).token_index == NONE).all()
+    assert mean.record.unproved == ()
 
 
 def test_both_layouts_hold_the_same(folder: Folder, tmp_path: Path) -> None:

@@ -351,6 +351,39 @@ def test_what_is_not_proved_stands_in_the_record(
     assert read_record(tmp_path / "a.record.json").unproved == ("add", "mul")
 
 
+def test_what_nobody_computed_anew_stands_in_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A buffer that the model's code does not set up again keeps its value from loading."""
+    from geometry_of_trust.extraction import extract, preparing, read_record
+
+    class Idle:
+        def _init_weights(self, module: torch.nn.Module) -> None: ...
+
+    monkeypatch.setattr(preparing, "_owner", lambda *arguments: Idle())
+    extract(
+        build(FAMILIES["llama"], tmp_path / "model"), TEXT, [0], device="cpu",
+        output_activations=tmp_path / "a.gotact", output_unembedding=tmp_path / "u.gotue",
+    )  # fmt: skip
+    names = read_record(tmp_path / "a.record.json").unproved
+    assert "buffer model.rotary_emb.inv_freq" in names
+    module = torch.nn.Module()
+    module.table, module.places = torch.ones(3), torch.arange(3)
+    assert preparing._tensors_beside(torch.nn.Sequential(module)) == {"tensor 0.table"}
+
+
+def test_nothing_is_compiled() -> None:
+    import torch._dynamo  # as a model's code does that compiles
+
+    def refuse(*arguments: Any) -> Any:
+        raise AssertionError
+
+    doubled = torch.compile(lambda x: x * 2.0, backend=refuse)
+    x = noise(5)
+    with float64():
+        assert torch.equal(doubled(x), x * 2)
+
+
 # --- under other kernels --------------------------------------------------------------------------
 
 DIGESTS = """
