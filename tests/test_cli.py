@@ -436,3 +436,14 @@ def test_the_bar_of_a_long_run(monkeypatch: pytest.MonkeyPatch) -> None:
         bar.say("x")
         bar.advance(1, 2)
     assert quiet.getvalue() == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a descriptor by the shell")
+def test_a_closed_standard_output() -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m geometry_of_trust --version >&-"],
+        stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert done.stderr.startswith("got-cli: standard output: ")
+    assert len(done.stderr.splitlines()) == 1

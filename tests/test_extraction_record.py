@@ -213,6 +213,15 @@ def test_not_a_record(data: bytes, error: type[errors.GotError], tmp_path: Path)
         read(data, tmp_path)
 
 
+def test_another_spelling_of_the_same_record(tmp_path: Path) -> None:
+    """Whose digest would be the same: what is shown would not be what was digested."""
+    tree = json.loads(RECORD.to_json())
+    reordered = dict(reversed(tree.items()))
+    for other in (json.dumps(tree), json.dumps(reordered, indent=2)):
+        with pytest.raises(errors.NotOurSpelling):
+            read(other.encode(), tmp_path)
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(errors.Unreadable):
         read_record(tmp_path / "none.record.json")

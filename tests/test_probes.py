@@ -58,7 +58,7 @@ def sample_card() -> Card:
     verdict, reason = judged(quality.auroc, controls)
     return Card(
         dimension="honesty", positives=3, negatives=9, groups=6, grouped=True,
-        l2=float32(1e-3), l2_chosen=True, folds=3, nested=True, converged=True, iterations=6,
+        l2=float32(1e-3), l2_chosen=True, folds=3, nested=True, converged=True,
         training_auroc=1.0, quality=quality, ece_before_platt=figure(0.2), bins_before=table,
         bins=table, other_inner_product="Euclidean", other=quality, controls=controls,
         verdict=verdict, reason=reason,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Iterator
@@ -17,15 +18,18 @@ from safetensors.torch import load_file, save_file
 from geometry_of_trust import errors
 from geometry_of_trust.attestation import read_attestation, write_attestation
 from geometry_of_trust.attesting import attest
+from geometry_of_trust.binding import binding_digest
+from geometry_of_trust.canonical import InnerProductTag
 from geometry_of_trust.cli import main
+from geometry_of_trust.comparing import distance, first_difference
 from geometry_of_trust.corpus.entries import Columns
 from geometry_of_trust.corpus.extracting import extract_corpus
-from geometry_of_trust.extraction import extract
+from geometry_of_trust.extraction import extract, onevalue
 from geometry_of_trust.files import record_path, write_file
 from geometry_of_trust.formats import read_activations, write_activations
-from geometry_of_trust.reproduction import Reproduction, distance, reproduce
+from geometry_of_trust.reproduction import Reproduction, reproduce
 from geometry_of_trust.training_files import train_files
-from geometry_of_trust.verification import Refused
+from geometry_of_trust.verification import Refused, verify
 from pipeline import KEY, OTHER_KEY, TIMESTAMP
 from tiny_models import FAMILIES, TEXT, build, quick
 
@@ -158,9 +162,16 @@ def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
     own.sign(position="2")
     chosen: dict[str, Any] = {"text": None, "corpus": corpus, "reading": reading}
     assert own.reproduce(**chosen).line == "MATCH"
-    for change in ({"position": "2"}, {"columns": Columns(labels=("long",))}):
-        found = own.reproduce(**(chosen | {"reading": reading | change}))
-        assert found.outcome == "MISMATCH"
+    other = own.reproduce(**(chosen | {"reading": reading | {"position": "2"}}))
+    assert other.line.startswith("MISMATCH at activations: ")
+    other = own.reproduce(**(chosen | {"reading": reading | {"limit": 3}}))
+    assert "--limit" in other.line
+    chosen["reading"] = reading | {"columns": Columns(labels=("long",))}
+    other = own.reproduce(**chosen)
+    assert other.line.startswith("MISMATCH at extraction record: the activations are equal")
+    assert "labels, groups" in other.line
+    located = own.reproduce(**chosen, activations=own.activations)
+    assert located.line.startswith("MISMATCH at extraction record.corpus.rows_sha256: signed ")
     with pytest.raises(errors.BadOption):
         own.reproduce(text=None)
     command = [
@@ -179,6 +190,34 @@ def test_whatever_position_was_read(case: Case, tmp_path: Path, position: str) -
         (tmp_path / path.name).write_bytes(path.read_bytes())
     moved.sign(position=position, corpus_version="c")
     assert moved.reproduce().line == "MATCH"
+
+
+def test_tokens_chosen_of_one_text(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--input` with `--position` is a corpus of one, here as in extract."""
+    own = Case(tmp_path, case.model)
+    own.probes.write_bytes(case.probes.read_bytes())
+    (tmp_path / "u.gotue").write_bytes((case.folder / "u.gotue").read_bytes())
+    (tmp_path / "k.pub").write_bytes(KEY.public.raw)
+    chosen = ["--model", str(case.model), "--input", TEXT, "--position", "mean"]
+    assert main([
+        "extract", *chosen, "--layers", "1", "2", "--model-id", "tiny", "--device", "cpu",
+        "--output-activations", str(own.activations),
+        "--output-unembedding", str(tmp_path / "u.gotue"),
+    ]) == 0  # fmt: skip
+    own.sign()
+    command = [
+        "reproduce", "--attestation", str(own.document), "--pubkey", str(tmp_path / "k.pub"),
+        *chosen, "--probes", str(own.probes),
+    ]  # fmt: skip
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "MATCH"
+    for more in (["--limit", "1"], ["--label-column", "x"], ["--add-generation-prompt"]):
+        assert main([*command, *more]) == 2
+    assert main([*command, "--input-file", "x.txt"]) == 2
+    with pytest.raises(errors.BadOption):
+        own.reproduce(reading={"position": "mean"})
 
 
 def test_nothing_is_left_in_the_temporary_folder(
@@ -277,6 +316,110 @@ def test_the_signer_s_activations_must_be_those_signed(case: Case, tmp_path: Pat
         case.reproduce(activations=tmp_path / "a.gotact")
 
 
+def forged(case: Case, to: Path, change: Any = None, **members: Any) -> Case:
+    """The case with a document that its signer made up: members, and a binding that was changed."""
+    held = read_attestation(case.document)
+    binding = copy.deepcopy(dict(held.binding or {}))
+    if change is not None:
+        change(binding)
+    commitment = binding_digest(binding)
+    lie = dataclasses.replace(held, binding=binding, probe_commitment=commitment, **members)
+    for path in (case.activations, case.probes, record_path(case.activations)):
+        (to / path.name).write_bytes(path.read_bytes())
+    write_attestation(to / "t.json", lie.signed_by(KEY))
+    return Case(to, case.model)
+
+
+def test_a_lie_is_named_where_it_stands(case: Case, tmp_path: Path) -> None:
+    held = read_attestation(case.document)
+
+    def verdict(binding: dict[str, Any]) -> None:
+        entry = binding["probe_sets"][0]
+        (word,) = entry["verdicts"]
+        other = "SUFFICIENT" if word == "INSUFFICIENT" else "INSUFFICIENT"
+        entry["verdicts"] = (other,)
+
+    def dimension(binding: dict[str, Any]) -> None:
+        binding["probe_sets"][0]["dimensions"] = ("honesty",)
+
+    for change, members, where in (
+        (None, {"confidence": (0.25,)}, "confidence[0]: signed 0.25, found "),
+        (verdict, {}, "binding.probe_sets[0].verdicts[0]: signed "),
+        (dimension, {}, "binding.probe_sets[0].dimensions[0]: signed honesty, found "),
+    ):
+        result = forged(case, tmp_path, change, **members).reproduce(activations=case.activations)
+        assert result.outcome == "MISMATCH"
+        assert result.detail.startswith(where)
+    assert held.confidence != (0.25,)
+
+
+def test_more_readings_than_the_probes_give(case: Case, tmp_path: Path) -> None:
+    held = read_attestation(case.document)
+    (raw,), (p,), (flag,) = held.layer_readings[0], held.confidence, held.coverage_flags
+
+    def twice(binding: dict[str, Any]) -> None:
+        entry = binding["probe_sets"][0]
+        entry["dimensions"], entry["verdicts"] = entry["dimensions"] * 2, entry["verdicts"] * 2
+
+    more = forged(
+        case, tmp_path, twice, layer_readings=((raw, raw),), confidence=(p, p),
+        coverage_flags=(flag, flag),
+    )  # fmt: skip
+    result = more.reproduce()
+    assert result.line == "MISMATCH at layer_readings[0]: 2 entries signed, 1 found"
+    other = more.reproduce(text=TEXT.replace("Seine", "Thames", 1))
+    assert other.outcome == "MISMATCH"
+
+
+@pytest.mark.parametrize("layers", [(2,), (1, 2, 3)])
+def test_a_binding_that_does_not_describe_the_signer_s_file(
+    layers: tuple[int, ...], case: Case, tmp_path: Path
+) -> None:
+    def change(binding: dict[str, Any]) -> None:
+        binding["activations"]["layers"] = layers
+
+    lie = forged(case, tmp_path, change)
+    assert lie.reproduce().outcome == "MISMATCH"
+    result = lie.reproduce(activations=case.activations)
+    where = f"MISMATCH at binding.activations.layers: {len(layers)} entries signed, 2 found"
+    assert result.line.startswith(where)
+
+
+def test_what_cannot_be_recomputed_from_the_files_signed(case: Case, tmp_path: Path) -> None:
+    def change(binding: dict[str, Any]) -> None:
+        binding["geometry"] |= {"inner_product": "Euclidean", "sha256": "0" * 64}
+
+    lie = forged(
+        case, tmp_path, change, inner_product=InnerProductTag("Euclidean"), geometry_hash="0" * 64
+    )
+    result = lie.reproduce()
+    assert result.line.startswith("MISMATCH at readings: not of the files signed: ")
+    assert "--epsilon" not in result.line  # an option that reproduce has not
+
+
+@pytest.mark.parametrize("layers", [(1, 2, 2), (2, 1)])
+def test_layers_that_do_not_ascend_are_refused(
+    layers: tuple[int, ...], case: Case, tmp_path: Path
+) -> None:
+    def change(binding: dict[str, Any]) -> None:
+        binding["activations"]["layers"] = layers
+
+    with pytest.raises(Refused) as refused:
+        forged(case, tmp_path, change).reproduce()
+    assert refused.value.step == 4
+
+
+def test_an_amount_below_nothing_is_refused(case: Case, tmp_path: Path) -> None:
+    def change(binding: dict[str, Any]) -> None:
+        binding["geometry"] |= {"inner_product": "CausalRegularised", "epsilon": "-1.0"}
+
+    tag = InnerProductTag("CausalRegularised", -1.0)
+    with pytest.raises(Refused) as refused:
+        forged(case, tmp_path, change, inner_product=tag).reproduce()
+    assert refused.value.step == 4
+    assert refused.value.where.endswith(".inner_product")
+
+
 # --- unverifiable -----------------------------------------------------------------------------
 
 
@@ -296,6 +439,79 @@ def test_no_record(case: Case, tmp_path: Path) -> None:
     result = moved.reproduce()
     assert result.outcome == "UNVERIFIABLE"
     assert "no extraction record" in result.line
+
+
+MADE_UP: dict[str, Any] = {
+    "model_hash": "0" * 64,
+    "causal_scores": (
+        {"delta_plus": 1.0, "delta_minus": 1.0, "consistency": 1.0, "is_causal": True},
+    ),
+    "intervention_delta": 0.5,
+    "causal_flag": True,
+    "sequence_number": 41,
+}
+
+
+def test_members_that_nothing_here_makes(case: Case, tmp_path: Path) -> None:
+    """Signed, and nobody can say whether they are true: no MATCH, no complete verdict."""
+    lie = forged(case, tmp_path, **MADE_UP)
+    result = lie.reproduce()
+    assert result.outcome == "UNVERIFIABLE"
+    assert [link.name for link in result.links if not link.equal] == ["document"]
+    assert all(name in result.detail for name in MADE_UP)
+    verdict = verify(
+        lie.document, KEY.public, activations=case.activations, probes=[case.probes],
+        unembedding=case.folder / "u.gotue",
+    )  # fmt: skip
+    assert not verdict.complete
+    assert set(verdict.not_checked) == set(MADE_UP)
+
+
+def test_probe_sets_in_another_order(case: Case, tmp_path: Path) -> None:
+    own = Case(tmp_path, case.model)
+    for path in case.folder.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    result = train_files(
+        activations=own.activations, labels=tmp_path / "a.labels", layer=1,
+        unembedding=tmp_path / "u.gotue",
+    )  # fmt: skip
+    first = tmp_path / "p1.json"
+    write_file(first, result.probe_set.to_json())
+    held = attest(
+        activations=own.activations, probes=[first, own.probes], key=KEY, timestamp=TIMESTAMP,
+        unembedding=tmp_path / "u.gotue",
+    )  # fmt: skip
+    write_attestation(own.document, held)
+    assert own.reproduce(probes=[first, own.probes]).line == "MATCH"
+    swapped = own.reproduce(probes=[own.probes, first])
+    assert swapped.line == "UNVERIFIABLE: probe sets: those signed, in another order"
+
+
+def test_a_model_that_cannot_be_run(case: Case, tmp_path: Path) -> None:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.layers.1.mlp.down_proj.weight"][0, 0] = torch.nan
+
+    result = case.reproduce(model=other_weights(case, tmp_path / "m", change))
+    assert result.line.startswith("UNVERIFIABLE: cannot extract: layer 1, ")
+    assert "dtype" not in result.line  # an option that reproduce has not
+
+
+def test_operations_that_are_not_proved(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then another machine may give other bytes, and nobody has lied."""
+    monkeypatch.setattr(onevalue, "_ROUNDED", onevalue._ROUNDED - {"mul"})
+    assert case.reproduce().line == "MATCH"
+    result = case.reproduce(text=TEXT.replace("Seine", "Thames", 1))
+    assert result.outcome == "UNVERIFIABLE"
+    assert "(mul)" in result.detail
+
+
+def test_an_interrupt(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: Any, **options: Any) -> Any:
+        raise errors.Interrupted("extract", expected="a whole run", hint="Go on with --resume.")
+
+    monkeypatch.setattr("geometry_of_trust.reproduction.extract_corpus", stop)
+    with pytest.raises(KeyboardInterrupt):
+        case.reproduce(text=None, corpus=[TEXT])
 
 
 def test_something_is_missing(case: Case, tmp_path: Path) -> None:
@@ -327,8 +543,12 @@ def test_the_command(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     code, out = run()
     assert (code, out.splitlines()[-1]) == (0, "MATCH")
+    assert "'unnamed' at layer 2, position last" in out  # what it was that matches
+    assert f"taken as signed: that {str(case.model)!r} is what the name 'tiny' stands for" in out
     code, out = run("--json")
     assert (code, json.loads(out)["outcome"]) == (0, "MATCH")
+    assert len(json.loads(out)["not_checked"]) == 3
+    assert json.loads(out)["attestation"]["model_id"] == "tiny"
     code, out = run(text="Else.")
     assert code == 1
     assert out.splitlines()[-1].startswith("MISMATCH at activations: ")
@@ -352,3 +572,19 @@ def test_distance_in_units_in_the_last_place() -> None:
     assert across.largest == 2
     assert str(distance(a, a)) == "no value differs"
     assert "1 unit in" in str(distance(np.array([one]), np.array([up])))
+    with pytest.raises(errors.BadArray):
+        distance(a, a[:2])
+
+
+def test_the_first_difference_of_trees() -> None:
+    ours = {"a": [1, {"b": (0.5, "x")}], "c": None}
+    up = float(np.nextafter(np.float32(0.5), np.float32(1)))
+    for signed, where in (
+        ({"a": [1, {"b": (0.5, "x")}], "c": 3}, "t.c: signed 3, found None"),
+        ({"a": [1, {"b": (0.5, "y")}], "c": 3}, "t.a[1].b[1]: signed y, found x"),
+        ({"a": [1, {"b": (up, "x")}], "c": None},
+         "t.a[1].b[0]: signed 0.50000006, found 0.5, 1 unit in the last place apart"),
+        ({"a": [1], "c": None}, "t.a: 1 entries signed, 2 found"),
+        ({"a": 1}, "t: signed {'a': 1}, found {'a': [1, {'b': (0.5, 'x')}], 'c': None}"),
+    ):  # fmt: skip
+        assert first_difference("t", ours, signed) == where

@@ -59,6 +59,7 @@ ORDER = [
     "calibration",
     "reading",
     "verification",
+    "comparing",
     "reproduction",
     "cardview",
     "printing",

@@ -58,7 +58,6 @@ def assessed(
         folds=study.folds,
         nested=cross.inner is not None,
         converged=True,
-        iterations=probe.n_iter_,
         training_auroc=round32(metrics.auroc(logits, y)),
         quality=figures,
         ece_before_platt=figure(sample, CalibrationError(sample, before)),

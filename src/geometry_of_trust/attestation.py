@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,6 +98,19 @@ class Attestation:
     def to_json(self) -> bytes:
         """The one text of this attestation: pretty-printed, no trailing newline."""
         return dumps(canonical.write_members(self.__dict__, MEMBERS))
+
+    @property
+    def not_made_here(self) -> tuple[str, ...]:
+        """Members that are signed and that this package neither makes nor can recompute."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        made = {"schema_version", "geometry_hash", "probe_commitment"}
+        return tuple(
+            member.name
+            for member in SIGNED_MEMBERS
+            if defaults[member.name] is not dataclasses.MISSING
+            and member.name not in made
+            and getattr(self, member.name) != defaults[member.name]
+        )
 
     def signed_by(self, key: SecretKey) -> Attestation:
         """This attestation with the signature of `key`.
@@ -275,6 +289,15 @@ def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> 
     for name, expected, found in agreements:
         if expected != found:
             raise BindingMismatch(f"{where}.{name}", expected=expected, found=found)
+    layers = set(acts["layers"])
+    if (tag.epsilon or 0.0) < 0:
+        raise BindingMismatch(f"{where}.inner_product", expected="0 or more", found=tag.epsilon)
+    for before, after in itertools.pairwise(acts["layers"]):
+        if before >= after:
+            raise BindingMismatch(
+                f"{where}.binding.activations.layers",
+                expected=f"a layer above {before}", found=after,
+            )  # fmt: skip
     for i, bound in enumerate(binding["probe_sets"]):
         here = f"{where}.binding.probe_sets[{i}]"
         try:
@@ -289,7 +312,7 @@ def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> 
         for name, expected, found in checks:
             if expected != found:
                 raise BindingMismatch(f"{here}.{name}", expected=expected, found=found)
-        if bound["layer"] not in acts["layers"]:
+        if bound["layer"] not in layers:
             raise BindingMismatch(
                 f"{here}.layer", expected=f"one of {list(acts['layers'])}", found=bound["layer"]
             )

@@ -139,7 +139,8 @@ class Card:
         l2: λ. l2_chosen: by cross-validation, not given.
         folds: of the cross-validation. nested: whether λ and calibration of each fold came
             from the other folds alone.
-        converged, iterations: of the solver, for the final fit.
+        converged: whether the solver of the final fit did. Its number of steps stands nowhere in
+            a file: it hangs on the last bits of sums, which differ between machines.
         training_auroc: on the rows trained on.
         quality: held out. ece_before_platt: of the uncalibrated logits.
         bins_before, bins: held-out probabilities in ten bins, before and after Platt scaling.
@@ -157,7 +158,6 @@ class Card:
     folds: int
     nested: bool
     converged: bool
-    iterations: int
     training_auroc: float
     quality: Quality
     ece_before_platt: Figure

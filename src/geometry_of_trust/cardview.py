@@ -61,8 +61,7 @@ def card(held: Card, inner_product: str) -> str:
         f"probe {escaped(repr(held.dimension))}: {held.verdict}",
         f"  {escaped(held.reason)}",
         f"  rows: {held.positives} positive, {held.negatives} negative, {apart}",
-        f"  L2 penalty {shortest_float32(held.l2)}, {chosen}; figures {nested}; "
-        f"{end} in {held.iterations} steps",
+        f"  L2 penalty {shortest_float32(held.l2)}, {chosen}; figures {nested}; {end}",
         "",
         *(f"  {line}" for line in figures(columns)),
         "",

@@ -55,11 +55,15 @@ class GotError(Exception):
         # An exception would be pickled as its positional arguments, which this one does not take.
         return _again, (type(self), *self.args)
 
-    def __str__(self) -> str:
+    @property
+    def what(self) -> str:
+        """Where, what was expected and what was found, without the hint."""
         parts = [f"expected {escaped(self.expected)}"] if self.expected else []
         parts += [f"found {escaped(self.found)}"] if self.found else []
-        line = f"{escaped(self.where)}: {', '.join(parts)}"
-        return f"{line}. {self.hint}" if self.hint else line
+        return f"{escaped(self.where)}: {', '.join(parts)}"
+
+    def __str__(self) -> str:
+        return f"{self.what}. {self.hint}" if self.hint else self.what
 
 
 def _again(cls: type[GotError], where: str, expected: str, found: str, hint: str) -> GotError:

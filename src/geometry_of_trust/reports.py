@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
-from geometry_of_trust import cardview
+from geometry_of_trust import cardview, printing
 from geometry_of_trust.calibration import Calibration, CalibrationReport
 from geometry_of_trust.errors import escaped
 from geometry_of_trust.extraction import Extraction, Record
@@ -240,6 +240,7 @@ def training_tree(result: TrainingResult, output: PathLike) -> dict[str, Any]:
         ],
         "training": dataclasses.asdict(_training(result)),
         "gradient": result.gradient,
+        "iterations": list(result.iterations),
     }
 
 
@@ -281,12 +282,15 @@ def calibration_json(report: CalibrationReport) -> str:
 
 
 def reproduction(result: Reproduction) -> str:
-    """What `reproduce` prints: a line a link, the outcome last."""
+    """What `reproduce` prints: what the document says, a line a link, the outcome last."""
     lines = [
         f"{link.name:<18} {'equal' if link.equal else 'DIFFERS':<8} {escaped(link.detail, 400)}"
         for link in result.links
     ]
-    return "\n".join((*lines, "", escaped(result.line, 2000)))
+    if result.not_checked:
+        lines += ["", f"taken as signed: {escaped('; '.join(result.not_checked), 2000)}"]
+    said = printing.attestation(result.attestation)
+    return "\n".join((said, "", *lines, "", escaped(result.line, 2000)))
 
 
 def reproduction_json(result: Reproduction) -> str:
@@ -295,6 +299,8 @@ def reproduction_json(result: Reproduction) -> str:
         {
             "outcome": result.outcome,
             "detail": result.detail,
+            "not_checked": list(result.not_checked),
             "links": [dict(vars(link)) for link in result.links],
+            "attestation": printing.attestation_tree(result.attestation),
         }
     )

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from geometry_of_trust.attestation import Attestation
-from geometry_of_trust.attesting import Sources, differences, open_sources, recomputed
+from geometry_of_trust.attesting import differences, open_sources, recomputed
 from geometry_of_trust.binding import binding_digest
+from geometry_of_trust.comparing import (
+    activations_difference,
+    distance,
+    first_difference,
+    flat,
+    record_difference,
+)
 from geometry_of_trust.corpus.extracting import extract_corpus
-from geometry_of_trust.errors import BadOption, DigestMismatch, ExtractionRefused, GotError, escaped
+from geometry_of_trust.errors import (
+    BadOption,
+    DigestMismatch,
+    GotError,
+    Interrupted,
+    Refusal,
+    escaped,
+)
 from geometry_of_trust.extraction import Extraction, extract
 from geometry_of_trust.files import PathLike, sha256_file
-from geometry_of_trust.formats import Activations, read_activations
+from geometry_of_trust.formats import read_activations
 from geometry_of_trust.keys import PublicKey
 from geometry_of_trust.verification import verify
 
@@ -45,14 +54,18 @@ class Reproduction:
     """How an attempt to reproduce an attestation ended.
 
     Attributes:
+        attestation: what the document holds; its signature and binding are good.
         outcome: `MATCH` (the same document, byte for byte), `MISMATCH` or `UNVERIFIABLE`.
         links: what was compared, in order; the last one is the first that differs, if any.
         detail: where it differs and by how much, or what is missing.
+        not_checked: what a `MATCH` takes as it was signed, in words.
     """
 
+    attestation: Attestation
     outcome: Outcome
     links: tuple[Link, ...]
     detail: str = ""
+    not_checked: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
@@ -61,44 +74,23 @@ class Reproduction:
         return f"{self.outcome}{joint}{self.detail}" if self.detail else self.outcome
 
 
-@dataclass(frozen=True)
-class Distance:
-    """How far two arrays of float32 are apart, in units in the last place (float32 steps).
+class _Compared:
+    """The links so far; an outcome when one of them differs."""
 
-    Attributes:
-        differing: how many values differ. first: index of the first, or None.
-        largest, median: of the distances of those that differ; 0 if none does.
-    """
+    def __init__(self, held: Attestation) -> None:
+        self.held = held
+        self.bound: Any = held.binding
+        self.links = [Link("attestation", True, "steps 1 to 4 of verify passed")]
 
-    differing: int
-    first: tuple[int, ...] | None
-    largest: int
-    median: float
+    def equal(self, name: str, ours: object, signed: object) -> bool:
+        """Add a link: whether a value is as signed."""
+        same = ours == signed
+        self.links.append(Link(name, same, f"{ours}" if same else f"signed {signed}, found {ours}"))
+        return same
 
-    def __str__(self) -> str:
-        if not self.differing:
-            return "no value differs"
-        steps = "unit" if self.largest == 1 else "units"
-        return (
-            f"{self.differing} values differ, by up to {self.largest} {steps} in the last place "
-            f"(median {self.median:g})"
-        )
-
-
-def distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> Distance:
-    """Compare two arrays of equal shape; −0 and +0 are the same value."""
-    steps = np.abs(_ordinal(a) - _ordinal(b))
-    apart = steps[steps > 0]
-    if not apart.size:
-        return Distance(0, None, 0, 0.0)
-    first = tuple(int(i) for i in np.argwhere(steps)[0])
-    return Distance(int(apart.size), first, int(apart.max()), float(np.median(apart)))
-
-
-def _ordinal(values: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Integers in the order of the float32 values, one apart where these are neighbours."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.int32).astype(np.int64)
-    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+    def ends(self, outcome: Outcome, detail: str = "", *not_checked: str) -> Reproduction:
+        """The reproduction, with the links so far."""
+        return Reproduction(self.held, outcome, tuple(self.links), detail, not_checked)
 
 
 def reproduce(
@@ -125,7 +117,8 @@ def reproduce(
         model, text, device, revision, trust_remote_code, low_memory: as for `extract`.
         corpus: instead of a text, as for `extract_corpus`.
         reading: how it gave rows: those of its arguments `columns`, `split`, `limit`, `position`,
-            `skip_special_tokens` and `add_generation_prompt` that the signer gave.
+            `skip_special_tokens` and `add_generation_prompt` that the signer gave. A single text
+            that was read so is a corpus of one: `corpus=[text]`.
         probes: the signer's probe sets, in the order signed.
         activations: the signer's activations, if you have them: a mismatch is then located to
             layer, position and units in the last place.
@@ -133,26 +126,20 @@ def reproduce(
 
     Raises:
         Refused: the document itself does not verify.
-        BadOption: not one of text and corpus.
+        BadOption: not one of text and corpus, or a text with a reading.
         GotError: a file cannot be read.
     """
     if (text is None) == (corpus is None):
         found = "neither" if text is None else "both"
         raise BadOption("--input", expected="a text or a corpus", found=found)
-    verdict = verify(attestation, public_key)
-    held = verdict.attestation
-    bound: Any = held.binding
-    links = [Link("attestation", True, "steps 1 to 4 of verify passed")]
-    missing = _missing(held, probes)
-    if missing:
-        return Reproduction("UNVERIFIABLE", tuple(links), missing)
-    if activations is not None and sha256_file(activations) != held.input_hash:
-        raise DigestMismatch(
-            activations, expected=f"the signed activations, {held.input_hash}", found="others"
-        )
-    for i, (path, entry) in enumerate(zip(probes, bound["probe_sets"], strict=True)):
-        if not _compare(links, f"probe set {i}", sha256_file(path), entry["sha256"]):
-            return Reproduction("MISMATCH", tuple(links), f"{links[-1].name}: {links[-1].detail}")
+    if text is not None and reading is not None:
+        raise BadOption("reading", expected="none with a text", found=", ".join(reading))
+    held = verify(attestation, public_key).attestation
+    compared = _Compared(held)
+    bound = compared.bound
+    ended = _supplied(compared, probes, activations)
+    if ended is not None:
+        return ended
     with tempfile.TemporaryDirectory(prefix="got-reproduce-") as folder:
         options: dict[str, Any] = {
             "output_activations": Path(folder, "activations.gotact"),
@@ -176,9 +163,41 @@ def reproduce(
                 assert corpus is not None  # noqa: S101 - one of the two
                 options |= reading or {}
                 again = extract_corpus(model, corpus, layers, **options, say=progress)
-        except ExtractionRefused as error:
-            return Reproduction("UNVERIFIABLE", tuple(links), f"cannot extract: {error}")
-        return _compared(held, links, again, probes, activations)
+        except Interrupted:  # whose advice is to resume, in a folder that is gone
+            raise KeyboardInterrupt from None
+        except Refusal as error:
+            return compared.ends("UNVERIFIABLE", f"cannot extract: {error.what}")
+        return _compare(compared, again, probes, activations, escaped(model))
+
+
+def _supplied(
+    compared: _Compared, probes: Sequence[PathLike], activations: PathLike | None
+) -> Reproduction | None:
+    """Compare the files supplied with what was signed of them; how it ends, or None."""
+    held, bound = compared.held, compared.bound
+    missing = _missing(held, probes)
+    if missing:
+        return compared.ends("UNVERIFIABLE", missing)
+    if activations is not None:
+        if sha256_file(activations) != held.input_hash:
+            raise DigestMismatch(
+                activations, expected=f"the signed activations, {held.input_hash}", found="others"
+            )
+        ours = _header(activations)
+        signed = {name: bound["activations"][name] for name in ours}
+        if ours != signed:
+            compared.equal("header", ours, signed)
+            where = first_difference("binding.activations", ours, signed)
+            return compared.ends("MISMATCH", f"{where}, in the signer's file")
+    digests = [sha256_file(path) for path in probes]
+    entries = [entry["sha256"] for entry in bound["probe_sets"]]
+    if digests != entries and sorted(digests) == sorted(entries):
+        return compared.ends("UNVERIFIABLE", "probe sets: those signed, in another order")
+    for i, (digest, entry) in enumerate(zip(digests, entries, strict=True)):
+        if not compared.equal(f"probe set {i}", digest, entry):
+            link = compared.links[-1]
+            return compared.ends("MISMATCH", f"{link.name}: {link.detail}")
+    return None
 
 
 def _missing(held: Attestation, probes: Sequence[PathLike]) -> str:
@@ -197,87 +216,86 @@ def _missing(held: Attestation, probes: Sequence[PathLike]) -> str:
     return ""
 
 
-def _compare(links: list[Link], name: str, ours: object, signed: object) -> bool:
-    equal = ours == signed
-    links.append(Link(name, equal, f"{ours}" if equal else f"signed {signed}, found {ours}"))
-    return equal
+def _header(activations: PathLike) -> dict[str, Any]:
+    """What the signer's file says of itself, as a binding says it."""
+    held = read_activations(activations)
+    return {
+        "model_id": held.model_id,
+        "precision": held.precision,
+        "hidden_dim": held.hidden_dim,
+        "layout": held.layout,
+        "layers": held.layers,
+        "positions": len(held.positions),
+    }
 
 
-def _compared(
-    held: Attestation,
-    links: list[Link],
+def _compare(
+    compared: _Compared,
     again: Extraction | CorpusExtraction,
     probes: Sequence[PathLike],
     original: PathLike | None,
+    model: str,
 ) -> Reproduction:
     """Compare an extraction with what was signed, link by link, up to the first that differs."""
-    bound: Any = held.binding
+    held, bound = compared.held, compared.bound
     sources = open_sources(again.activations_path, probes, again.unembedding_path)
-    equal = _compare(
-        links, "unembedding", sources.unembedding_sha256, bound["unembedding"]["sha256"]
-    ) and _compare(links, "activations", sources.activations_sha256, held.input_hash)
-    if not equal:
-        where = f"{links[-1].name}: {_how_far(held, sources, original)}"
-        return Reproduction("MISMATCH", tuple(links), where)
-    record = again.record
-    if not _compare(
-        links, "extraction record", record.digest, bound["extraction_record"]["sha256"]
+    unembedding = sources.unembedding
+    if not compared.equal(
+        "unembedding", sources.unembedding_sha256, bound["unembedding"]["sha256"]
     ):
-        return Reproduction("MISMATCH", tuple(links), f"{links[-1].name}: {links[-1].detail}")
-    members, binding = recomputed(held, sources)
-    for name, ours, signed in differences(held, members, binding):
-        links.append(Link(name, False, f"signed {signed}, found {ours}"))
-        where = f"{name}: {_how_far(held, sources, original)}"
-        return Reproduction("MISMATCH", tuple(links), where)
-    links.append(Link("geometry", True, members["geometry_hash"]))
-    links.append(Link("readings", True, f"{len(held.confidence)}, equal bit for bit"))
-    whole = {**binding, **{name: bound[name] for name in ("tool", "extraction_record", "key_id")}}
-    rebuilt = dataclasses.replace(
-        held, **members, binding=whole, probe_commitment=binding_digest(whole)
+        ours = (unembedding.vocab_size, unembedding.hidden_dim)
+        signed = (bound["unembedding"]["vocab_size"], bound["unembedding"]["hidden_dim"])
+        shape = f"{ours[0]} x {ours[1]}, as signed, with other values"
+        if ours != signed:
+            shape = f"{ours[0]} x {ours[1]}, signed {signed[0]} x {signed[1]}"
+        return compared.ends("MISMATCH", f"unembedding: {shape}: another model")
+    record = again.record
+    if not compared.equal("activations", sources.activations_sha256, held.input_hash):
+        apart = activations_difference(held, sources, original, corpus=record.corpus is not None)
+        if record.unproved:
+            names = ", ".join(record.unproved)
+            return compared.ends(
+                "UNVERIFIABLE",
+                f"the model has operations that are not proved to have one value ({names}); "
+                f"activations: {apart}",
+            )
+        return compared.ends("MISMATCH", f"activations: {apart}")
+    signed_record = bound["extraction_record"]["sha256"]
+    if not compared.equal("extraction record", record.digest, signed_record):
+        return compared.ends("MISMATCH", record_difference(record, signed_record, original))
+    try:
+        members, binding = recomputed(held, sources)
+    except GotError as error:  # of files that are all as signed
+        return compared.ends("MISMATCH", f"readings: not of the files signed: {error.what}")
+    for name, ours_, signed_ in differences(held, members, binding):
+        compared.links.append(Link(name, False, f"signed {signed_}, found {ours_}"))
+        where = first_difference(name, ours_, signed_)
+        if name == "layer_readings" and len(flat(ours_)) == len(flat(signed_)):
+            apart = f"{distance(flat(ours_), flat(signed_))}"
+            where += f"; of {len(held.confidence)} readings, {apart}"
+        return compared.ends("MISMATCH", where)
+    compared.links.append(Link("geometry", True, members["geometry_hash"]))
+    compared.links.append(Link("readings", True, f"{len(held.confidence)}, equal bit for bit"))
+    taken = {name: bound[name] for name in ("tool", "extraction_record", "key_id")}
+    rebuilt = Attestation(
+        **members,
+        timestamp=held.timestamp,
+        corpus_version=held.corpus_version,
+        binding={**binding, **taken},
+        probe_commitment=binding_digest({**binding, **taken}),
+        signature=held.signature,
     ).to_json()
     document = held.to_json()  # what step 1 compared the file with
-    links.append(Link("document", rebuilt == document, f"{len(document)} bytes"))
+    compared.links.append(Link("document", rebuilt == document, f"{len(document)} bytes"))
     if rebuilt != document:
-        return Reproduction("MISMATCH", tuple(links), "document: members that nothing here makes")
-    return Reproduction("MATCH", tuple(links))
-
-
-def _how_far(held: Attestation, sources: Sources, original: PathLike | None) -> str:
-    """Where two runs differ and by how much, as far as what is at hand can tell."""
-    bound: Any = held.binding
-    ours, signed = sources.activations, bound["activations"]
-    if len(ours.positions) != signed["positions"]:
-        return (
-            f"{len(ours.positions)} positions, {signed['positions']} signed: "
-            "another text or tokenizer"
+        names = ", ".join(held.not_made_here)
+        return compared.ends(
+            "UNVERIFIABLE", f"all that can be made again is equal; nothing here makes {names}"
         )
-    if ours.hidden_dim != signed["hidden_dim"]:
-        return f"hidden dimension {ours.hidden_dim}, {signed['hidden_dim']} signed: another model"
-    if original is not None:
-        return _located(ours, read_activations(original))
-    try:
-        members, _ = recomputed(held, sources)
-    except GotError as error:
-        return f"readings cannot be compared: {escaped(error)}"
-    apart = distance(_flat(members["layer_readings"]), _flat(held.layer_readings))
-    return (
-        f"of {len(held.confidence)} readings, {apart}; "
-        "with the signer's --activations this names layer and position"
-    )
-
-
-def _flat(rows: Sequence[Sequence[float]]) -> NDArray[np.float32]:
-    return np.array([value for row in rows for value in row], np.float32)
-
-
-def _located(ours: Activations, theirs: Activations) -> str:
-    apart = distance(ours.values, theirs.values)
-    if apart.first is None:
-        return f"equal activations in {os.fspath(theirs.source)}"
-    layer, position, index = apart.first
-    mine, yours = ours.values[apart.first], theirs.values[apart.first]
-    step = distance(np.array([mine]), np.array([yours])).largest
-    return (
-        f"layer {ours.layers[layer]}, position {position}, index {index}: {mine!s} for {yours!s} "
-        f"signed, {step} units in the last place; in all, {apart}"
+    return compared.ends(
+        "MATCH",
+        "",
+        f"that {model!r} is what the name {held.model_id!r} stands for",
+        "time, corpus version and tool",
+        "how the probes were trained and what their cards say",
     )

@@ -210,6 +210,11 @@ def _record_lines(path: Path) -> Iterator[str]:
 def _record(held: Record) -> Iterator[str]:
     yield "extraction record"
     yield printing.table(reports.record_rows(held))
+    if held.reproducible:
+        yield (
+            "An attestation of a reproducible run signs none of: place and revision of the model, "
+            "blocks loaded, device, attention, libraries, what may differ, self-checks."
+        )
     if held.corpus is not None:
         return
     shown = held.tokens[:TOKENS_SHOWN]

@@ -49,6 +49,7 @@ class TrainingResult:
         losses: for each probe, for each λ tried, strongest first: (λ, held-out log loss in nats);
             approximate where far from the least.
         gradient: the greatest norm of a gradient at a solution, relative to the terms that cancel.
+        iterations: for each probe, the solver's steps to it; other machines may need others.
         scores: for each probe, the held-out logits by class.
         geometry: what was trained under.
     """
@@ -56,6 +57,7 @@ class TrainingResult:
     probe_set: ProbeSet
     losses: tuple[tuple[tuple[float, float], ...], ...]
     gradient: float
+    iterations: tuple[int, ...]
     scores: tuple[Histogram, ...]
     geometry: Geometry
 
@@ -138,6 +140,7 @@ def train(
         probe_set,
         tuple(tuple(fitted.losses_) for _, _, fitted in made),
         max(fitted.gradient_ for _, _, fitted in made),
+        tuple(fitted.n_iter_ for _, _, fitted in made),
         tuple(
             histogram(fitted.held_out_, column)
             for (_, _, fitted), column in zip(made, columns.values(), strict=True)

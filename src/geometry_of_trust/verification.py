@@ -167,7 +167,7 @@ def verify(
     else:
         run.skip(f"needs {', '.join(name for name in missing if name != RECORD)}")
         missing.append("readings")
-    return Verdict(held, tuple(run.steps), tuple(missing))
+    return Verdict(held, tuple(run.steps), (*missing, *held.not_made_here))
 
 
 def _step_format(data: bytes, where: str, allow_legacy: bool, allow_reformatted: bool) -> Any:
@@ -271,7 +271,11 @@ def _step_files(
         found = _record_digest(path, binding) if name == RECORD else sha256_file(path)
         if not hmac.compare_digest(found, expected):
             raise DigestMismatch(path, expected=f"{name} with sha256 {expected}", found=found)
-    return f"sha256 of {', '.join(name for name, _, _ in pairs)}{absent}", None
+    # What such a record says of where it ran no one signs, as it differs from place to place.
+    record = binding.get("extraction_record")
+    part = " (without its environment)" if record and record["mode"] == "reproducible" else ""
+    names = [f"{name}{part if name == RECORD else ''}" for name, _, _ in pairs]
+    return f"sha256 of {', '.join(names)}{absent}", None
 
 
 def _record_digest(path: PathLike, binding: Any) -> str:
@@ -320,7 +324,7 @@ def _legacy_verdict(
     return Verdict(
         held,
         tuple(run.steps),
-        (*missing, "unembedding", "probes", "readings"),
+        (*missing, "unembedding", "probes", "readings", *held.not_made_here),
         tuple(unsigned),
         legacy=True,
     )

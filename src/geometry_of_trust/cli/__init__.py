@@ -33,6 +33,8 @@ __all__ = [
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns its exit code. `argv` is without the program's name."""
+    if sys.stdout is None:  # it was closed by whoever started us
+        return _fail("standard output: expected one to write to, found none", Unwritable.exit_code)
     try:
         result = app(
             sys.argv[1:] if argv is None else list(argv),

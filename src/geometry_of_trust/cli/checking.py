@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from geometry_of_trust.cli.common import MORE, OK, REFUSED, STEPS, Many, Switch, app, progress_on
+from geometry_of_trust.cli.common import (
+    MORE,
+    OK,
+    REFUSED,
+    STEPS,
+    Many,
+    Switch,
+    app,
+    of_one_text,
+    progress_on,
+)
 
 
 @app.command(group=STEPS, sort_key=6)
@@ -70,7 +80,7 @@ def reproduce(
     model: str,
     input: str | None = None,  # noqa: A002 - as in extract
     input_file: str | None = None,
-    position: str = "last",
+    position: str | None = None,
     skip_special_tokens: Annotated[bool, Switch] = False,
     text_column: str = "text",
     label_column: Annotated[list[str] | None, Many] = None,
@@ -133,6 +143,13 @@ def reproduce(
     json
         Print the result as JSON.
     """
+    if input is not None:
+        of_one_text(text_column != "text", label_column, group_column, split, limit,
+                    add_generation_prompt)  # fmt: skip
+        if skip_special_tokens:
+            position = position or "all"
+    # A text whose tokens were chosen is a corpus of one, as in extract.
+    chosen = input is not None and input_file is None and position is not None
     from geometry_of_trust import printing, reports
     from geometry_of_trust.corpus.entries import Columns
     from geometry_of_trust.reproduction import reproduce as again
@@ -144,13 +161,15 @@ def reproduce(
                 attestation,
                 pubkey,
                 model=model,
-                text=input,
-                corpus=input_file,
-                reading={
+                text=None if chosen else input,
+                corpus=[str(input)] if chosen else input_file,
+                reading=None
+                if input is not None and not chosen
+                else {
                     "columns": Columns(text_column, tuple(label_column or ()), group_column),
                     "split": split,
                     "limit": limit,
-                    "position": position,
+                    "position": position or "last",
                     "skip_special_tokens": skip_special_tokens,
                     "add_generation_prompt": add_generation_prompt,
                 },

@@ -10,7 +10,7 @@ from pathlib import Path
 from cyclopts import App, Group, Parameter
 
 from geometry_of_trust import __version__
-from geometry_of_trust.errors import BadPassphrase, escaped
+from geometry_of_trust.errors import BadOption, BadPassphrase, escaped
 from geometry_of_trust.files import read_bounded
 
 OK, REFUSED, USAGE = 0, 1, 2  # 3, unreadable or malformed, comes from the errors themselves
@@ -134,3 +134,15 @@ def passphrase_from(file: Path | None, *, twice: bool = False) -> Callable[[], b
         return first.encode()
 
     return ask
+
+
+def of_one_text(*options: object) -> None:
+    """Refuse what only a corpus has."""
+    if any(options):
+        raise BadOption(
+            "--input",
+            expected="no option that is for a corpus",
+            found="one",
+            hint="Options from --text-column to --add-generation-prompt, --batch-size, --resume, "
+            "--strict and those of Ray go with --input-file.",
+        )

@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from geometry_of_trust.cli.common import OK, STEPS, Many, Switch, app, bar_on, progress_on, talk
+from geometry_of_trust.cli.common import (
+    OK,
+    STEPS,
+    Many,
+    Switch,
+    app,
+    bar_on,
+    of_one_text,
+    progress_on,
+    talk,
+)
 from geometry_of_trust.errors import BadOption
 
 
@@ -143,7 +153,7 @@ def extract(
         "low_memory": low_memory,
     }
     if input is not None:
-        _check_one_text(
+        of_one_text(
             text_column != "text", label_column, group_column, split, limit, add_generation_prompt,
             resume, strict, batch_size != "auto", engine != "local", ray_address, workers,
         )  # fmt: skip
@@ -170,18 +180,6 @@ def extract(
         many["once"] = input is not None and position is None
         return _dry(model, layers, options, many)
     return _corpus(model, layers, options, many)
-
-
-def _check_one_text(*options: object) -> None:
-    """Refuse what only a corpus has."""
-    if any(options):
-        raise BadOption(
-            "--input",
-            expected="no option that is for a corpus",
-            found="one",
-            hint="Options from --text-column to --add-generation-prompt, --batch-size, --resume, "
-            "--strict and those of Ray go with --input-file.",
-        )
 
 
 def _one_text(model: str, text: str, layers: list[int], options: dict[str, Any]) -> int:

@@ -175,7 +175,7 @@ class Record:
     @property
     def measured_digest(self) -> str:
         """SHA-256, in hex, of the record's text without its last member, `environment`."""
-        return hashlib.sha256(_text(self._measured(), self.tokens)).hexdigest()
+        return hashlib.sha256(_text(self.measured(), self.tokens)).hexdigest()
 
     @property
     def digest(self) -> str:
@@ -194,7 +194,7 @@ class Record:
         Raises:
             LimitExceeded: longer than what a reader takes.
         """
-        data = _text(self._measured(), self.tokens, self._environment())
+        data = _text(self.measured(), self.tokens, self._environment())
         if len(data) > MAX_DOCUMENT_BYTES:
             raise LimitExceeded(
                 "extraction record",
@@ -204,7 +204,8 @@ class Record:
             )
         return data
 
-    def _measured(self) -> dict[str, Any]:
+    def measured(self) -> dict[str, Any]:
+        """What was measured, as the text has it, but for the tokens."""
         return {
             "format": FORMAT,
             "version": VERSION,

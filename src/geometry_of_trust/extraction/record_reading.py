@@ -16,7 +16,7 @@ from geometry_of_trust.canonical import (
     structure,
     vector,
 )
-from geometry_of_trust.errors import UnsupportedVersion, WrongType
+from geometry_of_trust.errors import NotOurSpelling, UnsupportedVersion, WrongType
 from geometry_of_trust.extraction.record import (
     FORMAT,
     LIBRARIES,
@@ -102,9 +102,11 @@ def read_record(path: PathLike) -> Record:
         Unreadable, TooLarge, BadText, BadJson, DuplicateMember: as any document.
         UnsupportedVersion: a version other than 1.
         UnknownMember, MissingMember, WrongType: not the record's members.
+        NotOurSpelling: not the text that is written for its content.
     """
     where = str(path)
-    tree = loads(read_bounded(path), where)
+    data = read_bounded(path)
+    tree = loads(data, where)
     if isinstance(tree, dict) and tree.get("version", VERSION) != VERSION:
         # First, because the members of another version may be others.
         raise UnsupportedVersion(where, expected=VERSION, found=tree["version"])
@@ -118,7 +120,7 @@ def read_record(path: PathLike) -> Record:
         WrittenFile(environment["files"][name], members["files"][name]["sha256"])
         for name in ("activations", "unembedding")
     )
-    return Record(
+    record = Record(
         tool_version=environment["tool_version"],
         model=environment["argument"],
         model_id=model["id"],
@@ -154,6 +156,11 @@ def read_record(path: PathLike) -> Record:
             for i, token in enumerate(members["tokens"])
         ),
     )
+    if record.to_json() != data:
+        raise NotOurSpelling(
+            where, expected="the text that is written for its content", found="another spelling"
+        )
+    return record
 
 
 def _span(span: tuple[int, ...] | None, where: str) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ QUANTIZATIONS = ("int8",)
 @dataclass(frozen=True)
 class Request:
     """What to extract, and where to; as the arguments of `extract`. The texts come apart from it.
+
+    `layers` ascend.
 
     Raises:
         BadText: characters that UTF-8 does not have.
@@ -84,9 +87,9 @@ class Request:
             raise BadOption("model id", expected=limit, found=f"{size} bytes")
         if not self.layers:
             raise BadOption("layers", expected="at least one layer", found="none")
-        twice = [layer for layer in self.layers if self.layers.count(layer) > 1]
-        if twice:
-            raise RepeatedLayers("layers", expected="each layer once", found=f"{twice[0]} again")
+        for layer, following in itertools.pairwise(self.layers):
+            if layer == following:
+                raise RepeatedLayers("layers", expected="each layer once", found=f"{layer} again")
         for name, value, known in (
             ("dtype", self.dtype, tuple(PRECISION_OF)),
             ("layout", self.layout, get_args(Layout)),
