@@ -47,7 +47,7 @@ def prompts(work: Work, model: Plain) -> dict[str, Digests]:
     for name, size in (("prompts", 1), (f"prompts, batches of {BATCH}", BATCH)):
         digests = results[name] = {}
         for start in range(0, min(PROMPTS, len(work.prompts)), size):
-            texts = work.prompts[start : start + size]
+            texts = work.prompts[start : min(start + size, PROMPTS)]
             for k, values in enumerate(model.states(texts, work.layers)):
                 digests[f"{start + k}: {texts[k]}"] = digest(values)
     return results
