@@ -143,6 +143,6 @@ def of_one_text(*options: object) -> None:
             "--input",
             expected="no option that is for a corpus",
             found="one",
-            hint="Options from --text-column to --add-generation-prompt, --batch-size, --resume, "
-            "--strict and those of Ray go with --input-file.",
+            hint="Options on columns, parts of a corpus, chats, batches and Ray go with "
+            "--input-file.",
         )
