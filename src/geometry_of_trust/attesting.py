@@ -147,6 +147,18 @@ def check_geometry(sources: Sources, geometry: Geometry) -> None:
             )
 
 
+def described(activations: Activations) -> dict[str, Any]:
+    """What a binding says of activations, but for their digest."""
+    return {
+        "model_id": activations.model_id,
+        "precision": activations.precision,
+        "hidden_dim": activations.hidden_dim,
+        "layout": activations.layout,
+        "layers": activations.layers,
+        "positions": len(activations.positions),
+    }
+
+
 def assemble(
     sources: Sources, geometry: Geometry, positions: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -202,15 +214,7 @@ def assemble(
     }
     binding: dict[str, Any] = {
         "version": BINDING_VERSION,
-        "activations": {
-            "sha256": sources.activations_sha256,
-            "model_id": acts.model_id,
-            "precision": acts.precision,
-            "hidden_dim": acts.hidden_dim,
-            "layout": acts.layout,
-            "layers": acts.layers,
-            "positions": len(acts.positions),
-        },
+        "activations": {"sha256": sources.activations_sha256, **described(acts)},
         "unembedding": {
             "sha256": sources.unembedding_sha256,
             "vocab_size": sources.unembedding.vocab_size,

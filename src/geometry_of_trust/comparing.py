@@ -63,6 +63,11 @@ def distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> Distance:
     return Distance(int(apart.size), first, int(apart.max()), float(np.median(apart)))
 
 
+def _steps(a: float | np.float32, b: float | np.float32) -> int:
+    """The distance of two float32 values."""
+    return distance(np.array([a], np.float32), np.array([b], np.float32)).largest
+
+
 def _ordinal(values: NDArray[np.float32]) -> NDArray[np.int64]:
     """Integers in the order of the float32 values, one apart where these are neighbours."""
     bits = np.ascontiguousarray(values, np.float32).view(np.int32).astype(np.int64)
@@ -94,10 +99,9 @@ def first_difference(name: str, ours: Any, signed: Any) -> str:
 
 def _leaf(name: str, ours: Any, signed: Any) -> str:
     if isinstance(ours, float) and isinstance(signed, float):
-        step = distance(np.array([ours], np.float32), np.array([signed], np.float32)).largest
         return (
             f"{name}: signed {shortest_float32(signed)}, found {shortest_float32(ours)}, "
-            f"{_units(step)} apart"
+            f"{_units(_steps(ours, signed))} apart"
         )
     return f"{name}: signed {signed}, found {ours}"
 
@@ -163,8 +167,7 @@ def _located(ours: Activations, theirs: Activations) -> str:
         return f"all values equal those in {os.fspath(theirs.source)}: only zeros' signs differ"
     layer, position, index = apart.first
     mine, yours = ours.values[apart.first], theirs.values[apart.first]
-    step = distance(np.array([mine]), np.array([yours])).largest
     return (
         f"layer {ours.layers[layer]}, position {position}, index {index}: {mine!s} for {yours!s} "
-        f"signed, {step} units in the last place; in all, {apart}"
+        f"signed, {_steps(mine, yours)} units in the last place; in all, {apart}"
     )

@@ -101,7 +101,7 @@ def controls(
     study: Study, strength: float, seen: Surface | None, progress: Progress | None = None
 ) -> Controls:
     """All controls of a probe with penalty λ = strength; `seen` in the order of the study."""
-    tell = progress or _silent
+    tell = progress or (lambda text: None)
     sample = Sample(study.y, study.groups, study.fold)
     tell("Control: shuffled labels")
     shuffled = _shuffled(study, sample, strength)
@@ -116,10 +116,6 @@ def controls(
         tell("Control: position and length")
         place = _fitted(_curved(seen.place), study, sample)
     return Controls(shuffled, random, means, words, place)
-
-
-def _silent(text: str) -> None:
-    """What is called where nobody listens."""
 
 
 def shuffled_by_group(y: Labels, groups: Indices, seed: int) -> Labels:

@@ -165,7 +165,7 @@ def crossfit(
         left_out += combinations(range(number), 2)
     held = _Held(X, y, fold, tuple(strengths))
     workers = min(os.cpu_count() or 1, _MAX_WORKERS, max(1, _MAX_BYTES // X.nbytes))
-    tell = progress or _silent
+    tell = progress or (lambda text: None)
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         rough = []
         for done, fits in enumerate(pool.map(held.rough, left_out)):
@@ -182,10 +182,6 @@ def crossfit(
             tell(f"Cross-validation {50 + 50 * done // len(left_out)} %")
     inner = tuple(held.inner) if nested else None
     return CrossFit(held.strengths, held.held_out, inner, close, tuple(inner_close))
-
-
-def _silent(text: str) -> None:
-    """What is called where nobody listens."""
 
 
 class _Held:

@@ -65,7 +65,7 @@ def gram(U: NDArray[np.float32], progress: Progress | None = None) -> NDArray[np
         Φ, shape (d, d), float32, symmetric, without −0. An entry beyond the float32 range is
         infinite; if U holds a NaN or an infinity, all of Φ is NaN.
     """
-    tell = progress or _silent
+    tell = progress or (lambda text: None)
     d = U.shape[1]
     tiles = _tiles(d)
     chunks = _add_products(U, tiles, tell)
@@ -82,10 +82,6 @@ def gram(U: NDArray[np.float32], progress: Progress | None = None) -> NDArray[np
         chunk = pairs[:, start : start + PAIR_CHUNK]
         phi[chunk[0], chunk[1]] = phi[chunk[1], chunk[0]] = _entries(U, chunk, norms, tell)
     return phi
-
-
-def _silent(text: str) -> None:
-    """What is called where nobody listens."""
 
 
 # --- blocks of rows, in parallel ----------------------------------------------------------------

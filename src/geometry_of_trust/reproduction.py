@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from geometry_of_trust.attestation import Attestation
-from geometry_of_trust.attesting import differences, open_sources, recomputed
+from geometry_of_trust.attesting import described, differences, open_sources, recomputed
 from geometry_of_trust.binding import binding_digest
 from geometry_of_trust.comparing import (
     activations_difference,
@@ -183,7 +183,7 @@ def _supplied(
             raise DigestMismatch(
                 activations, expected=f"the signed activations, {held.input_hash}", found="others"
             )
-        ours = _header(activations)
+        ours = described(read_activations(activations))
         signed = {name: bound["activations"][name] for name in ours}
         if ours != signed:
             compared.equal("header", ours, signed)
@@ -214,19 +214,6 @@ def _missing(held: Attestation, probes: Sequence[PathLike]) -> str:
     if len(probes) != len(bound["probe_sets"]):
         return f"probe sets: {len(bound['probe_sets'])} needed (--probes), {len(probes)} given"
     return ""
-
-
-def _header(activations: PathLike) -> dict[str, Any]:
-    """What the signer's file says of itself, as a binding says it."""
-    held = read_activations(activations)
-    return {
-        "model_id": held.model_id,
-        "precision": held.precision,
-        "hidden_dim": held.hidden_dim,
-        "layout": held.layout,
-        "layers": held.layers,
-        "positions": len(held.positions),
-    }
 
 
 def _compare(

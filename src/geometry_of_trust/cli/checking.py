@@ -144,10 +144,10 @@ def reproduce(
         Print the result as JSON.
     """
     if input is not None:
-        of_one_text(text_column != "text", label_column, group_column, split, limit,
-                    add_generation_prompt)  # fmt: skip
-        if skip_special_tokens:
-            position = position or "all"
+        position = of_one_text(
+            position, skip_special_tokens, text_column != "text", label_column, group_column,
+            split, limit, add_generation_prompt,
+        )  # fmt: skip
     # A text whose tokens were chosen is a corpus of one, as in extract.
     chosen = input is not None and input_file is None and position is not None
     from geometry_of_trust import printing, reports

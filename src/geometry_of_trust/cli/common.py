@@ -136,9 +136,11 @@ def passphrase_from(file: Path | None, *, twice: bool = False) -> Callable[[], b
     return ask
 
 
-def of_one_text(*options: object) -> None:
-    """Refuse what only a corpus has."""
-    if any(options):
+def of_one_text(
+    position: str | None, skip_special_tokens: bool, *of_a_corpus: object
+) -> str | None:
+    """Which tokens of one text were chosen, if any; refuse what only a corpus has."""
+    if any(of_a_corpus):
         raise BadOption(
             "--input",
             expected="no option that is for a corpus",
@@ -146,3 +148,4 @@ def of_one_text(*options: object) -> None:
             hint="Options on columns, parts of a corpus, chats, batches and Ray go with "
             "--input-file.",
         )
+    return position or ("all" if skip_special_tokens else None)

@@ -153,12 +153,11 @@ def extract(
         "low_memory": low_memory,
     }
     if input is not None:
-        of_one_text(
-            text_column != "text", label_column, group_column, split, limit, add_generation_prompt,
-            resume, strict, batch_size != "auto", engine != "local", ray_address, workers,
+        position = of_one_text(
+            position, skip_special_tokens, text_column != "text", label_column, group_column,
+            split, limit, add_generation_prompt, resume, strict, batch_size != "auto",
+            engine != "local", ray_address, workers,
         )  # fmt: skip
-        if skip_special_tokens:
-            position = position or "all"
         if position is None and not dry_run:
             return _one_text(model, input, layers, options)
     many: dict[str, Any] = {

@@ -135,45 +135,42 @@ def execute(
     """
     if run.partial.started:
         run.partial.check(_settings(run))
+    with _resumable(run.partial):
+        tokens = run.plan.tokens()
+        run.partial.file("values").touch()
+        with run.partial.file("values").open("r+b") as values:
+            sink = run.sink(values)
+            _allocate(run, sink)
+            counts = run.plan.rows
+            starts = [0, *itertools.accumulate(counts)]
+            journal = Journal(run.partial, values, sink, starts, counts)
+            done = journal.done(run.batching.units(run.plan.lengths))
+            todo = (job for job in run.jobs(tokens) if job.number not in done)
+            first = next(todo, None) or next(run.jobs(tokens))
+            runner, states = running.start(run.opened, first.batch, say, once=False)
+            say("Checking")
+            checked = checks(runner, first.batch)
+            widen(runner)
+            if not run.partial.started:
+                run.partial.begin(_settings(run))  # not before there is something to go on with
+            with engine_of(runner) as engine:
+                results = itertools.chain([(first, states)], engine.run(todo))
+                _write_rows(journal, results, run.plan.total_rows, sum(done.values()), advance)
+        say("Writing")
+        return replace(_finish(run, runner, checked), resumed_rows=sum(done.values()))
+
+
+@contextlib.contextmanager
+def _resumable(partial: Partial) -> Iterator[None]:
+    """An interrupt of a run that has begun says that it can go on."""
     try:
-        return _executed(run, engine_of, checks, say, advance)
+        yield
     except KeyboardInterrupt:
-        if not run.partial.started:
+        if not partial.started:
             raise
         raise Interrupted(
             "extract", expected="a whole run", found="an interrupt", hint="Go on with --resume."
         ) from None
-
-
-def _executed(
-    run: CorpusRun,
-    engine_of: EngineOf,
-    checks: Callable[[Runner, Batch], tuple[Check, ...]],
-    say: Say,
-    advance: Advance,
-) -> CorpusExtraction:
-    tokens = run.plan.tokens()
-    run.partial.file("values").touch()
-    with run.partial.file("values").open("r+b") as values:
-        sink = run.sink(values)
-        _allocate(run, sink)
-        counts = run.plan.rows
-        starts = [0, *itertools.accumulate(counts)]
-        journal = Journal(run.partial, values, sink, starts, counts)
-        done = journal.done(run.batching.units(run.plan.lengths))
-        todo = (job for job in run.jobs(tokens) if job.number not in done)
-        first = next(todo, None) or next(run.jobs(tokens))
-        runner, states = running.start(run.opened, first.batch, say, once=False)
-        say("Checking")
-        checked = checks(runner, first.batch)
-        widen(runner)
-        if not run.partial.started:
-            run.partial.begin(_settings(run))  # not before there is something to go on with
-        with engine_of(runner) as engine:
-            results = itertools.chain([(first, states)], engine.run(todo))
-            _write_rows(journal, results, run.plan.total_rows, sum(done.values()), advance)
-    say("Writing")
-    return replace(_finish(run, runner, checked), resumed_rows=sum(done.values()))
 
 
 def _settings(run: CorpusRun) -> dict[str, object]:
