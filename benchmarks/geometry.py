@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from threadpoolctl import threadpool_limits
 
-from geometry_of_trust import exact, gram
 from geometry_of_trust.files import StagedFiles
-from geometry_of_trust.formats import read_unembedding, stage_unembedding, write_unembedding
+from geometry_of_trust.formats.binary import read_unembedding, stage_unembedding, write_unembedding
+from geometry_of_trust.geometry import exact, gram
 
 MODEL = Path(__file__).resolve().parents[1] / ".models" / "smollm2-135m-instruct"
 Array = NDArray[np.float64]
@@ -46,8 +46,8 @@ SHAPES = [(49152, 576, 7), (50257, 1024, 5), (128256, 4096, 1)]
 PEAK = """
 import re, sys
 from pathlib import Path
-from geometry_of_trust.formats import read_unembedding
-from geometry_of_trust.gram import gram
+from geometry_of_trust.formats.binary import read_unembedding
+from geometry_of_trust.geometry.gram import gram
 
 def peak():
     status = Path("/proc/self/status").read_text()

@@ -25,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.probing.corpora import Corpus, corpus
 from benchmarks.probing.methods import OURS, PEER, Rows, Scores, fit_peer, methods
 
-from geometry_of_trust.card import Card, Figure
-from geometry_of_trust.classifier import CausalProbe
-from geometry_of_trust.figures import Auroc, CalibrationError, Sample, figure
-from geometry_of_trust.training import train
+from geometry_of_trust.documents.probe_card import Card, Figure
+from geometry_of_trust.probing.causal_probe import CausalProbe
+from geometry_of_trust.probing.held_out_figures import Auroc, CalibrationError, Sample, figure
+from geometry_of_trust.probing.training import train
 
 CORPORA = ("cities", "kinds")
 LAYERS = (8, 15, 22, 26)

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegressionCV
 
-from geometry_of_trust import training
-from geometry_of_trust.classifier import CausalProbe
-from geometry_of_trust.crossfit import L2_GRID
-from geometry_of_trust.formats import Activations
-from geometry_of_trust.geometry import Geometry
-from geometry_of_trust.whitening import coordinates
+from geometry_of_trust.formats.binary import Activations
+from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.probing import training
+from geometry_of_trust.probing.causal_probe import CausalProbe
+from geometry_of_trust.probing.cross_validation import L2_GRID
+from geometry_of_trust.probing.whitening import coordinates
 
 D, RUNS = 576, 3
 

@@ -5,19 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from places import REFERENCE, ROOT
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
 def interop() -> Path:
-    """Files made by the reference; they lie beside the repository."""
-    folder = ROOT.parent / "shared" / "interop"
-    if not folder.is_dir():
-        pytest.skip("the reference's files are not beside this repository")
-    return folder
+    """Files made by the reference."""
+    return REFERENCE
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from geometry_of_trust.attestation import Attestation
-from geometry_of_trust.attesting import attest
-from geometry_of_trust.binding import binding_digest
+from geometry_of_trust.attesting.attest import attest
 from geometry_of_trust.files import write_file
-from geometry_of_trust.formats import Activations, write_activations, write_unembedding
-from geometry_of_trust.keys import SecretKey
-from geometry_of_trust.training_files import train_files
+from geometry_of_trust.formats.binary import Activations, write_activations, write_unembedding
+from geometry_of_trust.probing.training_files import train_files
+from geometry_of_trust.signing.attestation import Attestation
+from geometry_of_trust.signing.binding import binding_digest
+from geometry_of_trust.signing.keys import SecretKey
 
 KEY = SecretKey.from_seed(bytes([1]) * 32)
 OTHER_KEY = SecretKey.from_seed(bytes([2]) * 32)

@@ -16,15 +16,9 @@ from typing import Any
 import pytest
 
 from geometry_of_trust import errors
+from geometry_of_trust.documents.names_beside import labels_path, record_path
 from geometry_of_trust.errors import OutputExists, TooLarge, Unreadable, Unwritable
-from geometry_of_trust.files import (
-    StagedFiles,
-    labels_path,
-    read_bounded,
-    record_path,
-    sha256_file,
-    write_file,
-)
+from geometry_of_trust.files import StagedFiles, read_bounded, sha256_file, write_file
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX")
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geometry_of_trust.files import rows_path, sha256_file
-from geometry_of_trust.formats import Activations, read_activations, read_unembedding
-from geometry_of_trust.geometry import Geometry
-from geometry_of_trust.rows import RowTable, read_rows
-from geometry_of_trust.splits import Labels
+from geometry_of_trust.documents.names_beside import rows_path
+from geometry_of_trust.files import sha256_file
+from geometry_of_trust.formats.binary import Activations, read_activations, read_unembedding
+from geometry_of_trust.formats.row_table import RowTable, read_rows
+from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.probing.splits import Labels
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / ".models" / "smollm2-135m-instruct"

@@ -23,11 +23,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from geometry_of_trust.classifier import CausalProbe
-from geometry_of_trust.crossfit import L2_GRID
-from geometry_of_trust.geometry import Geometry
-from geometry_of_trust.logistic import platt
-from geometry_of_trust.splits import Indices, Labels, canonical_order, folds
+from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.probing.causal_probe import CausalProbe
+from geometry_of_trust.probing.cross_validation import L2_GRID
+from geometry_of_trust.probing.logistic import platt
+from geometry_of_trust.probing.splits import Indices, Labels, canonical_order, folds
 
 Array = NDArray[np.float64]
 

@@ -10,12 +10,12 @@ import sys
 import numpy as np
 from benchmarks.reproducing.work import Digests, Work, digest, sha256
 
-from geometry_of_trust.attesting import attest
+from geometry_of_trust.attesting.attest import attest
 from geometry_of_trust.files import write_file
-from geometry_of_trust.formats import read_activations, read_unembedding
-from geometry_of_trust.geometry import Geometry
-from geometry_of_trust.keys import SecretKey
-from geometry_of_trust.training_files import train_files
+from geometry_of_trust.formats.binary import read_activations, read_unembedding
+from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.probing.training_files import train_files
+from geometry_of_trust.signing.keys import SecretKey
 
 KEY = SecretKey.from_seed(bytes([1]) * 32)
 TIMESTAMP = 1_700_000_000
@@ -28,7 +28,8 @@ def prompts(work: Work) -> Digests:
     The base setting runs one text at a time, all others batches of 8 texts of equal length, as a
     corpus is run. The first is also run by `extract` itself; all must give the same.
     """
-    from geometry_of_trust.extraction import capture, extract, loading, running
+    from geometry_of_trust.extraction import capture, loading, running
+    from geometry_of_trust.extraction.pipeline import extract
     from geometry_of_trust.extraction.request import Request
 
     folder = work.output / "first"
@@ -81,7 +82,7 @@ def _batches(texts: list[list[int]], size: int) -> list[list[int]]:
 
 def tiny(work: Work) -> Digests:
     """The `.gotact` files of tiny models, each with weights in two types."""
-    from geometry_of_trust.extraction import extract
+    from geometry_of_trust.extraction.pipeline import extract
 
     digests = {}
     for model in work.tiny_models:
@@ -99,7 +100,7 @@ def tiny(work: Work) -> Digests:
 
 def extract_chain(work: Work) -> None:
     """Activations of the labelled text, and the unembedding, into the output folder."""
-    from geometry_of_trust.extraction import extract
+    from geometry_of_trust.extraction.pipeline import extract
 
     extract(
         work.model, work.chain_text.read_text(), [CHAIN_LAYER], model_id="smollm2",

@@ -1,7 +1,7 @@
 """Geometry of Trust: measure what a language model represents, and sign the measurement.
 
-The public names are loaded when first used, so that `verify` needs no numpy, and training and
-attesting need no torch.
+The names below are the promise; where they stand inside may change. They are loaded when first
+used, so that `verify` needs no numpy, and training and attesting need no torch.
 """
 
 from __future__ import annotations
@@ -9,138 +9,109 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from geometry_of_trust.version import __version__
+
 if TYPE_CHECKING:
-    from geometry_of_trust.attestation import Attestation, read_attestation, write_attestation
-    from geometry_of_trust.attesting import attest
-    from geometry_of_trust.bridges import to_numpy, to_pandas, to_torch
-    from geometry_of_trust.calibration import CalibrationReport, calibration_report
-    from geometry_of_trust.card import Card
-    from geometry_of_trust.classifier import CausalProbe
-    from geometry_of_trust.converting import Converted, convert
-    from geometry_of_trust.depth import Sweep
-    from geometry_of_trust.errors import GotError
-    from geometry_of_trust.extraction import Extraction, extract, read_record
-    from geometry_of_trust.formats import (
-        Activations,
-        Unembedding,
-        read_activations,
-        read_labels,
-        read_unembedding,
-        write_activations,
-        write_unembedding,
+    from geometry_of_trust.attesting.attest import attest as attest
+    from geometry_of_trust.converting.conversion import Converted as Converted
+    from geometry_of_trust.converting.conversion import convert as convert
+    from geometry_of_trust.converting.in_memory import to_numpy as to_numpy
+    from geometry_of_trust.converting.in_memory import to_pandas as to_pandas
+    from geometry_of_trust.converting.in_memory import to_torch as to_torch
+    from geometry_of_trust.documents.extraction_record_reading import read_record as read_record
+    from geometry_of_trust.documents.probe_card import Card as Card
+    from geometry_of_trust.errors import GotError as GotError
+    from geometry_of_trust.extraction.pipeline import Extraction as Extraction
+    from geometry_of_trust.extraction.pipeline import extract as extract
+    from geometry_of_trust.formats.binary import Activations as Activations
+    from geometry_of_trust.formats.binary import Unembedding as Unembedding
+    from geometry_of_trust.formats.binary import read_activations as read_activations
+    from geometry_of_trust.formats.binary import read_labels as read_labels
+    from geometry_of_trust.formats.binary import read_unembedding as read_unembedding
+    from geometry_of_trust.formats.binary import write_activations as write_activations
+    from geometry_of_trust.formats.binary import write_unembedding as write_unembedding
+    from geometry_of_trust.geometry.inner_product import Geometry as Geometry
+    from geometry_of_trust.probing.calibration_report import CalibrationReport as CalibrationReport
+    from geometry_of_trust.probing.calibration_report import (
+        calibration_report as calibration_report,
     )
-    from geometry_of_trust.geometry import Geometry
-    from geometry_of_trust.keys import (
-        PublicKey,
-        SecretKey,
-        generate_key_files,
-        load_public_key,
-        load_secret_key,
-    )
-    from geometry_of_trust.probes import Probe, ProbeSet, read_probe, read_probe_set
-    from geometry_of_trust.reading import TextReadings, read_tokens
-    from geometry_of_trust.reproduction import Reproduction, reproduce
-    from geometry_of_trust.sweeping import sweep, sweep_files
-    from geometry_of_trust.training import TrainingResult, train
-    from geometry_of_trust.training_files import train_files, train_layers
-    from geometry_of_trust.verification import Refused, Verdict, verify
+    from geometry_of_trust.probing.causal_probe import CausalProbe as CausalProbe
+    from geometry_of_trust.probing.layer_choice import Sweep as Sweep
+    from geometry_of_trust.probing.layer_sweep import sweep as sweep
+    from geometry_of_trust.probing.layer_sweep import sweep_files as sweep_files
+    from geometry_of_trust.probing.probes import Probe as Probe
+    from geometry_of_trust.probing.probes import ProbeSet as ProbeSet
+    from geometry_of_trust.probing.probes import read_probe as read_probe
+    from geometry_of_trust.probing.probes import read_probe_set as read_probe_set
+    from geometry_of_trust.probing.token_readings import TextReadings as TextReadings
+    from geometry_of_trust.probing.token_readings import read_tokens as read_tokens
+    from geometry_of_trust.probing.training import TrainingResult as TrainingResult
+    from geometry_of_trust.probing.training import train as train
+    from geometry_of_trust.probing.training_files import train_files as train_files
+    from geometry_of_trust.probing.training_files import train_layers as train_layers
+    from geometry_of_trust.signing.attestation import Attestation as Attestation
+    from geometry_of_trust.signing.attestation import read_attestation as read_attestation
+    from geometry_of_trust.signing.attestation import write_attestation as write_attestation
+    from geometry_of_trust.signing.keys import PublicKey as PublicKey
+    from geometry_of_trust.signing.keys import SecretKey as SecretKey
+    from geometry_of_trust.signing.keys import generate_key_files as generate_key_files
+    from geometry_of_trust.signing.keys import load_public_key as load_public_key
+    from geometry_of_trust.signing.keys import load_secret_key as load_secret_key
+    from geometry_of_trust.verifying.reproduce import Reproduction as Reproduction
+    from geometry_of_trust.verifying.reproduce import reproduce as reproduce
+    from geometry_of_trust.verifying.verify import Refused as Refused
+    from geometry_of_trust.verifying.verify import Verdict as Verdict
+    from geometry_of_trust.verifying.verify import verify as verify
 
-__version__ = "0.1.0"
-
-__all__ = [
-    "Activations",
-    "Attestation",
-    "CalibrationReport",
-    "Card",
-    "CausalProbe",
-    "Converted",
-    "Extraction",
-    "Geometry",
-    "GotError",
-    "Probe",
-    "ProbeSet",
-    "PublicKey",
-    "Refused",
-    "Reproduction",
-    "SecretKey",
-    "Sweep",
-    "TextReadings",
-    "TrainingResult",
-    "Unembedding",
-    "Verdict",
-    "attest",
-    "calibration_report",
-    "convert",
-    "extract",
-    "generate_key_files",
-    "load_public_key",
-    "load_secret_key",
-    "read_activations",
-    "read_attestation",
-    "read_labels",
-    "read_probe",
-    "read_probe_set",
-    "read_record",
-    "read_tokens",
-    "read_unembedding",
-    "reproduce",
-    "sweep",
-    "sweep_files",
-    "to_numpy",
-    "to_pandas",
-    "to_torch",
-    "train",
-    "train_files",
-    "train_layers",
-    "verify",
-    "write_activations",
-    "write_attestation",
-    "write_unembedding",
-]
-
-_ROOMS = {
-    "attestation": ("Attestation", "read_attestation", "write_attestation"),
-    "attesting": ("attest",),
-    "bridges": ("to_numpy", "to_pandas", "to_torch"),
-    "calibration": ("CalibrationReport", "calibration_report"),
-    "card": ("Card",),
-    "classifier": ("CausalProbe",),
-    "converting": ("Converted", "convert"),
-    "depth": ("Sweep",),
-    "errors": ("GotError",),
-    "extraction": ("Extraction", "extract", "read_record"),
-    "formats": (
-        "Activations",
-        "Unembedding",
-        "read_activations",
-        "read_labels",
-        "read_unembedding",
-        "write_activations",
-        "write_unembedding",
-    ),
-    "geometry": ("Geometry",),
-    "keys": (
-        "PublicKey",
-        "SecretKey",
-        "generate_key_files",
-        "load_public_key",
-        "load_secret_key",
-    ),
-    "probes": ("Probe", "ProbeSet", "read_probe", "read_probe_set"),
-    "reading": ("TextReadings", "read_tokens"),
-    "reproduction": ("Reproduction", "reproduce"),
-    "sweeping": ("sweep", "sweep_files"),
-    "training": ("TrainingResult", "train"),
-    "training_files": ("train_files", "train_layers"),
-    "verification": ("Refused", "Verdict", "verify"),
+_MODULE_OF = {
+    name: module
+    for module, names in {
+        "attesting.attest": ("attest",),
+        "converting.conversion": ("Converted", "convert"),
+        "converting.in_memory": ("to_numpy", "to_pandas", "to_torch"),
+        "documents.extraction_record_reading": ("read_record",),
+        "documents.probe_card": ("Card",),
+        "errors": ("GotError",),
+        "extraction.pipeline": ("Extraction", "extract"),
+        "formats.binary": (
+            "Activations",
+            "Unembedding",
+            "read_activations",
+            "read_labels",
+            "read_unembedding",
+            "write_activations",
+            "write_unembedding",
+        ),
+        "geometry.inner_product": ("Geometry",),
+        "probing.calibration_report": ("CalibrationReport", "calibration_report"),
+        "probing.causal_probe": ("CausalProbe",),
+        "probing.layer_choice": ("Sweep",),
+        "probing.layer_sweep": ("sweep", "sweep_files"),
+        "probing.probes": ("Probe", "ProbeSet", "read_probe", "read_probe_set"),
+        "probing.token_readings": ("TextReadings", "read_tokens"),
+        "probing.training": ("TrainingResult", "train"),
+        "probing.training_files": ("train_files", "train_layers"),
+        "signing.attestation": ("Attestation", "read_attestation", "write_attestation"),
+        "signing.keys": (
+            "PublicKey",
+            "SecretKey",
+            "generate_key_files",
+            "load_public_key",
+            "load_secret_key",
+        ),
+        "verifying.reproduce": ("Reproduction", "reproduce"),
+        "verifying.verify": ("Refused", "Verdict", "verify"),
+    }.items()
+    for name in names
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = ["__version__", *_MODULE_OF]  # noqa: PLE0604 - one table of names
 
 
 def __getattr__(name: str) -> object:
-    if name not in _ROOM_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+    value: object = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     return value
 
 

@@ -21,21 +21,6 @@ MAX_DOCUMENT_BYTES = 16 * 2**20
 """Largest JSON, text or key file that is read into memory."""
 
 
-def record_path(activations: PathLike) -> Path:
-    """Where the extraction record of an activations file is: `a.gotact` → `a.record.json`."""
-    return Path(activations).with_suffix(".record.json")
-
-
-def labels_path(activations: PathLike) -> Path:
-    """Where the labels of an activations file are: `a.gotact` → `a.labels`."""
-    return Path(activations).with_suffix(".labels")
-
-
-def rows_path(activations: PathLike) -> Path:
-    """Where the row table of an activations file is: `a.gotact` → `a.rows.parquet`."""
-    return Path(activations).with_suffix(".rows.parquet")
-
-
 def reason(error: OSError | ValueError) -> str:
     """What the operating system said, without the path."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+from places import EXAMPLES
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_client.*")

@@ -16,8 +16,8 @@ from geometry_of_trust import (
     read_record,
     read_unembedding,
 )
+from places import EXAMPLES
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TEXT = (EXAMPLES / "journey.txt").read_text("utf-8").rstrip("\n")
 COMMAND = Path(sys.executable).with_name("got-cli")
 

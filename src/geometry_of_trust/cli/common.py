@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cyclopts import App, Group, Parameter
 
-from geometry_of_trust import __version__
 from geometry_of_trust.errors import BadOption, BadPassphrase, escaped
 from geometry_of_trust.files import read_bounded
+from geometry_of_trust.version import __version__
 
 OK, REFUSED, USAGE = 0, 1, 2  # 3, unreadable or malformed, comes from the errors themselves
 

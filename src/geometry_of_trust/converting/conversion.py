@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geometry_of_trust.arrays import Activations, Layout, Unembedding
 from geometry_of_trust.converting import npy, tables, tensors, vllm
-from geometry_of_trust.converting.held import Held, Names, pieces
+from geometry_of_trust.converting.exchange import Held, Names, pieces
 from geometry_of_trust.converting.tensorfile import TensorFile, read_tensors
+from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import BadOption, UnknownKind, WrongKind
-from geometry_of_trust.files import PathLike, StagedFiles, opened, rows_path
-from geometry_of_trust.formats import (
+from geometry_of_trust.files import PathLike, StagedFiles, opened
+from geometry_of_trust.formats.arrays import Activations, Layout, Unembedding
+from geometry_of_trust.formats.binary import (
     read_activations,
     read_unembedding,
     stage_activations,

@@ -6,10 +6,10 @@ import os
 
 import numpy as np
 
-from geometry_of_trust.arrays import FLOAT32, Unembedding, check_counts
-from geometry_of_trust.converting.held import Held, Names, pieces, spooled
+from geometry_of_trust.converting.exchange import Held, Names, pieces, spooled
 from geometry_of_trust.errors import BadTensors
 from geometry_of_trust.files import PathLike, StagedFiles, opened
+from geometry_of_trust.formats.arrays import FLOAT32, Unembedding, check_counts
 
 
 def read(path: PathLike, given: Names, near: PathLike) -> Held:

@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from geometry_of_trust.arrays import MAX_LAYERS, Activations, Unembedding
-from geometry_of_trust.converting.held import (
+from geometry_of_trust.converting.exchange import (
     Held,
     Names,
     check_version,
@@ -28,7 +27,8 @@ from geometry_of_trust.converting.held import (
 )
 from geometry_of_trust.errors import BadRowTable, BadTable, LimitExceeded
 from geometry_of_trust.files import PathLike, StagedFiles, opened
-from geometry_of_trust.rows import read_rows
+from geometry_of_trust.formats.arrays import MAX_LAYERS, Activations, Unembedding
+from geometry_of_trust.formats.row_table import read_rows
 
 _MAX_INT32 = 2**31 - 1
 _SCAN_ROWS = 2**16

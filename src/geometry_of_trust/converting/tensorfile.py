@@ -18,9 +18,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from geometry_of_trust.documents.strictjson import loads
 from geometry_of_trust.errors import BadTensors
 from geometry_of_trust.files import MAX_DOCUMENT_BYTES, PathLike, opened
-from geometry_of_trust.strictjson import loads
 
 DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I32": "<i4", "I64": "<i8"}
 """Types of tensors that are looked into; numpy has no bfloat16, whose bits are given instead."""

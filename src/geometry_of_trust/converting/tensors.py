@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.arrays import FLOAT32, Activations, Unembedding, check_counts
-from geometry_of_trust.converting.held import (
+from geometry_of_trust.converting.exchange import (
     Held,
     Names,
     check_version,
@@ -22,6 +21,7 @@ from geometry_of_trust.converting.held import (
 from geometry_of_trust.converting.tensorfile import TensorFile, write_header
 from geometry_of_trust.errors import BadTensors
 from geometry_of_trust.files import PathLike, StagedFiles
+from geometry_of_trust.formats.arrays import FLOAT32, Activations, Unembedding, check_counts
 
 _LAYER = re.compile(r"layer\.(0|[1-9][0-9]{0,9})")
 _MATRIX = "unembedding"

@@ -13,13 +13,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.arrays import FLOAT32, Activations
-from geometry_of_trust.converting.held import Names, pieces, spooled
+from geometry_of_trust.converting.exchange import Names, pieces, spooled
 from geometry_of_trust.converting.tensorfile import TensorFile
 from geometry_of_trust.converting.tensors import check_tensor
+from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import BadTensors
-from geometry_of_trust.files import PathLike, StagedFiles, rows_path
-from geometry_of_trust.rows import RowWriter, TextRows
+from geometry_of_trust.files import PathLike, StagedFiles
+from geometry_of_trust.formats.arrays import FLOAT32, Activations
+from geometry_of_trust.formats.row_table import RowWriter, TextRows
 
 _STATES, _TOKENS = "hidden_states", "token_ids"
 _PRECISIONS = {"F32": "Fp32", "F16": "Fp16", "BF16": "Bfloat16"}

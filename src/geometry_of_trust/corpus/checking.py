@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from geometry_of_trust.documents.extraction_record import Check
+from geometry_of_trust.documents.strictjson import float32
 from geometry_of_trust.errors import CheckFailed, ExtractionRefused
 from geometry_of_trust.extraction import capture, running
 from geometry_of_trust.extraction.capture import Batch
-from geometry_of_trust.extraction.record import Check
 from geometry_of_trust.extraction.running import Runner
-from geometry_of_trust.strictjson import float32
 
 TOKENS = 64
 """So many tokens of a text are enough."""

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from geometry_of_trust.corpus import checking
 from geometry_of_trust.corpus.pipeline import CorpusRun, widens
+from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.extraction import architectures, costs
 from geometry_of_trust.extraction.costs import Sizes
 from geometry_of_trust.extraction.running import CHUNK_BYTES
-from geometry_of_trust.files import rows_path
-from geometry_of_trust.formats import unembedding_size
+from geometry_of_trust.formats.binary import unembedding_size
 
 _RECORD = 2200
 """Bytes of a record of a corpus run, nearly."""

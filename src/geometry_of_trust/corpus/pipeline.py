@@ -18,15 +18,16 @@ from geometry_of_trust.corpus.entries import Entry
 from geometry_of_trust.corpus.partial import Journal, Partial, check_space
 from geometry_of_trust.corpus.planning import Plan, Tokens, make_plan
 from geometry_of_trust.corpus.settings import settings_of, template_digest
+from geometry_of_trust.documents.extraction_record import Check, Corpus, Record, WrittenFile
+from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import Interrupted, Unwritable
 from geometry_of_trust.extraction import architectures, running
 from geometry_of_trust.extraction.capture import Batch
 from geometry_of_trust.extraction.pipeline import is_edited, make_record
-from geometry_of_trust.extraction.record import Check, Corpus, Record, WrittenFile
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.running import Opened, Runner
-from geometry_of_trust.files import StagedFiles, reason, rows_path, sha256_file
-from geometry_of_trust.formats import (
+from geometry_of_trust.files import StagedFiles, reason, sha256_file
+from geometry_of_trust.formats.binary import (
     Activations,
     ActivationsSink,
     read_activations,

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from geometry_of_trust import strictjson
+from geometry_of_trust.documents import strictjson
 from geometry_of_trust.errors import (
     BadCorpus,
     BadOption,

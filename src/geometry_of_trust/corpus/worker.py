@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust import __version__
 from geometry_of_trust.corpus import checking, pipeline
 from geometry_of_trust.corpus.engines import Job
 from geometry_of_trust.errors import GotError, WorkerDiffers
@@ -19,6 +18,7 @@ from geometry_of_trust.extraction import loading, running
 from geometry_of_trust.extraction.pipeline import calm
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.running import Runner
+from geometry_of_trust.version import __version__
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from geometry_of_trust.errors import (
 )
 from geometry_of_trust.extraction import sums
 from geometry_of_trust.extraction.float64 import as_written, float64
-from geometry_of_trust.extraction.pages import FilePages
+from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.weights import Held, Weights
 
 

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from geometry_of_trust.extraction import sums
 from geometry_of_trust.extraction.attention import attention
-from geometry_of_trust.extraction.onevalue import OneValue
+from geometry_of_trust.extraction.deterministic_operations import OneValue
 
 WIDE = {
     torch.float16: torch.float64,

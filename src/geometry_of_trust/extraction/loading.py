@@ -16,6 +16,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.hub import cached_file
 
+from geometry_of_trust.documents.extraction_record import Token
 from geometry_of_trust.errors import (
     BadOption,
     EmptyText,
@@ -29,7 +30,6 @@ from geometry_of_trust.errors import (
     brief,
 )
 from geometry_of_trust.extraction.architectures import Anatomy, shortened
-from geometry_of_trust.extraction.record import Token
 
 DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu")
 _COMMIT = re.compile(r"/snapshots/([0-9a-f]{40})/")

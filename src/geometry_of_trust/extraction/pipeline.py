@@ -14,18 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geometry_of_trust import __version__
+from geometry_of_trust.documents.extraction_record import Record, Token, WrittenFile
+from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import EmptyText, MissingExtra, TooLarge, Unreadable
-from geometry_of_trust.extraction.record import Record, Token, WrittenFile
 from geometry_of_trust.extraction.request import Request, utf8
-from geometry_of_trust.files import PathLike, StagedFiles, read_bounded, rows_path, sha256_file
-from geometry_of_trust.formats import (
+from geometry_of_trust.files import PathLike, StagedFiles, read_bounded, sha256_file
+from geometry_of_trust.formats.binary import (
     Activations,
     Layout,
     labels_stub,
     stage_activations,
     stage_unembedding,
 )
+from geometry_of_trust.version import __version__
 
 if TYPE_CHECKING:
     from geometry_of_trust.extraction.running import Run, Runner

@@ -20,7 +20,7 @@ from geometry_of_trust.extraction import loading, quantizing
 from geometry_of_trust.extraction.architectures import Anatomy
 from geometry_of_trust.extraction.float64 import allow_float64, float64
 from geometry_of_trust.extraction.loading import Source
-from geometry_of_trust.extraction.pages import FilePages
+from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.weights import Weights
 

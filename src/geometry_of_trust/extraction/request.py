@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from geometry_of_trust.arrays import MAX_MODEL_ID_BYTES, Layout
+from geometry_of_trust.documents.names_beside import labels_path, record_path
 from geometry_of_trust.errors import BadOption, BadText, RepeatedLayers
-from geometry_of_trust.files import PathLike, labels_path, record_path
+from geometry_of_trust.files import PathLike
+from geometry_of_trust.formats.arrays import MAX_MODEL_ID_BYTES, Layout
 
 PRECISION_OF = {"float32": "Fp32", "float16": "Fp16", "bfloat16": "Bfloat16"}
 """Names of the types that a model runs in, with their precision tags."""

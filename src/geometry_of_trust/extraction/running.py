@@ -14,6 +14,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from geometry_of_trust.documents.extraction_record import Token
 from geometry_of_trust.errors import (
     BadOption,
     LayerOutOfRange,
@@ -24,10 +25,10 @@ from geometry_of_trust.errors import (
 from geometry_of_trust.extraction import architectures, capture, loading, quantizing
 from geometry_of_trust.extraction.architectures import Anatomy
 from geometry_of_trust.extraction.loading import Source
-from geometry_of_trust.extraction.pages import FilePages
+from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.preparing import Loaded, prepare
-from geometry_of_trust.extraction.record import Token
 from geometry_of_trust.extraction.request import Request
+from geometry_of_trust.files import PathLike
 
 CHUNK_BYTES = 8 * 2**20
 """How much of the unembedding is converted, or used of its file, at a time."""
@@ -282,3 +283,13 @@ def _check_layers(layers: Sequence[int], count: int) -> None:
     for layer in layers:
         if not 0 <= layer < count:
             raise LayerOutOfRange("layers", expected=f"0 to {count - 1}", found=layer)
+
+
+def layer_count(model: PathLike, *, revision: str | None = None, trust: bool = False) -> int:
+    """Number of blocks, for whoever wants all of them.
+
+    Raises:
+        UnknownModel, UntrustedCode, UnsupportedArchitecture: as `extract`.
+    """
+    source = loading.find_model(str(model), revision=revision, trust=trust)
+    return architectures.block_count(loading.load_config(source), str(model))

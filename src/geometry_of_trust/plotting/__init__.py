@@ -4,7 +4,7 @@ Marks and line styles differ, not colours alone, so that all reads in black and 
 values give the same bytes, with one version of matplotlib.
 """
 
-from geometry_of_trust.plotting.pages import check
+from geometry_of_trust.plotting.image_files import check
 from geometry_of_trust.plotting.pictures import calibration, sweep, training
 
 __all__ = ["calibration", "check", "sweep", "training"]

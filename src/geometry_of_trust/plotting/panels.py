@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geometry_of_trust.card import BIN_COUNT, Bin, Controls, Figure
-from geometry_of_trust.cardview import number
-from geometry_of_trust.plotting.pages import Page, plain
-from geometry_of_trust.spectrum import eigenvalues
+from geometry_of_trust.documents.probe_card import BIN_COUNT, Bin, Controls, Figure
+from geometry_of_trust.geometry.spectrum import eigenvalues
+from geometry_of_trust.plotting.image_files import Page, plain
+from geometry_of_trust.showing.cards import number
 
 if TYPE_CHECKING:
-    from geometry_of_trust.depth import DimensionSweep
-    from geometry_of_trust.histogram import Histogram
-    from geometry_of_trust.training import TrainingResult
+    from geometry_of_trust.probing.layer_choice import DimensionSweep
+    from geometry_of_trust.probing.score_histogram import Histogram
+    from geometry_of_trust.probing.training import TrainingResult
 
 MOST_ROWS = 20
 """Probes in a picture; of more, the first."""

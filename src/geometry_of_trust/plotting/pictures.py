@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.plotting import panels
-from geometry_of_trust.plotting.pages import page
+from geometry_of_trust.plotting.image_files import page
 from geometry_of_trust.plotting.panels import MOST_ROWS
 
 if TYPE_CHECKING:
-    from geometry_of_trust.calibration import CalibrationReport
-    from geometry_of_trust.depth import Sweep
-    from geometry_of_trust.training import TrainingResult
+    from geometry_of_trust.probing.calibration_report import CalibrationReport
+    from geometry_of_trust.probing.layer_choice import Sweep
+    from geometry_of_trust.probing.training import TrainingResult
 
 
 def training(results: Sequence[TrainingResult], path: PathLike) -> bytes:

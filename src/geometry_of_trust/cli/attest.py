@@ -1,0 +1,126 @@
+"""The commands that make something of files: keygen, attest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from geometry_of_trust.cli.common import (
+    OK,
+    STEPS,
+    Many,
+    Switch,
+    app,
+    passphrase_from,
+    progress_on,
+    talk,
+)
+from geometry_of_trust.errors import escaped
+
+
+@app.command(group=STEPS, sort_key=3)
+def keygen(
+    *,
+    output: Path,
+    format: Literal["pem", "raw"] | None = None,  # noqa: A002 - the issue's name of the option
+    encrypt: Annotated[bool, Switch] = False,
+    passphrase_file: Path | None = None,
+) -> int:
+    """3. Make a signing key: PATH (secret, mode 0600) and PATH.pub. Never overwrites.
+
+    Parameters
+    ----------
+    output
+        PATH of the secret key; the public key gets .pub appended.
+    format
+        pem (PKCS#8 and SubjectPublicKeyInfo) or raw (the reference's 32 bytes) [default: pem].
+    encrypt
+        Ask for a passphrase; writes an OpenSSH key encrypted with bcrypt.
+    passphrase_file
+        Take the passphrase from the first line of this file (implies --encrypt).
+    """
+    from geometry_of_trust.signing.keys import generate_key_files
+
+    locked = encrypt or passphrase_file is not None
+    passphrase = passphrase_from(passphrase_file, twice=True)() if locked else None
+    secret, public, key = generate_key_files(output, format=format, passphrase=passphrase)
+    print(f"secret key  {escaped(secret)}  (keep it; mode 0600)")
+    print(f"public key  {escaped(public)}  (give it to whoever verifies)")
+    print(f"key id      {key.key_id}")
+    return OK
+
+
+@app.command(group=STEPS, sort_key=5)
+def attest(
+    *,
+    activations: Path,
+    probes: Annotated[list[Path], Many],
+    unembedding: Path,
+    key: Path,
+    output: Path,
+    model_id: str | None = None,
+    corpus_version: str = "unversioned",
+    position: str = "last",
+    timestamp: int | None = None,
+    epsilon: float = 1e-6,
+    passphrase_file: Path | None = None,
+    json: Annotated[bool, Switch] = False,
+) -> int:
+    """5. Read the probes and sign the readings, bound to everything they came from.
+
+    Parameters
+    ----------
+    activations
+        The .gotact file to read.
+    probes
+        Probe sets, one or more.
+    unembedding
+        The .gotue file, for the inner product.
+    key
+        The secret key.
+    output
+        Where the attestation (JSON) goes.
+    model_id
+        Must be the activations' own [default: that].
+    corpus_version
+        Name of the data, signed as it is.
+    position
+        Token to read: last, first, mean (of all) or a number.
+    timestamp
+        Unix seconds [default: SOURCE_DATE_EPOCH, else now].
+    epsilon
+        As given to train.
+    passphrase_file
+        First line: the passphrase of an encrypted key.
+    json
+        Print the result as JSON.
+    """
+    from geometry_of_trust.attesting.attest import attest as sign
+    from geometry_of_trust.showing import verdicts
+    from geometry_of_trust.signing.attestation import write_attestation
+    from geometry_of_trust.signing.keys import load_secret_key
+
+    secret = load_secret_key(key, passphrase_from(passphrase_file))
+    with progress_on("Reading the probes"):
+        attestation = sign(
+            activations=activations,
+            probes=probes,
+            unembedding=unembedding,
+            key=secret,
+            model_id=model_id,
+            corpus_version=corpus_version,
+            position=position,
+            timestamp=timestamp,
+            epsilon=epsilon,
+        )
+        write_attestation(output, attestation)
+    for entry in verdicts.readings(attestation):
+        if entry["verdict"] == "INSUFFICIENT":
+            name = escaped(repr(entry["dimension"]))
+            talk(f"warning: probe {name} is INSUFFICIENT by its own card; see got-cli show")
+    print(
+        verdicts.attestation_json(attestation)
+        if json
+        else f"{verdicts.attestation(attestation)}\nwrote {escaped(output)}"
+    )
+    return OK

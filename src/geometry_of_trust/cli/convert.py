@@ -1,0 +1,62 @@
+"""The command that changes the kind of a file: convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from geometry_of_trust.cli.common import MORE, OK, Many, Switch, app, progress_on
+from geometry_of_trust.errors import escaped
+
+
+@app.command(group=MORE)
+def convert(
+    source: Path,
+    destination: Path,
+    /,
+    *,
+    model_id: str | None = None,
+    precision: Literal["Fp32", "Fp16", "Bfloat16", "Int8"] | None = None,
+    layers: Annotated[list[int] | None, Many] = None,
+    gotact_layout: Literal["per-layer", "per-position"] | None = None,
+    rows: Annotated[bool, Switch] = False,
+) -> int:
+    """Convert between .gotact or .gotue and .safetensors, .npy, .parquet; or between layouts.
+
+    The suffix of the destination says what it becomes. Also reads what vLLM's hidden-state export
+    writes; docs/bridges.md says what its layer numbers are in ours.
+
+    Parameters
+    ----------
+    source
+        The file to read.
+    destination
+        The file to write; replaced if it exists.
+    model_id
+        Name of the model, where the source does not say it (.npy, vLLM).
+    precision
+        What the model ran in, where the source does not say it (.npy).
+    layers
+        Our numbers of the layers in the source, in its order, where it does not say them.
+    gotact_layout
+        Layout of a .gotact destination [default: the source's].
+    rows
+        Join the row table beside the source to the rows of a .parquet destination.
+    """
+    from geometry_of_trust.converting.conversion import convert as run
+
+    with progress_on("Converting"):
+        done = run(
+            source,
+            destination,
+            model_id=model_id,
+            precision=precision,
+            layers=layers,
+            layout=gotact_layout,
+            rows=rows,
+        )
+    names = "layers, positions, d" if len(done.shape) == 3 else "tokens, d"
+    print(f"({names}) = ({', '.join(map(str, done.shape))})")
+    for path in done.files:
+        print(f"wrote {escaped(path)}")
+    return OK

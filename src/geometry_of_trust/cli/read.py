@@ -1,0 +1,85 @@
+"""The command that reads a text token by token: read."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from geometry_of_trust.cli.common import MORE, OK, Switch, app, progress_on, talk
+from geometry_of_trust.errors import escaped
+from geometry_of_trust.files import write_file
+
+if TYPE_CHECKING:
+    from geometry_of_trust.probing.token_readings import ProbeReadings, TextReadings
+
+
+@app.command(group=MORE)
+def read(
+    *,
+    activations: Path,
+    probes: Path,
+    unembedding: Path,
+    text: int | None = None,
+    html: Path | None = None,
+    json: Annotated[bool, Switch] = False,
+) -> int:
+    """Show what a probe says at every token of one text.
+
+    Parameters
+    ----------
+    activations
+        The .gotact file, with its extraction record or row table beside it.
+    probes
+        The probe set.
+    unembedding
+        The .gotue file that it was trained with.
+    text
+        Which text of a corpus, by its number from 0 [default: the only one].
+    html
+        Also write a page with the tokens shaded by their readings.
+    json
+        Print the result as JSON.
+    """
+    from geometry_of_trust.probing.token_readings import read_tokens
+    from geometry_of_trust.showing import token_readings
+
+    with progress_on("Reading the probes") as progress:
+        held = read_tokens(
+            activations=activations,
+            probes=probes,
+            unembedding=unembedding,
+            text=text,
+            progress=progress,
+        )
+    if html is not None:
+        write_file(html, token_readings.page(held).encode())
+    if json:
+        print(token_readings.readings_json(held))
+    else:
+        for probe in held.probes:
+            _show(held, probe)
+        print(f"\n{token_readings.LEGEND}")
+    if html is not None:
+        talk(f"wrote {escaped(html)}")
+    return OK
+
+
+def _show(held: TextReadings, probe: ProbeReadings) -> None:
+    """The running text, in colour on a terminal, then a line a token."""
+    from geometry_of_trust.showing import token_readings
+
+    print(token_readings.title(held, probe))
+    pieces = token_readings.pieces(held, probe)
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.text import Text
+
+        running = Text()
+        for piece, reading in pieces:
+            red, green, blue = token_readings.shade(reading.confidence)
+            running.append(piece, style=f"black on rgb({red},{green},{blue})")
+        Console(highlight=False).print(running)
+    else:
+        print("".join(piece for piece, _ in pieces))
+    print("\n".join(token_readings.lines(held, probe)))

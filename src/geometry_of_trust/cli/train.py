@@ -1,0 +1,163 @@
+"""The commands about probes: train, calibration-report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from geometry_of_trust.cli.common import MORE, OK, STEPS, Many, Switch, app, progress_on, talk
+from geometry_of_trust.errors import BadOption, escaped
+from geometry_of_trust.files import StagedFiles, write_file
+
+
+@app.command(group=STEPS, sort_key=4)
+def train(
+    *,
+    activations: Path,
+    unembedding: Path,
+    output: Path,
+    labels: Path | None = None,
+    label_column: Annotated[list[str] | None, Many] = None,
+    layer: int | None = None,
+    layers: Annotated[list[int] | None, Many] = None,
+    dimension: str | None = None,
+    epsilon: float = 1e-6,
+    l2: float | None = None,
+    inner_product: Literal["causal", "euclidean"] = "causal",
+    corpus_version: str = "unversioned",
+    plot: Path | None = None,
+    json: Annotated[bool, Switch] = False,
+) -> int:
+    """4. Train linear probes on labelled activations, and print how far to trust them.
+
+    Rows of one group, by the row table beside the activations, stay on one side of every split.
+
+    Parameters
+    ----------
+    activations
+        The .gotact file.
+    unembedding
+        The .gotue file, for the inner product.
+    output
+        Where the probe set (JSON) goes; with several layers p.json becomes p.layer8.json ...
+    labels
+        One 0 or 1 a position; or a .csv or .parquet with such a column for each dimension.
+    label_column
+        Instead of --labels: label columns of the row table, one probe each.
+    layer
+        Which of the layers in the file.
+    layers
+        Several of them, a probe set each.
+    dimension
+        What the probe reads, e.g. place_name [default: the column's name, or unnamed].
+    epsilon
+        Added to the diagonal of a singular Gram matrix, relative to its mean.
+    l2
+        Strength of the L2 penalty [default: chosen by cross-validation].
+    inner_product
+        causal (the unembedding's Gram matrix) or euclidean; the card shows both.
+    corpus_version
+        Name of the labelled data, kept in the probe set.
+    plot
+        A picture of reliability, scores, AUROC by layer and the spectrum, .png or .svg.
+    json
+        Print the result as JSON.
+    """
+    if (layer is None) == (not layers):
+        raise BadOption("--layer", expected="either it or --layers",
+                        found="none" if layer is None else "both")  # fmt: skip
+    wanted = [layer] if layer is not None else list(layers or ())
+    from geometry_of_trust import plotting
+    from geometry_of_trust.probing.training_files import train_layers
+    from geometry_of_trust.showing import extractions, verdicts
+
+    if plot is not None:
+        plotting.check(plot)
+    outputs = [output if layer is not None else layer_path(output, n) for n in wanted]
+    with progress_on("Training") as progress, StagedFiles() as staged:
+        results = train_layers(
+            activations=activations,
+            unembedding=unembedding,
+            layers=wanted,
+            labels=labels,
+            label_columns=label_column or (),
+            dimension=dimension,
+            epsilon=epsilon,
+            l2=l2,
+            inner_product=inner_product,
+            corpus_version=corpus_version,
+            progress=progress,
+        )
+        for result, place in zip(results, outputs, strict=True):
+            staged.write(place, result.probe_set.to_json())
+        if plot is not None:
+            staged.write(plot, plotting.training(results, plot))
+    shown = list(zip(results, outputs, strict=True))
+    if json:
+        trees = [extractions.training_tree(result, place) for result, place in shown]
+        print(verdicts.as_json(trees[0] if layer is not None else trees))
+    else:
+        print("\n\n".join(extractions.training(result, place) for result, place in shown))
+    if plot is not None:
+        talk(f"wrote {escaped(plot)}")
+    return OK
+
+
+def layer_path(output: Path, layer: int) -> Path:
+    """Where the probe set of one of several layers goes: `p.json` → `p.layer8.json`."""
+    return output.with_name(f"{output.stem}.layer{layer}{output.suffix}")
+
+
+@app.command(group=MORE)
+def calibration_report(
+    *,
+    activations: Path,
+    probes: Path,
+    unembedding: Path,
+    labels: Path | None = None,
+    label_column: Annotated[list[str] | None, Many] = None,
+    plot: Path | None = None,
+    json: Annotated[bool, Switch] = False,
+) -> int:
+    """Compare the probabilities of a probe set with labels of data that it was not trained on.
+
+    Prints bins, ECE, and a reliability diagram: whether what is said to be so in 7 of 10 cases is.
+
+    Parameters
+    ----------
+    activations
+        The .gotact file, of other texts than those trained on.
+    probes
+        The probe set.
+    unembedding
+        The .gotue file that it was trained with.
+    labels
+        As for train; with several probes, a column of each one's name.
+    label_column
+        As for train.
+    plot
+        A picture of reliability and scores, .png or .svg.
+    json
+        Print the report as JSON.
+    """
+    from geometry_of_trust import plotting
+    from geometry_of_trust.probing.calibration_report import calibration_report as compare
+    from geometry_of_trust.showing import extractions
+
+    if plot is not None:
+        plotting.check(plot)
+    with progress_on("Reading the probes") as progress:
+        report = compare(
+            activations=activations,
+            probes=probes,
+            unembedding=unembedding,
+            labels=labels,
+            label_columns=label_column or (),
+            progress=progress,
+        )
+    if plot is not None:
+        write_file(plot, plotting.calibration(report, plot))
+    print(extractions.calibration_json(report) if json else extractions.calibration(report))
+    if plot is not None:
+        talk(f"wrote {escaped(plot)}")
+    return OK

@@ -1,0 +1,1 @@
+"""Activations, unembeddings, labels and row tables: arrays and their bytes."""

@@ -1,0 +1,1 @@
+"""Exact sums, the Gram matrix, the inner product and its spectrum."""

@@ -1,0 +1,97 @@
+"""The spectrum of Φ, and how many dimensions a probe set spans (reference.md 7.7).
+
+Eigenvalues come from LAPACK, whose last bits differ between machines; all figures are therefore
+rounded to four significant digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from geometry_of_trust.errors import DimensionMismatch
+from geometry_of_trust.formats.arrays import Unembedding
+from geometry_of_trust.geometry import exact
+from geometry_of_trust.geometry.inner_product import Geometry
+
+Array = NDArray[np.float64]
+
+DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The shape of Φ, rounded to four digits. docs/mathematics.md, section 8.
+
+    Attributes:
+        condition: greatest eigenvalue over the least.
+        effective_rank: exp of the entropy of the eigenvalues, from 1 to d.
+        mean_share: share of the trace of UᵀU that is the mean row of U; None if U was not given.
+    """
+
+    condition: float
+    effective_rank: float
+    mean_share: float | None
+
+
+def eigenvalues(geometry: Geometry) -> Array:
+    """Of Φ, shape (d,), largest first, float64."""
+    if geometry.phi is None:
+        return np.ones(geometry.hidden_dim)
+    with threadpool_limits(1, user_api="blas"):
+        values: Array = np.linalg.eigvalsh(geometry.phi.astype(np.float64))[::-1]
+    return values
+
+
+def spectrum(geometry: Geometry, unembedding: Unembedding | None = None) -> Spectrum:
+    """Condition number, effective rank, and what of Φ is the mean row of U.
+
+    Effective rank is exp(−Σ q_i ln q_i), q_i the eigenvalues over their sum (Roy and Vetterli
+    2007). The share of the mean is V‖ū‖²/trace(UᵀU): what centring U would take from the trace.
+
+    Raises:
+        DimensionMismatch: Φ and U. NonFinite: U.
+    """
+    values = eigenvalues(geometry)
+    q = np.maximum(values, 0.0) / values.sum()
+    rank = math.exp(-math.fsum(x * math.log(x) for x in q.tolist() if x > 0))
+    share = None
+    if unembedding is not None:
+        if unembedding.hidden_dim != geometry.hidden_dim:
+            raise DimensionMismatch(
+                unembedding.source, expected=geometry.hidden_dim, found=unembedding.hidden_dim
+            )
+        share = _rounded(_mean_share(unembedding))
+    return Spectrum(_rounded(float(values[0] / values[-1])), _rounded(rank), share)
+
+
+def _mean_share(unembedding: Unembedding) -> float:
+    total, squares = np.zeros(unembedding.hidden_dim), 0.0
+    for block in unembedding.blocks(4096):
+        rows = block.astype(np.float64)
+        total += rows.sum(axis=0)
+        squares += float(np.square(rows).sum())
+    return float(total @ total) / unembedding.vocab_size / squares if squares else 0.0
+
+
+def effective_dimension(weights: Sequence[NDArray[np.float32]], geometry: Geometry) -> float:
+    """(Σλ)²/Σλ² over the positive eigenvalues λ of WᵀΦW; 1 where Σλ² ≤ 2^-23.
+
+    W is first divided by the Φ-length of its longest probe, which the ratio does not notice:
+    probes of states a thousand long are a thousandth long, and would all fall under the bound.
+    """
+    W = np.array(weights, np.float64)
+    G = geometry.apply(W) @ W.T
+    values = np.linalg.eigvalsh((G + G.T) / 2 / (np.diagonal(G).max() or 1.0))
+    positive = values[values > 0]
+    squares = float(np.square(positive).sum())
+    return 1.0 if squares <= 2.0**-23 else _rounded(float(positive.sum()) ** 2 / squares)
+
+
+def _rounded(x: float) -> float:
+    return exact.round32(float(f"{x:.{DIGITS - 1}e}"))

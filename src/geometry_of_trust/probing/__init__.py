@@ -1,0 +1,1 @@
+"""Sources, fits, splits, held-out figures, controls, layer choice, token readings."""

@@ -1,0 +1,136 @@
+"""What probes say at each token of one text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from geometry_of_trust.documents.extraction_record_reading import read_record
+from geometry_of_trust.documents.names_beside import record_path
+from geometry_of_trust.errors import BadOption, PositionMissing, RecordMismatch, Unreadable
+from geometry_of_trust.files import PathLike
+from geometry_of_trust.formats.row_table import row_table
+from geometry_of_trust.geometry.gram import Progress
+from geometry_of_trust.probing.probes import Reading, read_probe
+from geometry_of_trust.probing.sources import (
+    Sources,
+    check_agreement,
+    open_sources,
+    trained_geometry,
+)
+
+
+@dataclass(frozen=True)
+class TokenText:
+    """A token of the text: its row in the activations, and what it reads (None: not known)."""
+
+    row: int
+    text: str | None
+
+
+@dataclass(frozen=True)
+class ProbeReadings:
+    """One probe's readings, a token each; `verdict` of its card, None without one."""
+
+    dimension: str
+    verdict: str | None
+    readings: tuple[Reading, ...]
+
+
+@dataclass(frozen=True)
+class TextReadings:
+    """A text read by the probes of a set.
+
+    Attributes:
+        model_id, layer: of the activations and the probes. text: its index in the corpus.
+        tokens: of the text, those that have rows. probes: one entry each.
+    """
+
+    model_id: str
+    layer: int
+    text: int
+    tokens: tuple[TokenText, ...]
+    probes: tuple[ProbeReadings, ...]
+
+
+def read_tokens(
+    *,
+    activations: PathLike,
+    probes: PathLike,
+    unembedding: PathLike,
+    text: int | None = None,
+    progress: Progress | None = None,
+) -> TextReadings:
+    """Read every token of one text, exactly as `attest` would at its position.
+
+    Args:
+        text: which one of a corpus, by its index; None: the only one.
+
+    Raises:
+        MalformedInput and its kinds: a file cannot be read.
+        Unreadable: there is neither a row table nor an extraction record beside the activations.
+        RecordMismatch: the one that is there describes others.
+        BadOption: there are several texts, and none is named. PositionMissing: no such text.
+        ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch, ProvenanceMissing,
+        LayerMissing, NonFinite: the files do not fit together.
+    """
+    sources = open_sources(activations, [probes], unembedding)
+    check_agreement(sources)
+    index, tokens = _tokens(sources, activations, text)
+    geometry = trained_geometry(sources, progress)
+    probe_set, acts = sources.probe_sets[0], sources.activations
+    states = [acts.row(probe_set.layer, token.row)[None, :] for token in tokens]
+    training = probe_set.training
+    verdicts = [card.verdict for card in training.cards] if training else []
+    read: list[ProbeReadings] = []
+    for i, probe in enumerate(probe_set.probes):
+        readings = []
+        for n, row in enumerate(states):
+            if progress is not None:
+                progress(f"{probe.name}: token {n + 1} of {len(states)}")
+            readings.append(read_probe(probe, geometry, row))
+        read.append(ProbeReadings(probe.name, verdicts[i] if verdicts else None, tuple(readings)))
+    return TextReadings(acts.model_id, probe_set.layer, index, tokens, tuple(read))
+
+
+def _tokens(
+    sources: Sources, activations: PathLike, text: int | None
+) -> tuple[int, tuple[TokenText, ...]]:
+    """The text's index, and its tokens, from the row table or the extraction record."""
+    rows = row_table(activations)
+    if rows is None:
+        return _recorded(sources, activations, text)
+    if len(rows) != len(sources.activations.positions):
+        raise RecordMismatch(
+            "row table", expected=f"{len(sources.activations.positions)} rows", found=len(rows)
+        )
+    spans = {int(rows.text[span.start]): span for span in rows.text_rows()}
+    if text is None and len(spans) > 1:
+        raise BadOption("--text", expected="the number of a text, as there are several",
+                        found=f"none, of {len(spans)}")  # fmt: skip
+    index = next(iter(spans)) if text is None else text
+    if index not in spans:
+        known = f"{min(spans)} to {max(spans)}"
+        raise PositionMissing("--text", expected=f"a text that has rows, {known}", found=index)
+    span = spans[index]
+    return index, tuple(TokenText(i, rows.token[i]) for i in range(span.start, span.stop))
+
+
+def _recorded(
+    sources: Sources, activations: PathLike, text: int | None
+) -> tuple[int, tuple[TokenText, ...]]:
+    place = record_path(activations)
+    if not place.exists():
+        raise Unreadable(place, expected="an extraction record, which has the tokens", found="none")
+    record = read_record(place)
+    if record.activations.sha256 != sources.activations_sha256:
+        raise RecordMismatch(
+            place,
+            expected=f"a record of activations with sha256 {sources.activations_sha256}",
+            found=record.activations.sha256,
+        )
+    if text not in (None, 0):
+        raise PositionMissing("--text", expected="0, as there is one text", found=text)
+    count = len(sources.activations.positions)
+    if len(record.tokens) != count:
+        raise RecordMismatch(place, expected=f"{count} tokens", found=len(record.tokens))
+    return 0, tuple(TokenText(i, token.text) for i, token in enumerate(record.tokens))

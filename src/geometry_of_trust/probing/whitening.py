@@ -1,0 +1,52 @@
+"""From states to coordinates in which the inner product is the ordinary one, and back.
+
+Formulas: docs/mathematics.md, section 5.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geometry_of_trust.errors import NonFinite
+from geometry_of_trust.geometry.exact import round32
+from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.probing.logistic import Fit, residuals
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int8]
+
+
+def coordinates(H: Array, geometry: Geometry) -> Array:
+    """Rows x with ⟨x, x'⟩ = (h − h̄)ᵀΦ(h' − h̄): z = Lᵀ(h − h̄), rotated into the rows' span."""
+    Z: Array = (H - H.mean(axis=0)) @ geometry.factor()
+    n, d = Z.shape
+    if n >= d:
+        return Z
+    # Z = RᵀQᵀ with orthonormal Q: the optimum lies in the span of Q, where coordinates are Rᵀ.
+    return np.ascontiguousarray(np.linalg.qr(Z.T).R.T)
+
+
+def to_states(
+    solution: Fit, X: Array, H: Array, y: Labels, geometry: Geometry
+) -> tuple[NDArray[np.float32], float]:
+    """Weights and bias, as float32, for states as they are.
+
+    At the optimum w = L^-ᵀv/s equals Σ_i (y_i − p_i)(h_i − h̄)/(nλs²), which needs no inverse and
+    so loses no digits to the condition of Φ.
+    """
+    centre = H.mean(axis=0)
+    A = H - centre
+    r = residuals(solution.logits(X), y)
+    w = A.T @ r / (len(y) * solution.strength * solution.scale**2)
+    with np.errstate(over="ignore"):
+        weights = w.astype(np.float32) + np.float32(0)
+    if not np.isfinite(weights).all():
+        raise NonFinite("probe", expected="weights within float32", found="an overflow")
+    # The mean logit is that of the fit, as its rows are centred; rounding w must not move it.
+    bias = round32(solution.b - float(geometry.apply(weights.astype(np.float64)) @ centre))
+    if not math.isfinite(bias):
+        raise NonFinite("probe", expected="a bias within float32", found="an overflow")
+    return weights, bias

@@ -1,0 +1,121 @@
+"""Probe cards and reliability diagrams as text. Untrusted text is escaped."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from geometry_of_trust.documents.probe_card import BIN_COUNT, Bin, Card, Controls, Figure, Quality
+from geometry_of_trust.documents.strictjson import shortest_float32
+from geometry_of_trust.errors import escaped
+
+NAMES = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "accuracy": "accuracy",
+    "recall_at_1_percent": "recall at 1 % false positives",
+    "brier": "Brier score",
+    "log_loss": "log loss (nats)",
+    "ece": "ECE",
+    "shuffled_labels": "shuffled labels",
+    "random_directions": "random directions",
+    "difference_in_means": "difference in means",
+    "bag_of_tokens": "bag of tokens",
+    "position_and_length": "position and length",
+}
+_WIDTH = 32
+_COLUMN = 24
+_DIAGRAM = 41
+
+
+def number(held: Figure) -> str:
+    """A figure with its interval."""
+    return f"{held.value:.3f} [{held.low:.3f}, {held.high:.3f}]"
+
+
+def figures(columns: Sequence[tuple[str, Quality]]) -> list[str]:
+    """Figures of quality, a line each, with a column for each of the things measured."""
+    lines = [f"{'held out [95 % interval]':<{_WIDTH}}"
+             + "".join(f"{name:<{_COLUMN}}" for name, _ in columns).rstrip()]  # fmt: skip
+    for field in dataclasses.fields(Quality):
+        cells = [f"{number(getattr(quality, field.name)):<{_COLUMN}}" for _, quality in columns]
+        lines.append(f"{NAMES[field.name]:<{_WIDTH}}{''.join(cells)}".rstrip())
+    return lines
+
+
+def card(held: Card, inner_product: str) -> str:
+    """A whole card."""
+    apart = (
+        f"in {held.groups} groups, each on one side of every split"
+        if held.grouped
+        else "each split from the others: rows of one text resemble each other, so expect less on "
+        "other texts"
+    )
+    chosen = f"chosen by {held.folds}-fold cross-validation" if held.l2_chosen else "given"
+    nested = "nested" if held.nested else "not nested, as there are too few groups"
+    columns = [(inner_product, held.quality)]
+    if held.other is not None and held.other_inner_product is not None:
+        columns.append((held.other_inner_product, held.other))
+    end = "converged" if held.converged else "NOT CONVERGED"
+    lines = [
+        f"probe {escaped(repr(held.dimension))}: {held.verdict}",
+        f"  {escaped(held.reason)}",
+        f"  rows: {held.positives} positive, {held.negatives} negative, {apart}",
+        f"  L2 penalty {shortest_float32(held.l2)}, {chosen}; figures {nested}; {end}",
+        "",
+        *(f"  {line}" for line in figures(columns)),
+        "",
+        *(f"  {line}" for line in _controls(held)),
+        "",
+        f"  calibration: ECE {number(held.ece_before_platt)} before Platt scaling, "
+        f"{number(held.quality.ece)} after",
+        *(f"  {line}" for line in reliability(held.bins)),
+    ]
+    return "\n".join(lines)
+
+
+def _controls(held: Card) -> list[str]:
+    lines = [f"{'controls, on the same splits':<{_WIDTH}}AUROC"]
+    for field in dataclasses.fields(Controls):
+        value = getattr(held.controls, field.name)
+        shown = "not measured" if value is None else f"{value:.3f}"
+        lines.append(f"{NAMES[field.name]:<{_WIDTH}}{shown}")
+    lines.append(f"{'selectivity':<{_WIDTH}}{held.selectivity:.3f} above shuffled labels")
+    lines.append(f"{'on the rows trained on':<{_WIDTH}}{held.training_auroc:.3f}")
+    return lines
+
+
+def reliability(bins: Sequence[Bin]) -> list[str]:
+    """A reliability diagram: a bin a line, from 0 at the left to 1 at the right.
+
+    `o` is the share of positives, `-` its interval, `|` the mean probability, which is where the
+    share would be if the probabilities were right.
+    """
+    lines = [
+        "probability    rows  groups  mean   positive [95 %]          0"
+        f"{'share of positives':^{_DIAGRAM - 2}}1"
+    ]
+    for k, held in enumerate(bins):
+        where = f"{k / BIN_COUNT:.1f} to {(k + 1) / BIN_COUNT:.1f}"
+        if not held.rows:
+            lines.append(f"{where:<12}{0:>7}")
+            continue
+        share = f"{held.positive_share:.3f} [{held.low:.3f}, {held.high:.3f}]"
+        lines.append(
+            f"{where:<12}{held.rows:>7}{held.groups:>8}  {held.mean_probability:.3f}  {share}"
+            f"    {_line(held)}{'' if held.calibrated else '  off the diagonal'}"
+        )
+    return lines
+
+
+def _line(held: Bin) -> str:
+    def place(x: float) -> int:
+        return round(x * (_DIAGRAM - 1))
+
+    cells = ["."] * _DIAGRAM
+    for i in range(place(held.low), place(held.high) + 1):
+        cells[i] = "-"
+    cells[place(held.mean_probability)] = "|"
+    share = place(held.positive_share)
+    cells[share] = "*" if cells[share] == "|" else "o"
+    return "".join(cells)

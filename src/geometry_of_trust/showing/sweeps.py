@@ -1,0 +1,96 @@
+"""Sweeps over layers as text or JSON. Untrusted text is escaped."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from geometry_of_trust.documents.probe_card import DECISIVE
+from geometry_of_trust.errors import escaped
+from geometry_of_trust.probing.layer_choice import DimensionSweep, LayerFigures, Sweep
+from geometry_of_trust.showing import cards
+from geometry_of_trust.showing.verdicts import as_json
+
+_COLUMNS = (
+    ("shuffled_labels", "shuffled"),
+    ("random_directions", "random"),
+    ("difference_in_means", "means"),
+    ("bag_of_tokens", "tokens"),
+    ("position_and_length", "place"),
+)
+_DIAGRAM = 31
+
+
+def sweep(held: Sweep) -> str:
+    """What `sweep` prints."""
+    notes = [
+        f"The greatest of {len(held.layers)} figures is too great, as it was chosen for being so:"
+        " quote the test fold.",
+    ]
+    if len(held.layers) == 1:
+        notes = []
+    if not held.grouped:
+        notes.append("No groups: the splits and intervals take each row for an independent one.")
+    return "\n\n".join([*(_dimension(entry) for entry in held.dimensions), *notes])
+
+
+def _dimension(held: DimensionSweep) -> str:
+    final, figures = held.final, held.final.quality
+    recommended = "none" if held.recommended is None else f"layer {held.recommended}"
+    return "\n".join(
+        [
+            f"{escaped(repr(held.dimension))}: {held.verdict}, recommended: {recommended}",
+            f"  {escaped(held.reason)}",
+            f"  chosen: layer {held.chosen}, {held.why}",
+            f"  chosen on {held.positives} positive, {held.negatives} negative rows in "
+            f"{held.groups} groups; the test fold was not among them",
+            "",
+            *(f"  {line}" for line in _table(held)),
+            "",
+            f"  layer {held.chosen} on the test fold: {final.positives} positive, "
+            f"{final.negatives} negative rows in {final.groups} groups",
+            *(f"  {line}" for line in cards.figures([("never seen before", figures)])),
+        ]
+    )
+
+
+def _table(held: DimensionSweep) -> list[str]:
+    head = "layer  AUROC [95 %]           " + "".join(f"{name:>9}" for _, name in _COLUMNS)
+    lines = [f"{head}   0.5{'AUROC':^{_DIAGRAM - 4}}1"]
+    for entry in held.layers:
+        controls = "".join(
+            f"{'-' if value is None else f'{value:.3f}':>9}"
+            for value in (getattr(entry.controls, name) for name, _ in _COLUMNS)
+        )
+        marks = [
+            "chosen" if entry.layer == held.chosen else "",
+            "greatest" if entry.layer == held.best else "",
+            "" if entry.verdict == "SUFFICIENT" else "insufficient",
+        ]
+        said = ", ".join(mark for mark in marks if mark)
+        lines.append(
+            f"{entry.layer:>5}  {cards.number(entry.quality.auroc):<22}{controls}   "
+            f"{_line(entry)}  {said}".rstrip()
+        )
+    return [*lines, "o AUROC, - its interval, x the best control that decides"]
+
+
+def _line(entry: LayerFigures) -> str:
+    def place(x: float) -> int:
+        return round(max(0.0, 2 * x - 1) * (_DIAGRAM - 1))
+
+    auroc = entry.quality.auroc
+    rivals = [getattr(entry.controls, name) for name in DECISIVE]
+    cells = ["."] * _DIAGRAM
+    for i in range(place(auroc.low), place(auroc.high) + 1):
+        cells[i] = "-"
+    cells[place(max(value for value in rivals if value is not None))] = "x"
+    cells[place(auroc.value)] = "o"
+    return "".join(cells)
+
+
+def sweep_json(held: Sweep) -> str:
+    """What `sweep --json` prints."""
+    tree = dataclasses.asdict(held)
+    for entry, dimension in zip(tree["dimensions"], held.dimensions, strict=True):
+        entry["recommended"] = dimension.recommended
+    return as_json(tree)

@@ -1,0 +1,140 @@
+"""A text with its readings, as lines, as pieces to colour, and as HTML.
+
+Tokens are untrusted: control and direction characters become escapes, markup becomes text.
+A reading is shown three times over: as a shade, which grows darker with the probability and so
+reads in black and white; as a tenth; and as a number.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from geometry_of_trust.documents.strictjson import shortest_float32
+from geometry_of_trust.errors import escaped
+from geometry_of_trust.showing.verdicts import as_json
+
+if TYPE_CHECKING:
+    from geometry_of_trust.probing.probes import Reading
+    from geometry_of_trust.probing.token_readings import ProbeReadings, TextReadings, TokenText
+
+_BAR = 20
+_DARKEST = (222, 132, 30)
+"""Of the shades from white; black text on it has a contrast of 7 and more."""
+
+_TENTHS = "₀₁₂₃₄₅₆₇₈₉"
+
+
+def shown(token: TokenText) -> str:
+    """A token on one line; blanks stay blanks."""
+    return "?" if token.text is None else escaped(token.text, 100)
+
+
+def shade(p: float) -> tuple[int, int, int]:
+    """Red, green and blue from 0 to 255: white at 0, darker with p."""
+    red, green, blue = (round(255 - p * (255 - end)) for end in _DARKEST)
+    return red, green, blue
+
+
+def tenth(p: float) -> str:
+    """The tenth that p is in, as a small digit."""
+    return _TENTHS[min(9, int(10 * p))]
+
+
+def title(held: TextReadings, probe: ProbeReadings) -> str:
+    """What is read, where, and how far to trust it."""
+    verdict = f"; by its card {probe.verdict}" if probe.verdict else ""
+    return (
+        f"{escaped(repr(probe.dimension))} at layer {held.layer} of {escaped(held.model_id)}, "
+        f"text {held.text}{verdict}"
+    )
+
+
+LEGEND = (
+    "small digits: tenths of the probability, 0 to 9; * below the probe's threshold of reliability"
+)
+
+
+def pieces(held: TextReadings, probe: ProbeReadings) -> list[tuple[str, Reading]]:
+    """The running text: each token with its tenth, and its reading to colour it by."""
+    return [
+        (f"{shown(token)}{tenth(reading.confidence)}", reading)
+        for token, reading in zip(held.tokens, probe.readings, strict=True)
+    ]
+
+
+def lines(held: TextReadings, probe: ProbeReadings) -> list[str]:
+    """A token a line: position, probability, a bar from 0 to 1, the token."""
+    table = ["  row  probability  0" + " " * (_BAR - 2) + "1   token"]
+    for token, reading in zip(held.tokens, probe.readings, strict=True):
+        filled = round(_BAR * reading.confidence)
+        flag = "*" if reading.flagged else " "
+        table.append(
+            f"{token.row:>5}  {reading.confidence:>10.3f}{flag}  "
+            f"{'#' * filled}{'.' * (_BAR - filled)}  '{shown(token)}'"
+        )
+    return table
+
+
+def readings_json(held: TextReadings) -> str:
+    """What `read --json` prints."""
+    return as_json(asdict(held))
+
+
+# --- HTML -------------------------------------------------------------------------------------
+
+_HEAD = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>Readings</title>
+<style>
+body { font: 16px/1.3 sans-serif; margin: 2em; max-width: 60em; color: #000; background: #fff }
+h1 { font-size: 1.1em; margin: 2em 0 0.5em }
+p { margin: 0.5em 0 }
+.t { display: inline-block; margin: 0 1px 6px 0; padding: 1px 2px; text-align: center;
+  white-space: pre; border-bottom: 2px solid #000 }
+.t i { display: block; font: 11px/1.2 monospace }
+.f { border-bottom: 2px dotted #000 }
+</style>
+</head>
+<body>
+"""
+
+
+def page(held: TextReadings) -> str:
+    """A page that stands alone: no script, nothing fetched; the same readings, the same text."""
+    key = "".join(
+        f'<span class="t" style="background:{_css(p / 4)}">p<i>{p / 4:.2f}</i></span>'
+        for p in range(5)
+    )
+    parts = [
+        _HEAD,
+        f"<p>{key} probability; <span class='t f'>dotted<i>line</i></span> below the probe's "
+        "threshold of reliability</p>\n",
+    ]
+    for probe in held.probes:
+        parts.append(f"<h1>{html.escape(title(held, probe))}</h1>\n<p>\n")
+        parts += [
+            _span(token, reading)
+            for token, reading in zip(held.tokens, probe.readings, strict=True)
+        ]
+        parts.append("</p>\n")
+    return "".join([*parts, "</body>\n</html>\n"])
+
+
+def _css(p: float) -> str:
+    return "#" + "".join(f"{part:02x}" for part in shade(p))
+
+
+def _span(token: TokenText, reading: Reading) -> str:
+    p = reading.confidence
+    flagged = " f" if reading.flagged else ""
+    line = "<br>\n" if token.text is not None and "\n" in token.text else "\n"
+    told = f"row {token.row}: p = {shortest_float32(p)}, logit = {shortest_float32(reading.raw)}"
+    return (
+        f'<span class="t{flagged}" style="background:{_css(p)}" title="{told}">'
+        f"{html.escape(shown(token))}<i>{p:.2f}</i></span>{line}"
+    )

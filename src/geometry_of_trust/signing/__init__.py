@@ -1,0 +1,1 @@
+"""Keys, the signed bytes, the binding and the attestation."""

@@ -1,0 +1,349 @@
+"""Ed25519 keys: make, load, sign, check. The only room that uses `cryptography`.
+
+Three forms of key file are read: the reference's 32 raw bytes, PEM and OpenSSH. Checking is
+strict (RFC 8032 section 5.1.7, and more): one byte string per key and per signature, and no key
+of low order, under which one signature would fit every message.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from geometry_of_trust.errors import (
+    BadKey,
+    BadOption,
+    BadPassphrase,
+    BadSignature,
+    GotError,
+    TooLarge,
+    Unreadable,
+    UnsafeKeyPermissions,
+    WrongKeyKind,
+)
+from geometry_of_trust.files import PathLike, StagedFiles, opened, reason
+from geometry_of_trust.signing.ed25519_points import (
+    LOW_ORDER_Y,
+    ORDER,
+    POINT_BYTES,
+    P,
+    check_point,
+    y_of,
+)
+
+KeyFormat = Literal["pem", "raw", "openssh"]
+Passphrase = Callable[[], bytes]
+
+KEY_BYTES = POINT_BYTES
+SIGNATURE_BYTES = 64
+MAX_KEY_FILE_BYTES = 65536
+BCRYPT_ROUNDS = 32
+"""A quarter of a second; OpenSSH takes 24, the library 16."""
+
+# DER of SubjectPublicKeyInfo with the Ed25519 identifier (RFC 8410 section 4), up to the key.
+SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
+SSH_PREFIX = b"\0\0\0\x0bssh-ed25519\0\0\0\x20"
+PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s([^-]*)-----END \1-----")
+SECRET_LABELS = (b"PRIVATE KEY", b"ENCRYPTED PRIVATE KEY", b"OPENSSH PRIVATE KEY")
+FORMS = "an Ed25519 key as 32 raw bytes, PEM or OpenSSH"
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """An Ed25519 public key.
+
+    Attributes:
+        raw: the 32 bytes of the compressed point.
+
+    Raises:
+        BadKey: not 32 bytes, not canonical, or not a point of the curve.
+        LowOrderKey: a point whose order divides 8.
+    """
+
+    raw: bytes
+
+    def __post_init__(self) -> None:
+        check_point("public key", self.raw)
+
+    @property
+    def key_id(self) -> str:
+        """SHA-256 of the key, 64 hex digits: the reference's agent id."""
+        return hashlib.sha256(self.raw).hexdigest()
+
+    def verify(self, signature: bytes, message: bytes) -> None:
+        """Return if `signature` (R ‖ S, 64 bytes) is this key's over `message`.
+
+        Raises:
+            BadSignature: it is not; or S is not below the group order, or R is not canonical or
+                of low order, whatever the equation says.
+        """
+        found = ""
+        if len(signature) != SIGNATURE_BYTES:
+            found = f"{len(signature)} bytes"
+        elif int.from_bytes(signature[32:], "little") >= ORDER:
+            found = "S not below the group order"
+        elif y_of(signature[:32]) >= P:
+            found = "R not canonical"
+        elif y_of(signature[:32]) in LOW_ORDER_Y:
+            found = "R of low order"
+        else:
+            try:
+                Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, message)
+            except InvalidSignature:
+                found = "one that does not verify"
+        if found:
+            expected = f"a signature by key {self.key_id[:16]}"
+            raise BadSignature("signature", expected=expected, found=found)
+
+
+class SecretKey:
+    """An Ed25519 signing key. Neither its `repr` nor any error shows the secret."""
+
+    __slots__ = ("_key", "public")
+
+    public: PublicKey
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        self.public = PublicKey(key.public_key().public_bytes_raw())
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> Self:
+        """The key of a 32-byte seed (RFC 8032's private key); BadKey for another length."""
+        if len(seed) != KEY_BYTES:
+            raise BadKey("seed", expected=f"{KEY_BYTES} bytes", found=f"{len(seed)} bytes")
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature over `message`: 64 bytes, the same every time."""
+        return self._key.sign(message)
+
+    def __repr__(self) -> str:
+        return f"SecretKey(key_id={self.public.key_id!r})"
+
+
+# --- making -----------------------------------------------------------------------------------
+
+
+def generate_key_files(
+    path: PathLike,
+    *,
+    format: KeyFormat | None = None,  # noqa: A002 - named as the command's option
+    passphrase: bytes | None = None,
+) -> tuple[Path, Path, PublicKey]:
+    """Make a key: the secret at `path` (mode 0600), the public one at `path` + ".pub".
+
+    Args:
+        path: where the secret goes; missing folders are created, nothing is ever replaced.
+        format: "pem" (PKCS#8 and SubjectPublicKeyInfo; the default without a passphrase), "raw"
+            (the reference's 32 bytes) or "openssh" (the default with one).
+        passphrase: encrypts an OpenSSH key, with bcrypt.
+
+    Returns:
+        The two paths and the public key.
+
+    Raises:
+        OutputExists, Unwritable: nothing was left behind.
+        BadPassphrase: the passphrase is empty.
+        BadOption: no such format, or a passphrase for one that holds none.
+    """
+    form: str = format or ("pem" if passphrase is None else "openssh")
+    if form not in ("pem", "raw", "openssh"):
+        raise BadOption("format", expected="pem, raw or openssh", found=form)
+    if passphrase is not None and form != "openssh":
+        raise BadOption("format", expected="openssh, to hold a passphrase", found=form)
+    if passphrase == b"":
+        raise BadPassphrase(path, expected="a passphrase", found="an empty one")
+    key = Ed25519PrivateKey.generate()
+    secret, public = _encoded(key, form, passphrase)
+    secret_path, public_path = Path(path), Path(f"{os.fspath(path)}.pub")
+    with StagedFiles() as staged:
+        staged.write(secret_path, secret, mode=0o600, exclusive=True)
+        staged.write(public_path, public, exclusive=True)
+    return secret_path, public_path, SecretKey(key).public
+
+
+def _encoded(key: Ed25519PrivateKey, form: str, passphrase: bytes | None) -> tuple[bytes, bytes]:
+    """The contents of the secret and of the public file."""
+    # Imported here: checking a signature does not need it, and it takes as long as the rest.
+    from cryptography.hazmat.primitives import serialization as s  # noqa: PLC0415
+
+    public = key.public_key()
+    if form == "raw":
+        return key.private_bytes_raw(), public.public_bytes_raw()
+    if form == "pem":
+        return (
+            key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption()),
+            public.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo),
+        )
+    lock: s.KeySerializationEncryption = s.NoEncryption()
+    if passphrase is not None:
+        builder = s.PrivateFormat.OpenSSH.encryption_builder()
+        lock = builder.kdf_rounds(BCRYPT_ROUNDS).build(passphrase)
+    return (
+        key.private_bytes(s.Encoding.PEM, s.PrivateFormat.OpenSSH, lock),
+        public.public_bytes(s.Encoding.OpenSSH, s.PublicFormat.OpenSSH) + b"\n",
+    )
+
+
+# --- loading ----------------------------------------------------------------------------------
+
+
+def _read(path: PathLike) -> tuple[bytes, int]:
+    """Content and permissions, both of the file that was opened."""
+    with opened(path) as handle:
+        try:
+            mode = stat.S_IMODE(os.fstat(handle.fileno()).st_mode)
+            data = handle.read(MAX_KEY_FILE_BYTES + 1)
+        except OSError as error:
+            raise Unreadable(path, expected="a readable file", found=reason(error)) from None
+    if len(data) > MAX_KEY_FILE_BYTES:
+        raise TooLarge(path, expected=f"a key of at most {MAX_KEY_FILE_BYTES} bytes", found="more")
+    return data, mode
+
+
+def _neighbours(path: PathLike) -> Iterator[bytes]:
+    """The public keys beside a raw key file, by our naming and by the reference's."""
+    own = Path(path)
+    for beside in (Path(f"{os.fspath(path)}.pub"), own.with_suffix(".pub")):
+        with contextlib.suppress(GotError, OSError):
+            if beside != own:
+                yield _public_bytes(beside, _read(beside)[0])
+
+
+def load_public_key(path: PathLike) -> PublicKey:
+    """Read a public key: 32 raw bytes, PEM (SubjectPublicKeyInfo) or an OpenSSH line.
+
+    Raises:
+        Unreadable, TooLarge: as `read_bounded`.
+        WrongKeyKind: the file holds a secret key. Raw bytes can be either; they are taken for a
+            secret when the file beside them with the suffix .pub is its public key.
+        BadKey: not an Ed25519 key, not canonical, or not a point of the curve.
+        LowOrderKey: a point whose order divides 8.
+    """
+    data, _ = _read(path)
+    wrong = b"PRIVATE KEY-----" in data
+    if len(data) == KEY_BYTES:
+        wrong = SecretKey.from_seed(data).public.raw in _neighbours(path)
+    if wrong:
+        raise WrongKeyKind(
+            path,
+            expected="a public key",
+            found="a secret key",
+            hint="The public key is the file ending in .pub. Keep the secret one to yourself.",
+        )
+    raw = _public_bytes(path, data)
+    check_point(path, raw)
+    return PublicKey(raw)
+
+
+def _public_bytes(path: PathLike, data: bytes) -> bytes:
+    if len(data) == KEY_BYTES:
+        return data
+    text = data.strip()
+    block = PEM.fullmatch(text)
+    words = text.split(maxsplit=2)
+    prefix, body = b"", b""
+    if block and block[1] == b"PUBLIC KEY":
+        prefix, body = SPKI_PREFIX, b"".join(block[2].split())
+    elif len(words) > 1 and words[0] == b"ssh-ed25519" and len(text.splitlines()) == 1:
+        prefix, body = SSH_PREFIX, words[1]
+    with contextlib.suppress(binascii.Error):
+        blob = base64.b64decode(body, validate=True)
+        if prefix and len(blob) == len(prefix) + KEY_BYTES and blob.startswith(prefix):
+            return blob[len(prefix) :]
+    raise BadKey(path, expected=FORMS, found=f"{len(data)} other bytes")
+
+
+def load_secret_key(path: PathLike, passphrase: Passphrase | None = None) -> SecretKey:
+    """Read a secret key: 32 raw bytes, PEM (PKCS#8) or OpenSSH, the last two perhaps encrypted.
+
+    Args:
+        path: the file, which nobody but its owner may read.
+        passphrase: asked only if the key is encrypted.
+
+    Raises:
+        Unreadable, TooLarge: as `read_bounded`.
+        WrongKeyKind: the file holds a public key. Raw bytes can be either; they are taken for a
+            public key when the name ends in .pub without a .pub of its own beside it, or when the
+            file beside them with that suffix holds the same bytes.
+        UnsafeKeyPermissions: group or others have access to it (not checked on Windows).
+        BadPassphrase: the key is encrypted, and the passphrase is missing, empty or wrong.
+        BadKey: not an Ed25519 secret key in one of these forms.
+    """
+    data, mode = _read(path)
+    if _looks_public(path, data):
+        raise WrongKeyKind(
+            path,
+            expected="a secret key",
+            found="a public key",
+            hint="The secret key is the file without the suffix .pub.",
+        )
+    if os.name != "nt" and mode & 0o077:
+        raise UnsafeKeyPermissions(
+            path,
+            expected="a secret key that only its owner can read",
+            found=f"mode {mode:04o}",
+            hint="Run chmod 600 on it, and make a new key if others may have read it.",
+        )
+    if len(data) == KEY_BYTES:
+        return SecretKey.from_seed(data)
+    return SecretKey(_parsed_secret(path, data, passphrase))
+
+
+def _looks_public(path: PathLike, data: bytes) -> bool:
+    if len(data) != KEY_BYTES:
+        line = data.lstrip().startswith((b"ssh-", b"ecdsa-", b"sk-"))
+        return line or (b"PUBLIC KEY-----" in data and b"PRIVATE KEY-----" not in data)
+    beside = list(_neighbours(path))
+    if data in beside:
+        return True
+    named_public = os.fspath(path).endswith(".pub")
+    return named_public and SecretKey.from_seed(data).public.raw not in beside
+
+
+def _parsed_secret(path: PathLike, data: bytes, passphrase: Passphrase | None) -> Ed25519PrivateKey:
+    from cryptography.hazmat.primitives import serialization as s  # noqa: PLC0415
+
+    text = data.strip()
+    block = PEM.fullmatch(text)
+    if not block or block[1] not in SECRET_LABELS:
+        raise BadKey(path, expected=FORMS, found=f"{len(data)} other bytes")
+    ssh = block[1] == b"OPENSSH PRIVATE KEY"
+    load = s.load_ssh_private_key if ssh else s.load_pem_private_key
+    word: bytes | None = None
+    # The library's messages are dropped: they are not ours to keep free of secrets.
+    try:
+        try:
+            key = load(text, None)
+        except TypeError:  # says that the key is encrypted
+            word = _asked(path, passphrase)
+            key = load(text, word)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        if word is None:
+            raise BadKey(path, expected=FORMS, found="a damaged or unknown one") from None
+        raise BadPassphrase(
+            path, expected="its passphrase", found="one that does not open it"
+        ) from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise BadKey(path, expected="an Ed25519 key", found="a key of another algorithm")
+    return key
+
+
+def _asked(path: PathLike, passphrase: Passphrase | None) -> bytes:
+    word = passphrase() if passphrase else b""
+    if not word:
+        raise BadPassphrase(path, expected="the passphrase of this key", found="none")
+    return word

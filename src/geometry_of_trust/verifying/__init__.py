@@ -1,0 +1,1 @@
+"""Verify, reproduce, and what differs."""

@@ -1,0 +1,175 @@
+"""Where two runs differ, and by how much: arrays of float32, members signed, records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geometry_of_trust.attesting.attest import recomputed
+from geometry_of_trust.documents.extraction_record import Record
+from geometry_of_trust.documents.extraction_record_reading import read_record
+from geometry_of_trust.documents.names_beside import record_path
+from geometry_of_trust.documents.strictjson import shortest_float32
+from geometry_of_trust.errors import BadArray, GotError
+from geometry_of_trust.files import PathLike
+from geometry_of_trust.formats.binary import Activations, read_activations
+from geometry_of_trust.probing.sources import Sources
+from geometry_of_trust.signing.attestation import Attestation
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far two arrays of float32 are apart, in units in the last place (float32 steps).
+
+    Attributes:
+        differing: how many values differ. first: index of the first, or None.
+        largest, median: of the distances of those that differ; 0 if none does.
+    """
+
+    differing: int
+    first: tuple[int, ...] | None
+    largest: int
+    median: float
+
+    def __str__(self) -> str:
+        if not self.differing:
+            return "no value differs"
+        return (
+            f"{self.differing} values differ, by up to {_units(self.largest)} "
+            f"(median {self.median:g})"
+        )
+
+
+def _units(count: int) -> str:
+    return f"{count} unit{'s'[: count != 1]} in the last place"
+
+
+def distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> Distance:
+    """Compare two arrays of equal shape; −0 and +0 are the same value.
+
+    Raises:
+        BadArray: their shapes differ.
+    """
+    if a.shape != b.shape:
+        raise BadArray("distance", expected=f"an array of shape {a.shape}", found=f"{b.shape}")
+    steps = np.abs(_ordinal(a) - _ordinal(b))
+    apart = steps[steps > 0]
+    if not apart.size:
+        return Distance(0, None, 0, 0.0)
+    first = tuple(int(i) for i in np.argwhere(steps)[0])
+    return Distance(int(apart.size), first, int(apart.max()), float(np.median(apart)))
+
+
+def _steps(a: float | np.float32, b: float | np.float32) -> int:
+    """The distance of two float32 values."""
+    return distance(np.array([a], np.float32), np.array([b], np.float32)).largest
+
+
+def _ordinal(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Integers in the order of the float32 values, one apart where these are neighbours."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.int32).astype(np.int64)
+    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+
+
+def first_difference(name: str, ours: Any, signed: Any) -> str:
+    """Where two trees first differ, and what stands there in both; floats are float32 values.
+
+    Args:
+        name: what the trees are called.
+        ours, signed: numbers, strings, None, mappings and sequences of them; not equal.
+    """
+    while True:
+        both = (ours, signed)
+        if all(isinstance(tree, Mapping) for tree in both) and ours.keys() == signed.keys():
+            places: list[tuple[str, Any, Any]] = [
+                (f"{name}.{key}", ours[key], signed[key]) for key in ours
+            ]
+        elif all(isinstance(tree, tuple | list) for tree in both):
+            if len(ours) != len(signed):
+                return f"{name}: {len(signed)} entries signed, {len(ours)} found"
+            pairs = zip(ours, signed, strict=True)
+            places = [(f"{name}[{i}]", a, b) for i, (a, b) in enumerate(pairs)]
+        else:
+            return _leaf(name, ours, signed)
+        name, ours, signed = next(place for place in places if place[1] != place[2])
+
+
+def _leaf(name: str, ours: Any, signed: Any) -> str:
+    if isinstance(ours, float) and isinstance(signed, float):
+        return (
+            f"{name}: signed {shortest_float32(signed)}, found {shortest_float32(ours)}, "
+            f"{_units(_steps(ours, signed))} apart"
+        )
+    return f"{name}: signed {signed}, found {ours}"
+
+
+def record_difference(record: Record, digest: str, original: PathLike | None) -> str:
+    """What differs in the extraction records of equal activations, as far as can be told."""
+    if original is not None and record_path(original).exists():
+        theirs = read_record(record_path(original))
+        if theirs.digest == digest:
+            ours, signed = (
+                {**held.measured(), "tokens": [vars(token) for token in held.tokens]}
+                for held in (record, theirs)
+            )
+            return first_difference("extraction record", ours, signed)
+    options = "--position, --skip-special-tokens or --add-generation-prompt"
+    cause = "the text's spelling"
+    if record.corpus is not None:
+        cause = f"labels, groups, names of their columns, {options}: give those of the signer"
+    return (
+        "extraction record: the activations are equal, so it is something that is not in them, "
+        f"such as {cause}; with the signer's --activations and their record it is named"
+    )
+
+
+def activations_difference(
+    held: Attestation, sources: Sources, original: PathLike | None, *, corpus: bool
+) -> str:
+    """Where the activations of two runs differ and by how much, as far as can be told."""
+    bound: Any = held.binding
+    ours, signed = sources.activations, bound["activations"]
+    if len(ours.positions) != signed["positions"]:
+        cause = (
+            "another corpus, tokenizer, --position or --limit"
+            if corpus
+            else ("another text or tokenizer")
+        )
+        return f"{len(ours.positions)} positions, {signed['positions']} signed: {cause}"
+    if ours.hidden_dim != signed["hidden_dim"]:
+        return f"hidden dimension {ours.hidden_dim}, {signed['hidden_dim']} signed: another model"
+    if original is not None:
+        return _located(ours, read_activations(original))
+    try:
+        members, _ = recomputed(held, sources)
+    except GotError as error:
+        return f"readings cannot be compared: {error.what}"
+    mine, theirs = flat(members["layer_readings"]), flat(held.layer_readings)
+    if mine.shape != theirs.shape:
+        return f"{mine.size} readings, {theirs.size} signed"
+    return (
+        f"of {len(held.confidence)} readings, {distance(mine, theirs)}; "
+        "with the signer's --activations this names layer and position"
+    )
+
+
+def flat(rows: Sequence[Sequence[float]]) -> NDArray[np.float32]:
+    """Readings one after the other."""
+    return np.array([value for row in rows for value in row], np.float32)
+
+
+def _located(ours: Activations, theirs: Activations) -> str:
+    apart = distance(ours.values, theirs.values)
+    if apart.first is None:
+        return f"all values equal those in {os.fspath(theirs.source)}: only zeros' signs differ"
+    layer, position, index = apart.first
+    mine, yours = ours.values[apart.first], theirs.values[apart.first]
+    return (
+        f"layer {ours.layers[layer]}, position {position}, index {index}: {mine!s} for {yours!s} "
+        f"signed, {_steps(mine, yours)} units in the last place; in all, {apart}"
+    )

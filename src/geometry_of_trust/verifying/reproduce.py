@@ -1,0 +1,289 @@
+"""From a model and a text back to a signed attestation, byte for byte, or to where it differs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from geometry_of_trust.attesting.attest import described, differences, recomputed
+from geometry_of_trust.corpus.extracting import extract_corpus
+from geometry_of_trust.errors import (
+    BadOption,
+    DigestMismatch,
+    GotError,
+    Interrupted,
+    Refusal,
+    escaped,
+)
+from geometry_of_trust.extraction.pipeline import Extraction, extract
+from geometry_of_trust.files import PathLike, sha256_file
+from geometry_of_trust.formats.binary import read_activations
+from geometry_of_trust.probing.sources import open_sources
+from geometry_of_trust.signing.attestation import Attestation
+from geometry_of_trust.signing.binding import binding_digest
+from geometry_of_trust.signing.keys import PublicKey
+from geometry_of_trust.verifying.differences import (
+    activations_difference,
+    distance,
+    first_difference,
+    flat,
+    record_difference,
+)
+from geometry_of_trust.verifying.verify import verify
+
+if TYPE_CHECKING:
+    from geometry_of_trust.corpus.pipeline import CorpusExtraction
+
+DTYPES = {"Fp32": "float32", "Fp16": "float16", "Bfloat16": "bfloat16", "Int8": "float32"}
+Outcome = Literal["MATCH", "MISMATCH", "UNVERIFIABLE"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """One thing compared: a name, whether it is equal, and what was compared."""
+
+    name: str
+    equal: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How an attempt to reproduce an attestation ended.
+
+    Attributes:
+        attestation: what the document holds; its signature and binding are good.
+        outcome: `MATCH` (the same document, byte for byte), `MISMATCH` or `UNVERIFIABLE`.
+        links: what was compared, in order; the last one is the first that differs, if any.
+        detail: where it differs and by how much, or what is missing.
+        not_checked: what a `MATCH` takes as it was signed, in words.
+    """
+
+    attestation: Attestation
+    outcome: Outcome
+    links: tuple[Link, ...]
+    detail: str = ""
+    not_checked: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The one line that an auditor reads."""
+        joint = {"MATCH": "", "MISMATCH": " at ", "UNVERIFIABLE": ": "}[self.outcome]
+        return f"{self.outcome}{joint}{self.detail}" if self.detail else self.outcome
+
+
+class _Compared:
+    """The links so far; an outcome when one of them differs."""
+
+    def __init__(self, held: Attestation) -> None:
+        self.held = held
+        self.bound: Any = held.binding
+        self.links = [Link("attestation", True, "steps 1 to 4 of verify passed")]
+
+    def equal(self, name: str, ours: object, signed: object) -> bool:
+        """Add a link: whether a value is as signed."""
+        same = ours == signed
+        self.links.append(Link(name, same, f"{ours}" if same else f"signed {signed}, found {ours}"))
+        return same
+
+    def ends(self, outcome: Outcome, detail: str = "", *not_checked: str) -> Reproduction:
+        """The reproduction, with the links so far."""
+        return Reproduction(self.held, outcome, tuple(self.links), detail, not_checked)
+
+
+def reproduce(
+    attestation: PathLike,
+    public_key: PathLike | PublicKey,
+    *,
+    model: PathLike,
+    text: str | None = None,
+    corpus: PathLike | Iterable[str] | None = None,
+    reading: Mapping[str, Any] | None = None,
+    probes: Sequence[PathLike] = (),
+    activations: PathLike | None = None,
+    device: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    low_memory: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Reproduction:
+    """Extract again, recompute everything, and compare every link with what was signed.
+
+    Args:
+        attestation: the document; it must verify on its own (steps 1 to 4).
+        public_key: the signer's.
+        model, text, device, revision, trust_remote_code, low_memory: as for `extract`.
+        corpus: instead of a text, as for `extract_corpus`.
+        reading: how it gave rows: those of its arguments `columns`, `split`, `limit`, `position`,
+            `skip_special_tokens` and `add_generation_prompt` that the signer gave. A single text
+            that was read so is a corpus of one: `corpus=[text]`.
+        probes: the signer's probe sets, in the order signed.
+        activations: the signer's activations, if you have them: a mismatch is then located to
+            layer, position and units in the last place.
+        progress: called with what is being done.
+
+    Raises:
+        Refused: the document itself does not verify.
+        BadOption: not one of text and corpus, or a text with a reading.
+        GotError: a file cannot be read.
+    """
+    if (text is None) == (corpus is None):
+        found = "neither" if text is None else "both"
+        raise BadOption("--input", expected="a text or a corpus", found=found)
+    if text is not None and reading is not None:
+        raise BadOption("reading", expected="none with a text", found=", ".join(reading))
+    held = verify(attestation, public_key).attestation
+    compared = _Compared(held)
+    bound = compared.bound
+    ended = _supplied(compared, probes, activations)
+    if ended is not None:
+        return ended
+    with tempfile.TemporaryDirectory(prefix="got-reproduce-") as folder:
+        options: dict[str, Any] = {
+            "output_activations": Path(folder, "activations.gotact"),
+            "output_unembedding": Path(folder, "unembedding.gotue"),
+            "device": device,
+            "dtype": DTYPES[held.precision],
+            "trust_remote_code": trust_remote_code,
+            "revision": revision,
+            "model_id": held.model_id,
+            "layout": bound["activations"]["layout"],
+            "reproducible": True,
+            "low_memory": low_memory,
+            "quantization": "int8" if held.precision == "Int8" else None,
+        }
+        layers = bound["activations"]["layers"]
+        again: Extraction | CorpusExtraction
+        try:
+            if text is not None:
+                again = extract(model, text, layers, **options, progress=progress)
+            else:
+                assert corpus is not None  # noqa: S101 - one of the two
+                options |= reading or {}
+                again = extract_corpus(model, corpus, layers, **options, say=progress)
+        except Interrupted:  # whose advice is to resume, in a folder that is gone
+            raise KeyboardInterrupt from None
+        except Refusal as error:
+            return compared.ends("UNVERIFIABLE", f"cannot extract: {error.what}")
+        return _compare(compared, again, probes, activations, escaped(model))
+
+
+def _supplied(
+    compared: _Compared, probes: Sequence[PathLike], activations: PathLike | None
+) -> Reproduction | None:
+    """Compare the files supplied with what was signed of them; how it ends, or None."""
+    held, bound = compared.held, compared.bound
+    missing = _missing(held, probes)
+    if missing:
+        return compared.ends("UNVERIFIABLE", missing)
+    if activations is not None:
+        if sha256_file(activations) != held.input_hash:
+            raise DigestMismatch(
+                activations, expected=f"the signed activations, {held.input_hash}", found="others"
+            )
+        ours = described(read_activations(activations))
+        signed = {name: bound["activations"][name] for name in ours}
+        if ours != signed:
+            compared.equal("header", ours, signed)
+            where = first_difference("binding.activations", ours, signed)
+            return compared.ends("MISMATCH", f"{where}, in the signer's file")
+    digests = [sha256_file(path) for path in probes]
+    entries = [entry["sha256"] for entry in bound["probe_sets"]]
+    if digests != entries and sorted(digests) == sorted(entries):
+        return compared.ends("UNVERIFIABLE", "probe sets: those signed, in another order")
+    for i, (digest, entry) in enumerate(zip(digests, entries, strict=True)):
+        if not compared.equal(f"probe set {i}", digest, entry):
+            link = compared.links[-1]
+            return compared.ends("MISMATCH", f"{link.name}: {link.detail}")
+    return None
+
+
+def _missing(held: Attestation, probes: Sequence[PathLike]) -> str:
+    """Why nothing can be reproduced; empty if it can."""
+    bound: Any = held.binding
+    record = bound["extraction_record"]
+    if record is None:
+        return "no extraction record was bound: nothing signed says how the text was run"
+    if record["mode"] != "reproducible":
+        return (
+            "the activations were extracted with the fast path, whose last bits depend on the "
+            "machine; ask for an attestation of a reproducible extraction"
+        )
+    if len(probes) != len(bound["probe_sets"]):
+        return f"probe sets: {len(bound['probe_sets'])} needed (--probes), {len(probes)} given"
+    return ""
+
+
+def _compare(
+    compared: _Compared,
+    again: Extraction | CorpusExtraction,
+    probes: Sequence[PathLike],
+    original: PathLike | None,
+    model: str,
+) -> Reproduction:
+    """Compare an extraction with what was signed, link by link, up to the first that differs."""
+    held, bound = compared.held, compared.bound
+    sources = open_sources(again.activations_path, probes, again.unembedding_path)
+    unembedding = sources.unembedding
+    if not compared.equal(
+        "unembedding", sources.unembedding_sha256, bound["unembedding"]["sha256"]
+    ):
+        ours = (unembedding.vocab_size, unembedding.hidden_dim)
+        signed = (bound["unembedding"]["vocab_size"], bound["unembedding"]["hidden_dim"])
+        shape = f"{ours[0]} x {ours[1]}, as signed, with other values"
+        if ours != signed:
+            shape = f"{ours[0]} x {ours[1]}, signed {signed[0]} x {signed[1]}"
+        return compared.ends("MISMATCH", f"unembedding: {shape}: another model")
+    record = again.record
+    if not compared.equal("activations", sources.activations_sha256, held.input_hash):
+        apart = activations_difference(held, sources, original, corpus=record.corpus is not None)
+        if record.unproved:
+            names = ", ".join(record.unproved)
+            return compared.ends(
+                "UNVERIFIABLE",
+                f"the model has operations that are not proved to have one value ({names}); "
+                f"activations: {apart}",
+            )
+        return compared.ends("MISMATCH", f"activations: {apart}")
+    signed_record = bound["extraction_record"]["sha256"]
+    if not compared.equal("extraction record", record.digest, signed_record):
+        return compared.ends("MISMATCH", record_difference(record, signed_record, original))
+    try:
+        members, binding = recomputed(held, sources)
+    except GotError as error:  # of files that are all as signed
+        return compared.ends("MISMATCH", f"readings: not of the files signed: {error.what}")
+    for name, ours_, signed_ in differences(held, members, binding):
+        compared.links.append(Link(name, False, f"signed {signed_}, found {ours_}"))
+        where = first_difference(name, ours_, signed_)
+        if name == "layer_readings" and len(flat(ours_)) == len(flat(signed_)):
+            apart = f"{distance(flat(ours_), flat(signed_))}"
+            where += f"; of {len(held.confidence)} readings, {apart}"
+        return compared.ends("MISMATCH", where)
+    compared.links.append(Link("geometry", True, members["geometry_hash"]))
+    compared.links.append(Link("readings", True, f"{len(held.confidence)}, equal bit for bit"))
+    taken = {name: bound[name] for name in ("tool", "extraction_record", "key_id")}
+    rebuilt = Attestation(
+        **members,
+        timestamp=held.timestamp,
+        corpus_version=held.corpus_version,
+        binding={**binding, **taken},
+        probe_commitment=binding_digest({**binding, **taken}),
+        signature=held.signature,
+    ).to_json()
+    document = held.to_json()  # what step 1 compared the file with
+    compared.links.append(Link("document", rebuilt == document, f"{len(document)} bytes"))
+    if rebuilt != document:
+        names = ", ".join(held.not_made_here)
+        return compared.ends(
+            "UNVERIFIABLE", f"all that can be made again is equal; nothing here makes {names}"
+        )
+    return compared.ends(
+        "MATCH",
+        "",
+        f"that {model!r} is what the name {held.model_id!r} stands for",
+        "time, corpus version and tool",
+        "how the probes were trained and what their cards say",
+    )

@@ -1,0 +1,341 @@
+"""What attest signs, and what it refuses to sign."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from geometry_of_trust import errors
+from geometry_of_trust.documents.extraction_record import LIBRARIES, Record, Token, WrittenFile
+from geometry_of_trust.documents.names_beside import record_path
+from geometry_of_trust.documents.schema import InnerProductTag
+from geometry_of_trust.files import sha256_file, write_file
+from geometry_of_trust.formats.binary import read_activations, write_activations, write_unembedding
+from geometry_of_trust.probing.probes import ProbeSet, read_probe_set
+from geometry_of_trust.signing.attestation import check_structure
+from geometry_of_trust.signing.binding import position_index
+from geometry_of_trust.signing.keys import generate_key_files
+from geometry_of_trust.verifying.verify import Refused, verify
+from pipeline import KEY, LAYERS, TIMESTAMP, D, Files, P, V, build, train_one
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return build(tmp_path_factory.mktemp("attesting"))
+
+
+def copy_of(files: Files, folder: Path) -> Files:
+    """The same files elsewhere, to be spoiled one by one."""
+    moved = {
+        name: folder / getattr(files, name).name
+        for name in ("activations", "unembedding", "labels")
+    }
+    for name, path in moved.items():
+        path.write_bytes(getattr(files, name).read_bytes())
+    probes = tuple(folder / path.name for path in files.probes)
+    for old, new in zip(files.probes, probes, strict=True):
+        new.write_bytes(old.read_bytes())
+    return Files(**moved, probes=probes)
+
+
+def rewrite(files: Files, **changes: Any) -> None:
+    """Write the activations again with other fields."""
+    held = read_activations(files.activations)
+    values = np.array(held.values)
+    new = dataclasses.replace(held, values=values)
+    write_activations(files.activations, dataclasses.replace(new, **changes))
+
+
+def respell(path: Path, change: Any) -> None:
+    """Change the JSON of a probe set."""
+    tree = json.loads(path.read_bytes())
+    change(tree)
+    path.write_text(json.dumps(tree, indent=2))
+
+
+def test_the_members_of_an_attestation(files: Files) -> None:
+    held = files.attest(corpus_version="c1")
+    acts = read_activations(files.activations)
+    assert held.model_id == "tiny"
+    assert held.precision == "Fp32"
+    assert held.inner_product == InnerProductTag("Causal", None)
+    assert held.timestamp == TIMESTAMP
+    assert held.corpus_version == "c1"
+    assert held.probe_version == "+".join(read_probe_set(p).version for p in files.probes)
+    assert [len(row) for row in held.layer_readings] == [1, 1]
+    assert held.geometry_hash == read_probe_set(files.probes[0]).geometry_hash
+    assert held.sequence_number == 0
+    assert held.binding is not None
+    assert held.binding["activations"]["layers"] == LAYERS
+    assert held.binding["activations"]["positions"] == len(acts.positions) == P
+    assert held.binding["unembedding"]["vocab_size"] == V
+    assert [e["dimensions"] for e in held.binding["probe_sets"]] == [("warm",), ("tall",)]
+    assert [e["layer"] for e in held.binding["probe_sets"]] == list(LAYERS)
+    assert held.binding["key_id"] == KEY.public.key_id
+    check_structure(held, "a")
+
+
+def test_same_inputs_and_timestamp_give_the_same_bytes(files: Files, tmp_path: Path) -> None:
+    assert files.attest().to_json() == files.attest().to_json()
+    moved = copy_of(files, tmp_path)
+    assert moved.attest().to_json() == files.attest().to_json()
+
+
+def test_readings_are_those_of_the_position(files: Files) -> None:
+    acts = read_activations(files.activations)
+    probe_set = read_probe_set(files.probes[0])
+    phi_free = {}
+    for position in ("last", "first", "7", "mean"):
+        held = files.attest(position=position, probes=files.probes[:1])
+        phi_free[position] = held.layer_readings[0][0]
+        assert verify(
+            held.to_json(), KEY.public, activations=files.activations,
+            unembedding=files.unembedding, probes=files.probes[:1],
+        ).complete  # fmt: skip
+    assert len(set(phi_free.values())) == 4
+    from geometry_of_trust.formats.binary import read_unembedding
+    from geometry_of_trust.geometry.inner_product import Geometry
+
+    geometry = Geometry.from_unembedding(read_unembedding(files.unembedding))
+    weights = probe_set.probes[0].weights.astype(np.float64)
+    states = acts.layer(LAYERS[0])
+    raw = geometry.apply(states) @ weights + probe_set.probes[0].bias
+    assert phi_free["last"] == pytest.approx(raw[-1], rel=1e-6)
+    assert phi_free["first"] == pytest.approx(raw[0], rel=1e-6)
+    assert phi_free["7"] == pytest.approx(raw[7], rel=1e-6)
+    assert phi_free["mean"] == pytest.approx(raw.mean(), rel=1e-5)
+
+
+def test_positions() -> None:
+    assert position_index("last", 5) == 4
+    assert position_index("first", 5) == 0
+    assert position_index("mean", 5) is None
+    assert position_index("4", 5) == 4
+    for word in ("", "-1", "05", "1.0", "end", "९", "9" * 30):
+        with pytest.raises(errors.BadOption):
+            position_index(word, 5)
+    with pytest.raises(errors.PositionMissing):
+        position_index("5", 5)
+
+
+def test_the_timestamp(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1234567")
+    assert files.attest(timestamp=None).timestamp == 1234567
+    assert files.attest().timestamp == TIMESTAMP
+    for wrong in ("", "x", "-1", "1" * 20):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", wrong)
+        with pytest.raises(errors.BadOption):
+            files.attest(timestamp=None)
+    monkeypatch.delenv("SOURCE_DATE_EPOCH")
+    assert abs(files.attest(timestamp=None).timestamp - time.time()) < 60
+    for value in (-1, 2**64):
+        with pytest.raises(errors.BadOption):
+            files.attest(timestamp=value)
+    with pytest.raises(errors.TimestampInFuture):
+        files.attest(timestamp=int(time.time()) + 1000)
+
+
+def test_another_model_id_is_refused(files: Files, tmp_path: Path) -> None:
+    assert files.attest(model_id="tiny").model_id == "tiny"
+    with pytest.raises(errors.ModelMismatch):
+        files.attest(model_id="other")
+    moved = copy_of(files, tmp_path)
+    rewrite(moved, model_id="other")
+    with pytest.raises(errors.ModelMismatch) as caught:
+        moved.attest()
+    assert caught.value.where == str(moved.probes[0])
+
+
+def test_another_precision_is_refused(files: Files, tmp_path: Path) -> None:
+    moved = copy_of(files, tmp_path)
+    rewrite(moved, precision="Bfloat16")
+    with pytest.raises(errors.PrecisionMismatch):
+        moved.attest()
+
+
+def test_another_dimension_is_refused(files: Files, tmp_path: Path) -> None:
+    moved = copy_of(files, tmp_path)
+    rng = np.random.default_rng(0)
+    write_unembedding(moved.unembedding, rng.normal(size=(V, D + 1)).astype(np.float32))
+    with pytest.raises(errors.DimensionMismatch) as caught:
+        moved.attest()
+    assert caught.value.where == str(moved.unembedding)
+    rewrite(moved, values=rng.normal(size=(2, P, D + 1)).astype(np.float32))
+    with pytest.raises(errors.DimensionMismatch) as caught:
+        moved.attest()
+    assert str(moved.probes[0]) in caught.value.where
+
+
+def test_another_geometry_is_refused(files: Files, tmp_path: Path) -> None:
+    moved = copy_of(files, tmp_path)
+    rng = np.random.default_rng(5)
+    write_unembedding(moved.unembedding, rng.normal(size=(V, D)).astype(np.float32))
+    with pytest.raises(errors.GeometryMismatch):
+        moved.attest()
+
+
+def test_probe_sets_under_two_inner_products_are_refused(files: Files, tmp_path: Path) -> None:
+    euclidean = train_one(files, tmp_path / "e.json", inner_product="euclidean")
+    with pytest.raises(errors.GeometryMismatch):
+        files.attest(probes=(files.probes[0], euclidean))
+    held = files.attest(probes=(euclidean,))
+    assert held.inner_product == InnerProductTag("Euclidean", None)
+    assert verify(
+        held.to_json(), KEY.public, activations=files.activations,
+        unembedding=files.unembedding, probes=(euclidean,),
+    ).complete  # fmt: skip
+
+
+def test_a_layer_that_is_not_there_is_refused(files: Files, tmp_path: Path) -> None:
+    moved = copy_of(files, tmp_path)
+    held = read_activations(moved.activations)
+    rewrite(moved, layers=(1,), values=np.array(held.values[:1]))
+    with pytest.raises(errors.LayerMissing):
+        moved.attest()
+
+
+def test_probes_of_unknown_origin_are_refused(files: Files, tmp_path: Path) -> None:
+    moved = copy_of(files, tmp_path)
+    respell(moved.probes[1], lambda tree: tree.pop("training"))
+    with pytest.raises(errors.ProvenanceMissing) as caught:
+        moved.attest()
+    assert caught.value.where == str(moved.probes[1])
+    with pytest.raises(errors.BadOption):
+        files.attest(probes=())
+
+
+def test_a_non_finite_state_is_refused_by_place(files: Files, tmp_path: Path) -> None:
+    moved = copy_of(files, tmp_path)
+    values = np.array(read_activations(moved.activations).values)
+    values[1, P - 1, 2] = np.nan
+    rewrite(moved, values=values)
+    with pytest.raises(errors.NonFinite) as caught:
+        moved.attest()
+    assert caught.value.where.endswith(f"layer {LAYERS[1]}, position {P - 1}")
+    moved.attest(position="first")
+
+
+def test_a_regularised_geometry_says_what_was_added(tmp_path: Path) -> None:
+    files = build(tmp_path)
+    rng = np.random.default_rng(1)
+    narrow = np.zeros((V, D), np.float32)
+    narrow[:, : D - 1] = rng.normal(size=(V, D - 1))
+    write_unembedding(files.unembedding, narrow)
+    for path, layer in zip(files.probes, LAYERS, strict=True):
+        train_one(files, path, layer=layer)
+    held = files.attest()
+    assert held.inner_product.name == "CausalRegularised"
+    assert held.binding is not None
+    assert held.inner_product.epsilon == np.float32(held.inner_product.epsilon)
+    phi_trace = (narrow.astype(np.float64) ** 2).sum()
+    assert held.inner_product.epsilon == pytest.approx(1e-6 * phi_trace / D, rel=1e-6)
+    assert verify(
+        held.to_json(), KEY.public, activations=files.activations,
+        unembedding=files.unembedding, probes=files.probes,
+    ).complete  # fmt: skip
+    with pytest.raises(errors.GeometryMismatch):
+        files.attest(epsilon=1e-3)
+
+
+def test_keys_from_files(files: Files, tmp_path: Path) -> None:
+    secret, public, key = generate_key_files(tmp_path / "key", format="pem")
+    held = files.attest(key=secret)
+    assert held.binding is not None
+    assert held.binding["key_id"] == key.key_id
+    assert verify(held.to_json(), public).attestation == held
+
+
+def record_of(files: Files) -> Record:
+    """A record of these files."""
+    return Record(
+        tool_version="0", model="m", model_id="tiny", revision=None, commit=None,
+        model_class="C", blocks_path="b", blocks_total=2, blocks_loaded=2, whole_because=None,
+        unembedding_path="u", tied=False, bias=False, layers=LAYERS, dtype="float32",
+        precision="Fp32", reproducible=False, device="cpu", attention=None, low_memory=False,
+        libraries=dict.fromkeys(LIBRARIES, "1"),
+        activations=WrittenFile("a.gotact", sha256_file(files.activations)),
+        unembedding=WrittenFile("u.gotue", sha256_file(files.unembedding)),
+        prompt_sha256="ab" * 32, tokens=(Token(1, "a", None, False),),
+    )  # fmt: skip
+
+
+def test_the_extraction_record_must_be_of_these_files(files: Files, tmp_path: Path) -> None:
+    moved = copy_of(files, tmp_path)
+    record = record_of(moved)
+    place = record_path(moved.activations)
+    write_file(place, record.to_json())
+    held = moved.attest()
+    assert held.binding is not None
+    assert held.binding["extraction_record"] == {"sha256": sha256_file(place), "mode": "fast"}
+    everything: dict[str, Any] = {
+        "activations": moved.activations, "unembedding": moved.unembedding, "probes": moved.probes,
+    }  # fmt: skip
+    assert verify(held.to_json(), KEY.public, **everything).complete
+    place.rename(tmp_path / "elsewhere")
+    verdict = verify(held.to_json(), KEY.public, **everything)
+    assert verdict.not_checked == ("extraction record",)
+    assert not verdict.complete
+    write_file(place, dataclasses.replace(record, device="cuda:0").to_json())
+    refused_at_step_5(held.to_json(), everything)
+    wrong = dataclasses.replace(record, unembedding=WrittenFile("u", "ab" * 32))
+    write_file(place, wrong.to_json())
+    with pytest.raises(errors.RecordMismatch):
+        moved.attest()
+
+
+def refused_at_step_5(data: bytes, everything: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as caught:
+        verify(data, KEY.public, **everything)
+    assert caught.value.step == 5
+    assert isinstance(caught.value.__cause__, errors.DigestMismatch)
+
+
+def test_the_environment_of_a_reproducible_run_is_not_bound(files: Files, tmp_path: Path) -> None:
+    moved = copy_of(files, tmp_path)
+    record = dataclasses.replace(record_of(moved), reproducible=True)
+    place = record_path(moved.activations)
+    write_file(place, record.to_json())
+    held = moved.attest()
+    assert held.binding is not None
+    bound = {"sha256": record.measured_digest, "mode": "reproducible"}
+    assert held.binding["extraction_record"] == bound
+    everything: dict[str, Any] = {
+        "activations": moved.activations, "unembedding": moved.unembedding, "probes": moved.probes,
+    }  # fmt: skip
+    write_file(place, dataclasses.replace(record, device="cuda:0").to_json())
+    assert verify(held.to_json(), KEY.public, **everything).complete
+    write_file(place, dataclasses.replace(record, layers=(0,)).to_json())
+    refused_at_step_5(held.to_json(), everything)
+    write_file(place, dataclasses.replace(record, reproducible=False).to_json())
+    refused_at_step_5(held.to_json(), everything)
+
+
+def test_the_reference_s_probes_are_read_but_not_signed_with(interop: Path) -> None:
+    folder = interop / "synthetic"
+    held = ProbeSet.from_json((folder / "probes-layer4.json").read_bytes(), "p")
+    assert held.training is None
+    from geometry_of_trust.attesting.attest import attest
+
+    with pytest.raises(errors.ProvenanceMissing):
+        attest(
+            activations=folder / "synthetic.gotact", probes=[folder / "probes-layer4.json"],
+            unembedding=folder / "synthetic.gotue", key=KEY,
+        )  # fmt: skip
+
+
+# --- verdicts ---------------------------------------------------------------------------------
+
+
+def test_the_verdict_of_each_probe_is_bound(files: Files, tmp_path: Path) -> None:
+    held = files.attest()
+    assert held.binding is not None
+    for bound, path in zip(held.binding["probe_sets"], files.probes, strict=True):
+        training = read_probe_set(path).training
+        assert training is not None
+        assert bound["verdicts"] == tuple(card.verdict for card in training.cards)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import math
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geometry_of_trust.documents.strictjson import dumps, float32, loads, shortest_float32
+from geometry_of_trust.errors import BadJson, BadText, DuplicateMember, TooLarge
+
+HERE = "doc.json"
+
+
+def from_bits(bits: int) -> float:
+    value: float = struct.unpack("<f", struct.pack("<I", bits))[0]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("bits", "text"),
+    [
+        # Shortest of the float32 alone would be 7.038531e-26, which a reader that goes through
+        # a double rounds to the next float32.
+        (0x15AE43FD, "7.0385307e-26"),
+        (0x95AE43FD, "-7.0385307e-26"),
+        (0x00000001, "1e-45"),
+        (0x00800000, "1.1754944e-38"),
+        (0x7F7FFFFF, "3.4028235e38"),
+        (0x3F800000, "1.0"),
+        (0x3EBFC8F4, "0.37458003"),
+        (0x358637BD, "0.000001"),
+        (0x33D6BF95, "1e-7"),
+        (0x5368D4A5, "1000000000000.0"),
+        (0x551184E7, "1e13"),
+        (0x80000000, "0.0"),
+        (0x00000000, "0.0"),
+        (0x409DC1A0, "4.929886"),
+    ],
+)
+def test_floats_are_written_as_the_reference_writes_them(bits: int, text: str) -> None:
+    assert shortest_float32(from_bits(bits)) == text
+
+
+@settings(max_examples=2000)
+@given(st.integers(0, 2**32 - 1))
+def test_every_float32_reads_back_through_a_double_and_no_shorter_text_does(bits: int) -> None:
+    x = from_bits(bits)
+    if not math.isfinite(x) or x == 0:
+        return
+    text = shortest_float32(x)
+    assert float32(float(text)) == x
+    # numpy's independent shortest printer, except where the way through a double needs more.
+    theirs = np.format_float_scientific(np.float32(x), unique=True)
+    if float32(float(theirs)) == x:
+        assert float(text) == float(theirs)
+
+
+def test_powers_of_two_take_the_shorter_decimal_above() -> None:
+    for exponent in range(1, 255):
+        x = from_bits(exponent << 23)
+        theirs = np.format_float_scientific(np.float32(x), unique=True)
+        assert float(shortest_float32(x)) == float(theirs)
+
+
+def test_a_double_that_is_no_float32_is_not_written() -> None:
+    with pytest.raises(ValueError, match="not a float32"):
+        shortest_float32(0.1)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b'{"a":1,"a":1}', DuplicateMember),
+        (b'{"x":{"a":1,"\\u0061":2}}', DuplicateMember),
+        (b'{"a":NaN}', BadJson),
+        (b'{"a":-Infinity}', BadJson),
+        (b'{"a":1', BadJson),
+        (b"", BadJson),
+        (b"\xef\xbb\xbf{}", BadJson),
+        (b"{} x", BadJson),
+        (b'{"a":01}', BadJson),
+        (b"[" * 17 + b"]" * 17, BadJson),
+        (b"[" * 100_000, BadJson),
+        (b'{"a":' + b"9" * 5000 + b"}", BadJson),
+        (b'{"a":"\\ud800"}', BadText),
+        (b'{"\\ud800":1}', BadText),
+        (b'{"a":"\xff"}', BadText),
+        (b'{"a":"\x01"}', BadJson),
+    ],
+)
+def test_what_is_not_strict_json_is_refused(data: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error) as caught:
+        loads(data, HERE)
+    assert type(caught.value) is error
+    assert caught.value.where == HERE  # type: ignore[attr-defined]
+
+
+def test_size_and_depth_limits_are_where_they_are_said_to_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert loads(b"[" * 16 + b"]" * 16, HERE)
+    assert loads(json.dumps("[" * 50).encode(), HERE) == "[" * 50  # brackets in text do not nest
+    monkeypatch.setattr("geometry_of_trust.documents.strictjson.MAX_DOCUMENT_BYTES", 4)
+    assert loads(b"1234", HERE) == 1234
+    with pytest.raises(TooLarge):
+        loads(b"12345", HERE)
+
+
+def test_the_reference_s_files_are_written_byte_for_byte(interop: Path) -> None:
+    for name in ("synthetic/attestation.json", "synthetic/probes-layer4.json",
+                 "demo/probe_layer0.json"):  # fmt: skip
+        data = (interop / name).read_bytes()
+        tree = loads(data, name)
+        as_float32 = json.loads(json.dumps(tree), parse_float=lambda s: float32(float(s)))
+        assert dumps(as_float32) == data
+
+
+def test_text_is_escaped_as_json_and_nothing_more() -> None:
+    assert (
+        dumps({"a": 'é"\\\n\x1f\x7f😀', "b": [], "c": {}, "d": [1, True, None]})
+        == (
+            '{\n  "a": "é\\"\\\\\\n\\u001f\x7f😀",\n  "b": [],\n  "c": {},\n'
+            '  "d": [\n    1,\n    true,\n    null\n  ]\n}'
+        ).encode()
+    )

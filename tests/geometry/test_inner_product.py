@@ -1,0 +1,260 @@
+"""Φ, the rule for adding to its diagonal, and the digest."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import oracle
+from geometry_of_trust.errors import (
+    BadOption,
+    DimensionMismatch,
+    GotError,
+    NonFinite,
+    NotPositiveDefinite,
+)
+from geometry_of_trust.formats.binary import Unembedding
+from geometry_of_trust.geometry import inner_product as geometry
+from geometry_of_trust.geometry.inner_product import Geometry, cholesky_exists, geometry_digest
+
+V2 = np.array([[1, 0], [0, 2], [1, 1]], np.float32)
+SINGULAR = np.array([[1, 1], [2, 2]], np.float32)
+
+
+def random_matrix(rows: int, d: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=(rows, d)).astype(np.float32)
+
+
+# --- vectors of reference.md 14 ---------------------------------------------------------------
+
+
+def test_v2_gram_and_digest() -> None:
+    g = Geometry.from_unembedding(Unembedding(V2))
+    assert (g.inner_product, g.epsilon, g.hidden_dim) == ("Causal", 0.0, 2)
+    assert g.phi is not None
+    assert g.phi.tolist() == [[2, 1], [1, 5]]
+    assert g.digest == "6b0975a00fe9000bf932c94898bbd4e58aae61c69c82bf0c66fbe0db8027f467"
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "phi", "digest"),
+    [
+        (
+            1e-6,
+            [[2, 1], [1, 5]],
+            "32d943dcdd6851b8c0611593fededde9c61b14ff21076503a3b71ecadba6726d",
+        ),
+        (
+            1e-6,
+            [[5.000001, 5], [5, 5.000001]],
+            "f5dbd78e3d3e7faeb3cab5fe134569f66a269d10dc358dad3e57407e41de3d50",
+        ),
+    ],
+)
+def test_v3_digests_with_the_references_epsilon(epsilon: float, phi: Any, digest: str) -> None:
+    assert geometry_digest(2, epsilon, np.array(phi, np.float32)) == digest
+
+
+def test_digest_takes_minus_zero_as_zero() -> None:
+    plus, minus = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)
+    minus[0, 1] = -0.0
+    assert geometry_digest(3, -0.0, minus) == geometry_digest(3, 0.0, plus)
+
+
+def test_euclidean_digest_is_of_d_and_zero_only() -> None:
+    g = Geometry.from_unembedding(V2, inner_product="euclidean")
+    # sha256 of 02 00 00 00 00 00 00 00 00 00 00 00
+    assert g.digest == "b76875c50ef704dbbf7f02c982445971d1bbd61aebe2e4b28ddc58a1d66317d5"
+    assert (g.inner_product, g.epsilon, g.phi) == ("Euclidean", 0.0, None)
+
+
+def test_v12_inner_product() -> None:
+    g = Geometry.from_unembedding(V2)
+    assert g.apply(np.array([1.0, -2.0])).tolist() == [0, -9]
+    assert g.inner(np.array([2.0, 1.0]), np.array([1.0, -2.0])) == -9
+
+
+# --- the object -------------------------------------------------------------------------------
+
+
+def test_factor_and_apply() -> None:
+    g = Geometry.from_unembedding(random_matrix(50, 7))
+    assert g.phi is not None
+    L = g.factor()
+    assert np.array_equal(L, np.tril(L))
+    np.testing.assert_allclose(L @ L.T, g.phi, rtol=1e-13, atol=1e-13)
+    h = np.random.default_rng(1).normal(size=(3, 4, 7))
+    np.testing.assert_allclose(g.apply(h), h @ g.phi.astype(float), rtol=1e-14)
+    np.testing.assert_allclose(g.inner(h, h), np.square(h @ L).sum(-1), rtol=1e-12)
+
+
+def test_euclidean_is_the_identity() -> None:
+    g = Geometry.from_unembedding(random_matrix(50, 7), inner_product="euclidean")
+    h = np.random.default_rng(1).normal(size=(4, 7))
+    assert np.array_equal(g.apply(h), h)
+    assert np.array_equal(g.factor(), np.eye(7))
+
+
+def test_progress_is_passed_on() -> None:
+    said: list[str] = []
+    Geometry.from_unembedding(V2, progress=said.append)
+    assert said == ["Inner product 100 %"]
+
+
+def test_frozen() -> None:
+    g = Geometry.from_unembedding(V2)
+    assert g.phi is not None
+    with pytest.raises(ValueError, match="read-only"):
+        g.phi[0, 0] = 1
+
+
+def test_wrong_length_is_refused() -> None:
+    with pytest.raises(DimensionMismatch):
+        Geometry.from_unembedding(V2).apply(np.ones(3))
+
+
+# --- regularisation ---------------------------------------------------------------------------
+
+
+def test_singular_gets_epsilon_times_the_mean_diagonal() -> None:
+    g = Geometry.from_unembedding(SINGULAR)
+    assert g.inner_product == "CausalRegularised"
+    assert g.epsilon == float(np.float32(1e-6 * 5))
+    assert g.phi is not None
+    assert g.phi.tolist() == [[float(np.float32(5.000005)), 5], [5, float(np.float32(5.000005))]]
+    assert g.digest == geometry_digest(2, g.epsilon, g.phi)
+    g.factor()
+
+
+def test_amount_is_relative() -> None:
+    small = Geometry.from_unembedding(SINGULAR)
+    large = Geometry.from_unembedding(SINGULAR * np.float32(1024))
+    assert large.epsilon == small.epsilon * 2**20
+    assert Geometry.from_unembedding(SINGULAR, 1e-3).epsilon == float(np.float32(5e-3))
+
+
+def test_fewer_rows_than_columns() -> None:
+    g = Geometry.from_unembedding(random_matrix(5, 12), 1e-4)
+    assert g.inner_product == "CausalRegularised"
+    g.factor()
+
+
+def test_dead_dimension_is_regularised() -> None:
+    U = random_matrix(50, 4)
+    U[:, 2] = 0
+    g = Geometry.from_unembedding(U)
+    assert g.inner_product == "CausalRegularised"
+    assert g.phi is not None
+    assert g.phi[2].tolist() == [0, 0, g.epsilon, 0]
+
+
+def test_epsilon_is_unused_where_none_is_needed() -> None:
+    assert Geometry.from_unembedding(V2, 0.5).digest == Geometry.from_unembedding(V2, 0.0).digest
+
+
+def test_verifier_adds_the_amount_that_is_signed() -> None:
+    made = Geometry.from_unembedding(SINGULAR, 1e-5)
+    again = Geometry.from_unembedding(SINGULAR, added=made.epsilon)
+    assert (again.digest, again.epsilon) == (made.digest, made.epsilon)
+    # Not where the rule adds nothing, and not nothing where the rule adds.
+    assert Geometry.from_unembedding(V2, added=0.5).epsilon == 0.0
+    with pytest.raises(NotPositiveDefinite):
+        Geometry.from_unembedding(SINGULAR, added=0.0)
+
+
+@pytest.mark.parametrize(
+    ("U", "options", "error"),
+    [
+        (SINGULAR, {"epsilon": 0.0}, NotPositiveDefinite),
+        (SINGULAR, {"epsilon": 1e-9}, NotPositiveDefinite),  # vanishes in rounding 5 + 5e-9
+        (SINGULAR, {"epsilon": 1e39}, NotPositiveDefinite),
+        (np.zeros((3, 2), np.float32), {}, NotPositiveDefinite),
+        (V2, {"epsilon": -1e-6}, BadOption),
+        (V2, {"epsilon": math.nan}, BadOption),
+        (V2, {"epsilon": math.inf}, BadOption),
+        (V2, {"added": -1.0}, BadOption),
+        (V2, {"added": math.nan}, BadOption),
+        (V2, {"inner_product": "other"}, BadOption),
+        (np.array([[1, 2], [3, math.nan]], np.float32), {}, NonFinite),
+        (np.array([[1, 2], [3, math.inf]], np.float32), {}, NonFinite),
+        (np.array([[1, 2e19], [3, 1]], np.float32), {}, NonFinite),
+    ],
+)
+def test_refusals(U: Any, options: dict[str, Any], error: type[GotError]) -> None:
+    with pytest.raises(error):
+        Geometry.from_unembedding(U, **options)
+
+
+def test_non_finite_row_is_named() -> None:
+    U = np.ones((5000, 3), np.float32)
+    U[4321, 1] = math.nan
+    with pytest.raises(NonFinite) as refused:
+        Geometry.from_unembedding(Unembedding(U, "u.gotue"))
+    assert refused.value.where == "u.gotue, row 4321"
+    with pytest.raises(NonFinite) as overflow:
+        Geometry.from_unembedding(np.array([[1, 2e19], [3, 1]], np.float32))
+    assert overflow.value.where == "unembedding, Φ[1, 1]"
+
+
+# --- the rule, alike on every machine ---------------------------------------------------------
+
+
+def rationals(A: NDArray[np.float64]) -> list[list[Fraction]]:
+    return [[Fraction(float(x)) for x in row] for row in A]
+
+
+def with_eigenvalue(least: float, d: int, seed: int) -> NDArray[np.float64]:
+    """A symmetric matrix of unit diagonal, nearly, whose least eigenvalue is near `least`."""
+    rng = np.random.default_rng(seed)
+    Q = np.linalg.qr(rng.normal(size=(d, d))).Q
+    A: NDArray[np.float64] = (Q * np.array([least, *rng.uniform(0.5, 2, d - 1)])) @ Q.T
+    return (A + A.T) / 2
+
+
+@pytest.mark.parametrize("least", [1e-3, 1e-9, -1e-9, -1e-3, 1.0])
+def test_cholesky_is_right_away_from_the_edge(least: float) -> None:
+    for seed in range(5):
+        A = with_eigenvalue(least, 6, seed)
+        assert cholesky_exists(A) == oracle.positive_definite(rationals(A)) == (least > 0)
+
+
+def test_lapack_counts_only_where_rounding_cannot_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    normative = geometry._elementwise_cholesky
+
+    def spy(A: Any) -> bool:
+        asked.append(len(A))
+        return normative(A)
+
+    monkeypatch.setattr(geometry, "_elementwise_cholesky", spy)
+    for least, calls in ((1e-6, 0), (-1e-6, 0), (1e-16, 5), (-1e-16, 5)):
+        asked.clear()
+        for seed in range(5):
+            A = with_eigenvalue(least, 6, seed)
+            assert cholesky_exists(A) == normative(A)
+        assert len(asked) == calls
+
+
+def test_elementwise_cholesky_is_a_cholesky() -> None:
+    for seed in range(5):
+        A = with_eigenvalue(1e-6, 9, seed)
+        assert geometry._elementwise_cholesky(A)
+        A[4, 4] -= 3
+        assert not geometry._elementwise_cholesky(A)
+
+
+def test_rule_compares_the_least_correlation_eigenvalue_with_rounding() -> None:
+    d = 8
+    threshold = d * 2.0**-24
+    for factor, expected in ((1.5, True), (0.5, False)):
+        phi = np.eye(d, dtype=np.float32)
+        # Two columns of correlation ρ: least eigenvalue 1 − ρ.
+        phi[0, 1] = phi[1, 0] = np.float32(1 - factor * threshold)
+        assert geometry.numerically_definite(phi) == expected
+        scales = np.float32(2.0) ** np.arange(-20, 20, 5, dtype=np.float32)
+        assert geometry.numerically_definite(phi * scales * scales[:, np.newaxis]) == expected

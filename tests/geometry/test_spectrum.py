@@ -1,0 +1,63 @@
+"""Figures of Φ and of a probe set, against cases worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from geometry_of_trust.errors import DimensionMismatch
+from geometry_of_trust.formats.arrays import Unembedding
+from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.geometry.spectrum import effective_dimension, spectrum
+
+V2 = np.array([[1, 0], [0, 2], [1, 1]], np.float32)
+
+
+def test_of_the_identity() -> None:
+    held = spectrum(Geometry("Euclidean", 0.0, 5, None))
+    assert (held.condition, held.effective_rank, held.mean_share) == (1.0, 5.0, None)
+
+
+def test_of_a_diagonal() -> None:
+    held = spectrum(Geometry.from_gram(np.diag([4.0, 2.0, 1.0, 1.0])))
+    assert held.condition == 4.0
+    assert held.effective_rank == pytest.approx(2**1.75, rel=1e-3)  # entropy 1.75 bits
+
+
+def test_rank_one_and_a_little() -> None:
+    x = np.array([[3.0, 4.0]])
+    held = spectrum(Geometry.from_gram(x.T @ x + 1e-3 * np.eye(2)))
+    assert held.condition == pytest.approx(25_001, rel=1e-3)
+    assert held.effective_rank == pytest.approx(1.0, abs=1e-3)
+
+
+def test_share_of_the_mean() -> None:
+    rng = np.random.default_rng(0)
+    U = rng.normal(size=(500, 8)).astype(np.float32)
+    centred, moved = U - U.mean(axis=0), U + np.float32(5)
+    share = spectrum(Geometry.from_unembedding(centred), Unembedding(centred)).mean_share
+    assert share == pytest.approx(0.0, abs=1e-9)
+    share = spectrum(Geometry.from_unembedding(moved), Unembedding(moved)).mean_share
+    covariance = np.cov(moved.T.astype(float), bias=True)
+    expected = 1 - 500 * np.trace(covariance) / np.square(moved.astype(float)).sum()
+    assert share == pytest.approx(expected, rel=1e-3)
+    with pytest.raises(DimensionMismatch):
+        spectrum(Geometry.from_gram(np.eye(3)), Unembedding(U))
+
+
+def test_effective_dimension() -> None:
+    geometry = Geometry.from_unembedding(V2)
+    eye = np.eye(2, dtype=np.float32)
+    assert effective_dimension(list(eye), geometry) == pytest.approx(1.5806452, rel=1e-3)  # V12
+    assert effective_dimension([eye[0], eye[0]], geometry) == 1.0
+    assert effective_dimension([eye[0]], geometry) == 1.0
+    assert effective_dimension([0 * eye[0]], geometry) == 1.0
+    # Length is no matter, even where the squares would vanish.
+    tiny = [w * np.float32(1e-6) for w in eye]
+    assert effective_dimension(tiny, geometry) == effective_dimension(list(eye), geometry)
+
+
+def test_figures_have_four_digits() -> None:
+    held = spectrum(Geometry.from_unembedding(V2))
+    for value in (held.condition, held.effective_rank):
+        assert value == float(np.float32(f"{value:.3e}"))

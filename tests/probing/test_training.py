@@ -1,0 +1,486 @@
+"""The fit is the optimum of the stated objective, and its quality is measured on rows held out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from geometry_of_trust.documents.probe_card import Card
+from geometry_of_trust.errors import (
+    BadLabel,
+    BadOption,
+    DidNotConverge,
+    DimensionMismatch,
+    GotError,
+    LabelCount,
+    LayerMissing,
+    NonFinite,
+    OneClass,
+    TooFewOfClass,
+)
+from geometry_of_trust.files import sha256_file
+from geometry_of_trust.formats.binary import Activations, write_activations, write_unembedding
+from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.probing import logistic, metrics, training
+from geometry_of_trust.probing.cross_validation import L2_GRID, crossfit
+from geometry_of_trust.probing.probes import ProbeSet, read_probe
+from geometry_of_trust.probing.splits import canonical_order, folds
+from geometry_of_trust.probing.training import train
+from geometry_of_trust.probing.training_files import train_files
+from geometry_of_trust.probing.whitening import coordinates
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int8]
+D = 8
+
+
+def unembedding(d: int = D, seed: int = 9) -> NDArray[np.float32]:
+    """Columns of unequal lengths and correlated, so that Φ is far from the identity."""
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(d, d)) * np.geomspace(0.5, 2, d)
+    return (rng.normal(size=(5 * d, d)) @ mixing).astype(np.float32)
+
+
+GEOMETRY = Geometry.from_unembedding(unembedding())
+EUCLIDEAN = Geometry.from_unembedding(unembedding(), inner_product="euclidean")
+
+
+def held(states: NDArray[Any], layer: int = 3) -> Activations:
+    values = states.astype(np.float32)[np.newaxis]
+    return Activations("tiny", "Fp16", (layer,), range(len(states)), values)
+
+
+def data(n: int = 90, d: int = D, gap: float = 1.0, seed: int = 0) -> tuple[Array, Labels]:
+    """States whose first coordinate follows the labels, a third of them positive."""
+    rng = np.random.default_rng(seed)
+    y = (np.arange(n) % 3 == 0).astype(np.int8)
+    H = rng.normal(size=(n, d)) + 5.0
+    H[:, 0] += np.where(y == 1, gap, -gap)
+    return H.astype(np.float32).astype(np.float64), y
+
+
+def fitted(
+    H: Array, y: Labels, geometry: Geometry = GEOMETRY, l2: float | None = 1e-3
+) -> training.TrainingResult:
+    return train(held(H), y, geometry, layer=3, l2=l2)
+
+
+def card(result: training.TrainingResult) -> Card:
+    trained = result.probe_set.training
+    assert trained is not None
+    return trained.cards[0]
+
+
+def in_order(H: Array, y: Labels) -> tuple[Array, Labels, NDArray[np.intp]]:
+    """Rows as training sees them, and their folds."""
+    order, groups = canonical_order(H, y)
+    return H[order], y[order], folds(y[order], groups)
+
+
+def logits(result: training.TrainingResult, H: Array, geometry: Geometry = GEOMETRY) -> Array:
+    probe = result.probe_set.probes[0]
+    return geometry.apply(H) @ probe.weights.astype(np.float64) + probe.bias
+
+
+# --- the optimum ------------------------------------------------------------------------------
+
+
+def objective(
+    H: Array, y: Labels, geometry: Geometry, strength: float
+) -> tuple[Callable[[Array], float], Callable[[Array], Array]]:
+    """(1/n)Σ log-loss + (λ/2)s²wᵀΦw and its gradient, in (w, b), as the docs state them."""
+    phi = np.eye(H.shape[1]) if geometry.phi is None else geometry.phi.astype(np.float64)
+    centred = H - H.mean(axis=0)
+    s2 = float(np.median(np.sqrt(np.sum(centred @ phi * centred, axis=1)))) ** 2
+    sign = np.where(y == 1, 1.0, -1.0)
+
+    def value(point: Array) -> float:
+        w, b = point[:-1], point[-1]
+        margins = sign * (H @ phi @ w + b)
+        return float(np.logaddexp(0, -margins).mean() + strength / 2 * s2 * w @ phi @ w)
+
+    def gradient(point: Array) -> Array:
+        w, b = point[:-1], point[-1]
+        p = np.exp(-np.logaddexp(0, -(H @ phi @ w + b)))
+        g = phi @ (H.T @ (p - y)) / len(y) + strength * s2 * (phi @ w)
+        return np.append(g, (p - y).mean())
+
+    return value, gradient
+
+
+@pytest.mark.parametrize("geometry", [GEOMETRY, EUCLIDEAN], ids=["causal", "euclidean"])
+@pytest.mark.parametrize("strength", [1e-5, 1e-3, 1.0])
+@pytest.mark.parametrize("n", [90, 6], ids=["n > d", "n < d"])
+def test_gradient_of_the_stated_objective_vanishes(
+    geometry: Geometry, strength: float, n: int
+) -> None:
+    H, y = data(n)
+    result = fitted(H, y, geometry, strength)
+    probe = result.probe_set.probes[0]
+    point = np.append(probe.weights, probe.bias).astype(np.float64)
+    value, gradient = objective(H, y, geometry, strength)
+    zero = np.zeros(H.shape[1] + 1)
+    # Weights are rounded to float32, relatively 2^-24 each; at w = 0 the gradient is full size.
+    assert np.linalg.norm(gradient(point)) < 1e-4 * np.linalg.norm(gradient(zero))
+    assert result.gradient < 1e-12
+    # And no other point is lower: an independent optimiser ends there too.
+    other = minimize(value, zero, jac=gradient, method="BFGS", options={"gtol": 1e-9})
+    assert value(point) <= value(other.x) + 1e-7
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        step = rng.normal(size=len(point)) * np.abs(point) * 0.01
+        assert value(point + step) > value(point)
+
+
+def test_solver_goes_far_below_float32() -> None:
+    H, y = data()
+    tighter = [logistic.fit(H - shift, y, 1e-3) for shift in (0.0, 1.0)]
+    assert np.linalg.norm(tighter[0].v - tighter[1].v) < 1e-12 * np.linalg.norm(tighter[0].v)
+
+
+def test_mean_logit_survives_rounding() -> None:
+    H, y = data()
+    H = (H + 1000.0).astype(np.float32).astype(np.float64)  # large mean: w rounded moves it most
+    result = fitted(H, y, l2=1e-2)
+    exact = logistic.fit((H - H.mean(0)) @ GEOMETRY.factor(), y, float(np.float32(1e-2)))
+    bias = abs(result.probe_set.probes[0].bias)
+    assert abs(logits(result, H).mean() - exact.b) <= 2.0**-24 * bias + 1e-9 * bias
+
+
+def test_known_direction_is_recovered() -> None:
+    rng = np.random.default_rng(2)
+    H = rng.normal(size=(4000, D)).astype(np.float32).astype(np.float64)
+    truth = rng.normal(size=D)
+    truth *= 3 / np.std(H @ GEOMETRY.apply(truth))
+    chance = 1 / (1 + np.exp(-(H @ GEOMETRY.apply(truth))))
+    y = (rng.random(4000) < chance).astype(np.int8)
+    w = fitted(H, y, l2=None).probe_set.probes[0].weights.astype(np.float64)
+    cosine = GEOMETRY.inner(w, truth) / np.sqrt(GEOMETRY.inner(w, w) * GEOMETRY.inner(truth, truth))
+    assert cosine > 0.97
+
+
+# --- what it does not depend on ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [90, 7])
+def test_row_order_changes_no_byte(n: int) -> None:
+    H, y = data(n)
+    H[4], y[4] = H[5], 1 - y[5]  # equal states, unlike labels
+    H[2], y[2] = H[0], y[0]  # equal rows
+    expected = fitted(H, y, l2=None).probe_set.to_json()
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(n)
+        assert fitted(H[order], y[order], l2=None).probe_set.to_json() == expected
+
+
+@pytest.mark.parametrize(("factor", "tolerance"), [(2.0, 0.0), (0.25, 0.0), (3.0, 2e-5)])
+def test_scale_of_the_unembedding_changes_no_reading(factor: float, tolerance: float) -> None:
+    H, y = data()
+    scaled = Geometry.from_unembedding(unembedding() * np.float32(factor))
+    one, other = fitted(H, y, GEOMETRY, None), fitted(H, y, scaled, None)
+    for row in H[:20, np.newaxis]:
+        a = read_probe(one.probe_set.probes[0], GEOMETRY, row)
+        b = read_probe(other.probe_set.probes[0], scaled, row)
+        assert abs(a.raw - b.raw) <= tolerance * (1 + abs(a.raw))
+        assert abs(a.confidence - b.confidence) <= tolerance
+    assert card(one).l2 == card(other).l2
+
+
+# --- separable, tiny and degenerate data ------------------------------------------------------
+
+
+def test_separable_data_have_an_optimum() -> None:
+    H, y = data(gap=40.0)
+    result = fitted(H, y, l2=None)
+    quality = card(result).quality
+    assert quality.auroc.value == quality.auroc.low == quality.accuracy.value == 1.0
+    assert card(result).verdict == "SUFFICIENT"
+    assert np.isfinite(result.probe_set.probes[0].weights).all()
+
+
+@pytest.mark.parametrize("strength", [1e-9, 1e-6, 1e3])
+def test_extremes_of_the_penalty(strength: float) -> None:
+    for H, y in (data(), data(6), data(gap=40.0)):
+        result = fitted(H, y, l2=strength)
+        assert result.gradient < 1e-12
+        assert metrics.auroc(logits(result, H), y) > 0.5
+
+
+def test_two_of_each_class_suffice() -> None:
+    H, y = data(4)
+    y = np.array([0, 0, 1, 1], np.int8)
+    trained = card(fitted(H, y, l2=None))
+    assert (trained.folds, trained.positives, trained.negatives) == (2, 2, 2)
+    assert not trained.nested
+    assert trained.verdict == "INSUFFICIENT"
+
+
+def test_equal_states_give_the_base_rate() -> None:
+    H, y = np.ones((30, D)), (np.arange(30) % 3 == 0).astype(np.int8)
+    result = fitted(H, y, l2=None)
+    probe = result.probe_set.probes[0]
+    assert not probe.weights.any()
+    assert read_probe(probe, GEOMETRY, H[:1]).confidence == pytest.approx(1 / 3, abs=0.03)
+
+
+# --- held out ---------------------------------------------------------------------------------
+
+
+def test_noise_is_learnt_by_heart_and_not_held_out() -> None:
+    rng = np.random.default_rng(6)
+    aurocs = []
+    for seed in range(4):
+        H, _ = data(60, 80, seed=seed)
+        y = rng.permutation(np.arange(60) % 2).astype(np.int8)
+        geometry = Geometry.from_unembedding(unembedding(80))
+        trained = card(fitted(H, y, geometry, 1e-4))
+        assert trained.training_auroc > 0.99
+        assert trained.verdict == "INSUFFICIENT"
+        aurocs.append(trained.quality.auroc.value)
+    assert 0.3 < np.mean(aurocs) < 0.7
+
+
+def test_strength_is_that_of_least_held_out_loss() -> None:
+    H, y = data()
+    result = fitted(H, y, l2=None)
+    trained = card(result)
+    assert [strength for strength, _ in result.losses[0]] == list(L2_GRID)
+    assert trained.l2 == min(result.losses[0], key=lambda pair: pair[1])[0]
+    assert trained.l2_chosen
+    # The choice given by hand is the same probe.
+    again = fitted(H, y, l2=trained.l2)
+    assert (card(again).l2, card(again).l2_chosen) == (trained.l2, False)
+    assert np.array_equal(again.probe_set.probes[0].weights, result.probe_set.probes[0].weights)
+    assert again.probe_set.probes[0].platt_scale == result.probe_set.probes[0].platt_scale
+
+
+def test_equal_losses_take_the_stronger_penalty() -> None:
+    H, y = np.ones((30, D)), (np.arange(30) % 3 == 0).astype(np.int8)
+    assert card(fitted(H, y, l2=None)).l2 == max(L2_GRID)
+
+
+# --- calibration ------------------------------------------------------------------------------
+
+
+def test_platt_agrees_with_an_independent_optimiser() -> None:
+    rng = np.random.default_rng(1)
+    for n, gain, shift in ((40, 0.3, 1.0), (200, 20.0, -3.0), (9, 1.0, 0.0)):
+        scores = rng.normal(size=n) * 5
+        y = (rng.random(n) < 1 / (1 + np.exp(-(scores / 5 + shift)))).astype(np.int8)
+        y[:2] = 0, 1
+        scores += gain * y
+        ones = int(y.sum())
+        t = np.where(y == 1, (ones + 1) / (ones + 2), 1 / (n - ones + 2))
+
+        def loss(point: Array, f: Array = scores, t: Array = t) -> float:
+            q = point[0] * f + point[1]
+            return float((np.logaddexp(0, q) - t * q).sum())
+
+        a, c = logistic.platt(scores, y)
+        best = minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-9})
+        assert a > 0
+        assert loss(np.array([a, c])) <= best.fun + 1e-6
+        assert (a, c) == pytest.approx(tuple(best.x), rel=1e-3, abs=1e-3)
+        assert (a, c) == (float(np.float32(a)), float(np.float32(c)))
+
+
+def test_platt_never_turns_a_probe_round() -> None:
+    scores = np.array([3.0, 2.0, -1.0, -2.0, -4.0])
+    y = np.array([0, 0, 1, 1, 1], np.int8)
+    a, c = logistic.platt(scores, y)
+    mean_target = (3 * 4 / 5 + 2 * 1 / 4) / 5
+    assert a == 0.0
+    assert c == pytest.approx(math.log(mean_target / (1 - mean_target)))
+    assert logistic.platt(np.full(5, 2.0), y) == (a, c)
+    assert logistic.platt(-scores, y)[0] > 0
+
+
+def test_platt_of_separated_scores_is_finite() -> None:
+    scores = np.concatenate([np.full(50, -1e3), np.full(50, 1e3)])
+    y = np.repeat([0, 1], 50).astype(np.int8)
+    a, c = logistic.platt(scores, y)
+    # Two points: the optimum meets the smoothed targets exactly.
+    assert a * 1e3 + c == pytest.approx(math.log(51))
+    assert a * -1e3 + c == pytest.approx(-math.log(51))
+
+
+def test_platt_is_fitted_to_held_out_logits() -> None:
+    H, y = data(60, 30)
+    geometry = Geometry.from_unembedding(unembedding(30))
+    H, y, fold = in_order(H, y)
+    strength = float(np.float32(1e-4))
+    X = coordinates(H, geometry)
+    scores = crossfit(X, y, fold, (strength,)).held_out[0]
+    probe = fitted(H, y, geometry, 1e-4).probe_set.probes[0]
+    assert (probe.platt_scale, probe.platt_shift) == logistic.platt(scores, y)
+    # On the rows trained on, the logits are overconfident: fitted there, the scale is larger.
+    assert probe.platt_scale < 0.5 * logistic.platt(logistic.fit(X, y, strength).logits(X), y)[0]
+
+
+# --- figures ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("p", "labels", "expected"),
+    [
+        ([0.95, 0.85, 0.15, 0.05, 0.55], [1, 0, 0, 0, 1], 0.31),  # reference.md V12
+        ([1.0, 0.0], [1, 0], 0.0),
+        ([0.1, 0.1], [1, 0], 0.4),  # a bin is closed below: both in [0.1, 0.2)
+        ([0.3, 0.39], [1, 0], 0.155),  # 0.3·10 rounds to 3: the same bin
+        ([0.95, 1.0], [1, 1], 0.025),  # the last bin is closed
+    ],
+)
+def test_expected_calibration_error(p: list[float], labels: list[int], expected: float) -> None:
+    ours = metrics.expected_calibration_error(np.array(p), np.array(labels))
+    assert ours == pytest.approx(expected, abs=1e-12)
+
+
+def test_auroc_counts_pairs() -> None:
+    rng = np.random.default_rng(0)
+    scores, y = rng.integers(0, 6, 50).astype(float), rng.integers(0, 2, 50)
+    pairs = [(a > b) + (a == b) / 2 for a in scores[y == 1] for b in scores[y == 0]]
+    assert metrics.auroc(scores, y) == pytest.approx(sum(pairs) / len(pairs), abs=1e-15)
+    assert metrics.auroc(-scores, y) == pytest.approx(1 - metrics.auroc(scores, y))
+
+
+def test_accuracy_and_log_loss() -> None:
+    scores, y = np.array([2.0, -1.0, 0.5, 0.0]), np.array([1, 0, 0, 0])
+    assert metrics.accuracy(scores, y) == 0.75
+    p = 1 / (1 + np.exp(-scores))
+    expected = -np.log(np.where(y == 1, p, 1 - p)).mean()
+    assert metrics.log_loss(scores, y) == pytest.approx(expected)
+
+
+# --- what is recorded -------------------------------------------------------------------------
+
+
+def test_provenance() -> None:
+    H, y = data()
+    digests = {"activations": "a1" * 32, "labels": "b2" * 32}
+    result = train(
+        held(H),
+        y,
+        GEOMETRY,
+        layer=3,
+        dimension="tall",
+        l2=0.1,
+        corpus_version="c1",
+        digests=digests,
+    )
+    probe_set = result.probe_set
+    trained = probe_set.training
+    assert trained is not None
+    assert (probe_set.layer, probe_set.corpus_version) == (3, "c1")
+    assert probe_set.geometry_hash == GEOMETRY.digest
+    assert (probe_set.probes[0].name, len(probe_set.probes)) == ("tall", 1)
+    assert probe_set.probes[0].reliability_threshold == float(np.float32(0.7))
+    assert (trained.precision, trained.model_id, trained.layer) == ("Fp16", "tiny", 3)
+    assert (trained.activations_sha256, trained.unembedding_sha256) == ("a1" * 32, None)
+    assert (trained.inner_product, trained.epsilon) == ("Causal", 0.0)
+    held_card = card(result)
+    assert (held_card.positives, held_card.negatives, held_card.folds) == (30, 60, 5)
+    assert (held_card.l2, held_card.l2_chosen) == (float(np.float32(0.1)), False)
+    assert (held_card.dimension, held_card.grouped, held_card.groups) == ("tall", False, 90)
+    assert held_card.other_inner_product == "Euclidean"
+    assert trained.versions["numpy"] == np.__version__
+    data_ = probe_set.to_json()
+    assert ProbeSet.from_json(data_, "p").to_json() == data_
+
+
+def test_from_files(tmp_path: Path) -> None:
+    H, y = data()
+    write_activations(tmp_path / "a.gotact", held(H))
+    write_unembedding(tmp_path / "u.gotue", unembedding())
+    (tmp_path / "a.labels").write_text("".join(f"{label}\n" for label in y))
+    said: list[str] = []
+    result = train_files(
+        activations=tmp_path / "a.gotact",
+        labels=tmp_path / "a.labels",
+        unembedding=tmp_path / "u.gotue",
+        layer=3,
+        dimension="tall",
+        progress=said.append,
+    )
+    trained = result.probe_set.training
+    assert trained is not None
+    assert trained.activations_sha256 == sha256_file(tmp_path / "a.gotact")
+    assert trained.unembedding_sha256 == sha256_file(tmp_path / "u.gotue")
+    assert trained.labels_sha256 == sha256_file(tmp_path / "a.labels")
+    assert np.array_equal(
+        result.probe_set.probes[0].weights, fitted(H, y, l2=None).probe_set.probes[0].weights
+    )
+    assert len(said) > 3
+
+
+# --- refusals ---------------------------------------------------------------------------------
+
+H0, Y0 = data(12)
+ONE_CLASS = np.zeros(12, np.int8)
+ONE_POSITIVE = np.array([1] + [0] * 11, np.int8)
+BROKEN = H0.copy()
+BROKEN[7, 2] = math.nan
+
+
+@pytest.mark.parametrize(
+    ("H", "y", "options", "error"),
+    [
+        (H0, Y0[:-1], {}, LabelCount),
+        (H0[:-1], Y0, {}, LabelCount),
+        (H0, Y0[:, np.newaxis], {}, LabelCount),
+        (H0, Y0 * 2, {}, BadLabel),
+        (H0, ONE_CLASS, {}, OneClass),
+        (H0, 1 - ONE_CLASS, {}, OneClass),
+        (H0, ONE_POSITIVE, {}, TooFewOfClass),
+        (H0, 1 - ONE_POSITIVE, {}, TooFewOfClass),
+        (BROKEN, Y0, {}, NonFinite),
+        (H0[:, 1:], Y0, {}, DimensionMismatch),
+        (H0, Y0, {"layer": 4}, LayerMissing),
+        (H0, Y0, {"l2": 0.0}, BadOption),
+        (H0, Y0, {"l2": -1.0}, BadOption),
+        (H0, Y0, {"l2": math.nan}, BadOption),
+        (H0, Y0, {"l2": math.inf}, BadOption),
+        (H0, Y0, {"dimension": "\udc80"}, BadOption),
+    ],
+)
+def test_refusals(H: Array, y: Labels, options: dict[str, Any], error: type[GotError]) -> None:
+    chosen: dict[str, Any] = {"layer": 3} | options
+    with pytest.raises(error):
+        train(held(H), y, GEOMETRY, **chosen)
+
+
+def test_weights_beyond_float32_are_refused() -> None:
+    H, y = data(12)
+    small = Geometry.from_unembedding(np.eye(D, dtype=np.float32) * np.float32(1e-22))
+    with pytest.raises(NonFinite):
+        fitted(H, y, small, 1e-6)
+
+
+def test_stalled_solver_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logistic, "GRADIENT_TOLERANCE", 1e-40)
+    H, y = data(12)
+    with pytest.raises(DidNotConverge):
+        fitted(H, y)
+    with pytest.raises(DidNotConverge):
+        logistic.platt(H[:, 0], y)
+
+
+def test_a_few_huge_states_do_not_set_the_unit_of_the_penalty() -> None:
+    """As the first token's state in a language model: a hundred times longer than the others."""
+    rng = np.random.default_rng(11)
+    H = rng.normal(size=(120, GEOMETRY.hidden_dim)).astype(np.float32).astype(np.float64)
+    y = (H[:, 0] + 0.5 * rng.normal(size=len(H)) > 0).astype(np.int8)
+    huge = H.copy()
+    huge[0] *= 1000
+    plain, outlier = (
+        train(held(states), y, EUCLIDEAN, layer=3, l2=1e-3).probe_set.probes[0].weights
+        for states in (H, huge)
+    )
+    # In units of the mean square the penalty would be some 8,000 times as strong.
+    assert np.linalg.norm(outlier) > 0.2 * np.linalg.norm(plain)

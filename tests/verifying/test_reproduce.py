@@ -1,0 +1,594 @@
+"""From model and text back to the attestation: what matches, what differs and by how much."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from geometry_of_trust import errors
+from geometry_of_trust.attesting.attest import attest
+from geometry_of_trust.cli import main
+from geometry_of_trust.corpus.entries import Columns
+from geometry_of_trust.corpus.extracting import extract_corpus
+from geometry_of_trust.documents.names_beside import record_path
+from geometry_of_trust.documents.schema import InnerProductTag
+from geometry_of_trust.extraction import deterministic_operations
+from geometry_of_trust.extraction.pipeline import extract
+from geometry_of_trust.files import write_file
+from geometry_of_trust.formats.binary import read_activations, write_activations
+from geometry_of_trust.probing.training_files import train_files
+from geometry_of_trust.signing.attestation import read_attestation, write_attestation
+from geometry_of_trust.signing.binding import binding_digest
+from geometry_of_trust.verifying.differences import distance, first_difference
+from geometry_of_trust.verifying.reproduce import Reproduction, reproduce
+from geometry_of_trust.verifying.verify import Refused, verify
+from pipeline import KEY, OTHER_KEY, TIMESTAMP
+from tiny_models import FAMILIES, TEXT, build, quick
+
+
+@pytest.fixture(autouse=True)
+def _quick() -> Iterator[None]:
+    with quick():
+        yield
+
+
+@dataclass(frozen=True)
+class Case:
+    """A signed attestation of a tiny model's reading, and its files."""
+
+    folder: Path
+    model: Path
+
+    @property
+    def document(self) -> Path:
+        return self.folder / "t.json"
+
+    @property
+    def activations(self) -> Path:
+        return self.folder / "a.gotact"
+
+    @property
+    def probes(self) -> Path:
+        return self.folder / "p.json"
+
+    def sign(self, **options: Any) -> None:
+        """Attest these files again."""
+        write_attestation(
+            self.document,
+            attest(
+                activations=self.activations, probes=[self.probes],
+                unembedding=self.folder / "u.gotue", key=KEY, timestamp=TIMESTAMP, **options,
+            ),
+        )  # fmt: skip
+
+    def reproduce(self, **options: Any) -> Reproduction:
+        """Reproduce with the right model, text and probes, or with others."""
+        chosen: dict[str, Any] = {"model": self.model, "text": TEXT, "probes": [self.probes]}
+        return reproduce(self.document, KEY.public, **(chosen | options))
+
+
+def make(folder: Path, **options: Any) -> Case:
+    """Extract, label, train and attest in `folder`; options as of `extract`."""
+    case = Case(folder, build(FAMILIES["llama"], folder / "model"))
+    chosen: dict[str, Any] = {"model_id": "tiny", "reproducible": True} | options
+    extract(
+        case.model, TEXT, [1, 2], output_activations=case.activations,
+        output_unembedding=folder / "u.gotue", **chosen,
+    )  # fmt: skip
+    positions = len(read_activations(case.activations).positions)
+    labels = folder / "a.labels"
+    labels.write_text("".join(f"{i % 2}\n" for i in range(positions)))
+    result = train_files(
+        activations=case.activations, labels=labels, unembedding=folder / "u.gotue", layer=2
+    )
+    write_file(case.probes, result.probe_set.to_json())
+    case.sign()
+    return case
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    with quick():
+        return make(tmp_path_factory.mktemp("reproduction"))
+
+
+def other_weights(case: Case, folder: Path, change: Any) -> Path:
+    """A copy of the model with its tensors changed."""
+    folder.mkdir()
+    for path in case.model.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+# --- match ------------------------------------------------------------------------------------
+
+
+def test_model_and_text_give_the_attestation_byte_for_byte(case: Case) -> None:
+    result = case.reproduce()
+    assert result.line == "MATCH"
+    assert all(link.equal for link in result.links)
+    assert [link.name for link in result.links] == [
+        "attestation", "probe set 0", "unembedding", "activations", "extraction record",
+        "geometry", "readings", "document",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dtype": "bfloat16"},
+        {"dtype": "float16"},
+        {"layout": "per-position"},
+        {"low_memory": True},
+        {"quantization": "int8"},
+    ],
+    ids=str,
+)
+def test_whatever_it_was_extracted_with(tmp_path: Path, options: dict[str, Any]) -> None:
+    assert make(tmp_path, **options).reproduce().line == "MATCH"
+
+
+def test_low_memory_makes_no_difference(case: Case) -> None:
+    assert case.reproduce(low_memory=True).line == "MATCH"
+
+
+def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
+    corpus = tmp_path / "c.jsonl"
+    texts = [f"The river {name} flows" for name in ("Seine", "Thames", "Rhine", "Po")]
+    rows = [{"text": text, "long": n % 2, "of": n // 2} for n, text in enumerate(texts)]
+    corpus.write_text("\n".join(map(json.dumps, rows)))
+    reading: dict[str, Any] = {"columns": Columns(labels=("long",), group="of"), "position": "1"}
+    own = Case(tmp_path, case.model)
+    extract_corpus(
+        case.model, corpus, [1, 2], output_activations=own.activations, model_id="tiny",
+        output_unembedding=tmp_path / "u.gotue", **reading,
+    )  # fmt: skip
+    labels = tmp_path / "a.labels"
+    trained = train_files(
+        activations=own.activations, labels=labels, unembedding=tmp_path / "u.gotue", layer=1
+    )
+    write_file(own.probes, trained.probe_set.to_json())
+    own.sign(position="2")
+    chosen: dict[str, Any] = {"text": None, "corpus": corpus, "reading": reading}
+    assert own.reproduce(**chosen).line == "MATCH"
+    other = own.reproduce(**(chosen | {"reading": reading | {"position": "2"}}))
+    assert other.line.startswith("MISMATCH at activations: ")
+    other = own.reproduce(**(chosen | {"reading": reading | {"limit": 3}}))
+    assert "--limit" in other.line
+    chosen["reading"] = reading | {"columns": Columns(labels=("long",))}
+    other = own.reproduce(**chosen)
+    assert other.line.startswith("MISMATCH at extraction record: the activations are equal")
+    assert "labels, groups" in other.line
+    located = own.reproduce(**chosen, activations=own.activations)
+    assert located.line.startswith("MISMATCH at extraction record.corpus.rows_sha256: signed ")
+    with pytest.raises(errors.BadOption):
+        own.reproduce(text=None)
+    command = [
+        "reproduce", "--attestation", str(own.document), "--pubkey", str(tmp_path / "k.pub"),
+        "--model", str(case.model), "--input-file", str(corpus), "--probes", str(own.probes),
+        "--label-column", "long", "--group-column", "of", "--position", "1",
+    ]  # fmt: skip
+    (tmp_path / "k.pub").write_bytes(KEY.public.raw)
+    assert main(command) == 0
+
+
+@pytest.mark.parametrize("position", ["first", "mean", "3"])
+def test_whatever_position_was_read(case: Case, tmp_path: Path, position: str) -> None:
+    moved = Case(tmp_path, case.model)
+    for path in case.folder.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    moved.sign(position=position, corpus_version="c")
+    assert moved.reproduce().line == "MATCH"
+
+
+def test_tokens_chosen_of_one_text(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--input` with `--position` is a corpus of one, here as in extract."""
+    own = Case(tmp_path, case.model)
+    own.probes.write_bytes(case.probes.read_bytes())
+    (tmp_path / "u.gotue").write_bytes((case.folder / "u.gotue").read_bytes())
+    (tmp_path / "k.pub").write_bytes(KEY.public.raw)
+    chosen = ["--model", str(case.model), "--input", TEXT, "--position", "mean"]
+    assert main([
+        "extract", *chosen, "--layers", "1", "2", "--model-id", "tiny", "--device", "cpu",
+        "--output-activations", str(own.activations),
+        "--output-unembedding", str(tmp_path / "u.gotue"),
+    ]) == 0  # fmt: skip
+    own.sign()
+    command = [
+        "reproduce", "--attestation", str(own.document), "--pubkey", str(tmp_path / "k.pub"),
+        *chosen, "--probes", str(own.probes),
+    ]  # fmt: skip
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "MATCH"
+    for more in (["--limit", "1"], ["--label-column", "x"], ["--add-generation-prompt"]):
+        assert main([*command, *more]) == 2
+    assert main([*command, "--input-file", "x.txt"]) == 2
+    with pytest.raises(errors.BadOption):
+        own.reproduce(reading={"position": "mean"})
+
+
+def test_nothing_is_left_in_the_temporary_folder(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    case.reproduce()
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- mismatch ---------------------------------------------------------------------------------
+
+
+def test_another_text(case: Case) -> None:
+    result = case.reproduce(text="Another text.")
+    assert result.outcome == "MISMATCH"
+    assert result.links[-1].name == "activations"
+    assert "another text or tokenizer" in result.detail
+
+
+def test_another_text_of_the_same_length_is_located(case: Case) -> None:
+    changed = TEXT.replace("Seine", "?").replace("Thames", "Seine").replace("?", "Thames")
+    result = case.reproduce(text=changed)
+    assert result.outcome == "MISMATCH"
+    assert "units in the last place" in result.detail
+    located = case.reproduce(text=changed, activations=case.activations)
+    held = read_activations(case.activations)
+    again = extract(
+        case.model, changed, [1, 2], model_id="tiny", reproducible=True,
+        output_activations=case.folder / "other" / "a.gotact",
+        output_unembedding=case.folder / "other" / "u.gotue",
+    )  # fmt: skip
+    layer, position, index = np.argwhere(held.values != again.activations.values)[0]
+    assert f"layer {held.layers[layer]}, position {position}, index {index}" in located.detail
+    differing = np.count_nonzero(held.values != again.activations.values)
+    assert f"{differing} values differ" in located.detail
+
+
+def test_another_unembedding(case: Case, tmp_path: Path) -> None:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["lm_head.weight"][0, 0] += 1
+
+    result = case.reproduce(model=other_weights(case, tmp_path / "m", change))
+    assert result.outcome == "MISMATCH"
+    assert result.links[-1].name == "unembedding"
+
+
+def test_one_weight_of_one_block(case: Case, tmp_path: Path) -> None:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.layers.2.mlp.down_proj.weight"][0, 0] += 0.001
+
+    result = case.reproduce(
+        model=other_weights(case, tmp_path / "m", change), activations=case.activations
+    )
+    assert result.outcome == "MISMATCH"
+    assert result.links[-1].name == "activations"
+    assert result.detail.startswith("activations: layer 2, ")
+
+
+def test_a_weight_that_is_not_used_changes_nothing(case: Case, tmp_path: Path) -> None:
+    """Blocks after the deepest layer are not read, so nothing is said of them."""
+
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.layers.3.mlp.down_proj.weight"] += 1
+
+    assert case.reproduce(model=other_weights(case, tmp_path / "m", change)).line == "MATCH"
+
+
+def test_another_probe_set(case: Case, tmp_path: Path) -> None:
+    swapped = tmp_path / "p.json"
+    swapped.write_bytes(case.probes.read_bytes().replace(b"unnamed", b"honesty"))
+    result = case.reproduce(probes=[swapped])
+    assert result.outcome == "MISMATCH"
+    assert result.links[-1].name == "probe set 0"
+
+
+def test_signed_readings_that_are_not_so(case: Case, tmp_path: Path) -> None:
+    held = read_attestation(case.document)
+    first = np.float32(held.layer_readings[0][0])
+    near = float(np.nextafter(first, np.float32(np.inf)))
+    lie = dataclasses.replace(held, layer_readings=((near,),)).signed_by(KEY)
+    write_attestation(tmp_path / "t.json", lie)
+    result = reproduce(
+        tmp_path / "t.json", KEY.public, model=case.model, text=TEXT, probes=[case.probes]
+    )
+    assert result.outcome == "MISMATCH"
+    assert result.links[-1].name == "layer_readings"
+    assert "by up to 1 unit in the last place" in result.detail
+
+
+def test_the_signer_s_activations_must_be_those_signed(case: Case, tmp_path: Path) -> None:
+    held = read_activations(case.activations)
+    other = dataclasses.replace(held, values=np.array(held.values) + np.float32(1))
+    write_activations(tmp_path / "a.gotact", other)
+    with pytest.raises(errors.DigestMismatch):
+        case.reproduce(activations=tmp_path / "a.gotact")
+
+
+def forged(case: Case, to: Path, change: Any = None, **members: Any) -> Case:
+    """The case with a document that its signer made up: members, and a binding that was changed."""
+    held = read_attestation(case.document)
+    binding = copy.deepcopy(dict(held.binding or {}))
+    if change is not None:
+        change(binding)
+    commitment = binding_digest(binding)
+    lie = dataclasses.replace(held, binding=binding, probe_commitment=commitment, **members)
+    for path in (case.activations, case.probes, record_path(case.activations)):
+        (to / path.name).write_bytes(path.read_bytes())
+    write_attestation(to / "t.json", lie.signed_by(KEY))
+    return Case(to, case.model)
+
+
+def test_a_lie_is_named_where_it_stands(case: Case, tmp_path: Path) -> None:
+    held = read_attestation(case.document)
+
+    def verdict(binding: dict[str, Any]) -> None:
+        entry = binding["probe_sets"][0]
+        (word,) = entry["verdicts"]
+        other = "SUFFICIENT" if word == "INSUFFICIENT" else "INSUFFICIENT"
+        entry["verdicts"] = (other,)
+
+    def dimension(binding: dict[str, Any]) -> None:
+        binding["probe_sets"][0]["dimensions"] = ("honesty",)
+
+    for change, members, where in (
+        (None, {"confidence": (0.25,)}, "confidence[0]: signed 0.25, found "),
+        (verdict, {}, "binding.probe_sets[0].verdicts[0]: signed "),
+        (dimension, {}, "binding.probe_sets[0].dimensions[0]: signed honesty, found "),
+    ):
+        result = forged(case, tmp_path, change, **members).reproduce(activations=case.activations)
+        assert result.outcome == "MISMATCH"
+        assert result.detail.startswith(where)
+    assert held.confidence != (0.25,)
+
+
+def test_more_readings_than_the_probes_give(case: Case, tmp_path: Path) -> None:
+    held = read_attestation(case.document)
+    (raw,), (p,), (flag,) = held.layer_readings[0], held.confidence, held.coverage_flags
+
+    def twice(binding: dict[str, Any]) -> None:
+        entry = binding["probe_sets"][0]
+        entry["dimensions"], entry["verdicts"] = entry["dimensions"] * 2, entry["verdicts"] * 2
+
+    more = forged(
+        case, tmp_path, twice, layer_readings=((raw, raw),), confidence=(p, p),
+        coverage_flags=(flag, flag),
+    )  # fmt: skip
+    result = more.reproduce()
+    assert result.line == "MISMATCH at layer_readings[0]: 2 entries signed, 1 found"
+    other = more.reproduce(text=TEXT.replace("Seine", "Thames", 1))
+    assert other.outcome == "MISMATCH"
+
+
+@pytest.mark.parametrize("layers", [(2,), (1, 2, 3)])
+def test_a_binding_that_does_not_describe_the_signer_s_file(
+    layers: tuple[int, ...], case: Case, tmp_path: Path
+) -> None:
+    def change(binding: dict[str, Any]) -> None:
+        binding["activations"]["layers"] = layers
+
+    lie = forged(case, tmp_path, change)
+    assert lie.reproduce().outcome == "MISMATCH"
+    result = lie.reproduce(activations=case.activations)
+    where = f"MISMATCH at binding.activations.layers: {len(layers)} entries signed, 2 found"
+    assert result.line.startswith(where)
+
+
+def test_what_cannot_be_recomputed_from_the_files_signed(case: Case, tmp_path: Path) -> None:
+    def change(binding: dict[str, Any]) -> None:
+        binding["geometry"] |= {"inner_product": "Euclidean", "sha256": "0" * 64}
+
+    lie = forged(
+        case, tmp_path, change, inner_product=InnerProductTag("Euclidean"), geometry_hash="0" * 64
+    )
+    result = lie.reproduce()
+    assert result.line.startswith("MISMATCH at readings: not of the files signed: ")
+    assert "--epsilon" not in result.line  # an option that reproduce has not
+
+
+@pytest.mark.parametrize("layers", [(1, 2, 2), (2, 1)])
+def test_layers_that_do_not_ascend_are_refused(
+    layers: tuple[int, ...], case: Case, tmp_path: Path
+) -> None:
+    def change(binding: dict[str, Any]) -> None:
+        binding["activations"]["layers"] = layers
+
+    with pytest.raises(Refused) as refused:
+        forged(case, tmp_path, change).reproduce()
+    assert refused.value.step == 4
+
+
+def test_an_amount_below_nothing_is_refused(case: Case, tmp_path: Path) -> None:
+    def change(binding: dict[str, Any]) -> None:
+        binding["geometry"] |= {"inner_product": "CausalRegularised", "epsilon": "-1.0"}
+
+    tag = InnerProductTag("CausalRegularised", -1.0)
+    with pytest.raises(Refused) as refused:
+        forged(case, tmp_path, change, inner_product=tag).reproduce()
+    assert refused.value.step == 4
+    assert refused.value.where.endswith(".inner_product")
+
+
+# --- unverifiable -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"quantization": "int8"}], ids=str)
+def test_the_fast_path(tmp_path: Path, options: dict[str, Any]) -> None:
+    result = make(tmp_path, reproducible=False, **options).reproduce()
+    assert result.outcome == "UNVERIFIABLE"
+    assert "fast path" in result.line
+
+
+def test_no_record(case: Case, tmp_path: Path) -> None:
+    moved = Case(tmp_path, case.model)
+    for path in case.folder.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    record_path(moved.activations).unlink()
+    moved.sign()
+    result = moved.reproduce()
+    assert result.outcome == "UNVERIFIABLE"
+    assert "no extraction record" in result.line
+
+
+MADE_UP: dict[str, Any] = {
+    "model_hash": "0" * 64,
+    "causal_scores": (
+        {"delta_plus": 1.0, "delta_minus": 1.0, "consistency": 1.0, "is_causal": True},
+    ),
+    "intervention_delta": 0.5,
+    "causal_flag": True,
+    "sequence_number": 41,
+}
+
+
+def test_members_that_nothing_here_makes(case: Case, tmp_path: Path) -> None:
+    """Signed, and nobody can say whether they are true: no MATCH, no complete verdict."""
+    lie = forged(case, tmp_path, **MADE_UP)
+    result = lie.reproduce()
+    assert result.outcome == "UNVERIFIABLE"
+    assert [link.name for link in result.links if not link.equal] == ["document"]
+    assert all(name in result.detail for name in MADE_UP)
+    verdict = verify(
+        lie.document, KEY.public, activations=case.activations, probes=[case.probes],
+        unembedding=case.folder / "u.gotue",
+    )  # fmt: skip
+    assert not verdict.complete
+    assert set(verdict.not_checked) == set(MADE_UP)
+
+
+def test_probe_sets_in_another_order(case: Case, tmp_path: Path) -> None:
+    own = Case(tmp_path, case.model)
+    for path in case.folder.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    result = train_files(
+        activations=own.activations, labels=tmp_path / "a.labels", layer=1,
+        unembedding=tmp_path / "u.gotue",
+    )  # fmt: skip
+    first = tmp_path / "p1.json"
+    write_file(first, result.probe_set.to_json())
+    held = attest(
+        activations=own.activations, probes=[first, own.probes], key=KEY, timestamp=TIMESTAMP,
+        unembedding=tmp_path / "u.gotue",
+    )  # fmt: skip
+    write_attestation(own.document, held)
+    assert own.reproduce(probes=[first, own.probes]).line == "MATCH"
+    swapped = own.reproduce(probes=[own.probes, first])
+    assert swapped.line == "UNVERIFIABLE: probe sets: those signed, in another order"
+
+
+def test_a_model_that_cannot_be_run(case: Case, tmp_path: Path) -> None:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.layers.1.mlp.down_proj.weight"][0, 0] = torch.nan
+
+    result = case.reproduce(model=other_weights(case, tmp_path / "m", change))
+    assert result.line.startswith("UNVERIFIABLE: cannot extract: layer 1, ")
+    assert "dtype" not in result.line  # an option that reproduce has not
+
+
+def test_operations_that_are_not_proved(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then another machine may give other bytes, and nobody has lied."""
+    monkeypatch.setattr(
+        deterministic_operations, "_ROUNDED", deterministic_operations._ROUNDED - {"mul"}
+    )
+    assert case.reproduce().line == "MATCH"
+    result = case.reproduce(text=TEXT.replace("Seine", "Thames", 1))
+    assert result.outcome == "UNVERIFIABLE"
+    assert "(mul)" in result.detail
+
+
+def test_an_interrupt(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: Any, **options: Any) -> Any:
+        raise errors.Interrupted("extract", expected="a whole run", hint="Go on with --resume.")
+
+    monkeypatch.setattr("geometry_of_trust.verifying.reproduce.extract_corpus", stop)
+    with pytest.raises(KeyboardInterrupt):
+        case.reproduce(text=None, corpus=[TEXT])
+
+
+def test_something_is_missing(case: Case, tmp_path: Path) -> None:
+    assert "probe sets: 1 needed" in case.reproduce(probes=()).line
+    result = case.reproduce(model=tmp_path / "nothing")
+    assert result.outcome == "UNVERIFIABLE"
+    assert "cannot extract" in result.line
+
+
+def test_a_document_that_does_not_verify(case: Case, tmp_path: Path) -> None:
+    with pytest.raises(Refused):
+        reproduce(case.document, OTHER_KEY.public, model=case.model, text=TEXT)
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def test_the_command(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "k.pub").write_bytes(KEY.public.raw)
+    (tmp_path / "o.pub").write_bytes(OTHER_KEY.public.raw)
+
+    def run(*extra: object, key: str = "k.pub", text: str = TEXT) -> tuple[int, str]:
+        arguments = [
+            "reproduce", "--attestation", case.document, "--pubkey", tmp_path / key,
+            "--model", case.model, "--input", text, "--probes", case.probes, *extra,
+        ]  # fmt: skip
+        code = main([str(argument) for argument in arguments])
+        return code, capsys.readouterr().out
+
+    code, out = run()
+    assert (code, out.splitlines()[-1]) == (0, "MATCH")
+    assert "'unnamed' at layer 2, position last" in out  # what it was that matches
+    assert f"taken as signed: that {str(case.model)!r} is what the name 'tiny' stands for" in out
+    code, out = run("--json")
+    assert (code, json.loads(out)["outcome"]) == (0, "MATCH")
+    assert len(json.loads(out)["not_checked"]) == 3
+    assert json.loads(out)["attestation"]["model_id"] == "tiny"
+    code, out = run(text="Else.")
+    assert code == 1
+    assert out.splitlines()[-1].startswith("MISMATCH at activations: ")
+    code, out = run(key="o.pub")
+    assert code == 1
+    assert out.splitlines()[-1].startswith("REFUSED at step 3")
+
+
+# --- distance ---------------------------------------------------------------------------------
+
+
+def test_distance_in_units_in_the_last_place() -> None:
+    one = np.float32(1)
+    up = np.nextafter(one, np.float32(2))
+    a = np.array([one, 0.0, -1.0, 5.0], np.float32)
+    b = np.array([np.nextafter(up, np.float32(2)), -0.0, -1.0, 5.0], np.float32)
+    apart = distance(a, b)
+    assert (apart.differing, apart.first, apart.largest, apart.median) == (1, (0,), 2, 2.0)
+    tiny = np.float32(1e-45)
+    across = distance(np.array([tiny]), np.array([-tiny]))
+    assert across.largest == 2
+    assert str(distance(a, a)) == "no value differs"
+    assert "1 unit in" in str(distance(np.array([one]), np.array([up])))
+    with pytest.raises(errors.BadArray):
+        distance(a, a[:2])
+
+
+def test_the_first_difference_of_trees() -> None:
+    ours = {"a": [1, {"b": (0.5, "x")}], "c": None}
+    up = float(np.nextafter(np.float32(0.5), np.float32(1)))
+    for signed, where in (
+        ({"a": [1, {"b": (0.5, "x")}], "c": 3}, "t.c: signed 3, found None"),
+        ({"a": [1, {"b": (0.5, "y")}], "c": 3}, "t.a[1].b[1]: signed y, found x"),
+        ({"a": [1, {"b": (up, "x")}], "c": None},
+         "t.a[1].b[0]: signed 0.50000006, found 0.5, 1 unit in the last place apart"),
+        ({"a": [1], "c": None}, "t.a: 1 entries signed, 2 found"),
+        ({"a": 1}, "t: signed {'a': 1}, found {'a': [1, {'b': (0.5, 'x')}], 'c': None}"),
+    ):  # fmt: skip
+        assert first_difference("t", ours, signed) == where

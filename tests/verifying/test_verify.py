@@ -1,0 +1,509 @@
+"""The six steps: one valid attestation, and one thing changed at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geometry_of_trust import errors
+from geometry_of_trust.signing.attestation import Attestation, parse_document, write_attestation
+from geometry_of_trust.signing.binding import binding_digest
+from geometry_of_trust.signing.keys import PublicKey
+from geometry_of_trust.verifying.verify import Refused, Verdict, verify
+from pipeline import KEY, OTHER_KEY, TIMESTAMP, Files, build, signed_anew
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return build(tmp_path_factory.mktemp("pipeline"))
+
+
+@pytest.fixture(scope="module")
+def held(files: Files) -> Attestation:
+    return files.attest()
+
+
+@pytest.fixture(scope="module")
+def document(held: Attestation) -> bytes:
+    return held.to_json()
+
+
+def refused(step: int, cause: type[errors.GotError], *args: Any, **options: Any) -> Refused:
+    """Verification of these arguments is refused at this step, for this cause."""
+    with pytest.raises(Refused) as caught:
+        verify(*args, **options)
+    assert (caught.value.step, type(caught.value.__cause__)) == (step, cause)
+    assert caught.value.steps[-1].outcome == "failed"
+    assert [s.number for s in caught.value.steps] == list(range(1, step + 1))
+    return caught.value
+
+
+def outcomes(verdict: Verdict) -> list[str]:
+    return [step.outcome for step in verdict.steps]
+
+
+# --- what is verified -------------------------------------------------------------------------
+
+
+def test_everything_supplied_is_verified(files: Files, document: bytes) -> None:
+    verdict = verify(
+        document, KEY.public,
+        activations=files.activations, unembedding=files.unembedding, probes=files.probes,
+    )  # fmt: skip
+    assert verdict.line == "VERIFIED"
+    assert verdict.complete
+    assert outcomes(verdict) == ["passed"] * 6
+
+
+def test_the_document_alone_says_what_was_not_checked(document: bytes) -> None:
+    verdict = verify(document, KEY.public)
+    assert verdict.line == (
+        "VERIFIED, SIGNATURE AND BINDING ONLY: "
+        "not checked: activations, unembedding, probes, readings"
+    )
+    assert outcomes(verdict) == ["passed"] * 4 + ["not run"] * 2
+    assert not verdict.complete
+
+
+def test_a_part_of_the_files_is_checked_as_far_as_it_goes(files: Files, document: bytes) -> None:
+    verdict = verify(document, KEY.public, unembedding=files.unembedding)
+    assert verdict.not_checked == ("activations", "probes", "readings")
+    assert outcomes(verdict)[4:] == ["passed", "not run"]
+
+
+def test_a_verdict_is_no_boolean(document: bytes) -> None:
+    verdict = verify(document, KEY.public)
+    assert dataclasses.is_dataclass(verdict)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        verdict.legacy = True  # type: ignore[misc]
+
+
+def test_files_on_disk_verify_like_bytes(tmp_path: Path, held: Attestation) -> None:
+    write_attestation(tmp_path / "a.json", held)
+    (tmp_path / "k.pub").write_bytes(KEY.public.raw)
+    assert verify(tmp_path / "a.json", tmp_path / "k.pub").attestation == held
+
+
+# --- step 1: format ---------------------------------------------------------------------------
+
+
+def test_every_single_bit_change_is_refused(document: bytes) -> None:
+    for index in range(8 * len(document)):
+        flipped = bytearray(document)
+        flipped[index // 8] ^= 1 << index % 8
+        try:
+            verify(bytes(flipped), KEY.public)
+        except Refused:
+            continue
+        pytest.fail(f"bit {index} may be changed")
+
+
+def test_reformatting_allowed_a_bit_may_change_only_the_spelling(
+    files: Files,
+) -> None:
+    # Of these readings some digits can be others of the same float32.
+    held = files.attest(position="first")
+    document = held.to_json()
+    survivors = 0
+    for index in range(8 * len(document)):
+        flipped = bytearray(document)
+        flipped[index // 8] ^= 1 << index % 8
+        try:
+            verdict = verify(bytes(flipped), KEY.public, allow_reformatted=True)
+        except Refused:
+            continue
+        survivors += 1
+        assert verdict.attestation == held
+    assert survivors > 0  # else this option relaxes nothing
+
+
+def test_every_truncation_is_refused(document: bytes) -> None:
+    for length in range(len(document)):
+        with pytest.raises(Refused):
+            verify(document[:length], KEY.public)
+
+
+def test_other_spellings_need_the_option(document: bytes, held: Attestation) -> None:
+    compact = json.dumps(json.loads(document)).encode()
+    error = refused(1, errors.NotOurSpelling, compact, KEY.public)
+    assert error.exit_code == 1
+    assert verify(compact, KEY.public, allow_reformatted=True).attestation == held
+    refused(1, errors.NotOurSpelling, document + b"\n", KEY.public)
+    shuffled = json.dumps(json.loads(document), sort_keys=True, indent=2).encode()
+    refused(1, errors.NotOurSpelling, shuffled, KEY.public)
+    upper = document.replace(held.signature.encode(), held.signature.upper().encode())
+    refused(1, errors.WrongType, upper, KEY.public, allow_reformatted=True)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"null", b"{}", b"\x00" * 10, b'{"attestation":1}'])
+def test_what_is_no_attestation_is_malformed(data: bytes) -> None:
+    with pytest.raises(Refused) as caught:
+        verify(data, KEY.public, allow_legacy=True)
+    assert (caught.value.step, caught.value.exit_code) == (1, 3)
+
+
+def test_another_schema_version_is_refused(held: Attestation) -> None:
+    refused(1, errors.WrongType, signed_anew(held, schema_version=2), KEY.public)
+
+
+# --- step 2: structure ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cause", "changes"),
+    [
+        (errors.LimitExceeded, {"model_id": "é" * 129}),
+        (errors.LimitExceeded, {"corpus_version": "x" * 257}),
+        (errors.LimitExceeded, {"probe_version": "x" * 257}),
+        (errors.LimitExceeded, {"layer_readings": ((),) * 1025}),
+        (errors.LimitExceeded, {"layer_readings": ((0.0,) * 65537,)}),
+        (errors.Inconsistent, {"confidence": (0.5,)}),
+        (errors.Inconsistent, {"coverage_flags": (False,) * 3}),
+        (errors.Inconsistent, {"confidence": (0.5, 1.5)}),
+        (errors.Inconsistent, {"causal_flag": True}),
+        (errors.Inconsistent, {"intervention_delta": 0.5}),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_structure(held: Attestation, cause: type[errors.GotError], changes: Any) -> None:
+    refused(2, cause, signed_anew(held, **changes), KEY.public)
+    with pytest.raises(cause):
+        dataclasses.replace(held, **changes).signed_by(KEY)
+
+
+def test_the_divergence_flag_follows_from_the_coverage_flags(held: Attestation) -> None:
+    lie = signed_anew(held, divergence_flag=not held.divergence_flag)
+    refused(2, errors.Inconsistent, lie, KEY.public)
+
+
+def test_the_limits_themselves_are_allowed(held: Attestation) -> None:
+    verify(signed_anew(held, corpus_version="x" * 256), KEY.public)
+
+
+def test_causal_members_must_agree(held: Attestation) -> None:
+    score = {"delta_plus": 1.0, "delta_minus": 1.0, "consistency": 1.0, "is_causal": True}
+    good = {"causal_scores": (score,), "intervention_delta": 0.5, "causal_flag": True}
+    verify(signed_anew(held, **good), KEY.public)
+    for wrong in ({"causal_flag": False}, {"intervention_delta": None}, {"causal_flag": None}):
+        refused(2, errors.Inconsistent, signed_anew(held, **(good | wrong)), KEY.public)
+
+
+def test_a_document_from_the_future_is_refused(document: bytes) -> None:
+    verify(document, KEY.public, now=TIMESTAMP - 300)
+    refused(2, errors.TimestampInFuture, document, KEY.public, now=TIMESTAMP - 301)
+
+
+# --- step 3: signature ------------------------------------------------------------------------
+
+
+def test_another_key_is_refused(document: bytes) -> None:
+    refused(3, errors.BadSignature, document, OTHER_KEY.public)
+
+
+CHANGES: dict[str, Any] = {
+    "model_id": "other", "model_hash": "ab" * 32, "precision": "Fp16", "input_hash": "ab" * 32,
+    "timestamp": 1, "corpus_version": "other", "probe_version": "other",
+    "layer_readings": ((1.0,), (2.0,)), "confidence": (0.5, 0.25),
+    "parent_attestation_hash": "ab" * 32, "geometry_hash": "ab" * 32, "geometry_drift": 0.5,
+    "sequence_number": 9, "probe_commitment": "ab" * 32, "signature": "ab" * 64,
+    "directional_drifts": ({"probe_name": "x", "drift": 0.5},),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_member_breaks_the_signature(held: Attestation, name: str) -> None:
+    forged = dataclasses.replace(held, **{name: CHANGES[name]}).to_json()
+    refused(3, errors.BadSignature, forged, KEY.public)
+
+
+def test_a_low_order_key_verifies_nothing(document: bytes, tmp_path: Path) -> None:
+    (tmp_path / "k.pub").write_bytes(bytes([1]) + bytes(31))
+    with pytest.raises(errors.LowOrderKey):
+        verify(document, tmp_path / "k.pub")
+    with pytest.raises(errors.LowOrderKey):
+        PublicKey(bytes([1]) + bytes(31))
+    forged = json.loads(document) | {"signature": (bytes([1]) + bytes(63)).hex()}
+    text = json.dumps(forged).encode()
+    refused(3, errors.BadSignature, text, KEY.public, allow_reformatted=True)
+
+
+# --- step 4: binding --------------------------------------------------------------------------
+
+
+def replaced(tree: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """`tree` with one leaf changed; mappings, tuples and all."""
+    head, *rest = path
+    inner = replaced(tree[head], tuple(rest), value) if rest else value
+    if isinstance(tree, tuple):
+        return (*tree[:head], inner, *tree[head + 1 :])
+    return {**tree, head: inner}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("version",), 2),
+        (("activations", "sha256"), "ab" * 32),
+        (("activations", "model_id"), "other"),
+        (("activations", "precision"), "Fp16"),
+        (("activations", "hidden_dim"), 7),
+        (("activations", "layers"), (1, 5)),
+        (("activations", "positions"), 31),
+        (("unembedding", "hidden_dim"), 7),
+        (("geometry", "inner_product"), "Euclidean"),
+        (("geometry", "epsilon"), "0.5"),
+        (("geometry", "epsilon"), "0"),
+        (("geometry", "sha256"), "ab" * 32),
+        (("probe_sets",), ()),
+        (("probe_sets", 0, "layer"), 2),
+        (("probe_sets", 0, "position"), "first"),
+        (("probe_sets", 0, "position"), "mean"),
+        (("probe_sets", 0, "position"), "30"),
+        (("probe_sets", 0, "position"), "029"),
+        (("probe_sets", 0, "position"), "end"),
+        (("probe_sets", 1, "position_index"), 28),
+        (("probe_sets", 1, "position_index"), None),
+        (("probe_sets", 1, "dimensions"), ("a", "b")),
+        (("probe_sets", 1, "verdicts"), ()),
+        (("probe_sets", 1, "verdicts"), ("SUFFICIENT", "SUFFICIENT")),
+        (("key_id",), "ab" * 32),
+    ],
+    ids=str,
+)
+def test_a_signed_binding_that_disagrees_is_refused(
+    held: Attestation, path: tuple[Any, ...], value: Any
+) -> None:
+    assert held.binding is not None
+    lie = signed_anew(held, binding=replaced(held.binding, path, value))
+    refused(4, errors.BindingMismatch, lie, KEY.public)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("tool",), "other 1"),
+        (("unembedding", "sha256"), "ab" * 32),
+        (("unembedding", "vocab_size"), 41),
+        (("probe_sets", 0, "sha256"), "ab" * 32),
+        (("probe_sets", 0, "dimensions"), ("cruelty",)),
+        (("probe_sets", 0, "verdicts"), ("INSUFFICIENT",)),
+        (("extraction_record",), {"sha256": "ab" * 32, "mode": "reproducible"}),
+    ],
+    ids=str,
+)
+def test_every_other_member_of_the_binding_is_under_the_signature(
+    held: Attestation, path: tuple[Any, ...], value: Any
+) -> None:
+    assert held.binding is not None
+    forged = dataclasses.replace(held, binding=replaced(held.binding, path, value))
+    error = refused(4, errors.BindingMismatch, forged.to_json(), KEY.public)
+    assert error.where.endswith("probe_commitment")
+
+
+def test_the_commitment_is_what_the_documents_say(held: Attestation) -> None:
+    import hashlib
+
+    import rfc8785
+
+    tree = json.loads(held.to_json())["binding"]
+    expected = hashlib.sha256(b"GOT-BINDING-V1\0" + rfc8785.dumps(tree)).hexdigest()
+    assert held.probe_commitment == expected
+
+    def only_strings_and_integers(value: Any) -> bool:
+        if isinstance(value, dict):
+            return all(map(only_strings_and_integers, value.values()))
+        if isinstance(value, list):
+            return all(map(only_strings_and_integers, value))
+        return type(value) in (str, int)
+
+    assert only_strings_and_integers(tree)
+
+
+# --- steps 5 and 6: files and readings --------------------------------------------------------
+
+
+def test_another_file_is_refused(files: Files, document: bytes, tmp_path: Path) -> None:
+    supplied: dict[str, Any] = {
+        "activations": files.activations, "unembedding": files.unembedding, "probes": files.probes,
+    }  # fmt: skip
+    for name in ("activations", "unembedding"):
+        path = tmp_path / name
+        path.write_bytes(getattr(files, name).read_bytes() + b"x")
+        error = refused(5, errors.DigestMismatch, document, KEY.public, **supplied | {name: path})
+        assert error.where == str(path)
+    one, two = files.probes
+    for wrong in ((two, one), (one,), (one, two, two)):
+        refused(5, errors.DigestMismatch, document, KEY.public, **supplied | {"probes": wrong})
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("layer_readings", ((0.5,), (0.5,))),
+        ("confidence", (0.75, 0.75)),
+        ("probe_version", "v9"),
+    ],
+)
+def test_signed_readings_that_the_files_do_not_give(
+    files: Files, held: Attestation, member: str, value: Any
+) -> None:
+    lie = signed_anew(held, **{member: value})
+    assert verify(lie, KEY.public).line.startswith("VERIFIED, SIGNATURE AND BINDING ONLY")
+    error = refused(
+        6, errors.ReadingsMismatch, lie, KEY.public,
+        activations=files.activations, unembedding=files.unembedding, probes=files.probes,
+    )  # fmt: skip
+    assert error.where == member
+
+
+def test_a_reading_one_unit_off_is_refused(files: Files, held: Attestation) -> None:
+    import numpy as np
+
+    first = held.layer_readings[0][0]
+    near = float(np.nextafter(np.float32(first), np.float32(np.inf)))
+    lie = signed_anew(held, layer_readings=((near,), held.layer_readings[1]))
+    refused(
+        6, errors.ReadingsMismatch, lie, KEY.public,
+        activations=files.activations, unembedding=files.unembedding, probes=files.probes,
+    )  # fmt: skip
+
+
+def test_signed_sizes_that_the_files_do_not_have(files: Files, held: Attestation) -> None:
+    assert held.binding is not None
+    lie = signed_anew(held, binding=replaced(held.binding, ("unembedding", "vocab_size"), 41))
+    error = refused(
+        6, errors.ReadingsMismatch, lie, KEY.public,
+        activations=files.activations, unembedding=files.unembedding, probes=files.probes,
+    )  # fmt: skip
+    assert error.where == "binding.unembedding"
+
+
+def test_a_signed_verdict_that_the_card_does_not_give(files: Files, held: Attestation) -> None:
+    assert held.binding is not None
+    (ours,) = held.binding["probe_sets"][0]["verdicts"]
+    (theirs,) = {"SUFFICIENT", "INSUFFICIENT"} - {ours}
+    path = ("probe_sets", 0, "verdicts")
+    lie = signed_anew(held, binding=replaced(held.binding, path, (theirs,)))
+    error = refused(
+        6, errors.ReadingsMismatch, lie, KEY.public,
+        activations=files.activations, unembedding=files.unembedding, probes=files.probes,
+    )  # fmt: skip
+    assert error.where == "binding.probe_sets"
+
+
+def test_a_geometry_that_the_unembedding_does_not_give(files: Files, held: Attestation) -> None:
+    assert held.binding is not None
+    other = replaced(held.binding, ("geometry", "sha256"), "ab" * 32)
+    lie = signed_anew(held, geometry_hash="ab" * 32, binding=other)
+    refused(
+        6, errors.ReadingsMismatch, lie, KEY.public,
+        activations=files.activations, unembedding=files.unembedding, probes=files.probes,
+    )  # fmt: skip
+
+
+# --- documents of the reference ---------------------------------------------------------------
+
+
+def test_without_binding_only_as_legacy(held: Attestation) -> None:
+    bare = signed_anew(held, binding=None, probe_commitment=held.probe_commitment)
+    refused(4, errors.LegacyDocument, bare, KEY.public)
+    verdict = verify(bare, KEY.public, allow_legacy=True)
+    assert verdict.legacy
+    assert verdict.unsigned == ()
+    assert not verdict.complete
+    assert verdict.line == (
+        "VERIFIED, LEGACY SIGNATURE ONLY: "
+        "not checked: binding, activations, unembedding, probes, readings"
+    )
+
+
+def test_a_binding_cannot_hide_behind_the_short_layout(held: Attestation) -> None:
+    short = dataclasses.replace(held, signature=KEY.sign(held.signed_bytes("short")).hex())
+    refused(3, errors.BadSignature, short.to_json(), KEY.public, allow_legacy=True)
+    bare = dataclasses.replace(
+        held, binding=None, signature=KEY.sign(held.signed_bytes("short")).hex()
+    )
+    refused(3, errors.LegacyDocument, bare.to_json(), KEY.public)
+    verdict = verify(bare.to_json(), KEY.public, allow_legacy=True)
+    assert verdict.unsigned == ("geometry_hash", "sequence_number", "probe_commitment")
+
+
+def test_the_reference_s_attestation(interop: Path) -> None:
+    folder = interop / "synthetic"
+    data = (folder / "attestation.json").read_bytes()
+    refused(3, errors.LegacyDocument, data, folder / "test-key.pub")
+    verdict = verify(data, folder / "test-key.pub", allow_legacy=True)
+    assert verdict.unsigned == ("sequence_number", "probe_commitment")
+    assert "no signature covers sequence_number, probe_commitment" in verdict.line
+    assert verdict.attestation.to_json() == data
+    with_file = verify(
+        data, folder / "test-key.pub", allow_legacy=True, activations=folder / "synthetic.gotact"
+    )
+    assert outcomes(with_file) == ["passed"] * 3 + ["not run", "passed", "not run"]
+    refused(
+        5, errors.DigestMismatch, data, folder / "test-key.pub", allow_legacy=True,
+        activations=interop / "demo" / "activations.gotact",
+    )  # fmt: skip
+
+
+def test_the_reference_s_outer_object(interop: Path) -> None:
+    folder = interop / "demo"
+    data = (folder / "attestation.json").read_bytes()
+    refused(1, errors.LegacyDocument, data, folder / "key.pub")
+    refused(1, errors.LegacyDocument, data, folder / "key.pub", allow_reformatted=True)
+    verdict = verify(data, folder / "key.pub", allow_legacy=True)
+    assert verdict.unsigned == ("sequence_number", "probe_commitment", "verifying_key_hex")
+    assert verdict.attestation.layer_readings == ((-0.51261782646179199219,),)
+    refused(3, errors.WrongKeyKind, data, interop / "synthetic" / "test-key.pub", allow_legacy=True)
+    tree = json.loads(data)
+    tree["attestation"]["model_id"] = "other"
+    forged = json.dumps(tree).encode()
+    refused(3, errors.BadSignature, forged, folder / "key.pub", allow_legacy=True)
+
+
+def test_a_bit_of_the_reference_s_attestation(interop: Path) -> None:
+    """Legacy documents may be re-spelled, but no signed content changes unnoticed."""
+    folder = interop / "synthetic"
+    data = (folder / "attestation.json").read_bytes()
+    original = parse_document(data, "a").attestation
+    unsigned = {"sequence_number", "probe_commitment"}
+    for index in range(0, 8 * len(data)):
+        flipped = bytearray(data)
+        flipped[index // 8] ^= 1 << index % 8
+        try:
+            verdict = verify(bytes(flipped), folder / "test-key.pub", allow_legacy=True)
+        except Refused:
+            continue
+        for name, value in original.__dict__.items():
+            if name not in unsigned:
+                assert getattr(verdict.attestation, name) == value
+
+
+# --- the cost of a document alone -------------------------------------------------------------
+
+
+def test_a_document_is_verified_without_numpy(tmp_path: Path, held: Attestation) -> None:
+    write_attestation(tmp_path / "a.json", held)
+    (tmp_path / "k.pub").write_bytes(KEY.public.raw)
+    code = (
+        "import sys; from geometry_of_trust.cli import main\n"
+        f"code = main(['verify', '--attestation', {str(tmp_path / 'a.json')!r},"
+        f" '--pubkey', {str(tmp_path / 'k.pub')!r}])\n"
+        "heavy = {'numpy', 'scipy', 'sklearn', 'torch', 'rich'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.rstrip().endswith("not checked: activations, unembedding, probes, readings")
+
+
+def test_the_binding_digest_does_not_depend_on_member_order(held: Attestation) -> None:
+    assert held.binding is not None
+    backwards = dict(reversed(list(held.binding.items())))
+    assert binding_digest(backwards) == held.probe_commitment
