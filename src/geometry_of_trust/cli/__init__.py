@@ -12,12 +12,38 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from geometry_of_trust.cli import attest, convert, extract, read, sweep, train, verify
+from geometry_of_trust.cli import (
+    attest,
+    calibration_report,
+    convert,
+    extract,
+    keygen,
+    read,
+    reproduce,
+    show,
+    sweep,
+    train,
+    verify,
+)
 from geometry_of_trust.cli.common import OK, USAGE, app
 from geometry_of_trust.errors import GotError, Unwritable
 from geometry_of_trust.files import reason
 
-__all__ = ["app", "attest", "convert", "extract", "main", "read", "sweep", "train", "verify"]
+__all__ = [
+    "app",
+    "attest",
+    "calibration_report",
+    "convert",
+    "extract",
+    "keygen",
+    "main",
+    "read",
+    "reproduce",
+    "show",
+    "sweep",
+    "train",
+    "verify",
+]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

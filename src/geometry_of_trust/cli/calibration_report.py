@@ -1,0 +1,73 @@
+"""The command calibration-report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from geometry_of_trust.cli.common import (
+    MORE,
+    OK,
+    Many,
+    Switch,
+    app,
+    progress_on,
+    talk,
+)
+from geometry_of_trust.errors import escaped
+from geometry_of_trust.files import write_file
+
+
+@app.command(group=MORE)
+def calibration_report(
+    *,
+    activations: Path,
+    probes: Path,
+    unembedding: Path,
+    labels: Path | None = None,
+    label_column: Annotated[list[str] | None, Many] = None,
+    plot: Path | None = None,
+    json: Annotated[bool, Switch] = False,
+) -> int:
+    """Compare the probabilities of a probe set with labels of data that it was not trained on.
+
+    Prints bins, ECE, and a reliability diagram: whether what is said to be so in 7 of 10 cases is.
+
+    Parameters
+    ----------
+    activations
+        The .gotact file, of other texts than those trained on.
+    probes
+        The probe set.
+    unembedding
+        The .gotue file that it was trained with.
+    labels
+        As for train; with several probes, a column of each one's name.
+    label_column
+        As for train.
+    plot
+        A picture of reliability and scores, .png or .svg.
+    json
+        Print the report as JSON.
+    """
+    from geometry_of_trust import plotting
+    from geometry_of_trust.probing.calibration_report import calibration_report as compare
+    from geometry_of_trust.showing import extractions
+
+    if plot is not None:
+        plotting.check(plot)
+    with progress_on("Reading the probes") as progress:
+        report = compare(
+            activations=activations,
+            probes=probes,
+            unembedding=unembedding,
+            labels=labels,
+            label_columns=label_column or (),
+            progress=progress,
+        )
+    if plot is not None:
+        write_file(plot, plotting.calibration(report, plot))
+    print(extractions.calibration_json(report) if json else extractions.calibration(report))
+    if plot is not None:
+        talk(f"wrote {escaped(plot)}")
+    return OK
