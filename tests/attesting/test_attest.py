@@ -19,7 +19,6 @@ from geometry_of_trust.files import sha256_file, write_file
 from geometry_of_trust.formats.binary import read_activations, write_activations, write_unembedding
 from geometry_of_trust.probing.probes import ProbeSet, read_probe_set
 from geometry_of_trust.signing.attestation import check_structure
-from geometry_of_trust.signing.binding import position_index
 from geometry_of_trust.signing.keys import generate_key_files
 from geometry_of_trust.verifying.verify import Refused, verify
 from pipeline import KEY, LAYERS, TIMESTAMP, D, Files, P, V, build, train_one
@@ -110,18 +109,6 @@ def test_readings_are_those_of_the_position(files: Files) -> None:
     assert phi_free["first"] == pytest.approx(raw[0], rel=1e-6)
     assert phi_free["7"] == pytest.approx(raw[7], rel=1e-6)
     assert phi_free["mean"] == pytest.approx(raw.mean(), rel=1e-5)
-
-
-def test_positions() -> None:
-    assert position_index("last", 5) == 4
-    assert position_index("first", 5) == 0
-    assert position_index("mean", 5) is None
-    assert position_index("4", 5) == 4
-    for word in ("", "-1", "05", "1.0", "end", "९", "9" * 30):
-        with pytest.raises(errors.BadOption):
-            position_index(word, 5)
-    with pytest.raises(errors.PositionMissing):
-        position_index("5", 5)
 
 
 def test_the_timestamp(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path
+from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.documents.schema import InnerProductTag
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import (
@@ -28,7 +29,7 @@ from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.probes import Reading, read_probe
 from geometry_of_trust.probing.sources import Sources, check_agreement, check_geometry, open_sources
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import BINDING_VERSION, binding_digest, position_index
+from geometry_of_trust.signing.binding import BINDING_VERSION, binding_digest
 from geometry_of_trust.signing.keys import SecretKey, load_secret_key
 from geometry_of_trust.version import __version__
 

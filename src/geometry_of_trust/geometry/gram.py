@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from geometry_of_trust.geometry.exact import SLACK, UNIT, bracket32, gamma, round32
+from geometry_of_trust.progress import Progress
 
 Array = NDArray[np.float64]
-Progress = Callable[[str], None]
 
 CHUNK_ROWS = 240
 """Rows whose products one call of the BLAS adds up; error bound and speed both hang on it."""

@@ -25,7 +25,8 @@ from geometry_of_trust.errors import (
 )
 from geometry_of_trust.formats.arrays import Unembedding
 from geometry_of_trust.geometry import exact
-from geometry_of_trust.geometry.gram import Progress, gram
+from geometry_of_trust.geometry.gram import gram
+from geometry_of_trust.progress import Progress
 
 InnerProduct = Literal["Causal", "CausalRegularised", "Euclidean"]
 Array = NDArray[np.float64]

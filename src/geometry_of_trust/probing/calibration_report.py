@@ -14,7 +14,6 @@ from geometry_of_trust.documents.probe_card import Bin, Figure, Quality
 from geometry_of_trust.errors import MissingMember
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.row_table import row_table
-from geometry_of_trust.geometry.gram import Progress
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.held_out_figures import (
     CalibrationError,
@@ -33,6 +32,7 @@ from geometry_of_trust.probing.sources import (
 from geometry_of_trust.probing.splits import Labels, canonical_order
 from geometry_of_trust.probing.training import check
 from geometry_of_trust.probing.training_files import named_labels
+from geometry_of_trust.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing import metrics
 from geometry_of_trust.probing.causal_probe import CausalProbe
 from geometry_of_trust.probing.controls import Surface, controls
-from geometry_of_trust.probing.cross_validation import CrossFit, Progress, Study, crossfit, honest
+from geometry_of_trust.probing.cross_validation import CrossFit, Study, crossfit, honest
 from geometry_of_trust.probing.held_out_figures import (
     CalibrationError,
     Sample,
@@ -20,6 +20,7 @@ from geometry_of_trust.probing.held_out_figures import (
     figure,
     quality,
 )
+from geometry_of_trust.progress import Progress
 
 
 def assessed(

@@ -20,9 +20,10 @@ from geometry_of_trust.documents.probe_card import Controls
 from geometry_of_trust.formats.row_table import NONE, RowTable
 from geometry_of_trust.geometry.exact import round32
 from geometry_of_trust.probing import counted_random
-from geometry_of_trust.probing.cross_validation import Progress, Study, crossfit
+from geometry_of_trust.probing.cross_validation import Study, crossfit
 from geometry_of_trust.probing.held_out_figures import Sample, auroc
 from geometry_of_trust.probing.splits import Indices, Labels
+from geometry_of_trust.progress import Progress
 
 Array = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ Formulas: docs/mathematics.md, sections 5 to 7.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -30,9 +30,9 @@ from geometry_of_trust.probing.splits import (
     trainable,
 )
 from geometry_of_trust.probing.whitening import coordinates
+from geometry_of_trust.progress import Progress
 
 Array = NDArray[np.float64]
-Progress = Callable[[str], None]
 
 L2_GRID = tuple(exact.round32(10.0**k) for k in range(1, -10, -1))
 """Strengths λ that cross-validation chooses from, strongest first: 10, 1, … 10^-9."""

@@ -6,7 +6,7 @@ Formulas: docs/mathematics.md, sections 4 to 7. The rule of choice: docs/probes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,9 +35,9 @@ from geometry_of_trust.probing.splits import Indices, canonical_order, folds, gr
 from geometry_of_trust.probing.training import check
 from geometry_of_trust.probing.training_files import named_labels
 from geometry_of_trust.probing.whitening import coordinates
+from geometry_of_trust.progress import Progress
 
 Labels = NDArray[np.int8]
-Progress = Callable[[str], None]
 
 TEST_SHARE = 5
 """One group in so many is held out as the test fold."""

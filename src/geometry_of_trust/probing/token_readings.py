@@ -9,7 +9,6 @@ from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.errors import BadOption, PositionMissing, RecordMismatch, Unreadable
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.row_table import row_table
-from geometry_of_trust.geometry.gram import Progress
 from geometry_of_trust.probing.probes import Reading, read_probe
 from geometry_of_trust.probing.sources import (
     Sources,
@@ -17,6 +16,7 @@ from geometry_of_trust.probing.sources import (
     open_sources,
     trained_geometry,
 )
+from geometry_of_trust.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Formulas: docs/mathematics.md, sections 4 to 8. How to read a card: docs/probes.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -34,10 +34,10 @@ from geometry_of_trust.probing.controls import surface
 from geometry_of_trust.probing.cross_validation import Study, crossfit
 from geometry_of_trust.probing.probes import Probe, ProbeSet, Training
 from geometry_of_trust.probing.score_histogram import Histogram, histogram
+from geometry_of_trust.progress import Progress
 from geometry_of_trust.version import __version__
 
 Labels = NDArray[np.int8]
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)

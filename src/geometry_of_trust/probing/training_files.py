@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -22,9 +22,9 @@ from geometry_of_trust.formats.row_table import RowTable, row_table
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.geometry.spectrum import spectrum
 from geometry_of_trust.probing.training import TrainingResult, check, train
+from geometry_of_trust.progress import Progress
 
 Labels = NDArray[np.int8]
-Progress = Callable[[str], None]
 
 
 def train_files(

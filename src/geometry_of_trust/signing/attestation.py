@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geometry_of_trust.documents import schema
+from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.documents.schema import (
     DIGEST,
     SIGNED_MEMBERS,
@@ -34,12 +35,7 @@ from geometry_of_trust.errors import (
     WrongType,
 )
 from geometry_of_trust.files import PathLike, read_bounded, write_file
-from geometry_of_trust.signing.binding import (
-    BINDING,
-    BINDING_VERSION,
-    binding_digest,
-    position_index,
-)
+from geometry_of_trust.signing.binding import BINDING, BINDING_VERSION, binding_digest
 from geometry_of_trust.signing.keys import PublicKey, SecretKey
 
 SCHEMA_VERSION = 1

@@ -7,7 +7,6 @@ integers only, so that its RFC 8785 form needs no agreement about floats.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,12 +25,10 @@ from geometry_of_trust.documents.schema import (
     structure,
     vector,
 )
-from geometry_of_trust.errors import BadOption, PositionMissing
 
 BINDING_VERSION = 1
 BINDING_DOMAIN = b"GOT-BINDING-V1\0"
 RECORD_MODES = {"fast": 0, "reproducible": 1}
-_NUMBER = re.compile("0|[1-9][0-9]{0,9}")
 
 BINDING = structure(
     Member("version", U16),
@@ -87,24 +84,3 @@ BINDING = structure(
 def binding_digest(binding: Mapping[str, Any]) -> str:
     """SHA-256 of `GOT-BINDING-V1`, a zero byte and the RFC 8785 form; 64 hex digits."""
     return hashlib.sha256(BINDING_DOMAIN + rfc8785.dumps(BINDING.write(binding))).hexdigest()
-
-
-def position_index(position: str, positions: int, where: str = "--position") -> int | None:
-    """The row that a position names: a number, or None for the mean of all rows.
-
-    Args:
-        position: `last`, `first`, `mean` or a number without leading zeros.
-        positions: how many rows there are.
-
-    Raises:
-        BadOption: another word. PositionMissing: a number beyond the last row.
-    """
-    if position == "mean":
-        return None
-    if position in ("last", "first"):
-        return positions - 1 if position == "last" else 0
-    if not _NUMBER.fullmatch(position):
-        raise BadOption(where, expected="last, first, mean or a number", found=repr(position))
-    if int(position) >= positions:
-        raise PositionMissing(where, expected=f"0 to {positions - 1}", found=position)
-    return int(position)
