@@ -409,8 +409,8 @@ class BadCorpus(MalformedInput):
     """A corpus, or a row of it, that is not of its kind."""
 
 
-class MissingColumn(BadCorpus):
-    """A corpus without a column that is asked for."""
+class MissingColumn(MalformedInput):
+    """A corpus or a table of labels without a column that is asked for."""
 
 
 class BadText(MalformedInput):

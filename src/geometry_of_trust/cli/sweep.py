@@ -69,7 +69,7 @@ def sweep(
     labels
         As for train.
     label_column
-        As for train; of a corpus, also the columns that hold the labels.
+        As for train; with --model and without --labels, columns of the corpus.
     group_column
         Column of the corpus that says what belongs together.
     text_column
@@ -125,7 +125,8 @@ def sweep(
                 "device": device or "auto",
                 "reproducible": False if fast else None,
             }  # fmt: skip
-            columns = (text_column or "text", tuple(label_column or ()), group_column)
+            of_corpus = () if labels is not None else tuple(label_column or ())
+            columns = (text_column or "text", of_corpus, group_column)
             _run(model, input_file or "", layers, columns, options)
         with progress_on("Comparing layers") as progress:
             result = sweep_files(

@@ -41,9 +41,9 @@ def train(
     output
         Where the probe set (JSON) goes; with several layers p.json becomes p.layer8.json ...
     labels
-        One 0 or 1 a position; or a .csv or .parquet with such a column for each dimension.
+        One 0 or 1 a position; or a .csv, .tsv or .parquet with such a column for each dimension.
     label_column
-        Instead of --labels: label columns of the row table, one probe each.
+        Columns of --labels that count [default: all], or without it of the row table; a probe each.
     layer
         Which of the layers in the file.
     layers
