@@ -23,6 +23,11 @@ def nearest32(x: Fraction) -> np.float32:
     return np.float32(best + np.float32(0))
 
 
+def same_bits(a: Any, b: Any) -> bool:
+    """Whether two numbers or arrays are one and the same in float32, sign of zero included."""
+    return np.array(a, np.float32).tobytes() == np.array(b, np.float32).tobytes()
+
+
 def gram(U: NDArray[Any]) -> NDArray[np.float32]:
     """UᵀU, each entry exact and rounded once."""
     columns = [[Fraction(float(x)) for x in column] for column in U.T]

@@ -34,7 +34,7 @@ from geometry_of_trust.probing.probes import ProbeSet, read_probe
 from geometry_of_trust.probing.splits import canonical_order, folds
 from geometry_of_trust.probing.training import train
 from geometry_of_trust.probing.training_files import train_files
-from geometry_of_trust.probing.whitening import coordinates
+from geometry_of_trust.probing.whitening import coordinates, factor
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -149,7 +149,7 @@ def test_mean_logit_survives_rounding() -> None:
     H, y = data()
     H = (H + 1000.0).astype(np.float32).astype(np.float64)  # large mean: w rounded moves it most
     result = fitted(H, y, l2=1e-2)
-    exact = logistic.fit((H - H.mean(0)) @ GEOMETRY.factor(), y, float(np.float32(1e-2)))
+    exact = logistic.fit((H - H.mean(0)) @ factor(GEOMETRY), y, float(np.float32(1e-2)))
     bias = abs(result.probe_set.probes[0].bias)
     assert abs(logits(result, H).mean() - exact.b) <= 2.0**-24 * bias + 1e-9 * bias
 

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from geometry_of_trust.documents.probe_card import Controls
 from geometry_of_trust.formats.row_table import NONE, RowTable
 from geometry_of_trust.geometry.exact import round32
-from geometry_of_trust.probing import counted_random
+from geometry_of_trust.probing import counted_random, whitening
 from geometry_of_trust.probing.cross_validation import Study, crossfit
 from geometry_of_trust.probing.held_out_figures import Sample, auroc
 from geometry_of_trust.probing.splits import Indices, Labels
@@ -157,7 +157,9 @@ def _oriented(projections: Array, study: Study) -> Array:
 
 def _random(study: Study, sample: Sample) -> float:
     d = study.H.shape[1]
-    directions = study.geometry.factor() @ counted_random.normal(_DIRECTION_SEED, d, DIRECTIONS)
+    directions = whitening.factor(study.geometry) @ counted_random.normal(
+        _DIRECTION_SEED, d, DIRECTIONS
+    )
     scores = _oriented((study.H - study.H.mean(axis=0)) @ directions, study)
     return round32(fmean(auroc(sample, column) for column in scores.T))
 

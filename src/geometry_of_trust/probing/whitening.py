@@ -9,8 +9,9 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 
-from geometry_of_trust.errors import NonFinite
+from geometry_of_trust.errors import NonFinite, NotPositiveDefinite
 from geometry_of_trust.geometry.exact import round32
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.logistic import Fit, residuals
@@ -19,9 +20,26 @@ Array = NDArray[np.float64]
 Labels = NDArray[np.int8]
 
 
+def factor(geometry: Geometry) -> Array:
+    """The lower Cholesky factor L of Φ = LLᵀ, shape (d, d), float64.
+
+    By scipy's LAPACK: that of numpy rounds otherwise, and could give a card other last digits.
+
+    Raises:
+        NotPositiveDefinite: there is none; Φ of a `Geometry` that was put together by hand.
+    """
+    if geometry.phi is None:
+        return np.eye(geometry.hidden_dim)
+    lower: Array
+    lower, failed = lapack.dpotrf(geometry.phi.astype(np.float64), lower=1, clean=1)
+    if failed:
+        raise NotPositiveDefinite("Φ", expected="positive definite", found=f"pivot {failed}")
+    return lower
+
+
 def coordinates(H: Array, geometry: Geometry) -> Array:
     """Rows x with ⟨x, x'⟩ = (h − h̄)ᵀΦ(h' − h̄): z = Lᵀ(h − h̄), rotated into the rows' span."""
-    Z: Array = (H - H.mean(axis=0)) @ geometry.factor()
+    Z: Array = (H - H.mean(axis=0)) @ factor(geometry)
     n, d = Z.shape
     if n >= d:
         return Z
