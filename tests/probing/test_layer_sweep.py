@@ -423,3 +423,22 @@ def test_a_model_runs_once_for_all_layers(
     assert held.layers[1].quality.auroc.value == pytest.approx(
         again["dimensions"][0]["layers"][1]["quality"]["auroc"]["value"]
     )
+
+
+def test_columns_of_a_table_are_not_asked_of_the_corpus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build(FAMILIES["llama"], tmp_path / "model")
+    corpus, table = tmp_path / "c.txt", tmp_path / "t.csv"  # a text file has no columns
+    words = [f"The {'river' if i % 2 else 'city'} {i} flows" for i in range(60)]
+    corpus.write_text("".join(f"{text}\n" for text in words))
+    table.write_text(
+        "text,wet\n" + "".join(f"{text},{bool(i % 2)}\n" for i, text in enumerate(words))
+    )
+    common = ["sweep", "--model", str(model), "--input-file", str(corpus), "--fast", "--layers",
+              "1", "--json", "--labels", str(table)]  # fmt: skip
+    assert main([*common, "--label-column", "wet"]) == 0
+    dimensions = json.loads(capsys.readouterr().out)["dimensions"]
+    assert [entry["dimension"] for entry in dimensions] == ["wet"]
+    assert main(common) == 3
+    assert capsys.readouterr().err.count("\n") == 1
