@@ -71,7 +71,8 @@ class Documented:
     def handles_arrays(self) -> bool:
         arguments = self.node.args
         given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg]
-        return any(map(of_arrays, [*(a and a.annotation for a in given), self.node.returns]))
+        types = [argument.annotation for argument in given if argument is not None]
+        return any(map(of_arrays, [*types, self.node.returns]))
 
     def raised(self) -> set[str]:
         """Names of the errors that its own body raises, functions inside of it apart."""
