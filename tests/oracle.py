@@ -1,4 +1,4 @@
-"""Slow arithmetic over the rationals, written apart from the code that it judges."""
+"""Slow arithmetic, most of it over the rationals, written apart from the code that it judges."""
 
 from __future__ import annotations
 
@@ -61,3 +61,21 @@ def positive_definite(A: list[list[Fraction]]) -> bool:
             for j in range(k, n):
                 S[i][j] -= factor * S[k][j]
     return True
+
+
+def expected_calibration_error(p: NDArray[Any], y: NDArray[Any]) -> float:
+    """ECE = Σ_k (n_k/n)·|mean p − share of positives| over ten equal bins (reference.md 7.5).
+
+    A bin is closed below and open above, the last one closed; empty bins count nothing.
+    """
+    gaps = [0.0] * 10
+    for probability, label in zip(p.tolist(), y.tolist(), strict=True):
+        bin_ = max(k for k in range(10) if probability >= k / 10)
+        gaps[bin_] += probability - label
+    return sum(map(abs, gaps)) / len(p)
+
+
+def auroc(scores: NDArray[Any], y: NDArray[Any]) -> float:
+    """Share of (positive, negative) pairs in which the positive scores higher; ties half."""
+    pairs = [(a > b) + (a == b) / 2 for a in scores[y == 1] for b in scores[y == 0]]
+    return float(sum(pairs) / len(pairs))

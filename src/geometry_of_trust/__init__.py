@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.layer_choice import Sweep as Sweep
     from geometry_of_trust.probing.layer_sweep import sweep as sweep
     from geometry_of_trust.probing.layer_sweep import sweep_files as sweep_files
+    from geometry_of_trust.probing.probe_readings import read_probe as read_probe
     from geometry_of_trust.probing.probes import Probe as Probe
     from geometry_of_trust.probing.probes import ProbeSet as ProbeSet
-    from geometry_of_trust.probing.probes import read_probe as read_probe
     from geometry_of_trust.probing.probes import read_probe_set as read_probe_set
     from geometry_of_trust.probing.token_readings import TextReadings as TextReadings
     from geometry_of_trust.probing.token_readings import read_tokens as read_tokens
@@ -87,7 +87,8 @@ _MODULE_OF = {
         "probing.causal_probe": ("CausalProbe",),
         "probing.layer_choice": ("Sweep",),
         "probing.layer_sweep": ("sweep", "sweep_files"),
-        "probing.probes": ("Probe", "ProbeSet", "read_probe", "read_probe_set"),
+        "probing.probe_readings": ("read_probe",),
+        "probing.probes": ("Probe", "ProbeSet", "read_probe_set"),
         "probing.token_readings": ("TextReadings", "read_tokens"),
         "probing.training": ("TrainingResult", "train"),
         "probing.training_files": ("train_files", "train_layers"),

@@ -72,9 +72,9 @@ def write_corpus(folder: Path, order: list[int], names: dict[int, str]) -> Corpu
                     labels={"warm": int(warm[text]), "tall": int(tall[text])},
                 )
             )
-    held = values[:, order].reshape(len(LAYERS), 3 * TEXTS, D)
+    states = values[:, order].reshape(len(LAYERS), 3 * TEXTS, D)
     write_activations(
-        folder / "a.gotact", Activations("tiny", "Fp32", LAYERS, range(3 * TEXTS), held)
+        folder / "a.gotact", Activations("tiny", "Fp32", LAYERS, range(3 * TEXTS), states)
     )
     write_unembedding(
         folder / "u.gotue", np.random.default_rng(4).normal(size=(50, D)).astype(np.float32)
@@ -133,10 +133,10 @@ def test_each_probe_is_what_it_would_be_alone(corpus: Corpus, both: ProbeSet) ->
 
 def test_a_table_says_the_same_as_the_row_table(corpus: Corpus, both: ProbeSet) -> None:
     table = corpus.folder / "t.csv"
-    held = train_files(**corpus.sources, layer=1, labels=table).probe_set
-    assert cards(held) == cards(both)
-    assert held.training is not None
-    assert held.training.labels_sha256 == sha256_file(table)
+    probe_set = train_files(**corpus.sources, layer=1, labels=table).probe_set
+    assert cards(probe_set) == cards(both)
+    assert probe_set.training is not None
+    assert probe_set.training.labels_sha256 == sha256_file(table)
 
 
 def test_columns_of_a_table_are_named(corpus: Corpus, both: ProbeSet, tmp_path: Path) -> None:
@@ -170,10 +170,10 @@ def test_columns_that_cannot_be_taken(corpus: Corpus) -> None:
 
 
 def test_a_labels_file_uses_the_groups_too(corpus: Corpus, both: ProbeSet) -> None:
-    held = train_files(
+    probe_set = train_files(
         **corpus.sources, layer=1, labels=corpus.folder / "a.labels", dimension="warm"
     ).probe_set
-    assert cards(held)[0] == cards(both)[0]
+    assert cards(probe_set)[0] == cards(both)[0]
 
 
 def test_neither_order_of_texts_nor_names_of_groups_change_a_byte(
@@ -190,8 +190,8 @@ def test_neither_order_of_texts_nor_names_of_groups_change_a_byte(
 
 def test_all_rows_of_one_text_are_rows_of_their_own(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path, list(range(TEXTS)), dict.fromkeys(range(10), "one"))
-    held = train_files(**corpus.sources, layer=1, label_columns=["tall"]).probe_set
-    assert (cards(held)[0].grouped, cards(held)[0].groups) == (False, 120)
+    probe_set = train_files(**corpus.sources, layer=1, label_columns=["tall"]).probe_set
+    assert (cards(probe_set)[0].grouped, cards(probe_set)[0].groups) == (False, 120)
 
 
 # --- inner products side by side --------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 
 from geometry_of_trust.errors import NotPositiveDefinite
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.whitening import coordinates, factor
+from geometry_of_trust.probing.whitening import factor, whitened
 
 
 def geometry(d: int, rows: int = 50) -> Geometry:
@@ -37,7 +37,7 @@ def test_no_factor() -> None:
 @pytest.mark.parametrize("rows", [4, 7, 20])
 def test_coordinates_keep_inner_products(rows: int) -> None:
     g, H = geometry(7), np.random.default_rng(1).normal(size=(rows, 7))
-    X = coordinates(H, g)
+    X = whitened(H, g)
     assert X.shape == (rows, min(rows, 7))
     C = H - H.mean(axis=0)
     expected = [[float(g.inner(a, b)) for b in C] for a in C]

@@ -26,7 +26,7 @@ from geometry_of_trust.formats.binary import (
     Activations,
 )
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.probes import Reading, read_probe
+from geometry_of_trust.probing.probe_readings import Reading, read_probe
 from geometry_of_trust.probing.sources import Sources, check_agreement, check_geometry, open_sources
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import BINDING_VERSION, binding_digest

@@ -108,12 +108,13 @@ def sweep(
         "--output-activations": output_activations, "--output-unembedding": output_unembedding,
     }  # fmt: skip
     _check(model, activations, unembedding, ran)
-    from geometry_of_trust import plotting
+    from geometry_of_trust.plotting.image_files import check_picture
+    from geometry_of_trust.plotting.pictures import sweep_picture
     from geometry_of_trust.probing.layer_sweep import sweep_files
     from geometry_of_trust.showing import sweeps
 
     if plot is not None:
-        plotting.check(plot)
+        check_picture(plot)
     with contextlib.ExitStack() as stack:
         if model is not None:
             activations, unembedding = stack.enter_context(
@@ -142,7 +143,7 @@ def sweep(
                 progress=progress,
             )
     if plot is not None:
-        write_file(plot, plotting.sweep(result, plot))
+        write_file(plot, sweep_picture(result, plot))
     print(sweeps.sweep_json(result) if json else sweeps.sweep(result))
     if plot is not None:
         talk(f"wrote {escaped(plot)}")

@@ -1,4 +1,4 @@
-"""Probes, the JSON file that holds a set of them, and what a probe reads from a state.
+"""Probes, and the JSON file that holds a set of them.
 
 The file is that of reference.md 2, so that the reference reads it, with one more member, last:
 `training`, which says what the probes were trained on and how well they do.
@@ -6,10 +6,8 @@ The file is that of reference.md 2, so that the reference reads it, with one mor
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +32,9 @@ from geometry_of_trust.documents.schema import (
     wrong_type,
 )
 from geometry_of_trust.documents.strictjson import dumps, loads
-from geometry_of_trust.errors import DimensionMismatch, Inconsistent, NonFinite
+from geometry_of_trust.errors import DimensionMismatch, Inconsistent
 from geometry_of_trust.files import PathLike, read_bounded
-from geometry_of_trust.geometry import exact
-from geometry_of_trust.geometry.inner_product import Geometry, InnerProduct
+from geometry_of_trust.geometry.inner_product import InnerProduct
 from geometry_of_trust.geometry.spectrum import Spectrum
 
 PROBE_SET_VERSION = "v0.1.0"
@@ -126,6 +123,9 @@ class ProbeSet:
     def from_json(cls, data: bytes, where: PathLike) -> ProbeSet:
         """Read a probe set strictly.
 
+        Args:
+            data: the bytes of the file. where: what errors call it.
+
         Raises:
             BadJson and its kinds, BadText, TooLarge: not a probe set.
             NonFinite: a number beyond float32. DimensionMismatch: weights of unequal lengths.
@@ -142,13 +142,13 @@ class ProbeSet:
                     expected=f"{d} weights, as in the first probe",
                     found=probe.weights.size,
                 )
-        held = cls(**members)
-        if held.training is not None:
-            names = [probe.name for probe in held.probes]
-            cards = [card.dimension for card in held.training.cards]
+        probe_set = cls(**members)
+        if probe_set.training is not None:
+            names = [probe.name for probe in probe_set.probes]
+            cards = [card.dimension for card in probe_set.training.cards]
             if cards != names:
                 raise Inconsistent(f"{where}.training.cards", expected=names, found=cards)
-        return held
+        return probe_set
 
     def to_json(self) -> bytes:
         """The one text of this probe set: pretty-printed, no trailing newline."""
@@ -159,97 +159,49 @@ def read_probe_set(path: PathLike) -> ProbeSet:
     """Read a probe-set file.
 
     Raises:
-        Unreadable, and as `ProbeSet.from_json`.
+        Unreadable, TooLarge, and as `ProbeSet.from_json`.
     """
     return ProbeSet.from_json(read_bounded(path), path)
-
-
-# --- a reading --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a probe says of a state.
-
-    Attributes:
-        raw: the logit wᵀΦh + b, a float32 value.
-        confidence: p = σ(a·raw + c), a float32 value from 0 to 1.
-        flagged: unreliable: max(p, 1 − p) is below the probe's threshold.
-    """
-
-    raw: float
-    confidence: float
-    flagged: bool
-
-
-def read_probe(probe: Probe, geometry: Geometry, rows: NDArray[Any]) -> Reading:
-    """Read one state, or the mean of several: exact arithmetic, rounded once to float32.
-
-    raw = RN₃₂(wᵀΦh̄ + b) and confidence = RN₃₂(σ(a·raw + c)), h̄ the mean of the rows.
-
-    Args:
-        probe: d weights.
-        geometry: the inner product that the probe was trained under.
-        rows: shape (k, d), k ≥ 1, float32 values.
-
-    Raises:
-        DimensionMismatch: of the probe, the geometry and the rows.
-        NonFinite: a row is not finite, or the logit is beyond float32.
-    """
-    d = geometry.hidden_dim
-    if probe.weights.size != d or rows.ndim != 2 or rows.shape[1] != d or not len(rows):
-        raise DimensionMismatch(
-            f"probe {probe.name!r}",
-            expected=f"{d} weights, and states of dimension {d}, as the geometry",
-            found=f"{probe.weights.size} weights, states of shape {rows.shape}",
-        )
-    if not np.isfinite(rows).all():
-        raise NonFinite(f"probe {probe.name!r}", expected="finite states", found="others")
-    raw = exact.reading(probe.weights, geometry.phi, rows, probe.bias)
-    if not math.isfinite(raw):
-        raise NonFinite(f"probe {probe.name!r}", expected="a logit within float32", found=raw)
-    p = exact.sigmoid(probe.platt_scale, raw, probe.platt_shift)
-    return Reading(raw, p, max(p, 1.0 - p) < probe.reliability_threshold)
 
 
 # --- members of the file, in order ------------------------------------------------------------
 
 
-def _no_signed_bytes(value: Any) -> bytes:
+def _no_signed_bytes(value: object) -> bytes:
     raise TypeError("a probe set is digested as a file; it has no signed bytes")
 
 
 _BYTE = integer(8)
 
 
-def _read_weights(value: Any, where: str) -> NDArray[np.float32]:
+def _read_weights(value: object, where: str) -> NDArray[np.float32]:
     weights = vector(FLOAT).read(value, where)
     if not weights:
         raise wrong_type(where, "at least one weight", value)
     return np.array(weights, np.float32)
 
 
-def _read_digest_bytes(value: Any, where: str) -> str:
+def _read_digest_bytes(value: object, where: str) -> str:
     octets = vector(_BYTE).read(value, where)
     if len(octets) != 32:
         raise wrong_type(where, "an array of 32 integers from 0 to 255", value)
     return bytes(octets).hex()
 
 
-def _read_probe(value: Any, where: str) -> Probe:
+def _read_probe(value: object, where: str) -> Probe:
     members = read_members(value, _PROBE, where)
     return Probe(name=members.pop("dimension_name"), **members)
 
 
-def _write_probe(probe: Probe) -> dict[str, Any]:
+def _write_probe(probe: Probe) -> dict[str, object]:
     return write_members({"dimension_name": probe.name, **vars(probe)}, _PROBE)
 
 
-def _read_training(value: Any, where: str) -> Training:
+def _read_training(value: object, where: str) -> Training:
     return Training(**read_members(value, _TRAINING, where))
 
 
-def _write_training(training: Training) -> dict[str, Any]:
+def _write_training(training: Training) -> dict[str, object]:
     return write_members(vars(training), _TRAINING)
 
 

@@ -5,26 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from geometry_of_trust.errors import (
-    BadOption,
-    BadRowTable,
-    NonFinite,
-    NotPositiveDefinite,
-    RepeatedLayers,
-)
+from geometry_of_trust.errors import BadOption, BadRowTable, NonFinite, NotPositiveDefinite
 from geometry_of_trust.files import PathLike, sha256_file
 from geometry_of_trust.formats.binary import read_activations, read_labels, read_unembedding
 from geometry_of_trust.formats.label_tables import SUFFIXES, is_label_table, read_label_table
 from geometry_of_trust.formats.row_table import RowTable, row_table
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.geometry.spectrum import spectrum
-from geometry_of_trust.probing.training import TrainingResult, check, train
+from geometry_of_trust.probing.array_types import Labels
+from geometry_of_trust.probing.training import TrainingResult, check_inputs, train
 from geometry_of_trust.progress import Progress
-
-Labels = NDArray[np.int8]
 
 
 def train_files(
@@ -41,7 +31,7 @@ def train_files(
     corpus_version: str = "unversioned",
     progress: Progress | None = None,
 ) -> TrainingResult:
-    """`train_layers` for one layer."""
+    """`train_layers` for one layer; arguments and errors as there."""
     return train_layers(
         activations=activations,
         unembedding=unembedding,
@@ -86,16 +76,15 @@ def train_layers(
     Raises:
         MalformedInput and its kinds: a file cannot be read.
         Refusal and its kinds, BadOption: as `Geometry.from_unembedding` and `train`.
-        RepeatedLayers: a layer twice.
+        BadOption, BadRowTable, MissingMember: as `named_labels`.
+        RepeatedLayers: no layer, or one twice.
     """
-    if not layers or len(set(layers)) < len(layers):
-        raise RepeatedLayers("--layers", expected="each layer once", found=list(layers))
     states = read_activations(activations)
     rows = row_table(activations)
     columns = named_labels(labels, label_columns, dimension, rows)
     matrix = read_unembedding(unembedding)
-    for layer in layers:  # before the long arithmetic
-        check(states, columns, matrix.hidden_dim, layer=layer, l2=l2, rows=rows)
+    # Before the long arithmetic:
+    check_inputs(states, columns, matrix.hidden_dim, layers=layers, l2=l2, rows=rows)
     if progress is not None:
         progress("Inner product")
     geometry = Geometry.from_unembedding(matrix, epsilon, inner_product, progress=progress)
@@ -162,7 +151,7 @@ def named_labels(
         raise BadOption("--labels", expected="it, --label-column, or both", found="neither")
     if len(set(label_columns)) < len(label_columns):
         raise BadOption("--label-column", expected="each once", found=", ".join(label_columns))
-    columns: dict[str, Labels]
+    columns: Mapping[str, Labels]
     if labels is None:
         if rows is None:
             raise BadRowTable("--label-column", expected="a row table beside the activations",
