@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
+from geometry_of_trust.documents.codes import InnerProduct
 from geometry_of_trust.errors import (
     BadArray,
     BadOption,
@@ -27,7 +28,6 @@ from geometry_of_trust.formats.arrays import Unembedding
 from geometry_of_trust.geometry import exact
 from geometry_of_trust.geometry.gram import Progress, gram
 
-InnerProduct = Literal["Causal", "CausalRegularised", "Euclidean"]
 Array = NDArray[np.float64]
 
 
