@@ -16,7 +16,8 @@ from geometry_of_trust.documents.extraction_record import LIBRARIES, Record, Tok
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.documents.schema import InnerProductTag
 from geometry_of_trust.files import sha256_file, write_file
-from geometry_of_trust.formats.binary import read_activations, write_activations, write_unembedding
+from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.formats.gotue import write_unembedding
 from geometry_of_trust.probing.probes import ProbeSet, read_probe_set
 from geometry_of_trust.signing.attestation import check_structure
 from geometry_of_trust.signing.keys import generate_key_files
@@ -98,7 +99,7 @@ def test_readings_are_those_of_the_position(files: Files) -> None:
             unembedding=files.unembedding, probes=files.probes[:1],
         ).complete  # fmt: skip
     assert len(set(phi_free.values())) == 4
-    from geometry_of_trust.formats.binary import read_unembedding
+    from geometry_of_trust.formats.gotue import read_unembedding
     from geometry_of_trust.geometry.inner_product import Geometry
 
     geometry = Geometry.from_unembedding(read_unembedding(files.unembedding))

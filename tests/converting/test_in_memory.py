@@ -14,13 +14,10 @@ import torch
 from geometry_of_trust import errors
 from geometry_of_trust.converting.in_memory import to_numpy, to_pandas, to_torch
 from geometry_of_trust.formats.arrays import Activations, Unembedding
-from geometry_of_trust.formats.binary import (
-    read_activations,
-    read_unembedding,
-    write_activations,
-    write_unembedding,
-)
-from geometry_of_trust.formats.row_table import NONE, RowWriter, TextRows, read_rows
+from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.formats.gotue import read_unembedding, write_unembedding
+from geometry_of_trust.formats.row_table import read_rows
+from geometry_of_trust.formats.row_writer import NONE, RowWriter, TextRows
 
 VALUES = np.random.default_rng(3).normal(size=(2, 5, 4)).astype(np.float32)
 ALIGNED, UNALIGNED = "m", "mm"  # 4k + 1 bytes of model id, and others

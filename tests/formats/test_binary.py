@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from geometry_of_trust import files
 from geometry_of_trust.errors import (
     BadArray,
     BadHeader,
@@ -42,20 +43,11 @@ from geometry_of_trust.errors import (
     UnsupportedVersion,
 )
 from geometry_of_trust.files import StagedFiles
-from geometry_of_trust.formats import binary as formats
-from geometry_of_trust.formats import gotact
-from geometry_of_trust.formats.binary import (
-    Activations,
-    Layout,
-    Unembedding,
-    labels_stub,
-    read_activations,
-    read_labels,
-    read_unembedding,
-    stage_unembedding,
-    write_activations,
-    write_unembedding,
-)
+from geometry_of_trust.formats import gotact, gotue
+from geometry_of_trust.formats.arrays import PRECISIONS, Activations, Layout, Unembedding
+from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.formats.gotue import read_unembedding, stage_unembedding, write_unembedding
+from geometry_of_trust.formats.labels import labels_stub, read_labels
 from places import REFERENCE
 
 V1 = bytes.fromhex(
@@ -216,7 +208,7 @@ def any_activations(draw: st.DrawFn) -> Activations:
     first = draw(st.integers(0, 2**32 - 10))
     return Activations(
         draw(st.text(st.characters(codec="utf-8"), max_size=20)),
-        draw(st.sampled_from(formats.PRECISIONS)),
+        draw(st.sampled_from(PRECISIONS)),
         tuple(first + 2 * k for k in range(shape[0])),
         range(shape[1]),
         bits.view(np.float32),
@@ -234,7 +226,7 @@ def test_any_activations_survive(
         patch.setattr(gotact, "CHUNK_BYTES", chunk)
         write_activations(path, built)
         read = read_activations(path)
-    tag = formats.PRECISIONS.index(built.precision)
+    tag = PRECISIONS.index(built.precision)
     expected = encode(built.values, built.layers, built.layout, built.model_id.encode(), tag)
     assert path.read_bytes() == expected
     assert read.layout == (built.layout if len(built.positions) > 1 else "per-layer")
@@ -262,7 +254,7 @@ def test_any_float_array_is_written_as_float32(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     array = np.linspace(-4, 4, 21).astype(np.float16).reshape(7, 3)
-    monkeypatch.setattr(formats, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(gotue, "CHUNK_BYTES", chunk)
     write_unembedding(tmp_path / "u", change(array))
     assert read_unembedding(tmp_path / "u").values.tolist() == array.tolist()
 
@@ -479,7 +471,10 @@ def test_opening_two_gigabytes_costs_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_checking_every_index_gives_the_pages_back(layout: Layout, tmp_path: Path) -> None:
+def test_checking_every_index_gives_the_pages_back(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "COPIED_BYTES", 2**20)
     path = tmp_path / "a.gotact"
     values = np.zeros((2, 6000, 1024), np.float32)  # 49 MB, all of it in the page cache
     write_activations(path, Activations("m", "Fp32", (0, 1), range(6000), values), layout)

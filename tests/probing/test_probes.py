@@ -28,7 +28,8 @@ from geometry_of_trust.errors import (
     Unreadable,
     WrongType,
 )
-from geometry_of_trust.formats.binary import read_activations, read_unembedding
+from geometry_of_trust.formats.gotact import read_activations
+from geometry_of_trust.formats.gotue import read_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.geometry.spectrum import Spectrum
 from geometry_of_trust.probing.probes import (

@@ -11,20 +11,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from geometry_of_trust.documents.extraction_record_reading import read_record
-from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.documents.schema import InnerProductTag
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.errors import (
-    BadOption,
-    ReadingsMismatch,
-    RecordMismatch,
-)
+from geometry_of_trust.errors import BadOption, ReadingsMismatch
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.formats.binary import (
-    Activations,
-)
+from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.probes import Reading, read_probe
 from geometry_of_trust.probing.sources import Sources, check_agreement, check_geometry, open_sources
@@ -34,24 +26,10 @@ from geometry_of_trust.signing.keys import SecretKey, load_secret_key
 from geometry_of_trust.version import __version__
 
 
-def _bound_record(sources: Sources, activations: PathLike) -> dict[str, str] | None:
+def _bound_record(sources: Sources) -> dict[str, str] | None:
     """What is bound of the record beside the activations, once it is seen to be theirs."""
-    path = record_path(activations)
-    if not path.exists():
-        return None
-    record = read_record(path)
-    for what, ours, recorded in (
-        ("activations", sources.activations_sha256, record.activations.sha256),
-        ("unembedding", sources.unembedding_sha256, record.unembedding.sha256),
-    ):
-        if ours != recorded:
-            raise RecordMismatch(
-                path,
-                expected=f"a record of {what} with sha256 {ours}",
-                found=recorded,
-                hint="Extract again, or move the record of the other run away.",
-            )
-    return {"sha256": record.digest, "mode": record.mode}
+    record = sources.activations_file.own_record(sources.unembedding_file.sha256)
+    return None if record is None else {"sha256": record.digest, "mode": record.mode}
 
 
 def described(activations: Activations) -> dict[str, Any]:
@@ -77,14 +55,14 @@ def assemble(
     Raises:
         GeometryMismatch: a probe set was trained under another geometry.
         PositionMissing, LayerMissing, NonFinite: a state cannot be read.
+        FileChanged: a file was written to meanwhile.
     """
     acts = sources.activations
     check_geometry(sources, geometry)
     rows: list[list[Reading]] = []
     bound_sets: list[dict[str, Any]] = []
-    for digest, probe_set, position in zip(
-        sources.probes_sha256, sources.probe_sets, positions, strict=True
-    ):
+    for file, position in zip(sources.probe_files, positions, strict=True):
+        probe_set = file.probe_set
         index = position_index(position, len(acts.positions))
         if index is None:
             states = acts.layer(probe_set.layer)
@@ -93,7 +71,7 @@ def assemble(
         rows.append([read_probe(probe, geometry, states) for probe in probe_set.probes])
         bound_sets.append(
             {
-                "sha256": digest,
+                "sha256": file.sha256,
                 "layer": probe_set.layer,
                 "position": position,
                 "position_index": index,
@@ -103,6 +81,7 @@ def assemble(
                 ),
             }
         )
+    sources.check_unchanged()
     readings = [reading for row in rows for reading in row]
     regularised = geometry.inner_product == "CausalRegularised"
     members: dict[str, Any] = {
@@ -111,7 +90,7 @@ def assemble(
         "inner_product": InnerProductTag(
             geometry.inner_product, geometry.epsilon if regularised else None
         ),
-        "input_hash": sources.activations_sha256,
+        "input_hash": sources.activations_file.sha256,
         "probe_version": "+".join(probe_set.version for probe_set in sources.probe_sets),
         "layer_readings": tuple(tuple(reading.raw for reading in row) for row in rows),
         "confidence": tuple(reading.confidence for reading in readings),
@@ -121,9 +100,9 @@ def assemble(
     }
     binding: dict[str, Any] = {
         "version": BINDING_VERSION,
-        "activations": {"sha256": sources.activations_sha256, **described(acts)},
+        "activations": {"sha256": sources.activations_file.sha256, **described(acts)},
         "unembedding": {
-            "sha256": sources.unembedding_sha256,
+            "sha256": sources.unembedding_file.sha256,
             "vocab_size": sources.unembedding.vocab_size,
             "hidden_dim": sources.unembedding.hidden_dim,
         },
@@ -178,7 +157,7 @@ def attest(
     members, binding = assemble(sources, geometry, [position] * len(probes))
     binding |= {
         "tool": f"geometry-of-trust {__version__}",
-        "extraction_record": _bound_record(sources, activations),
+        "extraction_record": _bound_record(sources),
         "key_id": secret.public.key_id,
     }
     return Attestation(

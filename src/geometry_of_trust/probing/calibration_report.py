@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from geometry_of_trust.documents.probe_card import Bin, Figure, Quality
 from geometry_of_trust.errors import MissingMember
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.formats.row_table import row_table
+from geometry_of_trust.formats.row_table import groups_of
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.held_out_figures import (
     CalibrationError,
@@ -102,7 +102,7 @@ def calibration_report(
     sources = open_sources(activations, [probes], unembedding)
     check_agreement(sources)
     probe_set, acts = sources.probe_sets[0], sources.activations
-    rows = row_table(activations)
+    rows = sources.activations_file.rows
     columns = named_labels(labels, label_columns, None, rows)
     if len(columns) == len(probe_set.probes) == 1:
         columns = {probe_set.probes[0].name: next(iter(columns.values()))}
@@ -114,16 +114,14 @@ def calibration_report(
     columns = {probe.name: columns[probe.name] for probe in probe_set.probes}
     check(acts, columns, acts.hidden_dim, layer=probe_set.layer, l2=None, rows=rows)
     geometry = trained_geometry(sources, progress)
-    groups = rows.groups if rows is not None else None
-    if groups is not None and not groups.any():
-        groups = None
+    groups = groups_of(rows)
     states = acts.layer(probe_set.layer)
     training = probe_set.training
     return CalibrationReport(
         layer=probe_set.layer,
         grouped=groups is not None,
         trained_on=training is not None
-        and training.activations_sha256 == sources.activations_sha256,
+        and training.activations_sha256 == sources.activations_file.sha256,
         probes=tuple(
             _calibration(probe, geometry, states, columns[probe.name], groups)
             for probe in probe_set.probes

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from geometry_of_trust.documents.probe_card import Controls
-from geometry_of_trust.formats.row_table import NONE, RowTable
+from geometry_of_trust.formats.row_table import RowTable
+from geometry_of_trust.formats.row_writer import NONE
 from geometry_of_trust.geometry.exact import round32
 from geometry_of_trust.probing import counted_random, whitening
 from geometry_of_trust.probing.cross_validation import Study, crossfit

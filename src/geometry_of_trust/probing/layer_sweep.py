@@ -17,8 +17,10 @@ from threadpoolctl import threadpool_limits
 from geometry_of_trust.documents.probe_card import Controls, judged
 from geometry_of_trust.errors import RepeatedLayers, TooFewGroups
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.formats.binary import Activations, read_activations, read_unembedding
-from geometry_of_trust.formats.row_table import RowTable, row_table
+from geometry_of_trust.formats.activations_file import open_activations
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotue import read_unembedding
+from geometry_of_trust.formats.row_table import RowTable, groups_of
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.causal_probe import CausalProbe
 from geometry_of_trust.probing.controls import Surface, controls, surface
@@ -67,8 +69,8 @@ def sweep_files(
     Raises:
         As `train_layers` and `sweep`.
     """
-    states = read_activations(activations)
-    rows = row_table(activations)
+    activations_file = open_activations(activations)
+    states, rows = activations_file.activations, activations_file.rows
     columns = named_labels(labels, label_columns, dimension, rows)
     matrix = read_unembedding(unembedding)
     wanted = _check(states, columns, matrix.hidden_dim, layers, l2=l2, rows=rows)
@@ -104,9 +106,7 @@ def sweep(
         RepeatedLayers, and as `train`.
     """
     wanted = _check(activations, labels, geometry.hidden_dim, layers, l2=l2, rows=rows)
-    groups = rows.groups if rows is not None else None
-    if groups is not None and not groups.any():
-        groups = None  # all rows of one text: there is nothing to hold apart
+    groups = groups_of(rows)
     return Sweep(
         model_id=activations.model_id,
         inner_product=geometry.inner_product,

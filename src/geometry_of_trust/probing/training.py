@@ -23,8 +23,8 @@ from geometry_of_trust.errors import (
     LabelCount,
     OneClass,
 )
-from geometry_of_trust.formats.binary import Activations
-from geometry_of_trust.formats.row_table import RowTable
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.row_table import RowTable, groups_of
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.geometry.spectrum import Spectrum, effective_dimension
 from geometry_of_trust.geometry.spectrum import spectrum as spectrum_of
@@ -167,9 +167,7 @@ class _Job:
             if self.progress is not None:
                 self.progress(f"{name}: {text}")
 
-        groups = self.rows.groups if self.rows is not None else None
-        if groups is not None and not groups.any():
-            groups = None  # all rows of one text: there is nothing to hold apart
+        groups = groups_of(self.rows)
         tell("Whitening")
         study = Study.of(self.states, labels, self.geometry, groups)
         fitted = CausalProbe(gram=self.geometry, l2=self.l2)

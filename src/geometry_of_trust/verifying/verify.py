@@ -22,7 +22,7 @@ from geometry_of_trust.errors import (
     LegacyDocument,
     WrongKeyKind,
 )
-from geometry_of_trust.files import PathLike, read_bounded, sha256_file
+from geometry_of_trust.files import FileBytes, PathLike, read_bounded
 from geometry_of_trust.signing.attestation import (
     MEMBERS,
     Attestation,
@@ -161,10 +161,10 @@ def verify(
     run.step(_step_binding, held, key, where, allow_legacy)
     if held.binding is None:
         return _legacy_verdict(run, document, layout, activations, where)
-    missing = _supplied_files(run, held, activations, unembedding, tuple(probes))
+    missing, supplied = _supplied_files(run, held, activations, unembedding, tuple(probes))
     recomputable = activations is not None and unembedding is not None and bool(probes)
     if recomputable:
-        run.step(_step_readings, held, activations, unembedding, tuple(probes))
+        run.step(_step_readings, held, supplied)
     else:
         run.skip(f"needs {', '.join(name for name in missing if name != RECORD)}")
         missing.append("readings")
@@ -229,8 +229,8 @@ def _supplied_files(
     activations: PathLike | None,
     unembedding: PathLike | None,
     probes: tuple[PathLike, ...],
-) -> list[str]:
-    """Step 5; returns the names of what was not supplied."""
+) -> tuple[list[str], dict[str, FileBytes]]:
+    """Step 5; returns the names of what was not supplied, and by name what was, opened."""
     binding: Any = held.binding
     pairs: list[tuple[str, PathLike, str]] = []
     missing: list[str] = []
@@ -254,11 +254,10 @@ def _supplied_files(
         else:
             missing.append(RECORD)
     absent = f"; not supplied: {', '.join(missing)}" if missing else ""
-    if pairs:
-        run.step(_step_files, pairs, probes, binding, absent)
-    else:
+    if not pairs:
         run.skip(absent.removeprefix("; "))
-    return missing
+        return missing, {}
+    return missing, run.step(_step_files, pairs, probes, binding, absent)
 
 
 def _step_files(
@@ -268,15 +267,20 @@ def _step_files(
         raise DigestMismatch(
             "--probes", expected=f"{len(binding['probe_sets'])} files", found=len(probes)
         )
+    supplied: dict[str, FileBytes] = {}
     for name, path, expected in pairs:
-        found = _record_digest(path, binding) if name == RECORD else sha256_file(path)
+        if name == RECORD:
+            found = _record_digest(path, binding)
+        else:
+            supplied[name] = FileBytes.of(path)
+            found = supplied[name].sha256
         if not hmac.compare_digest(found, expected):
             raise DigestMismatch(path, expected=f"{name} with sha256 {expected}", found=found)
     # What such a record says of where it ran no one signs, as it differs from place to place.
     record = binding.get("extraction_record")
     part = " (without its environment)" if record and record["mode"] == "reproducible" else ""
     names = [f"{name}{part if name == RECORD else ''}" for name, _, _ in pairs]
-    return f"sha256 of {', '.join(names)}{absent}", None
+    return f"sha256 of {', '.join(names)}{absent}", supplied
 
 
 def _record_digest(path: PathLike, binding: Any) -> str:
@@ -291,15 +295,12 @@ def _record_digest(path: PathLike, binding: Any) -> str:
     return record.digest
 
 
-def _step_readings(
-    held: Attestation,
-    activations: PathLike,
-    unembedding: PathLike,
-    probes: tuple[PathLike, ...],
-) -> Any:
+def _step_readings(held: Attestation, supplied: dict[str, FileBytes]) -> Any:
+    """Step 6, from the very bytes that step 5 digested."""
     # The rooms of step 6 need numpy, which a document-only check must not import.
     from geometry_of_trust.attesting.attest import check_readings  # noqa: PLC0415
 
+    activations, unembedding, *probes = supplied.values()
     check_readings(held, activations=activations, unembedding=unembedding, probes=probes)
     return "recomputed from the files: equal, bit for bit", None
 
