@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,7 +89,8 @@ def test_what_lies_beside_is_read_once(path: Path) -> None:
 
 @pytest.mark.parametrize("member", ["activations", "unembedding"])
 def test_a_record_of_others_is_not_its_own(member: str, path: Path) -> None:
-    other = dataclasses.replace(record_of(path), **{member: WrittenFile("x", "1" * 64)})
+    changes: dict[str, Any] = {member: WrittenFile("x", "1" * 64)}
+    other = dataclasses.replace(record_of(path), **changes)
     put_record(path, other)
     opened = open_activations(path)
     assert opened.record == other

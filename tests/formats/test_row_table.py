@@ -13,7 +13,7 @@ import pytest
 
 from geometry_of_trust import errors
 from geometry_of_trust.formats import row_table, row_writer
-from geometry_of_trust.formats.row_table import RowTable, read_rows
+from geometry_of_trust.formats.row_table import RowTable, groups_of, read_rows
 from geometry_of_trust.formats.row_writer import NONE, RowWriter, TextRows
 
 FIRST = TextRows(
@@ -208,3 +208,12 @@ def test_another_table(damage: Any, tmp_path: Path) -> None:
     pq.write_table(damage(pq.read_table(tmp_path / "r")), tmp_path / "other")
     with pytest.raises(errors.BadRowTable):
         read_rows(tmp_path / "other")
+
+
+def test_groups_that_hold_nothing_apart(table: RowTable) -> None:
+    assert groups_of(None) is None
+    together = dataclasses.replace(table, group=("g", "g", "g"))
+    assert groups_of(together) is None
+    found = groups_of(table)
+    assert found is not None
+    assert found.tolist() == [0, 0, 1]

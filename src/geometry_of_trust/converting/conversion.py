@@ -46,7 +46,8 @@ def convert(
 ) -> Converted:
     """Write what `source` holds to `destination`, whose suffix says as what.
 
-    A few MB are in memory at a time. What cannot be mapped as float32 (Parquet, half precision) is
+    A source of up to 64 MiB is copied into memory first; a larger one is mapped, and a few MB of it
+    are in memory at a time. What cannot be mapped as float32 (Parquet, half precision) is
     first written to a file without a name in the destination's folder.
 
     Args:
@@ -59,6 +60,7 @@ def convert(
     Raises:
         UsageError: UnknownKind, WrongKind, NotNamed, BadOption.
         MalformedInput: the source, as its reader says, or the destination cannot be written.
+        FileChanged: the source was written to meanwhile; nothing was written.
     """
     given = Names(model_id, precision, None if layers is None else tuple(layers))
     file = FileBytes.of(source)

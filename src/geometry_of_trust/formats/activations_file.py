@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
@@ -13,9 +12,7 @@ from geometry_of_trust.errors import RecordMismatch
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import read_activations
-
-if TYPE_CHECKING:
-    from geometry_of_trust.formats.row_table import RowTable
+from geometry_of_trust.formats.row_table import RowTable, read_own_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +59,6 @@ class ActivationsFile:
         path = rows_path(self.file)
         if not path.exists():
             return None
-        # Row tables need pyarrow, which readings of activations do without.
-        from geometry_of_trust.formats.row_table import read_own_rows  # noqa: PLC0415
-
         return read_own_rows(path, self.record)
 
     def own_record(self, unembedding_sha256: str | None = None) -> Record | None:

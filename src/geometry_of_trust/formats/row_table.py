@@ -7,24 +7,28 @@ others read it as it is. Columns and digest: docs/formats.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.errors import BadRowTable, MissingMember, RecordMismatch, TooLarge
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.row_writer import (
-    FIELDS,
     LABEL_PREFIX,
     MAX_BYTES,
     MAX_ROWS,
     NONE,
     RowDigest,
     TextRows,
+    arrow,
+    fields,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _INTEGERS = ("text", "token_index", "token_id", "start", "end")
 
@@ -126,6 +130,7 @@ def read_rows(path: PathLike) -> RowTable:
         TooLarge: it says that it holds more than `MAX_ROWS` rows or `MAX_BYTES`.
         BadRowTable: it is not Parquet, or not of a row table's columns and order.
     """
+    pa, pq = arrow()
     try:
         file = pq.ParquetFile(pa.BufferReader(FileBytes.of(path).data))
         _bounded(file.metadata, path)
@@ -149,9 +154,10 @@ def _bounded(said: pq.FileMetaData, path: PathLike) -> None:
 
 def _parsed(table: pa.Table, path: PathLike) -> RowTable:
     """The columns as arrays; BadRowTable for other columns than a row table's."""
-    names = [kind.name for kind in FIELDS]
+    pa, _ = arrow()
+    names = [kind.name for kind in fields()]
     labels = [name for name in table.column_names if name.startswith(LABEL_PREFIX)]
-    types = {kind.name: kind.type for kind in FIELDS} | dict.fromkeys(labels, pa.int8())
+    types = {kind.name: kind.type for kind in fields()} | dict.fromkeys(labels, pa.int8())
     if table.column_names != names + labels or any(
         table.schema.field(name).type != kind for name, kind in types.items()
     ):

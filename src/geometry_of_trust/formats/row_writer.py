@@ -10,14 +10,15 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import BinaryIO
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from geometry_of_trust.errors import LimitExceeded
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LABEL_PREFIX = "label."
 """What the names of label columns begin with."""
@@ -36,18 +37,29 @@ _FLUSH_ROWS = 2**14
 Cell = int | str | bool | Sequence[int] | None
 """What stands in one row of one column."""
 
-FIELDS = (
-    pa.field("text", pa.int64(), nullable=False),
-    pa.field("group", pa.string()),
-    pa.field("token_index", pa.int32()),
-    pa.field("token_id", pa.int32()),
-    pa.field("token", pa.string()),
-    pa.field("start", pa.int32()),
-    pa.field("end", pa.int32()),
-    pa.field("special", pa.bool_(), nullable=False),
-    pa.field("tokens", pa.list_(pa.int32())),
-)
-"""The columns of every row table, before those of labels."""
+
+def arrow() -> tuple[ModuleType, ModuleType]:
+    """The modules `pyarrow` and `pyarrow.parquet`, imported when first used: they are heavy."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    return pa, pq
+
+
+def fields() -> tuple[pa.Field, ...]:
+    """The columns of every row table, before those of labels."""
+    pa, _ = arrow()
+    return (
+        pa.field("text", pa.int64(), nullable=False),
+        pa.field("group", pa.string()),
+        pa.field("token_index", pa.int32()),
+        pa.field("token_id", pa.int32()),
+        pa.field("token", pa.string()),
+        pa.field("start", pa.int32()),
+        pa.field("end", pa.int32()),
+        pa.field("special", pa.bool_(), nullable=False),
+        pa.field("tokens", pa.list_(pa.int32())),
+    )
 
 
 @dataclass(frozen=True)
@@ -126,11 +138,12 @@ class RowWriter:
     """
 
     def __init__(self, handle: BinaryIO, label_columns: Sequence[str] = ()) -> None:
+        pa, pq = arrow()
         self.digest = RowDigest()
         self.rows = 0
         self._labels = tuple(label_columns)
         labels = [pa.field(LABEL_PREFIX + name, pa.int8(), nullable=False) for name in self._labels]
-        self._schema = pa.schema([*FIELDS, *labels])
+        self._schema = pa.schema([*fields(), *labels])
         self._writer = pq.ParquetWriter(handle, self._schema, compression="zstd")
         self._columns: list[list[Cell]] = [[] for _ in self._schema]
 
@@ -164,6 +177,7 @@ class RowWriter:
 
     def _flush(self) -> None:
         if self._columns[0]:
+            pa, _ = arrow()
             arrays = [
                 pa.array(column, kind.type)
                 for column, kind in zip(self._columns, self._schema, strict=True)
