@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ import safetensors.numpy
 
 from geometry_of_trust.errors import BadJson, BadText, ForeignFile, Unreadable
 from geometry_of_trust.showing.any_file import describe
-from places import REFERENCE
 
 
 def checkpoint(path: Path) -> None:
@@ -50,22 +50,14 @@ def pickled(path: Path) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["a.gotgeo", "a.labels", "a"])
 def test_a_file_of_somebody_else_is_named(
-    write: object, kind: str, name: str, tmp_path: Path
+    write: Callable[[Path], None], kind: str, name: str, tmp_path: Path
 ) -> None:
-    assert callable(write)
     write(tmp_path / name)
     with pytest.raises(ForeignFile) as refused:
         list(describe(tmp_path / name))
     assert kind in refused.value.found
     assert refused.value.where == str(tmp_path / name)
     assert refused.value.exit_code == 3
-
-
-def test_the_checkpoints_of_the_reference() -> None:
-    found = sorted(REFERENCE.rglob("*.gotgeo"))
-    for path in found:
-        with pytest.raises(ForeignFile):
-            list(describe(path))
 
 
 def test_what_is_of_no_kind(tmp_path: Path) -> None:
