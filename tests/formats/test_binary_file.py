@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from binary_bytes import V1, V2, Read
 from geometry_of_trust import errors, files
+from geometry_of_trust.errors import BadMagic, Unreadable
 from geometry_of_trust.files import FileBytes
 from geometry_of_trust.formats.binary_file import BinaryFile
+from geometry_of_trust.formats.gotact import read_activations
+from geometry_of_trust.formats.gotue import read_unembedding
 
 BODY = np.arange(6, dtype="<f4")
 DATA = b"GOTX" + struct.pack("<HI", 1, 77) + BODY.tobytes()
@@ -88,3 +92,21 @@ def test_a_hint_where_the_kind_is_known(data: bytes, hint: str, path: Path) -> N
     with pytest.raises(errors.BadMagic) as refused:
         BinaryFile(path, b"GOTX")
     assert (hint in refused.value.hint) if hint else refused.value.hint == ""
+
+
+def test_wrong_kind_of_file_gets_a_hint(act: Read, unembed: Read) -> None:
+    for read, data in [(act, V2), (unembed, V1), (act, b"[]"), (unembed, b"\n{}")]:
+        with pytest.raises(BadMagic) as caught:
+            read(data)
+        assert caught.value.hint
+    with pytest.raises(BadMagic) as caught:
+        act(b"PK\x03\x04....")
+    assert not caught.value.hint
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(Unreadable):
+            read_activations(path)
+        with pytest.raises(Unreadable):
+            read_unembedding(path)
