@@ -172,7 +172,7 @@ def swept(files: Files) -> None:
     """A comparison of layers, of four times the rows, as a test fold needs them."""
     few = read_activations(files.activations)
     noise = np.random.default_rng(3).normal(size=(len(LAYERS), 4 * P, D)).astype(np.float32)
-    values = np.tile(few.values, (1, 4, 1)) + noise / 10
+    values = np.tile(few.values, (1, 4, 1)) + noise / np.float32(10)
     write_activations(files.activations, Activations("m", "Fp32", LAYERS, range(4 * P), values))
     files.labels.write_text(files.labels.read_text() * 4)
     if rows_path(files.activations).exists():
