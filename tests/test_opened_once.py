@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from geometry_of_trust import files as files_module
@@ -26,6 +28,7 @@ from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.calibration_report import calibration_report
 from geometry_of_trust.probing.layer_sweep import sweep_files
 from geometry_of_trust.probing.token_readings import read_tokens
+from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.showing.any_file import describe
 from geometry_of_trust.signing.attestation import write_attestation
 from geometry_of_trust.verifying.verify import Refused, verify
@@ -184,10 +187,36 @@ def swept(files: Files) -> None:
     )(files)
 
 
+def trained_on(suffix: str) -> Callable[[Files], None]:
+    """Training on a table of labels, which is one more file that is parsed and digested."""
+
+    def run(files: Files) -> None:
+        labels = [int(line) for line in files.labels.read_text().split()]
+        table = files.labels.with_suffix(suffix)
+        if suffix == ".csv":
+            table.write_text("".join(f"{word}\n" for word in ["warm", *labels]))
+        else:
+            pq.write_table(pa.table({"warm": labels}), table)
+        with watched() as seen:
+            result = train_files(
+                activations=files.activations, unembedding=files.unembedding,
+                labels=table, layer=LAYERS[0],
+            )  # fmt: skip
+        assert seen[str(table)] == 1
+        assert not twice(seen)
+        training = result.probe_set.training
+        assert training is not None
+        assert training.labels_sha256 == sha256_file(table)
+
+    return run
+
+
 RUNS: dict[str, Callable[[Files], None]] = {
     "attest": watching(lambda files: files.attest()),
     "verify": verified,
     "train": watching(lambda files: train_one(files, files.probes[0].with_name("p.json"))),
+    "train on a table": trained_on(".csv"),
+    "train on a Parquet table": trained_on(".parquet"),
     "sweep": swept,
     "read": watching(
         lambda files: read_tokens(
