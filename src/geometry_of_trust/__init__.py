@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from geometry_of_trust.errors import GotError as GotError
     from geometry_of_trust.extraction.pipeline import Extraction as Extraction
     from geometry_of_trust.extraction.pipeline import extract as extract
-    from geometry_of_trust.formats.binary import Activations as Activations
-    from geometry_of_trust.formats.binary import Unembedding as Unembedding
-    from geometry_of_trust.formats.binary import read_activations as read_activations
-    from geometry_of_trust.formats.binary import read_labels as read_labels
-    from geometry_of_trust.formats.binary import read_unembedding as read_unembedding
-    from geometry_of_trust.formats.binary import write_activations as write_activations
-    from geometry_of_trust.formats.binary import write_unembedding as write_unembedding
+    from geometry_of_trust.formats.arrays import Activations as Activations
+    from geometry_of_trust.formats.arrays import Unembedding as Unembedding
+    from geometry_of_trust.formats.gotact import read_activations as read_activations
+    from geometry_of_trust.formats.gotact import write_activations as write_activations
+    from geometry_of_trust.formats.gotue import read_unembedding as read_unembedding
+    from geometry_of_trust.formats.gotue import write_unembedding as write_unembedding
+    from geometry_of_trust.formats.labels import read_labels as read_labels
     from geometry_of_trust.geometry.inner_product import Geometry as Geometry
     from geometry_of_trust.probing.calibration_report import CalibrationReport as CalibrationReport
     from geometry_of_trust.probing.calibration_report import (
@@ -73,15 +73,10 @@ _MODULE_OF = {
         "documents.probe_card": ("Card",),
         "errors": ("GotError",),
         "extraction.pipeline": ("Extraction", "extract"),
-        "formats.binary": (
-            "Activations",
-            "Unembedding",
-            "read_activations",
-            "read_labels",
-            "read_unembedding",
-            "write_activations",
-            "write_unembedding",
-        ),
+        "formats.arrays": ("Activations", "Unembedding"),
+        "formats.gotact": ("read_activations", "write_activations"),
+        "formats.gotue": ("read_unembedding", "write_unembedding"),
+        "formats.labels": ("read_labels",),
         "geometry.inner_product": ("Geometry",),
         "probing.calibration_report": ("CalibrationReport", "calibration_report"),
         "probing.causal_probe": ("CausalProbe",),

@@ -23,7 +23,7 @@ from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.extraction import deterministic_operations
 from geometry_of_trust.extraction.pipeline import extract
 from geometry_of_trust.files import write_file
-from geometry_of_trust.formats.binary import read_activations, write_activations
+from geometry_of_trust.formats.gotact import read_activations, write_activations
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.signing.attestation import read_attestation, write_attestation
 from geometry_of_trust.signing.binding import Binding, BoundGeometry

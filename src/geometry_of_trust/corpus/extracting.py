@@ -18,7 +18,7 @@ from geometry_of_trust.errors import BadOption, EmptyText, RunInProgress
 from geometry_of_trust.extraction.pipeline import calm, missing_extra
 from geometry_of_trust.extraction.request import Request, utf8
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.formats.binary import Layout
+from geometry_of_trust.formats.arrays import Layout
 
 if TYPE_CHECKING:
     from geometry_of_trust.corpus.estimating import Estimate
