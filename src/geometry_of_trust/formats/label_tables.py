@@ -50,8 +50,9 @@ def read_label_table(path: PathLike, columns: Sequence[str] = ()) -> dict[str, L
     for number, (where, row) in enumerate(rows):
         if number == MAX_ROWS:
             raise TooLarge(path, expected=f"at most {MAX_ROWS} rows", found="more")
-        for name in columns or row:
-            column = found.setdefault(name, _Column(name))
+        if number == 0:
+            found = {name: _Column(name) for name in columns or row}
+        for name, column in found.items():
             column.add(row[name], number, where, named=bool(columns))
     if not found:
         raise BadLabelTable(path, expected="a header and at least one row", found="none")
