@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from geometry_of_trust.documents.codes import InnerProduct
 from geometry_of_trust.errors import (
     BadArray,
     BadOption,
@@ -27,7 +28,6 @@ from geometry_of_trust.geometry import exact
 from geometry_of_trust.geometry.gram import gram
 from geometry_of_trust.progress import Progress
 
-InnerProduct = Literal["Causal", "CausalRegularised", "Euclidean"]
 Array = NDArray[np.float64]
 
 
