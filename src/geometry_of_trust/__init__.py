@@ -52,9 +52,9 @@ if TYPE_CHECKING:
     from geometry_of_trust.signing.attestation import Attestation as Attestation
     from geometry_of_trust.signing.attestation import read_attestation as read_attestation
     from geometry_of_trust.signing.attestation import write_attestation as write_attestation
+    from geometry_of_trust.signing.key_making import generate_key_files as generate_key_files
     from geometry_of_trust.signing.keys import PublicKey as PublicKey
     from geometry_of_trust.signing.keys import SecretKey as SecretKey
-    from geometry_of_trust.signing.keys import generate_key_files as generate_key_files
     from geometry_of_trust.signing.keys import load_public_key as load_public_key
     from geometry_of_trust.signing.keys import load_secret_key as load_secret_key
     from geometry_of_trust.verifying.reproduce import Reproduction as Reproduction
@@ -93,10 +93,10 @@ _MODULE_OF = {
         "probing.training": ("TrainingResult", "train"),
         "probing.training_files": ("train_files", "train_layers"),
         "signing.attestation": ("Attestation", "read_attestation", "write_attestation"),
+        "signing.key_making": ("generate_key_files",),
         "signing.keys": (
             "PublicKey",
             "SecretKey",
-            "generate_key_files",
             "load_public_key",
             "load_secret_key",
         ),

@@ -25,7 +25,7 @@ from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.probes import ProbeSet, read_probe_set
 from geometry_of_trust.signing.binding import BoundRecord
 from geometry_of_trust.signing.checks import check_structure
-from geometry_of_trust.signing.keys import generate_key_files
+from geometry_of_trust.signing.key_making import generate_key_files
 from geometry_of_trust.signing.signed_bytes import InnerProductTag
 from geometry_of_trust.verifying.verify import Refused, verify
 from pipeline import KEY, LAYERS, TIMESTAMP, D, Files, P, V, build, train_one

@@ -119,6 +119,8 @@ def other_weights(case: Case, folder: Path, change: Any) -> Path:
 def test_model_and_text_give_the_attestation_byte_for_byte(case: Case) -> None:
     result = case.reproduce()
     assert result.line == "MATCH"
+    with pytest.raises(TypeError):
+        bool(result)
     assert all(link.equal for link in result.links)
     assert [link.name for link in result.links] == [
         "attestation", "probe set 0", "unembedding", "activations", "extraction record",
@@ -174,8 +176,9 @@ def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
     assert "labels, groups" in other.line
     located = own.reproduce(**chosen, activations=own.activations)
     assert located.line.startswith("MISMATCH at extraction record.corpus.rows_sha256: signed ")
-    with pytest.raises(errors.BadOption):
-        own.reproduce(text=None)
+    for text, texts in ((None, None), (TEXT, corpus)):
+        with pytest.raises(errors.BadOption):
+            own.reproduce(text=text, corpus=texts)
     command = [
         "reproduce", "--attestation", str(own.document), "--pubkey", str(tmp_path / "k.pub"),
         "--model", str(case.model), "--input-file", str(corpus), "--probes", str(own.probes),

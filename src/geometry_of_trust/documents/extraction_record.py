@@ -176,6 +176,9 @@ class Record:
 
         Of a reproducible run `measured_digest`, which whoever repeats it obtains again; of a fast
         one the SHA-256 of the whole text.
+
+        Raises:
+            LimitExceeded: of a fast run, whose text is longer than what a reader takes.
         """
         if self.reproducible:
             return self.measured_digest

@@ -76,7 +76,11 @@ def _check_depth(text: str, where: PathLike) -> None:
 
 
 def dumps(tree: object) -> bytes:
-    """The one text of `tree`, as UTF-8; floats must be float32 values."""
+    """The one text of `tree`, as UTF-8.
+
+    Raises:
+        ValueError: a float in it is not a float32 value.
+    """
     return _text(tree, "\n", shortest_float32).encode("utf-8")
 
 

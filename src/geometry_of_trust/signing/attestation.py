@@ -85,11 +85,19 @@ class Attestation:
 
     @property
     def digest(self) -> str:
-        """Attestation hash: SHA-256 of the signed bytes, without the signature (5.1)."""
+        """Attestation hash (reference.md 5.1): SHA-256 of the signed bytes, without the signature.
+
+        Raises:
+            NonFinite: as `signed_bytes`.
+        """
         return hashlib.sha256(self.signed_bytes()).hexdigest()
 
     def to_json(self) -> bytes:
-        """The one text of this attestation: pretty-printed, no trailing newline."""
+        """The one text of this attestation: pretty-printed, no trailing newline.
+
+        Raises:
+            ValueError: a float is not a float32 value.
+        """
         return dumps(_ATTESTATION.write(self))
 
     def bound(self, where: PathLike = "attestation") -> Binding:
