@@ -40,7 +40,9 @@ def states(layer: int, position: str) -> Sequence[Sequence[float]]:
     rows = TINY[(1, 4).index(layer)]
     if position == "mean":
         return rows
-    return [rows[{"last": -1, "first": 0}.get(position, int(position) if position.isdigit() else 0)]]
+    return [
+        rows[{"last": -1, "first": 0}.get(position, int(position) if position.isdigit() else 0)]
+    ]
 
 
 def readings(probe_set: Tree, position: str, phi: Sequence[Sequence[float]]) -> list[float]:
@@ -220,7 +222,9 @@ def ordered(tree: Tree) -> Tree:
 
 DOCUMENT = document()
 """Of both probe sets, at the last position."""
-BARE: Tree = {name: value for name, value in DOCUMENT.items() if name not in ("binding", "probe_commitment")}
+BARE: Tree = {
+    name: value for name, value in DOCUMENT.items() if name not in ("binding", "probe_commitment")
+}
 """The same without a binding, as the reference would make it."""
 
 FULL = ordered(

@@ -116,8 +116,8 @@ def _with_1024_rows(data: bytes, tree: Tree) -> Iterator[Vector]:
     start = data.index(row)
     repeats.append((start, len(row), 1023))
     folded = data[:start] + row + data[start + len(row) * 1023 :]
-    first = folded.index(b"      {\n        \"sha256\"")
-    second = folded.index(b"      {\n        \"sha256\"", first + 1)
+    first = folded.index(b'      {\n        "sha256"')
+    second = folded.index(b'      {\n        "sha256"', first + 1)
     bound = folded[first:second]
     repeats.append((first, len(bound), 1023))
     folded = folded[:first] + bound + folded[first + len(bound) * 1023 :]
@@ -276,8 +276,13 @@ def _members() -> Iterator[Vector]:
     for name, error, path, value, comment in (
         ("causal-scores-null", "WrongType", ("causal_scores",), None, "absent, or an array"),
         ("unknown-in-density", "UnknownMember", ("density_reading", "note"), 1, "deeper"),
-        ("scope-mode-unknown", "WrongType", ("domain_scope_declaration", "permitted", 0, "mode"),
-         "free", "four words are defined"),
+        (
+            "scope-mode-unknown",
+            "WrongType",
+            ("domain_scope_declaration", "permitted", 0, "mode"),
+            "free",
+            "four words are defined",
+        ),
     ):
         where: Path = path  # type: ignore[assignment]
         yield fails(1, name, error, text(changed(full, where, value)).encode(), comment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from conformance import attestation as a
@@ -57,7 +58,9 @@ def _changed_members() -> Iterator[Vector]:
         yield fails(3, f"changed-{label}", "BadSignature", forged, f"{name} is signed")
         if name in ("model_hash", "parent_attestation_hash", "geometry_hash", "geometry_drift"):
             less = a.file_of(changed(full, (name,), REMOVE))
-            yield fails(3, f"removed-{label}", "BadSignature", less, f"that {name} is there is signed")
+            yield fails(
+                3, f"removed-{label}", "BadSignature", less, f"that {name} is there is signed"
+            )
     inside: list[tuple[str, Path, Json]] = [
         ("causal-score", ("causal_scores", 0, "consistency"), 0.25),
         ("intervention-delta", ("intervention_delta",), 0.5),
@@ -120,16 +123,21 @@ def _signatures() -> Iterator[Vector]:
 
 
 def _mixed_key(low: ed25519.Point) -> Iterator[Vector]:
-    """A key with a part of low order: whether the equation holds hangs on k modulo 8."""
+    """A key with a part of low order: whether the equation holds hangs on k modulo 8.
+
+    Of k as it is, or of k modulo the group's order first, as most libraries take it; here both
+    say the same.
+    """
     point = ed25519.add(ed25519.times(KEY.scalar, ed25519.BASE), low)
     public = ed25519.encoded(point)
     body = rebound(DOCUMENT, ("key_id",), a.sha256(public))
     message = a.signed_bytes(body)
-    seen = set()
-    for nonce in range(1, 100):
+    seen: set[bool] = set()
+    for nonce in itertools.takewhile(lambda _: len(seen) < 2, itertools.count(1)):
         r = ed25519.encoded(ed25519.times(nonce, ed25519.BASE))
-        holds = ed25519.challenge(r, public, message) % 8 == 0
-        if holds in seen:
+        k = ed25519.challenge(r, public, message)
+        holds = k % 8 == 0
+        if holds in seen or holds != (k % ed25519.ORDER % 8 == 0):
             continue
         seen.add(holds)
         tree = body | {"signature": KEY.sign_with(nonce, r, public, message).hex()}
@@ -248,7 +256,9 @@ def supplied() -> Iterator[Vector]:
         yield accepted("record", name, record_text(tree), "beside the tiny activations",
                        model_id='"tiny"', mode="reproducible" if run["reproducible"] else "fast",
                        layers="1 4", positions="3", digest=a.record_digest(tree))  # fmt: skip
-    yield accepted("gotue", "rank-one", RANK_ONE, "its Φ has rank one", vocab_size="2", hidden_dim="2")
+    yield accepted(
+        "gotue", "rank-one", RANK_ONE, "its Φ has rank one", vocab_size="2", hidden_dim="2"
+    )
     for name, tree in (("regularised", REGULARISED), ("euclidean", EUCLIDEAN)):
         yield accepted("probe-set", name, text(tree).encode(), f"trained {name}",
                        dimensions="warm", layer="1")  # fmt: skip
@@ -287,8 +297,11 @@ def files_step() -> Iterator[Vector]:
         ("probe-sets-exchanged", {"probes": "probe-set/tall-and-old probe-set/warm"}, "the order"),
         ("probe-set-missing", {"probes": "probe-set/warm"}, "one file, two are bound"),
         ("probe-set-more", {"probes": f"{ALL_FILES['probes']} probe-set/warm"}, "one too many"),
-        ("probe-set-respelled", {"probes": "probe-set/compact probe-set/tall-and-old"},
-         "the same probes in another spelling are another file"),
+        (
+            "probe-set-respelled",
+            {"probes": "probe-set/compact probe-set/tall-and-old"},
+            "the same probes in another spelling are another file",
+        ),
         ("record", {"record": "record/reproducible"}, "of another run"),
         ("record-mode", {"record": "record/tiny-fast"}, "of a fast run"),
     ]
@@ -346,14 +359,22 @@ def _false_readings() -> Iterator[Vector]:
         ("reading-one-unit", {"layer_readings": [[next32(rows[0][0])], rows[1]]}, "a unit off"),
         ("readings-exchanged", {"layer_readings": [rows[0], rows[1][::-1]]}, "two exchanged"),
         ("confidence", {"confidence": [0.75, *confidence[1:]]}, "another confidence"),
-        ("confidence-one-unit", {"confidence": [next32(confidence[0]), *confidence[1:]]},
-         "a unit off"),
-        ("flag", {"coverage_flags": [not flags[0], *flags[1:]], "divergence_flag": True},
-         "another flag"),
+        (
+            "confidence-one-unit",
+            {"confidence": [next32(confidence[0]), *confidence[1:]]},
+            "a unit off",
+        ),
+        (
+            "flag",
+            {"coverage_flags": [not flags[0], *flags[1:]], "divergence_flag": True},
+            "another flag",
+        ),
         ("probe-version", {"probe_version": "v9+v9"}, "not what the files say"),
     ]
     for name, change, comment in changes:
-        yield fails(6, name, "ReadingsMismatch", signed_file(DOCUMENT | change), comment, **ALL_FILES)
+        yield fails(
+            6, name, "ReadingsMismatch", signed_file(DOCUMENT | change), comment, **ALL_FILES
+        )
 
 
 def _false_descriptions() -> Iterator[Vector]:
@@ -367,7 +388,9 @@ def _false_descriptions() -> Iterator[Vector]:
     ]
     for name, path, value in cases:
         lie = signed_file(rebound(DOCUMENT, path, value))
-        yield fails(6, f"lie-{name}", "ReadingsMismatch", lie, "not what the files say", **ALL_FILES)
+        yield fails(
+            6, f"lie-{name}", "ReadingsMismatch", lie, "not what the files say", **ALL_FILES
+        )
     geometry = rebound(DOCUMENT | {"geometry_hash": HEX}, ("geometry", "sha256"), HEX)
     yield fails(6, "lie-geometry", "ReadingsMismatch", signed_file(geometry),
                 "not the digest of Φ", **ALL_FILES)  # fmt: skip

@@ -169,7 +169,9 @@ def _activations_headers() -> Iterator[Vector]:
         yield _bad(f"model-id-{name}", "BadHeader", gotact(SAMPLE, (4, 9), model_id=raw),
                    f"the model id is {raw.hex()}")  # fmt: skip
     for tag in (4, 255):
-        yield _bad(f"precision-{tag}", "UnknownPrecision", put(V1, TAG, bytes([tag])), "tags are 0 to 3")
+        yield _bad(
+            f"precision-{tag}", "UnknownPrecision", put(V1, TAG, bytes([tag])), "tags are 0 to 3"
+        )
     for name, offset in (("dimensions", HIDDEN), ("layers", LAYERS), ("positions", POSITIONS)):
         yield _bad(f"no-{name}", "BadHeader", put(V1, offset, u32(0)), f"{name}: 0")
     yield _bad("layers-65537", "BadHeader", put(V1, LAYERS, u32(65537)), "one more than the most")
@@ -199,7 +201,9 @@ def _activations_lengths() -> Iterator[Vector]:
     yield _bad("one-byte-more", "TrailingBytes", PER_LAYER + b"\0", "longer than the first layout")
     yield _bad("per-position-one-byte-less", "TrailingBytes", PER_POSITION[:-1],
                "between the two lengths, so longer than the first layout")  # fmt: skip
-    yield _bad("per-position-one-byte-more", "TrailingBytes", PER_POSITION + b"\0", "longer than both")
+    yield _bad(
+        "per-position-one-byte-more", "TrailingBytes", PER_POSITION + b"\0", "longer than both"
+    )
     yield _bad("fewer-positions", "TrailingBytes", put(PER_LAYER, POSITIONS, u32(2)),
                "the header says 2 positions, the file holds 3")  # fmt: skip
     yield _bad("twice", "TrailingBytes", V1 + V1, "one file after the other")
@@ -214,7 +218,9 @@ def _activations_indices() -> Iterator[Vector]:
         good = PER_LAYER if layout == "per-layer" else PER_POSITION
         yield _bad(f"last-position{tail}", "PositionOrder", put(good, len(good) - 12, u32(3)),
                    "position 3 in the place of position 2")  # fmt: skip
-    yield _bad("positions-from-1", "PositionOrder", put(PER_LAYER, BODY + 4, u32(1)), "the first is 1")
+    yield _bad(
+        "positions-from-1", "PositionOrder", put(PER_LAYER, BODY + 4, u32(1)), "the first is 1"
+    )
     yield _bad("position-repeated", "PositionOrder", put(PER_LAYER, BODY + 16, u32(0)), "0, 0, 2")
     yield _bad("layer-index-changes", "LayerIndexChanged",
                put(PER_POSITION, len(PER_POSITION) - 16, u32(10)),

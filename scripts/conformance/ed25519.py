@@ -107,7 +107,9 @@ class Key:
 
     def sign_with(self, nonce: int, r: bytes, public: bytes, message: bytes) -> bytes:
         """R ‖ S with S = nonce + k·a, whatever the bytes of R and of the public key are."""
-        return r + ((nonce + challenge(r, public, message) * self.scalar) % ORDER).to_bytes(32, "little")
+        return r + ((nonce + challenge(r, public, message) * self.scalar) % ORDER).to_bytes(
+            32, "little"
+        )
 
 
 def challenge(r: bytes, public: bytes, message: bytes) -> int:

@@ -113,7 +113,9 @@ def _points() -> Iterator[Vector]:
             raw = (y + P | sign << 255).to_bytes(32, "little")
             yield refused("key", f"not-canonical-{y}-sign-{sign}", "BadKey", raw,
                           f"y = {y}, written as 2^255 - 19 + {y}", as_a="public")  # fmt: skip
-    yield refused("key", "not-canonical-all-ones", "BadKey", b"\xff" * 32, "256 ones", as_a="public")
+    yield refused(
+        "key", "not-canonical-all-ones", "BadKey", b"\xff" * 32, "256 ones", as_a="public"
+    )
     for y in (2, 7):
         if ed25519.point_of(y, 0) is not None:
             raise ValueError(f"y = {y} is on the curve")
@@ -162,7 +164,10 @@ def _secret_refused() -> Iterator[Vector]:
 
 def _passphrases() -> Iterator[Vector]:
     word = PASSPHRASE.decode()
-    for name, data in (("pem", encrypted_pkcs8(SEED)), ("openssh", openssh(SEED, PUBLIC, PASSPHRASE))):
+    for name, data in (
+        ("pem", encrypted_pkcs8(SEED)),
+        ("openssh", openssh(SEED, PUBLIC, PASSPHRASE)),
+    ):
         yield _secret(f"encrypted-{name}", data, "the passphrase opens it", passphrase=word)
         yield refused("key", f"encrypted-{name}-wrong", "BadPassphrase", data, "another passphrase",
                       as_a="secret", passphrase="battery staple")  # fmt: skip

@@ -85,7 +85,9 @@ def text(value: Json, indent: str = "") -> str:
     """JSON with two spaces of indent, members in the order given, floats as `spelled`."""
     deeper = indent + "  "
     if isinstance(value, dict):
-        items = [f"{json.dumps(k, ensure_ascii=False)}: {text(v, deeper)}" for k, v in value.items()]
+        items = [
+            f"{json.dumps(k, ensure_ascii=False)}: {text(v, deeper)}" for k, v in value.items()
+        ]
         opening, closing = "{", "}"
     elif isinstance(value, list | tuple):
         items = [text(item, deeper) for item in value]

@@ -59,7 +59,9 @@ class Vector:
         for name, value in lines:
             if "\n" in value or not value or value != value.strip():
                 raise ValueError(f"{self.kind}/{self.name}: {name}: {value!r}")
-        return "".join(f"{name}: {value}\n" for name, value in lines).encode() + b"\n" + self.payload
+        return (
+            "".join(f"{name}: {value}\n" for name, value in lines).encode() + b"\n" + self.payload
+        )
 
 
 def accepted(  # noqa: D417
