@@ -10,16 +10,15 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from conformance.attestations import format_step, legacy, positives, structure_step
-from conformance.attestations_signed import (
-    binding_step,
-    files_step,
-    readings_step,
-    signature_step,
-    supplied,
-)
-from conformance.binary import activations, labels, unembeddings
+from conformance.attestations import positives
+from conformance.attestations_binding import binding_step
+from conformance.attestations_files import files_step, readings_step, supplied
+from conformance.attestations_format import format_step, structure_step
+from conformance.attestations_legacy import legacy
+from conformance.attestations_signature import signature_step
+from conformance.binary import activations, unembeddings
 from conformance.keys import keys
+from conformance.labels import labels
 from conformance.probe_sets import probe_sets
 from conformance.records import records
 from conformance.vector import Vector

@@ -1,1 +1,1 @@
-"""Conformance vectors, made from the specification with nothing of the package: see make_vectors.py."""
+"""Conformance vectors, made from the specification with nothing of the package."""

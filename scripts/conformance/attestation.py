@@ -72,6 +72,7 @@ def bound_set(probe_set: Tree, data: bytes, position: str = "last") -> Tree:
 
 def document(
     position: str = "last",
+    *,
     sets: Sequence[tuple[Tree, bytes]] = ((WARM, WARM_FILE), (TALL, TALL_FILE)),
     phi: Sequence[Sequence[float]] | None = None,
     geometry: bytes = GEOMETRY,

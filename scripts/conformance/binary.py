@@ -1,4 +1,4 @@
-"""`.gotact`, `.gotue` and `.labels`: docs/formats.md, row by row."""
+"""`.gotact` and `.gotue`: docs/formats.md, row by row."""
 
 from __future__ import annotations
 
@@ -104,7 +104,8 @@ def _read(
         "positions": str(len(states[0])),
         "hidden_dim": str(len(states[0][0])),
     }
-    return accepted("gotact", name, data, comment, **(facts | more | {"values_sha256": values_sha256(states)}))  # fmt: skip
+    return accepted("gotact", name, data, comment,
+                    more=facts | more | {"values_sha256": values_sha256(states)})  # fmt: skip
 
 
 def _activations_read() -> Iterator[Vector]:
@@ -120,7 +121,7 @@ def _activations_read() -> Iterator[Vector]:
                 "both layouts are the same bytes, and are called per-layer")  # fmt: skip
     for tag, precision in enumerate(PRECISIONS):
         yield _read(f"precision-{precision.lower()}", gotact(v1, (3,), tag=tag), v1, (3,),
-                    f"precision tag {tag}; values are float32 all the same", precision=precision)  # fmt: skip
+                    f"precision tag {tag}; values are float32", precision=precision)  # fmt: skip
     yield _read("model-id-empty", gotact(v1, (3,), model_id=b""), v1, (3,),
                 "a model id of no bytes", model_id='""')  # fmt: skip
     name = 'modèle "é"\n'
@@ -165,7 +166,8 @@ def _activations_headers() -> Iterator[Vector]:
     yield _bad("model-id-beyond-the-file", "Truncated", put(V1, 6, u32(4096)),
                "an allowed length that the file does not have")  # fmt: skip
     for name, raw in (("not-utf-8", b"\xc3\x28"), ("surrogate", b"\xed\xa0\x80"),
-                      ("overlong", b"\xc0\xaf"), ("beyond-unicode", b"\xf4\x90\x80\x80")):  # fmt: skip
+                      ("overlong", b"\xc0\xaf"),
+                      ("beyond-unicode", b"\xf4\x90\x80\x80")):  # fmt: skip
         yield _bad(f"model-id-{name}", "BadHeader", gotact(SAMPLE, (4, 9), model_id=raw),
                    f"the model id is {raw.hex()}")  # fmt: skip
     for tag in (4, 255):
@@ -177,7 +179,7 @@ def _activations_headers() -> Iterator[Vector]:
     yield _bad("layers-65537", "BadHeader", put(V1, LAYERS, u32(65537)), "one more than the most")
     most = put(V1, HIDDEN, u32(2**32 - 1) + u32(65536) + u32(2**32 - 1))
     yield _bad("promises-2-to-the-82-bytes", "Truncated", most,
-               "every count the greatest allowed: beyond 64 bits, and refused without allocation")  # fmt: skip
+               "every count the greatest allowed: beyond 64 bits")  # fmt: skip
     wrapping = put(V1, HIDDEN, u32(2**31) + u32(2**16) + u32(2**15))
     yield _bad("promises-2-to-the-64-bytes", "Truncated", wrapping,
                "a product of the counts that is 0 in 64 bits")  # fmt: skip
@@ -250,11 +252,12 @@ def unembeddings() -> Iterator[Vector]:
     """Vectors of kind `gotue`."""
     yield accepted("gotue", "reference-v2", V2, "reference.md 14, V2", vocab_size="3",
                    hidden_dim="2", values_sha256=values_sha256((U2,)))  # fmt: skip
-    yield accepted("gotue", "one-value", gotue(((-0.0,),)), "one row of one column, -0.0",
-                   vocab_size="1", hidden_dim="1", values_sha256=values_sha256((((-0.0,),),)))  # fmt: skip
+    one: States = (((-0.0,),),)
+    yield accepted("gotue", "one-value", gotue(one[0]), "one row of one column, -0.0",
+                   vocab_size="1", hidden_dim="1", values_sha256=values_sha256(one))  # fmt: skip
 
     def bad(name: str, error: str, data: bytes, comment: str, **use: str) -> Vector:
-        return refused("gotue", name, error, data, comment, **use)
+        return refused("gotue", name, error, data, comment, more=use)
 
     yield bad("empty", "Truncated", b"", "no byte at all")
     for name, magic in (("lower-case", b"gotu"), ("activations", b"GOTA"), ("geometry", b"GOTG")):
@@ -283,48 +286,3 @@ def unembeddings() -> Iterator[Vector]:
     yield bad("use-nan", "NonFinite", nan, "row 1 holds a NaN", use="values")
     infinite = put(V2, len(V2) - 4, floats((float("inf"),)))
     yield bad("use-infinity", "NonFinite", infinite, "row 2 holds an infinity", use="values")
-
-
-# --- labels -----------------------------------------------------------------------------------
-
-WHITE_SPACE = (
-    "\t\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
-"""Unicode's White_Space but for the line feed, which ends a line."""
-
-
-def labels() -> Iterator[Vector]:
-    """Vectors of kind `labels`."""
-    for name, data, found, comment in (
-        ("digits", "1\n0\n", "1 0", "a label a line"),
-        ("words", "true\nfalse\n", "1 0", "the other two spellings"),
-        ("no-line-feed-at-the-end", "1\n0", "1 0", "the last line needs no line feed"),
-        ("carriage-returns", "true\r\nfalse\r\n", "1 0", "white space around a line is dropped"),
-        ("blank-lines", "\n \t1 \n\n\n\u00a00\n\u2028\n", "1 0", "empty lines are skipped"),
-        ("every-white-space", f"{WHITE_SPACE}1{WHITE_SPACE}\n{WHITE_SPACE}\n0\n", "1 0",
-         "all of Unicode's White_Space, around a label and alone"),
-        ("stub", "0\n0\n0\n", "0 0 0", "as extract writes it for three positions"),
-        ("empty", "", "none", "no byte, no label"),
-        ("only-blank-lines", "\n\n", "none", "no label"),
-    ):  # fmt: skip
-        yield accepted("labels", name, data.encode(), comment, labels=found)
-    for name, data, line, comment in (
-        ("another-word", "1\nyes\n", 2, "not one of the four spellings"),
-        ("two-on-a-line", "1 0\n", 1, "a label a line"),
-        ("leading-zero", "01\n", 1, "not one of the four spellings"),
-        ("another-digit", "0\n2\n", 2, "labels are 0 and 1"),
-        ("minus-one", "-1\n", 1, "labels are 0 and 1"),
-        ("arabic-digit", "\u0661\n", 1, "a digit one of another script"),
-        ("form-feed-between", "0\f1\n", 1, "white space that is no line feed ends no line"),
-        ("line-separator-between", "0\n1\u20280\n", 2, "U+2028 ends no line"),
-        ("file-separator", "0\n\x1c0\n", 2, "U+001C is not White_Space"),
-        ("zero-width-space", "\u200b0\n", 1, "U+200B is not White_Space"),
-        ("byte-order-mark", "\ufeff0\n", 1, "U+FEFF is not White_Space"),
-        ("carriage-return-alone", "1\r0\r", 1, "a carriage return alone ends no line"),
-    ):
-        yield refused("labels", name, "BadLabel", data.encode(), comment, line=str(line))
-    yield refused("labels", "not-utf-8", "BadText", b"0\n\xff\n", "a byte that no UTF-8 has")
-    yield refused("labels", "utf-16", "BadText", "0\n1\n".encode("utf-16"), "begins with ff fe")
-    yield refused("labels", "too-large", "TooLarge", b"0\n", "two bytes more than 16 MiB",
-                  repeats=((0, 2, 2**23 + 1),))  # fmt: skip

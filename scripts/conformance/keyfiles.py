@@ -1,4 +1,4 @@
-"""Key files byte by byte, with fixed salts: PEM (RFC 8410, 5958, 8018) and OpenSSH (PROTOCOL.key)."""
+"""Key files byte by byte, with fixed salts: PEM (RFC 8410, 5958, 8018) and OpenSSH."""
 
 from __future__ import annotations
 

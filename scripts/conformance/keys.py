@@ -23,6 +23,7 @@ from conformance.keyfiles import (
 )
 from conformance.vector import Vector, accepted, refused
 
+Other = ec.EllipticCurvePrivateKey | ed448.Ed448PrivateKey | x25519.X25519PrivateKey
 SEED, PUBLIC = KEY.seed, KEY.public
 NEUTRAL = (1).to_bytes(32, "little")
 
@@ -40,12 +41,12 @@ def keys() -> Iterator[Vector]:
 
 
 def _public(name: str, data: bytes, comment: str, **more: str) -> Vector:
-    return accepted("key", name, data, comment, as_a="public", **more,
+    return accepted("key", name, data, comment, as_a="public", more=more,
                     public=PUBLIC.hex(), key_id=KEY.key_id)  # fmt: skip
 
 
 def _secret(name: str, data: bytes, comment: str, **more: str) -> Vector:
-    return accepted("key", name, data, comment, as_a="secret", **more,
+    return accepted("key", name, data, comment, as_a="secret", more=more,
                     public=PUBLIC.hex(), signs=KEY.sign(b"message").hex())  # fmt: skip
 
 
@@ -149,7 +150,8 @@ def _secret_refused() -> Iterator[Vector]:
         ("pem-two-blocks", pkcs8(SEED) * 2, "a file holds one key and nothing else"),
         ("pem-and-public", pkcs8(SEED) + spki(PUBLIC), "a file holds one key and nothing else"),
         ("pem-another-end", pkcs8(SEED).replace(b"END PRIVATE", b"END OTHER"), "END says another"),
-        ("pem-no-base64", b"-----BEGIN PRIVATE KEY-----\n!!!!\n-----END PRIVATE KEY-----\n", "!!!!"),
+        ("pem-no-base64", b"-----BEGIN PRIVATE KEY-----\n!!!!\n-----END PRIVATE KEY-----\n",
+         "!!!!"),
         ("pem-seed-of-31-bytes",
          pem("PRIVATE KEY", bytes.fromhex("302d020100300506032b65700421041f") + SEED[1:]),
          "the octet string inside is short"),
@@ -170,7 +172,7 @@ def _passphrases() -> Iterator[Vector]:
     ):
         yield _secret(f"encrypted-{name}", data, "the passphrase opens it", passphrase=word)
         yield refused("key", f"encrypted-{name}-wrong", "BadPassphrase", data, "another passphrase",
-                      as_a="secret", passphrase="battery staple")  # fmt: skip
+                      as_a="secret", more={"passphrase": "battery staple"})  # fmt: skip
         yield refused("key", f"encrypted-{name}-none", "BadPassphrase", data, "no passphrase",
                       as_a="secret")  # fmt: skip
     yield _secret("not-encrypted-with-passphrase", pkcs8(SEED),
@@ -193,7 +195,7 @@ def _raw_beside() -> Iterator[Vector]:
     yield refused("key", "raw-public-as-secret-copy", "WrongKeyKind", PUBLIC,
                   "the file beside it holds the same bytes", as_a="secret", path="copy",
                   beside="copy.pub key/public-raw")  # fmt: skip
-    yield _secret("raw-secret-named-pub", SEED, "x.pub is a secret key if x.pub.pub is its public one",
+    yield _secret("raw-secret-named-pub", SEED, "x.pub is secret if x.pub.pub is its public key",
                   path="x.pub", beside="x.pub.pub key/public-raw")  # fmt: skip
     yield accepted("key", "another-key", OTHER.public, "the public key of the seed 32 times 02",
                    as_a="public", public=OTHER.public.hex(), key_id=OTHER.key_id)  # fmt: skip
@@ -201,7 +203,7 @@ def _raw_beside() -> Iterator[Vector]:
 
 def _other_algorithms() -> Iterator[Vector]:
     curve = ec.derive_private_key(2**200 + 1, ec.SECP256R1())
-    made: list[tuple[str, ec.EllipticCurvePrivateKey | ed448.Ed448PrivateKey | x25519.X25519PrivateKey]] = [
+    made: list[tuple[str, Other]] = [
         ("p-256", curve),
         ("ed448", ed448.Ed448PrivateKey.from_private_bytes(bytes([3]) * 57)),
         ("x25519", x25519.X25519PrivateKey.from_private_bytes(bytes([3]) * 32)),

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from operator import mul
 
 
 def f32(x: float) -> float:
@@ -78,13 +79,13 @@ def _layout(number: Decimal) -> str:
     return f"{digits[0]}{rest}e{len(digits) + power - 1}"
 
 
-Json = str | bool | int | float | None | Sequence["Json"] | dict[str, "Json"]
+Json = str | bool | int | float | None | Sequence["Json"] | Mapping[str, "Json"]
 
 
 def text(value: Json, indent: str = "") -> str:
     """JSON with two spaces of indent, members in the order given, floats as `spelled`."""
     deeper = indent + "  "
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         items = [
             f"{json.dumps(k, ensure_ascii=False)}: {text(v, deeper)}" for k, v in value.items()
         ]
@@ -105,10 +106,10 @@ def text(value: Json, indent: str = "") -> str:
 def gram(rows: Sequence[Sequence[float]], added: float = 0.0) -> list[list[float]]:
     """Φ = UᵀU, each entry the exact sum rounded once, and `added` on its diagonal."""
     d = len(rows[0])
+    columns = [[Fraction(row[i]) for row in rows] for i in range(d)]
     phi = [
-        [rounded(sum((Fraction(row[i]) * Fraction(row[j]) for row in rows), Fraction())) for j in range(d)]
-        for i in range(d)
-    ]  # fmt: skip
+        [rounded(sum(map(mul, left, right), Fraction())) for right in columns] for left in columns
+    ]
     for i in range(d):
         phi[i][i] = rounded(Fraction(phi[i][i]) + Fraction(added))
     return phi

@@ -7,7 +7,7 @@ import json
 import struct
 from collections.abc import Iterator, Sequence
 
-from conformance.binary import U2
+from conformance.binary import U2, floats
 from conformance.documents import REMOVE, Path, Tree, changed, swapped
 from conformance.numbers import Json, bits32, f32, gram, text
 from conformance.vector import Vector, accepted, refused
@@ -66,6 +66,7 @@ def probe_set(
     probes: Sequence[Tree],
     layer: int,
     verdict: str = "SUFFICIENT",
+    *,
     geometry: bytes = GEOMETRY,
     inner_product: str = "Causal",
     epsilon: float = 0.0,
@@ -93,16 +94,17 @@ WARM = probe_set([probe("warm", (0.25, -0.5), 0.5)], 1)
 TALL = probe_set([probe("tall", (-1.0, 0.125), 1.1875), probe("old", (0.5, 0.5), -0.25)], 4,
                  "INSUFFICIENT")  # fmt: skip
 REFERENCE: Tree = {k: v for k, v in WARM.items() if k != "training"}
-CARD: Path = ("training", "cards", 0)
+PROBE: Path = ("probes", 0)
+TRAINING: Path = ("training",)
+CARD: Path = (*TRAINING, "cards", 0)
+AUROC: Path = (*CARD, "quality", "auroc")
 
 
 def weights_sha256(tree: Tree) -> str:
     """Digest of the weights of all probes as float32."""
-    data = b""
-    for one in tree["probes"]:  # type: ignore[union-attr]
-        weights = one["weights"]  # type: ignore[index,call-overload]
-        data += struct.pack(f"<{len(weights)}f", *weights)  # type: ignore[arg-type]
-    return hashlib.sha256(data).hexdigest()
+    probes: list[Tree] = tree["probes"]  # type: ignore[assignment]
+    weights: list[list[float]] = [one["weights"] for one in probes]  # type: ignore[misc]
+    return hashlib.sha256(b"".join(map(floats, weights))).hexdigest()
 
 
 def probe_sets() -> Iterator[Vector]:
@@ -126,7 +128,7 @@ def _probe_set_read(name: str, data: bytes, tree: Tree, comment: str) -> Vector:
         cards: list[Tree] = training["cards"]  # type: ignore[assignment]
         facts |= {"model_id": json.dumps(training["model_id"]),
                   "verdicts": " ".join(str(c["verdict"]) for c in cards)}  # fmt: skip
-    return accepted("probe-set", name, data, comment, **facts)
+    return accepted("probe-set", name, data, comment, more=facts)
 
 
 def _probe_sets_read() -> Iterator[Vector]:
@@ -147,61 +149,60 @@ def _probe_sets_read() -> Iterator[Vector]:
         yield _probe_set_read(f"without-{name.replace('_', '-')}", text(less).encode(), less,
                               f"{name} may be absent")  # fmt: skip
     yield _probe_set_read("compact", json.dumps(WARM, separators=(",", ":")).encode(), WARM,
-                          "another spelling is read: the digest of the file is what counts")  # fmt: skip
+                          "another spelling is read: the file's digest counts")  # fmt: skip
     odd = [bits32(b) for b in (0x15AE43FD, 0x00000001, 0x7F7FFFFF, 0x358637BD, 0x33D6BF95)]
     numbers = probe_set([probe("odd", odd, bits32(0x551184E7))], 1)
     yield _probe_set_read("numbers", text(numbers).encode(), numbers,
-                          "shortest decimals through a double, plain and with an exponent")  # fmt: skip
+                          "shortest decimals, plain and with an exponent")  # fmt: skip
+
+
+CHANGES: list[tuple[str, str, Path, object, str]] = [
+    ("unknown-member", "UnknownMember", ("more",), 1, "at the top"),
+    ("unknown-in-probe", "UnknownMember", (*PROBE, "more"), 1, "in a probe"),
+    ("unknown-in-training", "UnknownMember", (*TRAINING, "more"), 1, "in training"),
+    ("unknown-in-card", "UnknownMember", (*CARD, "more"), 1, "in a card"),
+    ("unknown-in-figure", "UnknownMember", (*AUROC, "more"), 1, "in a figure"),
+    ("unknown-in-versions", "UnknownMember", (*TRAINING, "versions", "torch"), "2", "a library"),
+    ("no-interval", "MissingMember", (*AUROC, "low"), REMOVE, "a figure without its low end"),
+    ("no-layer", "MissingMember", ("layer",), REMOVE, "layer"),
+    ("no-probes", "MissingMember", ("probes",), REMOVE, "probes"),
+    ("no-bias", "MissingMember", (*PROBE, "bias"), REMOVE, "bias"),
+    ("no-weights", "MissingMember", (*PROBE, "weights"), REMOVE, "weights"),
+    ("no-l2", "MissingMember", (*CARD, "l2"), REMOVE, "a card without λ"),
+    ("no-cards", "Inconsistent", (*TRAINING, "cards"), [], "a card a probe is needed"),
+    ("card-of-another", "Inconsistent", (*CARD, "dimension"), "cold", "the probe is warm"),
+    ("verdict-against-the-figures", "Inconsistent", (*CARD, "verdict"), "INSUFFICIENT",
+     "the interval lies above every control"),
+    ("figures-against-the-verdict", "Inconsistent", (*AUROC, "low"), 0.6875,
+     "an interval that begins at the best control does not lie above it"),
+    ("control-against-the-verdict", "Inconsistent", (*CARD, "controls", "position_and_length"),
+     0.875, "position and length do as well"),
+    ("verdict-unknown", "WrongType", (*CARD, "verdict"), "GOOD", "two words are defined"),
+    ("layer-a-float", "WrongType", ("layer",), 1.0, "1.0 is no integer"),
+    ("layer-a-boolean", "WrongType", ("layer",), True, "true is no integer"),
+    ("layer-negative", "WrongType", ("layer",), -1, "below 0"),
+    ("layer-2-to-the-32", "WrongType", ("layer",), 2**32, "beyond 32 bits"),
+    ("version-a-number", "WrongType", ("version",), 1, "a string is needed"),
+    ("geometry-hash-hex", "WrongType", ("geometry_hash",), "c4" * 32, "integers are needed"),
+    ("geometry-hash-31", "WrongType", ("geometry_hash",), [0] * 31, "31 integers"),
+    ("geometry-hash-256", "WrongType", ("geometry_hash",), [256] * 32, "beyond a byte"),
+    ("probes-empty", "WrongType", ("probes",), [], "at least one probe"),
+    ("weights-empty", "WrongType", (*PROBE, "weights"), [], "at least one weight"),
+    ("weight-a-string", "WrongType", (*PROBE, "weights"), ["1", 2.0], "a number is needed"),
+    ("weight-a-boolean", "WrongType", (*PROBE, "weights"), [True, 2.0], "a number is needed"),
+    ("bias-null", "WrongType", (*PROBE, "bias"), None, "a number is needed"),
+    ("precision-unknown", "WrongType", (*TRAINING, "precision"), "Fp8", "no such tag"),
+    ("inner-product-unknown", "WrongType", (*TRAINING, "inner_product"), "Cosine", "no such"),
+    ("digest-upper-case", "WrongType", (*TRAINING, "rows_digest"), "2C" * 32, "lower case"),
+    ("training-a-list", "WrongType", ("training",), [], "an object is needed"),
+    ("unequal-lengths", "DimensionMismatch", ("probes",),
+     [probe("warm", (0.25, -0.5), 0.5), probe("warm", (1.0,), 0.0)],
+     "a probe of two weights and one of one"),
+]  # fmt: skip
 
 
 def _probe_sets_changed() -> Iterator[Vector]:
-    one: Path = ("probes", 0)
-    training: Path = ("training",)
-    auroc: Path = (*CARD, "quality", "auroc")
-    cases: list[tuple[str, str, Path, object, str]] = [
-        ("unknown-member", "UnknownMember", ("more",), 1, "at the top"),
-        ("unknown-in-probe", "UnknownMember", (*one, "more"), 1, "in a probe"),
-        ("unknown-in-training", "UnknownMember", (*training, "more"), 1, "in training"),
-        ("unknown-in-card", "UnknownMember", (*CARD, "more"), 1, "in a card"),
-        ("unknown-in-figure", "UnknownMember", (*auroc, "more"), 1, "in a figure"),
-        ("unknown-in-versions", "UnknownMember", (*training, "versions", "torch"), "2", "a library"),
-        ("no-interval", "MissingMember", (*auroc, "low"), REMOVE, "a figure without its low end"),
-        ("no-layer", "MissingMember", ("layer",), REMOVE, "layer"),
-        ("no-probes", "MissingMember", ("probes",), REMOVE, "probes"),
-        ("no-bias", "MissingMember", (*one, "bias"), REMOVE, "bias"),
-        ("no-weights", "MissingMember", (*one, "weights"), REMOVE, "weights"),
-        ("no-l2", "MissingMember", (*CARD, "l2"), REMOVE, "a card without λ"),
-        ("no-cards", "Inconsistent", (*training, "cards"), [], "a card a probe is needed"),
-        ("card-of-another", "Inconsistent", (*CARD, "dimension"), "cold", "the probe is warm"),
-        ("verdict-against-the-figures", "Inconsistent", (*CARD, "verdict"), "INSUFFICIENT",
-         "the interval lies above every control"),
-        ("figures-against-the-verdict", "Inconsistent", (*auroc, "low"), 0.6875,
-         "an interval that begins at the best control does not lie above it"),
-        ("control-against-the-verdict", "Inconsistent", (*CARD, "controls", "position_and_length"),
-         0.875, "position and length do as well"),
-        ("verdict-unknown", "WrongType", (*CARD, "verdict"), "GOOD", "two words are defined"),
-        ("layer-a-float", "WrongType", ("layer",), 1.0, "1.0 is no integer"),
-        ("layer-a-boolean", "WrongType", ("layer",), True, "true is no integer"),
-        ("layer-negative", "WrongType", ("layer",), -1, "below 0"),
-        ("layer-2-to-the-32", "WrongType", ("layer",), 2**32, "beyond 32 bits"),
-        ("version-a-number", "WrongType", ("version",), 1, "a string is needed"),
-        ("geometry-hash-hex", "WrongType", ("geometry_hash",), "c4" * 32, "integers are needed"),
-        ("geometry-hash-31", "WrongType", ("geometry_hash",), [0] * 31, "31 integers"),
-        ("geometry-hash-256", "WrongType", ("geometry_hash",), [256] * 32, "beyond a byte"),
-        ("probes-empty", "WrongType", ("probes",), [], "at least one probe"),
-        ("weights-empty", "WrongType", (*one, "weights"), [], "at least one weight"),
-        ("weight-a-string", "WrongType", (*one, "weights"), ["1", 2.0], "a number is needed"),
-        ("weight-a-boolean", "WrongType", (*one, "weights"), [True, 2.0], "a number is needed"),
-        ("bias-null", "WrongType", (*one, "bias"), None, "a number is needed"),
-        ("precision-unknown", "WrongType", (*training, "precision"), "Fp8", "no such tag"),
-        ("inner-product-unknown", "WrongType", (*training, "inner_product"), "Cosine", "no such"),
-        ("digest-upper-case", "WrongType", (*training, "rows_digest"), "2C" * 32, "lower case"),
-        ("training-a-list", "WrongType", ("training",), [], "an object is needed"),
-        ("unequal-lengths", "DimensionMismatch", ("probes",),
-         [WARM["probes"][0], probe("warm", (1.0,), 0.0)],  # type: ignore[index,call-overload]
-         "a probe of two weights and one of one"),
-    ]  # fmt: skip
-    for name, error, path, value, comment in cases:
+    for name, error, path, value, comment in CHANGES:
         tree = changed(WARM, path, value)
         if name == "unequal-lengths":
             tree = changed(tree, ("training",), REMOVE)
@@ -223,7 +224,7 @@ def _probe_sets_text() -> Iterator[Vector]:
          swapped(good, '"layer": 1,', '"layer": 1,\n  "layer": 1,'), "the same twice"),
         ("duplicate-in-training", "DuplicateMember",
          swapped(good, '"rows": 12,', '"rows": 12, "rows": 12,'), "the same twice, deeper"),
-        ("not-utf-8", "BadText", swapped(good, "warm", "w\udcffrm").replace(b"\xed\xb3\xbf", b"\xff"),
+        ("not-utf-8", "BadText", good.replace(b"warm", b"w\xffrm"),
          "a byte that no UTF-8 has"),
         ("lone-surrogate", "BadText", swapped(good, "warm", "w\\ud800rm"), "no Unicode text"),
         ("byte-order-mark", "BadJson", b"\xef\xbb\xbf" + good, "no JSON"),

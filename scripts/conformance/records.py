@@ -13,15 +13,15 @@ from conformance.vector import Vector, accepted, refused
 LIBRARIES = ("python", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
-def record(activations: str, unembedding: str, **run: Json) -> Tree:
+def record(activations: str, unembedding: str, *, reproducible: bool = True) -> Tree:
     """The record of one text of three tokens, layers 1 and 4."""
     return {
         "format": "geometry-of-trust extraction record", "version": 1,
         "model": {"id": "tiny", "class": "LlamaForCausalLM"},
         "blocks": {"path": "model.layers", "total": 6},
         "unembedding": {"path": "lm_head", "tied": True, "bias": False},
-        "run": {"layers": [1, 4], "dtype": "float32", "precision": "Fp32", "reproducible": True}
-        | run,
+        "run": {"layers": [1, 4], "dtype": "float32", "precision": "Fp32",
+                "reproducible": reproducible},
         "files": {"activations": {"sha256": activations}, "unembedding": {"sha256": unembedding}},
         "prompt_sha256": "ef" * 32,
         "tokens": [
@@ -107,38 +107,40 @@ def records() -> Iterator[Vector]:
     yield from _records_text()
 
 
+CHANGES: list[tuple[str, str, Path, object, str]] = [
+    ("version-2", "UnsupportedVersion", ("version",), 2, "only version 1 is defined"),
+    ("version-a-string", "UnsupportedVersion", ("version",), "1", "no version 1"),
+    ("format-other", "WrongType", ("format",), "other", "the name of the format"),
+    ("unknown-member", "UnknownMember", ("extra",), 1, "at the top"),
+    ("unknown-in-model", "UnknownMember", ("model", "extra"), 1, "in model"),
+    ("unknown-in-token", "UnknownMember", ("tokens", 0, "extra"), 1, "in a token"),
+    ("unknown-in-environment", "UnknownMember", ("environment", "extra"), 1, "environment"),
+    ("no-version", "MissingMember", ("version",), REMOVE, "version"),
+    ("no-tokens", "MissingMember", ("tokens",), REMOVE, "tokens"),
+    ("no-digest", "MissingMember", ("files", "activations", "sha256"), REMOVE, "sha256"),
+    ("no-environment", "MissingMember", ("environment",), REMOVE, "environment"),
+    ("no-library", "MissingMember", ("environment", "libraries", "numpy"), REMOVE, "numpy"),
+    ("digest-upper-case", "WrongType", ("files", "activations", "sha256"), "AB" * 32, "lower"),
+    ("digest-short", "WrongType", ("prompt_sha256",), "ef", "64 digits"),
+    ("layer-negative", "WrongType", ("run", "layers"), [0, -1], "below 0"),
+    ("precision-lower-case", "WrongType", ("run", "precision"), "fp32", "no such tag"),
+    ("reproducible-a-number", "WrongType", ("run", "reproducible"), 1, "true or false"),
+    ("quantization-null", "WrongType", ("run", "quantization"), None, "absent, or a string"),
+    ("attention-a-number", "WrongType", ("environment", "attention"), 1, "a string or null"),
+    ("low-memory-null", "WrongType", ("environment", "low_memory"), None, "true or false"),
+    ("tied-a-number", "WrongType", ("unembedding", "tied"), 1, "true or false"),
+    ("blocks-a-float", "WrongType", ("blocks", "total"), 6.0, "an integer"),
+    ("token-id-a-boolean", "WrongType", ("tokens", 1, "id"), True, "an integer"),
+    ("token-text-null", "WrongType", ("tokens", 1, "text"), None, "a string"),
+    ("span-of-one", "WrongType", ("tokens", 1, "span"), [0], "start and end"),
+    ("span-of-three", "WrongType", ("tokens", 1, "span"), [0, 1, 2], "start and end"),
+    ("span-empty", "WrongType", ("tokens", 1, "span"), [4, 4], "from start to before end"),
+    ("span-backwards", "WrongType", ("tokens", 1, "span"), [4, 0], "from start to before end"),
+]  # fmt: skip
+
+
 def _records_changed() -> Iterator[Vector]:
-    cases: list[tuple[str, str, Path, object, str]] = [
-        ("version-2", "UnsupportedVersion", ("version",), 2, "only version 1 is defined"),
-        ("version-a-string", "UnsupportedVersion", ("version",), "1", "no version 1"),
-        ("format-other", "WrongType", ("format",), "other", "the name of the format"),
-        ("unknown-member", "UnknownMember", ("extra",), 1, "at the top"),
-        ("unknown-in-model", "UnknownMember", ("model", "extra"), 1, "in model"),
-        ("unknown-in-token", "UnknownMember", ("tokens", 0, "extra"), 1, "in a token"),
-        ("unknown-in-environment", "UnknownMember", ("environment", "extra"), 1, "environment"),
-        ("no-version", "MissingMember", ("version",), REMOVE, "version"),
-        ("no-tokens", "MissingMember", ("tokens",), REMOVE, "tokens"),
-        ("no-digest", "MissingMember", ("files", "activations", "sha256"), REMOVE, "sha256"),
-        ("no-environment", "MissingMember", ("environment",), REMOVE, "environment"),
-        ("no-library", "MissingMember", ("environment", "libraries", "numpy"), REMOVE, "numpy"),
-        ("digest-upper-case", "WrongType", ("files", "activations", "sha256"), "AB" * 32, "lower"),
-        ("digest-short", "WrongType", ("prompt_sha256",), "ef", "64 digits"),
-        ("layer-negative", "WrongType", ("run", "layers"), [0, -1], "below 0"),
-        ("precision-lower-case", "WrongType", ("run", "precision"), "fp32", "no such tag"),
-        ("reproducible-a-number", "WrongType", ("run", "reproducible"), 1, "true or false"),
-        ("quantization-null", "WrongType", ("run", "quantization"), None, "absent, or a string"),
-        ("attention-a-number", "WrongType", ("environment", "attention"), 1, "a string or null"),
-        ("low-memory-null", "WrongType", ("environment", "low_memory"), None, "true or false"),
-        ("tied-a-number", "WrongType", ("unembedding", "tied"), 1, "true or false"),
-        ("blocks-a-float", "WrongType", ("blocks", "total"), 6.0, "an integer"),
-        ("token-id-a-boolean", "WrongType", ("tokens", 1, "id"), True, "an integer"),
-        ("token-text-null", "WrongType", ("tokens", 1, "text"), None, "a string"),
-        ("span-of-one", "WrongType", ("tokens", 1, "span"), [0], "start and end"),
-        ("span-of-three", "WrongType", ("tokens", 1, "span"), [0, 1, 2], "start and end"),
-        ("span-empty", "WrongType", ("tokens", 1, "span"), [4, 4], "from start to before end"),
-        ("span-backwards", "WrongType", ("tokens", 1, "span"), [4, 0], "from start to before end"),
-    ]  # fmt: skip
-    for name, error, path, value, comment in cases:
+    for name, error, path, value, comment in CHANGES:
         yield refused("record", name, error, record_text(changed(PLAIN, path, value)), comment)
 
 
@@ -167,7 +169,7 @@ def _records_text() -> Iterator[Vector]:
         ("array", "WrongType", b"[]", "an object is needed"),
         ("not-utf-8", "BadText", b"\xff", "a byte that no UTF-8 has"),
         ("cut", "BadJson", good[:-3], "the end is missing"),
-        ("duplicate-member", "DuplicateMember", swapped(good, '"version"', '"format"'), "format twice"),
+        ("duplicate-member", "DuplicateMember", swapped(good, '"version"', '"format"'), "twice"),
         ("check-beyond-float32", "NonFinite",
          swapped(record_text(_corpus()), "0.0009765625", "1e39"), "a self-check of 1e39"),
     ):  # fmt: skip

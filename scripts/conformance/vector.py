@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 MALFORMED = frozenset(
@@ -15,6 +16,7 @@ MALFORMED = frozenset(
 )  # fmt: skip
 """Errors of what is not of its format: exit code 3. All others are refusals: exit code 1."""
 
+Headers = Mapping[str, str]
 Repeat = tuple[int, int, int]
 """Offset and length of a part of the payload, and how many times it stands there."""
 
@@ -64,11 +66,19 @@ class Vector:
         )
 
 
-def accepted(  # noqa: D417
-    kind: str, name: str, payload: bytes, comment: str, *, expect: str = "read", **headers: str
+def accepted(
+    kind: str,
+    name: str,
+    payload: bytes,
+    comment: str,
+    *,
+    expect: str = "read",
+    more: Headers | None = None,
+    **headers: str,
 ) -> Vector:
-    """A vector that must be read or verified, with what must be found in `headers`."""
-    return Vector(kind, name, _lines({"comment": comment, "expect": expect} | headers), payload)
+    """A vector that must be read or verified, with what must be found in `headers` and `more`."""
+    lines = {"comment": comment, "expect": expect} | dict(more or {}) | headers
+    return Vector(kind, name, _lines(lines), payload)
 
 
 def refused(
@@ -79,6 +89,7 @@ def refused(
     comment: str,
     *,
     repeats: tuple[Repeat, ...] = (),
+    more: Headers | None = None,
     **headers: str,
 ) -> Vector:
     """A vector that must be refused with this class of error."""
@@ -86,7 +97,7 @@ def refused(
     if "step" in headers:
         outcome["step"] = headers.pop("step")
     outcome |= {"error": error, "exit": "3" if error in MALFORMED else "1"}
-    return Vector(kind, name, _lines(outcome | headers), payload, repeats)
+    return Vector(kind, name, _lines(outcome | dict(more or {}) | headers), payload, repeats)
 
 
 def _lines(headers: dict[str, str]) -> tuple[tuple[str, str], ...]:
