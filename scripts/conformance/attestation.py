@@ -103,7 +103,7 @@ def document(
         "schema_version": 1, "model_id": "tiny", "precision": "Fp32",
         "inner_product": inner_product, "input_hash": sha256(ACTIVATIONS),
         "timestamp": TIMESTAMP, "corpus_version": "unversioned",
-        "probe_version": "+".join(str(probe_set["version"]) for probe_set, _ in sets),
+        "probe_version": "+".join(dict.fromkeys(str(one["version"]) for one, _ in sets)),
         "layer_readings": rows, "confidence": confidence, "coverage_flags": flags,
         "divergence_flag": any(flags), "geometry_hash": geometry.hex(), "sequence_number": 0,
         "probe_commitment": "", "binding": binding,

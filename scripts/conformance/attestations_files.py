@@ -49,6 +49,7 @@ def _elsewhere(tree: Tree) -> Tree:
     return changed(tree, ("environment", "device"), "cuda:0")
 
 
+TALL_ONLY = probe_set([probe("tall", (-1.0, 0.125), 0.0)], 4)
 RANK_ONE = gotue(((1.0, 1.0), (2.0, 2.0)))
 ADDED = 0.5
 RANK_ONE_PHI = gram(((1.0, 1.0), (2.0, 2.0)), ADDED)
@@ -122,9 +123,21 @@ def readings_step() -> Iterator[Vector]:
                    more=ALL_FILES | {"probes": "probe-set/euclidean"})  # fmt: skip
     yield verified("everything-and-more-members", FULL, "nobody can recompute these",
                    not_checked=_made_elsewhere(), more=ALL_FILES)  # fmt: skip
+    yield from _versions()
     yield from _false_readings()
     yield from _false_descriptions()
     yield from _files_that_do_not_fit()
+
+
+def _versions() -> Iterator[Vector]:
+    """The versions of the probe sets stand in the attestation, each once."""
+    same = a.document(sets=((WARM, a.WARM_FILE), (TALL_ONLY, text(TALL_ONLY).encode())))
+    files = ALL_FILES | {"probes": "probe-set/warm probe-set/tiny-tall"}
+    yield verified("everything-of-one-version", same, "two probe sets of one version",
+                   expect="verified", more=files)  # fmt: skip
+    twice = signed_file(same | {"probe_version": "v0.1.0+v0.1.0"})
+    yield fails(6, "version-twice", "ReadingsMismatch", twice, "a version is written once",
+                more=files)  # fmt: skip
 
 
 def _made_elsewhere() -> str:
@@ -215,20 +228,19 @@ NAN_AT_THE_END = put(a.ACTIVATIONS, len(a.ACTIVATIONS) - 4, bytes.fromhex("0000c
 
 
 def _files_that_do_not_fit() -> Iterator[Vector]:
-    tall_only = probe_set([probe("tall", (-1.0, 0.125), 0.0)], 4)
     wide = probe_set([probe("warm", (0.25, -0.5, 1.0), 0.5)], 1)
     far = probe_set([probe("warm", (0.25, -0.5), 0.5)], 9)
     other_model = changed(WARM, ("training", "model_id"), "other")
     other_precision = changed(WARM, ("training", "precision"), "Int8")
     elsewhere = changed(WARM, ("geometry_hash",), [1] * 32)
     yield accepted_nan(NAN_AT_THE_END)
-    for name, tree in (("tall", tall_only), ("three-weights", wide), ("layer-9", far),
+    for name, tree in (("tall", TALL_ONLY), ("three-weights", wide), ("layer-9", far),
                        ("other-model", other_model), ("other-precision", other_precision),
                        ("other-geometry", elsewhere)):  # fmt: skip
-        yield accepted("probe-set", f"tiny-{name}", text(tree).encode(), "for a step 6 that fails",
+        yield accepted("probe-set", f"tiny-{name}", text(tree).encode(), "for step 6",
                        dimensions=str(tree["probes"][0]["dimension_name"]),  # type: ignore[index,call-overload]
                        layer=str(tree["layer"]))  # fmt: skip
-    yield _one("activations-nan", "NonFinite", "NaN in the state that is read", probes=tall_only,
+    yield _one("activations-nan", "NonFinite", "NaN in the state that is read", probes=TALL_ONLY,
                label="tiny-tall", data=NAN_AT_THE_END, activations="gotact/tiny-nan")  # fmt: skip
     yield _one("no-training", "ProvenanceMissing", "a probe set of the reference",
                probes=REFERENCE, label="reference")  # fmt: skip

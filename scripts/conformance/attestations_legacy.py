@@ -51,28 +51,38 @@ def legacy() -> Iterator[Vector]:
     yield from _references(missing)
 
 
+def wrapped(outer: Tree) -> bytes:
+    """An outer object in its spelling: members sorted, floats spelled as doubles."""
+    return json.dumps(outer, indent=2, sort_keys=True, ensure_ascii=False).encode()
+
+
 def _outer_objects(missing: str) -> Iterator[Vector]:
     inner = signed(BARE)
     outer: Tree = {"attestation": inner, "verifying_key_hex": KEY.public.hex()}
-    plain = text(outer).encode()
+    plain = wrapped(outer)
     yield fails(1, "outer-object", "LegacyDocument", plain, "read with allow-legacy alone")
-    for name, data in (("outer-object", plain), ("outer-object-respelled",
-                       json.dumps(outer, indent=2, sort_keys=True).encode())):  # fmt: skip
-        yield verified(f"legacy-{name}", BARE, "as the reference's demo is wrapped", data=data,
-                       expect="legacy", allow_legacy="yes", not_checked=missing,
-                       unsigned="verifying_key_hex")  # fmt: skip
-    other = text(outer | {"verifying_key_hex": a.sha256(b"")}).encode()
+    wrapper = {"allow_legacy": "yes", "unsigned": "verifying_key_hex"}
+    yield verified("legacy-outer-object", BARE, "as the reference's demo is wrapped", data=plain,
+                   expect="legacy", not_checked=missing, more=wrapper)  # fmt: skip
+    unsorted = text(outer).encode()
+    yield fails(1, "outer-object-not-sorted", "NotOurSpelling", unsorted,
+                "members in our order, floats as float32", allow_legacy="yes")  # fmt: skip
+    yield verified("legacy-outer-object-reformatted", BARE, "another spelling, and it is allowed",
+                   data=unsorted, expect="legacy", not_checked=missing,
+                   more=wrapper | {"allow_reformatted": "yes"})  # fmt: skip
+    other = wrapped(outer | {"verifying_key_hex": a.sha256(b"")})
     yield fails(3, "outer-object-another-key", "WrongKeyKind", other,
                 "the key in it is not the one supplied", allow_legacy="yes")  # fmt: skip
-    for name, error, tree in (
+    cases: list[tuple[str, str, Tree]] = [
         ("unknown-member", "UnknownMember", outer | {"note": "x"}),
         ("without-key", "MissingMember", {"attestation": inner}),
         ("key-upper-case", "WrongType", outer | {"verifying_key_hex": KEY.public.hex().upper()}),
         ("attestation-a-number", "WrongType", outer | {"attestation": 1}),
-    ):
-        yield fails(1, f"outer-object-{name}", error, text(tree).encode(), "in the outer object",
+    ]
+    for name, error, tree in cases:
+        yield fails(1, f"outer-object-{name}", error, wrapped(tree), "in the outer object",
                     allow_legacy="yes")  # fmt: skip
-    changed_inside = text(changed(outer, ("attestation", "model_id"), "other")).encode()
+    changed_inside = wrapped(changed(outer, ("attestation", "model_id"), "other"))
     yield fails(3, "outer-object-changed", "BadSignature", changed_inside, "the model's name",
                 allow_legacy="yes")  # fmt: skip
 

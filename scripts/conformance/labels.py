@@ -30,6 +30,8 @@ def labels() -> Iterator[Vector]:
         yield accepted("labels", name, data.encode(), comment, labels=found)
     for name, data, line, comment in (
         ("another-word", "1\nyes\n", 2, "not one of the four spellings"),
+        ("capital", "1\nTrue\n", 2, "True and 1.0 are for tables"),
+        ("decimal", "1\n\n1.0\n", 3, "True and 1.0 are for tables"),
         ("two-on-a-line", "1 0\n", 1, "a label a line"),
         ("leading-zero", "01\n", 1, "not one of the four spellings"),
         ("another-digit", "0\n2\n", 2, "labels are 0 and 1"),

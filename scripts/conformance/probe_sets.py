@@ -91,8 +91,9 @@ def probe_set(
 
 
 WARM = probe_set([probe("warm", (0.25, -0.5), 0.5)], 1)
-TALL = probe_set([probe("tall", (-1.0, 0.125), 1.1875), probe("old", (0.5, 0.5), -0.25)], 4,
-                 "INSUFFICIENT")  # fmt: skip
+TALL: Tree = probe_set(
+    [probe("tall", (-1.0, 0.125), 1.1875), probe("old", (0.5, 0.5), -0.25)], 4, "INSUFFICIENT"
+) | {"version": "v0.2.0"}
 REFERENCE: Tree = {k: v for k, v in WARM.items() if k != "training"}
 PROBE: Path = ("probes", 0)
 TRAINING: Path = ("training",)
