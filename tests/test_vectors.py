@@ -67,7 +67,7 @@ NAMES = sorted((path.parent.name, path.stem) for path in VECTORS.glob("*/*.vecto
 ALL = [vector(*name) for name in NAMES]
 
 
-def of_kind(*kinds: str) -> Any:
+def of_kind(*kinds: str) -> pytest.MarkDecorator:
     chosen = [one for one in ALL if one.kind in kinds]
     return pytest.mark.parametrize("one", chosen, ids=lambda one: f"{one.kind}/{one.name}")
 
