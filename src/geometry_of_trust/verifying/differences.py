@@ -178,7 +178,7 @@ def activations_difference(
 
 
 def flat(rows: Sequence[Sequence[float]]) -> NDArray[np.float32]:
-    """Readings one after the other."""
+    """Readings one after the other: shape (n,), float32."""
     return np.array([value for row in rows for value in row], np.float32)
 
 
