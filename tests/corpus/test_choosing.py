@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geometry_of_trust import errors
@@ -41,6 +41,7 @@ def test_a_text_of_special_tokens_alone() -> None:
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=80)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # on a busy machine
 @given(LENGTHS, st.one_of(st.none(), st.integers(1, 9)), st.integers(1, 200), st.booleans())
 def test_each_text_is_in_one_batch(
     lengths: list[int], texts: int | None, tokens: int, padded: bool
