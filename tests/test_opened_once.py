@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -102,9 +103,27 @@ def put_rows(files: Files, count: int = P) -> None:
             )
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a pipeline's files, to be copied: training takes seconds."""
+    folder = tmp_path_factory.mktemp("made")
+    build(folder)
+    return folder
+
+
+def copied(made: Path, folder: Path) -> Files:
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    return Files(
+        activations=folder / "a.gotact",
+        unembedding=folder / "u.gotue",
+        labels=folder / "a.labels",
+        probes=(folder / "p1.json", folder / "p4.json"),
+    )
+
+
 @pytest.fixture(params=["record", "rows"])
-def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
-    built = build(tmp_path)
+def files(request: pytest.FixtureRequest, made: Path, tmp_path: Path) -> Files:
+    built = copied(made, tmp_path)
     (put_record if request.param == "record" else put_rows)(built)
     return built
 
@@ -253,9 +272,9 @@ def overwriting(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
 @pytest.mark.parametrize("raced", ["activations", "unembedding"])
 @pytest.mark.parametrize("mapped", [False, True], ids=["copied", "mapped"])
 def test_a_race_gives_no_document_and_no_verdict_of_other_bytes(
-    raced: str, mapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    raced: str, mapped: bool, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = build(tmp_path)
+    files = copied(made, tmp_path)
     path: Path = getattr(files, raced)
     fair = files.attest().to_json()
     document = signed(files)
