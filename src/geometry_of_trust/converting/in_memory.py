@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.errors import BadOption, BadRowTable, MissingExtra
+from geometry_of_trust.errors import BadOption, BadRowTable
+from geometry_of_trust.extras import optional
 from geometry_of_trust.formats.arrays import Activations, Unembedding
 from geometry_of_trust.formats.row_table import LABEL_PREFIX, RowTable
 
@@ -56,10 +57,8 @@ def to_torch(held: Activations | Unembedding, layer: int | None = None) -> torch
         MissingExtra: torch is not installed.
     """
     values = to_numpy(held, layer)
-    try:
+    with optional():
         import torch  # noqa: PLC0415 - most users of this room do not need it
-    except ModuleNotFoundError as error:
-        raise _missing("to_torch", error, "pip install 'geometry-of-trust[extract]'") from None
     if not values.flags.aligned or min(values.strides) < 0:
         return torch.from_numpy(np.array(values, order="C"))
     with warnings.catch_warnings():
@@ -88,10 +87,8 @@ def to_pandas(
         BadRowTable: `rows` has not one row a position.
         MissingExtra: pandas is not installed.
     """
-    try:
+    with optional():
         import pandas as pd  # noqa: PLC0415 - most users of this room do not need it
-    except ModuleNotFoundError as error:
-        raise _missing("to_pandas", error, "pip install pandas") from None
     if isinstance(held, Activations) and layer is None:
         raise BadOption("layer", expected=f"one of {held.layers}", found="none")
     values = to_numpy(held, layer)
@@ -118,9 +115,3 @@ def _columns(rows: RowTable) -> dict[str, Any]:
         "special": rows.special,
         **{LABEL_PREFIX + name: labels for name, labels in rows.labels.items()},
     }
-
-
-def _missing(what: str, error: ModuleNotFoundError, hint: str) -> MissingExtra:
-    return MissingExtra(
-        what, expected=f"the package {error.name}", found="no such package", hint=hint
-    )

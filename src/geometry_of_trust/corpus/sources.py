@@ -17,9 +17,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from geometry_of_trust.documents import strictjson
 from geometry_of_trust.errors import (
     BadCorpus,
@@ -30,7 +27,7 @@ from geometry_of_trust.errors import (
     Unreadable,
     brief,
 )
-from geometry_of_trust.extraction.pipeline import missing_extra
+from geometry_of_trust.extras import optional
 from geometry_of_trust.files import MAX_DOCUMENT_BYTES, PathLike, opened, reason
 
 Row = tuple[str, Mapping[str, Any]]
@@ -169,6 +166,9 @@ def _check_distinct(names: Sequence[str], where: str) -> None:
 
 
 def _from_parquet(path: str, choose: Choose) -> Iterator[Row]:
+    with optional():
+        import pyarrow as pa  # noqa: PLC0415 - heavy, and of an extra
+        import pyarrow.parquet as pq  # noqa: PLC0415 - as above
     with opened(path) as handle:
         try:
             # A buffer for each column, so that a large row group is not read at once.
@@ -195,6 +195,8 @@ def _from_parquet(path: str, choose: Choose) -> Iterator[Row]:
 
 
 def _cells(columns: Sequence[Any], index: int, where: str) -> list[Any]:
+    import pyarrow as pa  # noqa: PLC0415 - of an extra
+
     try:
         return [column[index].as_py() for column in columns]
     except UnicodeDecodeError:  # pyarrow believes a file that says it is UTF-8
@@ -237,10 +239,8 @@ def _open_dataset(source: str, split: str | None) -> Any:
     """One split, not yet read: a `Dataset` (mapped into memory) or an `IterableDataset`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
+        with optional():
             import datasets  # noqa: PLC0415 - takes a second
-        except ModuleNotFoundError as error:
-            raise missing_extra(error) from None
         saved = ("dataset_dict.json", "state.json")  # of save_to_disk
         try:
             with _silence():

@@ -12,11 +12,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from geometry_of_trust.documents.extraction_record import Record
@@ -29,7 +27,11 @@ from geometry_of_trust.errors import (
     RecordMismatch,
     TooLarge,
 )
+from geometry_of_trust.extras import optional
 from geometry_of_trust.files import PathLike, opened
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 LABEL_PREFIX = "label."
 """What the names of label columns begin with."""
@@ -42,17 +44,33 @@ MAX_ROWS, MAX_BYTES = 2**26, 2**34
 
 _FLUSH_ROWS = 2**14
 _INTEGERS = ("text", "token_index", "token_id", "start", "end")
-_FIELDS = (
-    pa.field("text", pa.int64(), nullable=False),
-    pa.field("group", pa.string()),
-    pa.field("token_index", pa.int32()),
-    pa.field("token_id", pa.int32()),
-    pa.field("token", pa.string()),
-    pa.field("start", pa.int32()),
-    pa.field("end", pa.int32()),
-    pa.field("special", pa.bool_(), nullable=False),
-    pa.field("tokens", pa.list_(pa.int32())),
-)
+
+
+def _libraries() -> tuple[Any, Any]:
+    """The two modules of pyarrow, imported when first used: they are of an extra.
+
+    Raises:
+        MissingExtra.
+    """
+    with optional():
+        import pyarrow as pa  # noqa: PLC0415 - heavy, and of an extra
+        import pyarrow.parquet as pq  # noqa: PLC0415 - as above
+    return pa, pq
+
+
+def _fields() -> tuple[Any, ...]:
+    pa, _ = _libraries()
+    return (
+        pa.field("text", pa.int64(), nullable=False),
+        pa.field("group", pa.string()),
+        pa.field("token_index", pa.int32()),
+        pa.field("token_id", pa.int32()),
+        pa.field("token", pa.string()),
+        pa.field("start", pa.int32()),
+        pa.field("end", pa.int32()),
+        pa.field("special", pa.bool_(), nullable=False),
+        pa.field("tokens", pa.list_(pa.int32())),
+    )
 
 
 @dataclass(frozen=True)
@@ -122,11 +140,12 @@ class RowWriter:
     """Writes a row table text by text, in bounded memory; `digest` is that of what was written."""
 
     def __init__(self, handle: BinaryIO, label_columns: Sequence[str] = ()) -> None:
+        pa, pq = _libraries()
         self.digest = RowDigest()
         self.rows = 0
         self._labels = tuple(label_columns)
         labels = [pa.field(LABEL_PREFIX + name, pa.int8(), nullable=False) for name in self._labels]
-        self._schema = pa.schema([*_FIELDS, *labels])
+        self._schema = pa.schema([*_fields(), *labels])
         self._writer = pq.ParquetWriter(handle, self._schema, compression="zstd")
         self._columns: list[list[Any]] = [[] for _ in self._schema]
 
@@ -158,6 +177,7 @@ class RowWriter:
 
     def _flush(self) -> None:
         if self._columns[0]:
+            pa, _ = _libraries()
             arrays = [
                 pa.array(column, kind.type)
                 for column, kind in zip(self._columns, self._schema, strict=True)
@@ -275,7 +295,9 @@ def read_rows(path: PathLike) -> RowTable:
         Unreadable: the file cannot be opened.
         TooLarge: it says that it holds more than `MAX_ROWS` rows or `MAX_BYTES`.
         BadRowTable: it is not Parquet, or not of a row table's columns.
+        MissingExtra: pyarrow is not installed.
     """
+    pa, pq = _libraries()
     with opened(path) as handle:
         try:
             file = pq.ParquetFile(handle)
@@ -300,9 +322,11 @@ def _bounded(said: pq.FileMetaData, path: PathLike) -> None:
 
 def _parsed(table: Any, path: PathLike) -> RowTable:
     """The columns as arrays; BadRowTable for other columns than a row table's."""
-    names = [kind.name for kind in _FIELDS]
+    pa, _ = _libraries()
+    fields = _fields()
+    names = [kind.name for kind in fields]
     labels = [name for name in table.column_names if name.startswith(LABEL_PREFIX)]
-    types = {kind.name: kind.type for kind in _FIELDS} | dict.fromkeys(labels, pa.int8())
+    types = {kind.name: kind.type for kind in fields} | dict.fromkeys(labels, pa.int8())
     if table.column_names != names + labels or any(
         table.schema.field(name).type != kind for name, kind in types.items()
     ):
@@ -363,7 +387,7 @@ def row_table(activations: PathLike, record: Record | None = None) -> RowTable |
             there is one.
 
     Raises:
-        BadRowTable, Unreadable: it cannot be read.
+        BadRowTable, Unreadable, TooLarge: it cannot be read. MissingExtra: as `read_rows`.
         RecordMismatch: it is not the table that the record names.
     """
     path = rows_path(activations)
