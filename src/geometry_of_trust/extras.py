@@ -35,23 +35,15 @@ def optional() -> Iterator[None]:
     """Around imports of optional libraries: one that is missing is refused by its extra's name.
 
     Raises:
-        MissingExtra: a library of `EXTRA_OF` is not installed.
+        MissingExtra: a library of `EXTRA_OF` is not installed; `where` is the extra, as pip takes
+            it.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        refuse_missing(error)
-        raise
-
-
-def refuse_missing(error: ModuleNotFoundError) -> None:
-    """Refuse what an import stumbled over, if an extra would bring it.
-
-    Raises:
-        MissingExtra: `where` is the extra as pip takes it.
-    """
-    library = (error.name or "").partition(".")[0]
-    if library in EXTRA_OF:
+        library = (error.name or "").partition(".")[0]
+        if library not in EXTRA_OF:
+            raise
         extra = f"geometry-of-trust[{EXTRA_OF[library]}]"
         raise MissingExtra(
             extra,

@@ -1,4 +1,7 @@
-"""`got-cli show`: what is inside a file, as a person would want it."""
+"""`got-cli show`: what is inside a file, as a person would want it.
+
+What needs numpy is imported for the kinds that do: an attestation is shown without.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,24 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.documents.strictjson import loads, shortest_float32
-from geometry_of_trust.errors import BadJson, LabelCount, escaped
+from geometry_of_trust.errors import BadJson, LabelCount, MissingExtra, escaped
 from geometry_of_trust.files import opened, read_bounded
-from geometry_of_trust.formats.binary import read_activations, read_labels, read_unembedding
-from geometry_of_trust.formats.row_table import RowTable, read_rows, row_table
-from geometry_of_trust.probing.probes import ProbeSet
-from geometry_of_trust.showing import extractions, verdicts
+from geometry_of_trust.showing import extractions, probes, verdicts
+from geometry_of_trust.showing.text import table as columns
 from geometry_of_trust.signing.attestation import parse_document
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from geometry_of_trust.formats.row_table import RowTable
+    from geometry_of_trust.probing.probes import ProbeSet
 
 TOKENS_SHOWN = 12
 ROWS_SHOWN = 12
@@ -41,6 +46,8 @@ def describe(path: Path) -> Iterator[str]:
     elif start == b"GOTU":
         yield from _unembedding(path)
     elif start == b"PAR1":
+        from geometry_of_trust.formats.row_table import read_rows
+
         yield from _row_table(read_rows(path))
     elif path.suffix in (".labels", ".txt"):
         yield from _labels(path)
@@ -49,9 +56,13 @@ def describe(path: Path) -> Iterator[str]:
 
 
 def _activations(path: Path) -> Iterator[str]:
+    import numpy as np
+
+    from geometry_of_trust.formats.binary import read_activations
+
     held = read_activations(path)
     yield f"activations (.gotact), {path.stat().st_size} bytes"
-    yield verdicts.table(
+    yield columns(
         [
             ("model", held.model_id),
             ("precision", held.precision),
@@ -68,12 +79,18 @@ def _activations(path: Path) -> Iterator[str]:
             f"{norms.min():.4g} to {norms.max():.4g}"
         )
     yield from _record_lines(record_path(path))
-    table = row_table(path)
+    table, lacking = _table_beside(path)
     if table is not None:
         yield from _row_table(table)
+    elif lacking:
+        yield f"row table: not shown, {lacking}"
 
 
 def _unembedding(path: Path) -> Iterator[str]:
+    import numpy as np
+
+    from geometry_of_trust.formats.binary import read_unembedding
+
     held = read_unembedding(path)
     yield f"unembedding (.gotue), {path.stat().st_size} bytes"
     squares = np.zeros(held.vocab_size)
@@ -82,7 +99,7 @@ def _unembedding(path: Path) -> Iterator[str]:
         squares[start : start + len(block)] = np.einsum("ij,ij->i", block, block)
         start += len(block)
     norms = np.sqrt(squares)
-    yield verdicts.table(
+    yield columns(
         [
             ("vocabulary", f"{held.vocab_size} tokens"),
             ("hidden dimension", f"{held.hidden_dim}"),
@@ -96,6 +113,8 @@ def _unembedding(path: Path) -> Iterator[str]:
 
 
 def _labels(path: Path) -> Iterator[str]:
+    from geometry_of_trust.formats.labels import read_labels
+
     labels = read_labels(path)
     positive = int(labels.sum())
     yield f"labels: {len(labels)} positions, {positive} positive, {len(labels) - positive} negative"
@@ -118,14 +137,25 @@ def _labels(path: Path) -> Iterator[str]:
 
 def _labelled_rows(path: Path, record: Record, labels: NDArray[np.int8]) -> Iterator[str]:
     """Each row of a corpus with its label, text, group and token."""
-    table = row_table(path.with_suffix(".gotact"), record)
+    table, lacking = _table_beside(path.with_suffix(".gotact"), record)
     if table is None:
-        yield f"no rows to show: no {escaped(rows_path(path).name)} beside the labels"
+        none = f"no {escaped(rows_path(path).name)} beside the labels"
+        yield f"no rows to show: {lacking or none}"
         return
     if len(table) != len(labels):
         raise LabelCount(path, expected=f"{len(table)} labels, one a row", found=len(labels))
     for line, label in zip(_rows(table), labels, strict=True):
         yield line.replace("  ", f"  {label}  ", 1)
+
+
+def _table_beside(activations: Path, record: Record | None = None) -> tuple[RowTable | None, str]:
+    """The row table beside activations, or None; and what to install to see it, if anything."""
+    from geometry_of_trust.formats.row_table import row_table
+
+    try:
+        return row_table(activations, record), ""
+    except MissingExtra as missing:
+        return None, f"{missing}"
 
 
 def _rows(table: RowTable) -> Iterator[str]:
@@ -155,6 +185,8 @@ def _document(path: Path) -> Iterator[str]:
     if isinstance(tree, dict) and ({"signature", "verifying_key_hex"} & set(tree)):
         yield from _attestation(data, path)
     elif isinstance(tree, dict) and "probes" in tree:
+        from geometry_of_trust.probing.probes import ProbeSet
+
         yield from _probe_set(ProbeSet.from_json(data, path))
     elif isinstance(tree, dict) and "tokens" in tree:
         yield from _record(read_record(path))
@@ -178,6 +210,8 @@ def _attestation(data: bytes, path: Path) -> Iterator[str]:
 
 
 def _probe_set(held: ProbeSet) -> Iterator[str]:
+    import numpy as np
+
     yield f"probe set for layer {held.layer}, version {escaped(held.version)}"
     for probe in held.probes:
         norm = float(np.linalg.norm(probe.weights.astype(np.float64)))
@@ -195,11 +229,11 @@ def _probe_set(held: ProbeSet) -> Iterator[str]:
     if held.training is None:
         rows.append(("training", "not said: attest refuses this set"))
     else:
-        rows += extractions.training_rows(held.training)
-    yield verdicts.table(rows)
+        rows += probes.training_rows(held.training)
+    yield columns(rows)
     if held.training is not None:
         yield ""
-        yield extractions.cards(held.training)
+        yield probes.cards(held.training)
 
 
 def _record_lines(path: Path) -> Iterator[str]:
@@ -209,7 +243,7 @@ def _record_lines(path: Path) -> Iterator[str]:
 
 def _record(held: Record) -> Iterator[str]:
     yield "extraction record"
-    yield verdicts.table(extractions.record_rows(held))
+    yield columns(extractions.record_rows(held))
     if held.reproducible:
         yield (
             "An attestation of a reproducible run signs none of: place and revision of the model, "

@@ -117,6 +117,16 @@ class Attestation:
             and getattr(self, member.name) != defaults[member.name]
         )
 
+    @property
+    def insufficient(self) -> tuple[str, ...]:
+        """Names of the probes that are INSUFFICIENT by their own cards, as bound."""
+        return tuple(
+            dimension
+            for bound in (self.binding or {}).get("probe_sets", ())
+            for dimension, verdict in zip(bound["dimensions"], bound["verdicts"], strict=False)
+            if verdict == "INSUFFICIENT"
+        )
+
     def signed_by(self, key: SecretKey) -> Attestation:
         """This attestation with the signature of `key`.
 
