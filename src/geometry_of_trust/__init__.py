@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from geometry_of_trust.errors import GotError as GotError
     from geometry_of_trust.extraction.pipeline import Extraction as Extraction
     from geometry_of_trust.extraction.pipeline import extract as extract
-    from geometry_of_trust.formats.binary import Activations as Activations
-    from geometry_of_trust.formats.binary import Unembedding as Unembedding
+    from geometry_of_trust.formats.arrays import Activations as Activations
+    from geometry_of_trust.formats.arrays import Unembedding as Unembedding
     from geometry_of_trust.formats.binary import read_activations as read_activations
-    from geometry_of_trust.formats.binary import read_labels as read_labels
     from geometry_of_trust.formats.binary import read_unembedding as read_unembedding
     from geometry_of_trust.formats.binary import write_activations as write_activations
     from geometry_of_trust.formats.binary import write_unembedding as write_unembedding
+    from geometry_of_trust.formats.labels import read_labels as read_labels
     from geometry_of_trust.formats.row_table import RowTable as RowTable
     from geometry_of_trust.formats.row_table import read_rows as read_rows
     from geometry_of_trust.geometry.inner_product import Geometry as Geometry
@@ -99,110 +99,41 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "attesting.attest": ("attest",),
-    "converting.conversion": (
-        "Converted",
-        "convert",
-    ),
-    "converting.in_memory": (
-        "to_numpy",
-        "to_pandas",
-        "to_torch",
-    ),
+    "converting.conversion": ("Converted", "convert"),
+    "converting.in_memory": ("to_numpy", "to_pandas", "to_torch"),
     "corpus.entries": ("Columns",),
-    "corpus.estimating": (
-        "Estimate",
-        "FileSize",
-    ),
-    "corpus.extracting": (
-        "estimate_corpus",
-        "extract_corpus",
-    ),
+    "corpus.estimating": ("Estimate", "FileSize"),
+    "corpus.extracting": ("estimate_corpus", "extract_corpus"),
     "corpus.pipeline": ("CorpusExtraction",),
-    "documents.extraction_record": (
-        "Check",
-        "Corpus",
-        "Record",
-        "Token",
-        "WrittenFile",
-    ),
+    "documents.extraction_record": ("Check", "Corpus", "Record", "Token", "WrittenFile"),
     "documents.extraction_record_reading": ("read_record",),
-    "documents.probe_card": (
-        "Bin",
-        "Card",
-        "Controls",
-        "Figure",
-        "Quality",
-    ),
+    "documents.probe_card": ("Bin", "Card", "Controls", "Figure", "Quality"),
     "documents.schema": ("InnerProductTag",),
     "errors": ("GotError",),
-    "extraction.pipeline": (
-        "Extraction",
-        "extract",
-    ),
+    "extraction.pipeline": ("Extraction", "extract"),
+    "formats.arrays": ("Activations", "Unembedding"),
     "formats.binary": (
-        "Activations",
-        "Unembedding",
         "read_activations",
-        "read_labels",
         "read_unembedding",
         "write_activations",
         "write_unembedding",
     ),
-    "formats.row_table": (
-        "RowTable",
-        "read_rows",
-    ),
+    "formats.labels": ("read_labels",),
+    "formats.row_table": ("RowTable", "read_rows"),
     "geometry.inner_product": ("Geometry",),
     "geometry.spectrum": ("Spectrum",),
-    "probing.calibration_report": (
-        "Calibration",
-        "CalibrationReport",
-        "calibration_report",
-    ),
+    "probing.calibration_report": ("Calibration", "CalibrationReport", "calibration_report"),
     "probing.causal_probe": ("CausalProbe",),
-    "probing.cross_validation": (
-        "CrossFit",
-        "Study",
-    ),
-    "probing.layer_choice": (
-        "DimensionSweep",
-        "FinalTest",
-        "LayerFigures",
-        "Sweep",
-    ),
-    "probing.layer_sweep": (
-        "sweep",
-        "sweep_files",
-    ),
+    "probing.cross_validation": ("CrossFit", "Study"),
+    "probing.layer_choice": ("DimensionSweep", "FinalTest", "LayerFigures", "Sweep"),
+    "probing.layer_sweep": ("sweep", "sweep_files"),
     "probing.probe_set_files": ("write_probe_sets",),
-    "probing.probes": (
-        "Probe",
-        "ProbeSet",
-        "Reading",
-        "Training",
-        "read_probe",
-        "read_probe_set",
-    ),
+    "probing.probes": ("Probe", "ProbeSet", "Reading", "Training", "read_probe", "read_probe_set"),
     "probing.score_histogram": ("Histogram",),
-    "probing.token_readings": (
-        "ProbeReadings",
-        "TextReadings",
-        "TokenText",
-        "read_tokens",
-    ),
-    "probing.training": (
-        "TrainingResult",
-        "train",
-    ),
-    "probing.training_files": (
-        "train_files",
-        "train_layers",
-    ),
-    "signing.attestation": (
-        "Attestation",
-        "read_attestation",
-        "write_attestation",
-    ),
+    "probing.token_readings": ("ProbeReadings", "TextReadings", "TokenText", "read_tokens"),
+    "probing.training": ("TrainingResult", "train"),
+    "probing.training_files": ("train_files", "train_layers"),
+    "signing.attestation": ("Attestation", "read_attestation", "write_attestation"),
     "signing.keys": (
         "PublicKey",
         "SecretKey",
@@ -210,17 +141,8 @@ _NAMES = {
         "load_public_key",
         "load_secret_key",
     ),
-    "verifying.reproduce": (
-        "Link",
-        "Reproduction",
-        "reproduce",
-    ),
-    "verifying.verify": (
-        "Refused",
-        "Step",
-        "Verdict",
-        "verify",
-    ),
+    "verifying.reproduce": ("Link", "Reproduction", "reproduce"),
+    "verifying.verify": ("Refused", "Step", "Verdict", "verify"),
 }
 """All names that are promised, by the module in which they stand; the test of the rooms compares
 the imports above, which are for type checkers."""

@@ -24,6 +24,7 @@ EXTRA_OF = {
     "safetensors": "extract",
     "scipy": "probes",
     "sklearn": "probes",
+    "tokenizers": "extract",
     "torch": "extract",
     "transformers": "extract",
 }
