@@ -122,7 +122,7 @@ def installed(folder: Path) -> list[str]:
     """An interpreter of a new environment, into which pip installed the package from its wheel."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q"]
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q"]
     subprocess.run([*pip, "-c", ROOT / "constraints.txt", ROOT], check=True)
     du = subprocess.run(
         ["du", "-s", "-B1", folder / "venv" / "lib"], capture_output=True, text=True, check=True
