@@ -201,6 +201,13 @@ def test_attest(python: Python, files: Files, tmp_path: Path) -> None:
     assert (tmp_path / "t.json").read_bytes() == files.attest().to_json()
 
 
+def test_convert_but_for_parquet(python: Python, files: Files, tmp_path: Path) -> None:
+    for suffix in (".safetensors", ".npy"):
+        done = python("-m", "geometry_of_trust", "convert", files.activations,
+                      tmp_path / f"a{suffix}")  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_show(python: Python, files: Files) -> None:
     folder = files.labels.parent
     for path in (files.activations, files.unembedding, files.labels, files.probes[0],

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geometry_of_trust.converting import npy, tables, tensors, vllm
+from geometry_of_trust.converting import npy, tensors, vllm
 from geometry_of_trust.converting.exchange import Held, Names, pieces
 from geometry_of_trust.converting.tensorfile import TensorFile, read_tensors
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import BadOption, UnknownKind, WrongKind
+from geometry_of_trust.extras import optional
 from geometry_of_trust.files import PathLike, StagedFiles, opened
 from geometry_of_trust.formats.arrays import Activations, Layout, Unembedding
 from geometry_of_trust.formats.binary import (
@@ -61,7 +62,7 @@ def convert(
         rows: join the row table beside the source to each row of a `.parquet` destination.
 
     Raises:
-        UsageError: UnknownKind, WrongKind, NotNamed, BadOption.
+        UsageError: UnknownKind, WrongKind, NotNamed, BadOption; MissingExtra for `.parquet`.
         MalformedInput: the source, as its reader says, or the destination cannot be written.
     """
     given = Names(model_id, precision, None if layers is None else tuple(layers))
@@ -117,6 +118,8 @@ def _read(
     if kind == ".npy":
         return npy.read(source, given, near)
     if kind == ".parquet":
+        with optional():
+            from geometry_of_trust.converting import tables  # noqa: PLC0415 - of an extra
         return tables.read(source, given, near)
     return read_activations(source) if kind == ".gotact" else read_unembedding(source)
 
@@ -152,6 +155,8 @@ def _stage(
     elif kind == ".npy":
         npy.stage(staged, path, held)
     elif kind == ".parquet":
+        with optional():
+            from geometry_of_trust.converting import tables  # noqa: PLC0415 - of an extra
         tables.stage(staged, path, held, rows)
     elif kind == ".gotact" and isinstance(held, Activations):
         stage_activations(staged, path, held, layout)
