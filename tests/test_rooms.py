@@ -24,14 +24,15 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "extras": {"errors"},
     "files": {"errors"},
+    "progress": set(),
     "documents": {"errors", "files"},
     "signing": {"errors", "files", "documents"},
     "formats": {"errors", "extras", "files", "documents"},
-    "geometry": {"errors", "formats"},
-    "extraction": {"version", "errors", "extras", "files", "documents", "formats"},
+    "geometry": {"errors", "progress", "documents", "formats"},
+    "extraction": {"version", "errors", "extras", "files", "progress", "documents", "formats"},
     "corpus": {"version", "errors", "extras", "files", "documents", "formats", "extraction"},
     "converting": {"errors", "extras", "files", "documents", "formats"},
-    "probing": {"version", "errors", "files", "documents", "formats", "geometry"},
+    "probing": {"version", "errors", "files", "progress", "documents", "formats", "geometry"},
     "attesting": {
         "version", "errors", "files", "documents", "signing", "formats", "geometry", "probing",
     },
@@ -54,10 +55,15 @@ ROOMS: dict[str, set[str]] = {
 
 FLOORS: dict[str, str] = {
     "documents": """
-        names_beside strictjson extraction_record schema extraction_record_reading probe_card
+        names_beside strictjson codes extraction_record schema extraction_record_reading
+        probe_card positions
     """,
-    "signing": "ed25519_points keys binding attestation",
-    "formats": "arrays mapped_file labels label_tables row_table gotact binary",
+    "signing": """
+        ed25519_points keys binding reference_members signed_bytes attestation checks key_making
+    """,
+    "formats": """
+        arrays mapped_file labels table_rows label_tables row_table gotact binary
+    """,
     "geometry": "exact gram inner_product spectrum",
     "extraction": """
         page_release attention sums request architectures kernels deterministic_operations
@@ -69,11 +75,14 @@ FLOORS: dict[str, str] = {
     """,
     "converting": "tensorfile exchange in_memory npy tensors tables vllm conversion",
     "probing": """
-        probes sources token_readings counted_random splits score_histogram metrics logistic
-        whitening layer_choice held_out_figures cross_validation causal_probe controls card_making
-        training probe_set_files training_files calibration_report layer_sweep
+        probes sources probe_readings token_readings array_types counted_random splits
+        score_histogram intervals reliability_bins resampling metrics logistic whitening
+        layer_choice held_out_figures cross_validation label_checks split_rows causal_probe
+        surface_features controls card_making training probe_set_files training_files fresh_rows
+        calibration_report layer_sweep
     """,
-    "verifying": "differences verify reproduce",
+    "attesting": "assemble attest",
+    "verifying": "differences supplied_files verify reproduce",
     "showing": """
         text verdicts cards probes conversions extractions reproductions sweeps token_readings
         any_file
@@ -89,7 +98,7 @@ FLOORS: dict[str, str] = {
 The room itself, its `__init__`, stands above them.
 """
 
-NO_NUMPY = {"version", "errors", "extras", "files", "documents", "signing", "cli"}
+NO_NUMPY = {"version", "errors", "extras", "files", "progress", "documents", "signing", "cli"}
 """Folders that import no numpy, whatever files they hold."""
 
 ALSO_WITHOUT_NUMPY = {"verifying.verify", "showing.verdicts", "showing.any_file"}
@@ -113,7 +122,7 @@ USERS: dict[str, set[str]] = {
     "rfc8785": {"signing"},
     "rich": {"cli"},
     "safetensors": {"extraction"},
-    "scipy": {"geometry", "probing"},
+    "scipy": {"probing"},
     "sklearn": {"probing"},
     "threadpoolctl": {"geometry", "probing"},
     "tokenizers": {"extraction"},

@@ -13,7 +13,7 @@ from geometry_of_trust.files import sha256_file
 from geometry_of_trust.formats.binary import Activations, read_activations, read_unembedding
 from geometry_of_trust.formats.row_table import RowTable, read_rows
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.splits import Labels
+from geometry_of_trust.probing.array_types import Labels
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / ".models" / "smollm2-135m-instruct"

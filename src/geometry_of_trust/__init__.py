@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.probe_card import Controls as Controls
     from geometry_of_trust.documents.probe_card import Figure as Figure
     from geometry_of_trust.documents.probe_card import Quality as Quality
-    from geometry_of_trust.documents.schema import InnerProductTag as InnerProductTag
     from geometry_of_trust.errors import GotError as GotError
     from geometry_of_trust.extraction.pipeline import Extraction as Extraction
     from geometry_of_trust.extraction.pipeline import extract as extract
@@ -57,22 +56,22 @@ if TYPE_CHECKING:
         calibration_report as calibration_report,
     )
     from geometry_of_trust.probing.causal_probe import CausalProbe as CausalProbe
-    from geometry_of_trust.probing.cross_validation import CrossFit as CrossFit
-    from geometry_of_trust.probing.cross_validation import Study as Study
+    from geometry_of_trust.probing.cross_validation import CrossValidation as CrossValidation
     from geometry_of_trust.probing.layer_choice import DimensionSweep as DimensionSweep
     from geometry_of_trust.probing.layer_choice import FinalTest as FinalTest
     from geometry_of_trust.probing.layer_choice import LayerFigures as LayerFigures
     from geometry_of_trust.probing.layer_choice import Sweep as Sweep
     from geometry_of_trust.probing.layer_sweep import sweep as sweep
     from geometry_of_trust.probing.layer_sweep import sweep_files as sweep_files
+    from geometry_of_trust.probing.probe_readings import Reading as Reading
+    from geometry_of_trust.probing.probe_readings import read_probe as read_probe
     from geometry_of_trust.probing.probe_set_files import write_probe_sets as write_probe_sets
     from geometry_of_trust.probing.probes import Probe as Probe
     from geometry_of_trust.probing.probes import ProbeSet as ProbeSet
-    from geometry_of_trust.probing.probes import Reading as Reading
     from geometry_of_trust.probing.probes import Training as Training
-    from geometry_of_trust.probing.probes import read_probe as read_probe
     from geometry_of_trust.probing.probes import read_probe_set as read_probe_set
-    from geometry_of_trust.probing.score_histogram import Histogram as Histogram
+    from geometry_of_trust.probing.score_histogram import ScoreHistogram as ScoreHistogram
+    from geometry_of_trust.probing.split_rows import SplitRows as SplitRows
     from geometry_of_trust.probing.token_readings import ProbeReadings as ProbeReadings
     from geometry_of_trust.probing.token_readings import TextReadings as TextReadings
     from geometry_of_trust.probing.token_readings import TokenText as TokenText
@@ -84,11 +83,26 @@ if TYPE_CHECKING:
     from geometry_of_trust.signing.attestation import Attestation as Attestation
     from geometry_of_trust.signing.attestation import read_attestation as read_attestation
     from geometry_of_trust.signing.attestation import write_attestation as write_attestation
+    from geometry_of_trust.signing.binding import Binding as Binding
+    from geometry_of_trust.signing.binding import BoundActivations as BoundActivations
+    from geometry_of_trust.signing.binding import BoundGeometry as BoundGeometry
+    from geometry_of_trust.signing.binding import BoundProbeSet as BoundProbeSet
+    from geometry_of_trust.signing.binding import BoundRecord as BoundRecord
+    from geometry_of_trust.signing.binding import BoundUnembedding as BoundUnembedding
+    from geometry_of_trust.signing.key_making import generate_key_files as generate_key_files
     from geometry_of_trust.signing.keys import PublicKey as PublicKey
     from geometry_of_trust.signing.keys import SecretKey as SecretKey
-    from geometry_of_trust.signing.keys import generate_key_files as generate_key_files
     from geometry_of_trust.signing.keys import load_public_key as load_public_key
     from geometry_of_trust.signing.keys import load_secret_key as load_secret_key
+    from geometry_of_trust.signing.reference_members import CausalScore as CausalScore
+    from geometry_of_trust.signing.reference_members import CurvaturePoint as CurvaturePoint
+    from geometry_of_trust.signing.reference_members import CurvatureReading as CurvatureReading
+    from geometry_of_trust.signing.reference_members import DensityPoint as DensityPoint
+    from geometry_of_trust.signing.reference_members import DensityReading as DensityReading
+    from geometry_of_trust.signing.reference_members import DirectionalDrift as DirectionalDrift
+    from geometry_of_trust.signing.reference_members import DomainScope as DomainScope
+    from geometry_of_trust.signing.reference_members import PermittedDomain as PermittedDomain
+    from geometry_of_trust.signing.signed_bytes import InnerProductTag as InnerProductTag
     from geometry_of_trust.verifying.reproduce import Link as Link
     from geometry_of_trust.verifying.reproduce import Reproduction as Reproduction
     from geometry_of_trust.verifying.reproduce import reproduce as reproduce
@@ -108,7 +122,6 @@ _NAMES = {
     "documents.extraction_record": ("Check", "Corpus", "Record", "Token", "WrittenFile"),
     "documents.extraction_record_reading": ("read_record",),
     "documents.probe_card": ("Bin", "Card", "Controls", "Figure", "Quality"),
-    "documents.schema": ("InnerProductTag",),
     "errors": ("GotError",),
     "extraction.pipeline": ("Extraction", "extract"),
     "formats.arrays": ("Activations", "Unembedding"),
@@ -124,23 +137,39 @@ _NAMES = {
     "geometry.spectrum": ("Spectrum",),
     "probing.calibration_report": ("Calibration", "CalibrationReport", "calibration_report"),
     "probing.causal_probe": ("CausalProbe",),
-    "probing.cross_validation": ("CrossFit", "Study"),
+    "probing.cross_validation": ("CrossValidation",),
     "probing.layer_choice": ("DimensionSweep", "FinalTest", "LayerFigures", "Sweep"),
     "probing.layer_sweep": ("sweep", "sweep_files"),
+    "probing.probe_readings": ("Reading", "read_probe"),
     "probing.probe_set_files": ("write_probe_sets",),
-    "probing.probes": ("Probe", "ProbeSet", "Reading", "Training", "read_probe", "read_probe_set"),
-    "probing.score_histogram": ("Histogram",),
+    "probing.probes": ("Probe", "ProbeSet", "Training", "read_probe_set"),
+    "probing.score_histogram": ("ScoreHistogram",),
+    "probing.split_rows": ("SplitRows",),
     "probing.token_readings": ("ProbeReadings", "TextReadings", "TokenText", "read_tokens"),
     "probing.training": ("TrainingResult", "train"),
     "probing.training_files": ("train_files", "train_layers"),
     "signing.attestation": ("Attestation", "read_attestation", "write_attestation"),
-    "signing.keys": (
-        "PublicKey",
-        "SecretKey",
-        "generate_key_files",
-        "load_public_key",
-        "load_secret_key",
+    "signing.binding": (
+        "Binding",
+        "BoundActivations",
+        "BoundGeometry",
+        "BoundProbeSet",
+        "BoundRecord",
+        "BoundUnembedding",
     ),
+    "signing.key_making": ("generate_key_files",),
+    "signing.keys": ("PublicKey", "SecretKey", "load_public_key", "load_secret_key"),
+    "signing.reference_members": (
+        "CausalScore",
+        "CurvaturePoint",
+        "CurvatureReading",
+        "DensityPoint",
+        "DensityReading",
+        "DirectionalDrift",
+        "DomainScope",
+        "PermittedDomain",
+    ),
+    "signing.signed_bytes": ("InnerProductTag",),
     "verifying.reproduce": ("Link", "Reproduction", "reproduce"),
     "verifying.verify": ("Refused", "Step", "Verdict", "verify"),
 }

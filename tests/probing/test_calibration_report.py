@@ -56,11 +56,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         activations=folder / "old.gotact", labels=folder / "old.labels",
         unembedding=folder / "u.gotue", layer=2, dimension="warm",
     )  # fmt: skip
-    held = result.probe_set
-    write_file(folder / "p.json", held.to_json())
-    wild = replace(held.probes[0], platt_scale=float(np.float32(6 * held.probes[0].platt_scale)))
-    write_file(folder / "wild.json", replace(held, probes=(wild,)).to_json())
-    write_file(folder / "bare.json", replace(held, training=None).to_json())
+    probe_set = result.probe_set
+    write_file(folder / "p.json", probe_set.to_json())
+    wild = replace(
+        probe_set.probes[0], platt_scale=float(np.float32(6 * probe_set.probes[0].platt_scale))
+    )
+    write_file(folder / "wild.json", replace(probe_set, probes=(wild,)).to_json())
+    write_file(folder / "bare.json", replace(probe_set, training=None).to_json())
     return folder
 
 
@@ -75,9 +77,9 @@ def report(folder: Path, **changes: Any) -> Any:
 
 
 def test_a_calibrated_probe_is_seen_to_be_one(folder: Path) -> None:
-    held = report(folder)
-    assert (held.layer, held.grouped, held.trained_on) == (2, False, False)
-    (probe,) = held.probes
+    calibration = report(folder)
+    assert (calibration.layer, calibration.grouped, calibration.trained_on) == (2, False, False)
+    (probe,) = calibration.probes
     assert (probe.dimension, probe.positives + probe.negatives, probe.groups) == (
         "warm", 1500, 1500,
     )  # fmt: skip
@@ -95,8 +97,8 @@ def test_an_overconfident_one_is_seen_to_be_that(folder: Path) -> None:
 
 
 def test_the_rows_trained_on_are_no_new_data(folder: Path) -> None:
-    held = report(folder, activations="old.gotact", labels="old.labels")
-    assert held.trained_on
+    calibration = report(folder, activations="old.gotact", labels="old.labels")
+    assert calibration.trained_on
 
 
 def test_several_labels_by_name(folder: Path) -> None:

@@ -69,7 +69,7 @@ def sweep(
     labels
         As for train.
     label_column
-        As for train; of a corpus, also the columns that hold the labels.
+        As for train; with --model and without --labels, columns of the corpus.
     group_column
         Column of the corpus that says what belongs together.
     text_column
@@ -108,12 +108,13 @@ def sweep(
         "--output-activations": output_activations, "--output-unembedding": output_unembedding,
     }  # fmt: skip
     _check(model, activations, unembedding, ran)
-    from geometry_of_trust import plotting
+    from geometry_of_trust.plotting.image_files import check_picture
+    from geometry_of_trust.plotting.pictures import sweep_picture
     from geometry_of_trust.probing.layer_sweep import sweep_files
     from geometry_of_trust.showing import sweeps
 
     if plot is not None:
-        plotting.check(plot)
+        check_picture(plot)
     with contextlib.ExitStack() as stack:
         if model is not None:
             activations, unembedding = stack.enter_context(
@@ -125,7 +126,8 @@ def sweep(
                 "device": device or "auto",
                 "reproducible": False if fast else None,
             }  # fmt: skip
-            columns = (text_column or "text", tuple(label_column or ()), group_column)
+            of_corpus = () if labels is not None else tuple(label_column or ())
+            columns = (text_column or "text", of_corpus, group_column)
             _run(model, input_file or "", layers, columns, options)
         with progress_on("Comparing layers") as progress:
             result = sweep_files(
@@ -141,7 +143,7 @@ def sweep(
                 progress=progress,
             )
     if plot is not None:
-        write_file(plot, plotting.sweep(result, plot))
+        write_file(plot, sweep_picture(result, plot))
     print(sweeps.sweep_json(result) if json else sweeps.sweep(result))
     if plot is not None:
         talk(f"wrote {escaped(plot)}")

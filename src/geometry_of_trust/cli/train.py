@@ -40,9 +40,9 @@ def train(
     output
         Where the probe set (JSON) goes; with several layers p.json becomes p.layer8.json ...
     labels
-        One 0 or 1 a position; or a .csv or .parquet with such a column for each dimension.
+        One 0 or 1 a position; or a .csv, .tsv or .parquet with such a column for each dimension.
     label_column
-        Instead of --labels: label columns of the row table, one probe each.
+        Columns of --labels that count [default: all], or without it of the row table; a probe each.
     layer
         Which of the layers in the file.
     layers
@@ -65,14 +65,15 @@ def train(
     if (layer is None) == (not layers):
         raise BadOption("--layer", expected="either it or --layers",
                         found="none" if layer is None else "both")  # fmt: skip
-    from geometry_of_trust import plotting
+    from geometry_of_trust.plotting.image_files import check_picture
+    from geometry_of_trust.plotting.pictures import training_picture
     from geometry_of_trust.probing.probe_set_files import write_probe_sets
     from geometry_of_trust.probing.training_files import train_layers
     from geometry_of_trust.showing import probes
     from geometry_of_trust.showing.text import as_json
 
     if plot is not None:
-        plotting.check(plot)
+        check_picture(plot)
     with progress_on("Training") as progress:
         results = train_layers(
             activations=activations,
@@ -87,7 +88,7 @@ def train(
             corpus_version=corpus_version,
             progress=progress,
         )
-        picture = {} if plot is None else {plot: plotting.training(results, plot)}
+        picture = {} if plot is None else {plot: training_picture(results, plot)}
         written = write_probe_sets(results, output, by_layer=layer is None, beside=picture)
     shown = list(zip(results, written, strict=True))
     if json:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geometry_of_trust.documents import codes
 from geometry_of_trust.errors import (
     BadArray,
     BadHeader,
@@ -23,9 +24,9 @@ from geometry_of_trust.errors import (
     UnknownPrecision,
 )
 
-Layout = Literal["per-layer", "per-position"]
+Layout = codes.Layout
 
-PRECISIONS: tuple[str, ...] = ("Fp32", "Fp16", "Bfloat16", "Int8")
+PRECISIONS = tuple(codes.PRECISION_CODES)
 """Names of the precision tags, at the index that stands in the file."""
 
 MAX_MODEL_ID_BYTES = 4096

@@ -17,9 +17,9 @@ from geometry_of_trust.errors import (
 from geometry_of_trust.files import PathLike, sha256_file
 from geometry_of_trust.formats.arrays import Activations, Unembedding
 from geometry_of_trust.formats.binary import read_activations, read_unembedding
-from geometry_of_trust.geometry.gram import Progress
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.probes import ProbeSet, read_probe_set
+from geometry_of_trust.progress import Progress
 
 
 @dataclass(frozen=True)

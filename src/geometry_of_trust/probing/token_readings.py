@@ -9,14 +9,14 @@ from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.errors import BadOption, PositionMissing, RecordMismatch, Unreadable
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.row_table import row_table
-from geometry_of_trust.geometry.gram import Progress
-from geometry_of_trust.probing.probes import Reading, read_probe
+from geometry_of_trust.probing.probe_readings import Reading, read_probe
 from geometry_of_trust.probing.sources import (
     Sources,
     check_agreement,
     open_sources,
     trained_geometry,
 )
+from geometry_of_trust.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,14 @@ def read_tokens(
     """Read every token of one text, exactly as `attest` would at its position.
 
     Args:
+        activations, probes, unembedding: the files.
         text: which one of a corpus, by its index; None: the only one.
+        progress: called with what is being done.
 
     Raises:
         MalformedInput and its kinds: a file cannot be read.
         Unreadable: there is neither a row table nor an extraction record beside the activations.
-        RecordMismatch: the one that is there describes others.
+        RecordMismatch: the one that is there describes other activations.
         BadOption: there are several texts, and none is named. PositionMissing: no such text.
         ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch, ProvenanceMissing,
         LayerMissing, NonFinite: the files do not fit together.

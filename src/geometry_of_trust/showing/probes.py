@@ -54,16 +54,10 @@ def cards(trained: Training) -> str:
     return "\n\n".join(card(entry, trained.inner_product) for entry in trained.cards)
 
 
-def _training(result: TrainingResult) -> Training:
-    trained = result.probe_set.training
-    assert trained is not None  # noqa: S101 - train always says what it trained on
-    return trained
-
-
 def training(result: TrainingResult, output: PathLike) -> str:
     """What `train` prints."""
-    rows = training_rows(_training(result))
-    return f"{cards(_training(result))}\n\n{table(rows)}\nwrote {escaped(output)}"
+    rows = training_rows(result.training)
+    return f"{cards(result.training)}\n\n{table(rows)}\nwrote {escaped(output)}"
 
 
 def training_tree(result: TrainingResult, output: PathLike) -> dict[str, Any]:
@@ -82,7 +76,7 @@ def training_tree(result: TrainingResult, output: PathLike) -> dict[str, Any]:
             }
             for probe, losses in zip(result.probe_set.probes, result.losses, strict=True)
         ],
-        "training": dataclasses.asdict(_training(result)),
+        "training": dataclasses.asdict(result.training),
         "gradient": result.gradient,
         "iterations": list(result.iterations),
     }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from geometry_of_trust.attesting.attest import described, differences, recomputed
+from geometry_of_trust.attesting.assemble import bound_activations, differences, recomputed
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.errors import (
     BadOption,
@@ -23,7 +23,6 @@ from geometry_of_trust.files import PathLike, sha256_file
 from geometry_of_trust.formats.binary import read_activations
 from geometry_of_trust.probing.sources import open_sources
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import binding_digest
 from geometry_of_trust.signing.keys import PublicKey
 from geometry_of_trust.verifying.differences import (
     activations_difference,
@@ -68,6 +67,10 @@ class Reproduction:
     detail: str = ""
     not_checked: tuple[str, ...] = ()
 
+    def __bool__(self) -> NoReturn:
+        """Raise TypeError: a reproduction that is not a `MATCH` must not pass for one."""
+        raise TypeError("a Reproduction is neither true nor false: look at .outcome")
+
     @property
     def line(self) -> str:
         """The one line that an auditor reads."""
@@ -80,7 +83,7 @@ class _Compared:
 
     def __init__(self, held: Attestation) -> None:
         self.held = held
-        self.bound: Any = held.binding
+        self.bound = held.bound()
         self.links = [Link("attestation", True, "steps 1 to 4 of verify passed")]
 
     def equal(self, name: str, ours: object, signed: object) -> bool:
@@ -130,9 +133,8 @@ def reproduce(
         BadOption: not one of text and corpus, or a text with a reading.
         GotError: a file cannot be read.
     """
-    if (text is None) == (corpus is None):
-        found = "neither" if text is None else "both"
-        raise BadOption("--input", expected="a text or a corpus", found=found)
+    if text is not None and corpus is not None:
+        raise BadOption("--input", expected="a text or a corpus", found="both")
     if text is not None and reading is not None:
         raise BadOption("reading", expected="none with a text", found=", ".join(reading))
     held = verify(attestation, public_key).attestation
@@ -150,20 +152,21 @@ def reproduce(
             "trust_remote_code": trust_remote_code,
             "revision": revision,
             "model_id": held.model_id,
-            "layout": bound["activations"]["layout"],
+            "layout": bound.activations.layout,
             "reproducible": True,
             "low_memory": low_memory,
             "quantization": "int8" if held.precision == "Int8" else None,
         }
-        layers = bound["activations"]["layers"]
+        layers = bound.activations.layers
         again: Extraction | CorpusExtraction
         try:
             if text is not None:
                 again = extract(model, text, layers, **options, progress=progress)
-            else:
-                assert corpus is not None  # noqa: S101 - one of the two
+            elif corpus is not None:
                 options |= reading or {}
                 again = extract_corpus(model, corpus, layers, **options, say=progress)
+            else:
+                raise BadOption("--input", expected="a text or a corpus", found="neither")
         except Interrupted:  # whose advice is to resume, in a folder that is gone
             raise KeyboardInterrupt from None
         except Refusal as error:
@@ -184,14 +187,16 @@ def _supplied(
             raise DigestMismatch(
                 activations, expected=f"the signed activations, {held.input_hash}", found="others"
             )
-        ours = described(read_activations(activations))
-        signed = {name: bound["activations"][name] for name in ours}
+        ours, signed = (
+            bound_activations(read_activations(activations), held.input_hash),
+            bound.activations,
+        )
         if ours != signed:
             compared.equal("header", ours, signed)
             where = first_difference("binding.activations", ours, signed)
             return compared.ends("MISMATCH", f"{where}, in the signer's file")
     digests = [sha256_file(path) for path in probes]
-    entries = [entry["sha256"] for entry in bound["probe_sets"]]
+    entries = [entry.sha256 for entry in bound.probe_sets]
     if digests != entries and sorted(digests) == sorted(entries):
         return compared.ends("UNVERIFIABLE", "probe sets: those signed, in another order")
     for i, (digest, entry) in enumerate(zip(digests, entries, strict=True)):
@@ -203,17 +208,17 @@ def _supplied(
 
 def _missing(held: Attestation, probes: Sequence[PathLike]) -> str:
     """Why nothing can be reproduced; empty if it can."""
-    bound: Any = held.binding
-    record = bound["extraction_record"]
+    bound = held.bound()
+    record = bound.extraction_record
     if record is None:
         return "no extraction record was bound: nothing signed says how the text was run"
-    if record["mode"] != "reproducible":
+    if record.mode != "reproducible":
         return (
             "the activations were extracted with the fast path, whose last bits depend on the "
             "machine; ask for an attestation of a reproducible extraction"
         )
-    if len(probes) != len(bound["probe_sets"]):
-        return f"probe sets: {len(bound['probe_sets'])} needed (--probes), {len(probes)} given"
+    if len(probes) != len(bound.probe_sets):
+        return f"probe sets: {len(bound.probe_sets)} needed (--probes), {len(probes)} given"
     return ""
 
 
@@ -228,11 +233,9 @@ def _compare(
     held, bound = compared.held, compared.bound
     sources = open_sources(again.activations_path, probes, again.unembedding_path)
     unembedding = sources.unembedding
-    if not compared.equal(
-        "unembedding", sources.unembedding_sha256, bound["unembedding"]["sha256"]
-    ):
+    if not compared.equal("unembedding", sources.unembedding_sha256, bound.unembedding.sha256):
         ours = (unembedding.vocab_size, unembedding.hidden_dim)
-        signed = (bound["unembedding"]["vocab_size"], bound["unembedding"]["hidden_dim"])
+        signed = (bound.unembedding.vocab_size, bound.unembedding.hidden_dim)
         shape = f"{ours[0]} x {ours[1]}, as signed, with other values"
         if ours != signed:
             shape = f"{ours[0]} x {ours[1]}, signed {signed[0]} x {signed[1]}"
@@ -248,31 +251,23 @@ def _compare(
                 f"activations: {apart}",
             )
         return compared.ends("MISMATCH", f"activations: {apart}")
-    signed_record = bound["extraction_record"]["sha256"]
+    signed_record = "" if bound.extraction_record is None else bound.extraction_record.sha256
     if not compared.equal("extraction record", record.digest, signed_record):
         return compared.ends("MISMATCH", record_difference(record, signed_record, original))
     try:
-        members, binding = recomputed(held, sources)
+        made = recomputed(held, sources)
     except GotError as error:  # of files that are all as signed
         return compared.ends("MISMATCH", f"readings: not of the files signed: {error.what}")
-    for name, ours_, signed_ in differences(held, members, binding):
+    for name, ours_, signed_ in differences(made, held):
         compared.links.append(Link(name, False, f"signed {signed_}, found {ours_}"))
         where = first_difference(name, ours_, signed_)
-        if name == "layer_readings" and len(flat(ours_)) == len(flat(signed_)):
-            apart = f"{distance(flat(ours_), flat(signed_))}"
-            where += f"; of {len(held.confidence)} readings, {apart}"
+        mine, theirs = flat(made.layer_readings), flat(held.layer_readings)
+        if name == "layer_readings" and len(mine) == len(theirs):
+            where += f"; of {len(held.confidence)} readings, {distance(mine, theirs)}"
         return compared.ends("MISMATCH", where)
-    compared.links.append(Link("geometry", True, members["geometry_hash"]))
+    compared.links.append(Link("geometry", True, f"{made.geometry_hash}"))
     compared.links.append(Link("readings", True, f"{len(held.confidence)}, equal bit for bit"))
-    taken = {name: bound[name] for name in ("tool", "extraction_record", "key_id")}
-    rebuilt = Attestation(
-        **members,
-        timestamp=held.timestamp,
-        corpus_version=held.corpus_version,
-        binding={**binding, **taken},
-        probe_commitment=binding_digest({**binding, **taken}),
-        signature=held.signature,
-    ).to_json()
+    rebuilt = replace(made, signature=held.signature).to_json()
     document = held.to_json()  # what step 1 compared the file with
     compared.links.append(Link("document", rebuilt == document, f"{len(document)} bytes"))
     if rebuilt != document:
