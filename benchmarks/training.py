@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegressionCV
 
-from geometry_of_trust.formats.binary import Activations
+from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing import training
 from geometry_of_trust.probing.causal_probe import CausalProbe

@@ -20,7 +20,7 @@ import geometry_of_trust
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import MissingExtra
 from geometry_of_trust.extras import EXTRA_OF, optional
-from geometry_of_trust.formats.row_table import RowWriter, TextRows
+from geometry_of_trust.formats.row_writer import RowWriter, TextRows
 from pipeline import KEY, Files, P, build
 from places import ROOT
 

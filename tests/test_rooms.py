@@ -62,7 +62,8 @@ FLOORS: dict[str, str] = {
         ed25519_points keys binding reference_members signed_bytes attestation checks key_making
     """,
     "formats": """
-        arrays mapped_file labels table_rows label_tables row_table gotact binary
+        arrays labels table_rows label_tables row_writer row_table binary_file gotact
+        activations_file gotue unembedding_file
     """,
     "geometry": "exact gram inner_product spectrum",
     "extraction": """

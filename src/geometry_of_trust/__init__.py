@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from geometry_of_trust.extraction.pipeline import extract as extract
     from geometry_of_trust.formats.arrays import Activations as Activations
     from geometry_of_trust.formats.arrays import Unembedding as Unembedding
-    from geometry_of_trust.formats.binary import read_activations as read_activations
-    from geometry_of_trust.formats.binary import read_unembedding as read_unembedding
-    from geometry_of_trust.formats.binary import write_activations as write_activations
-    from geometry_of_trust.formats.binary import write_unembedding as write_unembedding
+    from geometry_of_trust.formats.gotact import read_activations as read_activations
+    from geometry_of_trust.formats.gotact import write_activations as write_activations
+    from geometry_of_trust.formats.gotue import read_unembedding as read_unembedding
+    from geometry_of_trust.formats.gotue import write_unembedding as write_unembedding
     from geometry_of_trust.formats.labels import read_labels as read_labels
     from geometry_of_trust.formats.row_table import RowTable as RowTable
     from geometry_of_trust.formats.row_table import read_rows as read_rows
@@ -125,12 +125,8 @@ _NAMES = {
     "errors": ("GotError",),
     "extraction.pipeline": ("Extraction", "extract"),
     "formats.arrays": ("Activations", "Unembedding"),
-    "formats.binary": (
-        "read_activations",
-        "read_unembedding",
-        "write_activations",
-        "write_unembedding",
-    ),
+    "formats.gotact": ("read_activations", "write_activations"),
+    "formats.gotue": ("read_unembedding", "write_unembedding"),
     "formats.labels": ("read_labels",),
     "formats.row_table": ("RowTable", "read_rows"),
     "geometry.inner_product": ("Geometry",),

@@ -237,6 +237,12 @@ class DigestMismatch(Refusal):
     """A supplied file is not the one that was bound."""
 
 
+class FileChanged(Refusal):
+    """A file was written to while it was read."""
+
+    hint_default = "Wait until nothing writes to it, and run again."
+
+
 class ReadingsMismatch(Refusal):
     """Recomputed readings differ from the signed ones."""
 
@@ -361,6 +367,10 @@ class UnsupportedVersion(MalformedInput):
 
 class UnknownPrecision(MalformedInput):
     """A precision tag that the format does not define."""
+
+
+class ForeignFile(MalformedInput):
+    """A file of somebody else's, of a kind that is recognised and not shown."""
 
 
 class BadHeader(MalformedInput):

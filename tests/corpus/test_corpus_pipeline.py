@@ -20,8 +20,11 @@ from geometry_of_trust.corpus.pipeline import CorpusExtraction
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.extraction.pipeline import extract
-from geometry_of_trust.formats.binary import read_activations, read_labels
-from geometry_of_trust.formats.row_table import NONE, read_rows, row_table
+from geometry_of_trust.formats.activations_file import open_activations
+from geometry_of_trust.formats.gotact import read_activations
+from geometry_of_trust.formats.labels import read_labels
+from geometry_of_trust.formats.row_table import read_rows
+from geometry_of_trust.formats.row_writer import NONE
 from gguf_files import write_gguf
 from tiny_models import FAMILIES, HIDDEN, build, quick
 
@@ -225,7 +228,7 @@ def test_the_record_names_the_corpus(corpus: Path, folder: Folder, tmp_path: Pat
     assert record == done.record
     assert record.corpus is not None
     assert (record.corpus.texts, record.corpus.rows, record.positions) == (8, 8, 8)
-    table = row_table(done.activations_path)
+    table = open_activations(done.activations_path).rows
     assert table is not None
     assert record.corpus.rows_sha256 == table.digest()
     again = run(folder("llama"), tmp_path / "again", corpus, columns=COLUMNS)
@@ -241,9 +244,9 @@ def test_another_row_table_is_not_taken(corpus: Path, folder: Folder, tmp_path: 
     other = run(folder("llama"), tmp_path / "other", corpus)
     shutil.copy(other.rows_path, done.rows_path)
     with pytest.raises(errors.RecordMismatch):
-        row_table(done.activations_path)
+        assert open_activations(done.activations_path).rows
     done.rows_path.unlink()
-    assert row_table(done.activations_path) is None
+    assert open_activations(done.activations_path).rows is None
 
 
 @pytest.mark.parametrize(
@@ -404,7 +407,7 @@ def test_one_text_after_a_corpus_has_no_row_table(folder: Folder, tmp_path: Path
     )  # fmt: skip
     assert not done.rows_path.exists()
     done.rows_path.write_bytes(table)
-    assert row_table(done.activations_path) is None
+    assert open_activations(done.activations_path).rows is None
 
 
 def test_a_run_that_fails_before_its_first_rows_leaves_nothing(

@@ -19,7 +19,7 @@ from geometry_of_trust.corpus.entries import Columns
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.partial import Journal, Partial, partial_path
 from geometry_of_trust.corpus.pipeline import CorpusExtraction
-from geometry_of_trust.formats.binary import ActivationsSink
+from geometry_of_trust.formats.gotact import ActivationsSink
 from places import TESTS
 from tiny_models import FAMILIES, build, quick
 

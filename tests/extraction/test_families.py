@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from geometry_of_trust.extraction.pipeline import Extraction, extract
-from geometry_of_trust.formats.binary import read_activations, read_unembedding
+from geometry_of_trust.formats.gotact import read_activations
+from geometry_of_trust.formats.gotue import read_unembedding
 from tiny_models import FAMILIES, HIDDEN, LAYERS, TEXT, VOCABULARY, build, quick
 
 with warnings.catch_warnings():

@@ -14,7 +14,8 @@ import torch
 
 from geometry_of_trust import errors
 from geometry_of_trust.extraction.pipeline import extract
-from geometry_of_trust.formats.binary import read_activations, read_unembedding
+from geometry_of_trust.formats.gotact import read_activations
+from geometry_of_trust.formats.gotue import read_unembedding
 from gguf_files import write_gguf
 from tiny_models import TEXT, quick
 

@@ -19,7 +19,7 @@ from geometry_of_trust import errors
 from geometry_of_trust.cli import main
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.extraction.pipeline import Extraction, extract
-from geometry_of_trust.formats.binary import read_activations
+from geometry_of_trust.formats.gotact import read_activations
 from gguf_files import write_gguf
 from tiny_models import FAMILIES, LAYERS, TEXT, build, quick
 

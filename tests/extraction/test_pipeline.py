@@ -21,7 +21,9 @@ from geometry_of_trust import errors
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.extraction.pipeline import Extraction, extract
 from geometry_of_trust.files import sha256_file
-from geometry_of_trust.formats.binary import read_activations, read_labels, read_unembedding
+from geometry_of_trust.formats.gotact import read_activations
+from geometry_of_trust.formats.gotue import read_unembedding
+from geometry_of_trust.formats.labels import read_labels
 from tiny_models import FAMILIES, HIDDEN, LAYERS, TEXT, VOCABULARY, Family, build, quick
 
 CODE = """

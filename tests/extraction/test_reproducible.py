@@ -28,7 +28,7 @@ from geometry_of_trust.extraction.float64 import WIDE, as_written, float64
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.pipeline import Extraction, extract
 from geometry_of_trust.extraction.weights import Weights
-from geometry_of_trust.formats.binary import read_activations
+from geometry_of_trust.formats.gotact import read_activations
 from tiny_models import FAMILIES, LAYERS, TEXT, Family, build, quick
 
 with warnings.catch_warnings():

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from threadpoolctl import threadpool_limits
 
 import oracle
-from geometry_of_trust.formats.binary import write_unembedding
+from geometry_of_trust.formats.gotue import write_unembedding
 from geometry_of_trust.geometry import exact, gram
 
 F32 = NDArray[np.float32]
@@ -201,7 +201,7 @@ import hashlib, sys
 import numpy as np
 from threadpoolctl import threadpool_info
 from geometry_of_trust.geometry.gram import gram
-from geometry_of_trust.formats.binary import read_unembedding
+from geometry_of_trust.formats.gotue import read_unembedding
 
 def digest(array):
     return hashlib.sha256(array.tobytes()).hexdigest()
@@ -239,7 +239,7 @@ MEMORY = """
 import re, sys
 from pathlib import Path
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.formats.binary import read_unembedding
+from geometry_of_trust.formats.gotue import read_unembedding
 
 def peak():
     status = Path("/proc/self/status").read_text()

@@ -19,7 +19,7 @@ from geometry_of_trust.errors import (
     NonFinite,
     NotPositiveDefinite,
 )
-from geometry_of_trust.formats.binary import Unembedding
+from geometry_of_trust.formats.arrays import Unembedding
 from geometry_of_trust.geometry import inner_product as geometry
 from geometry_of_trust.geometry.inner_product import Geometry, cholesky_exists, geometry_digest
 

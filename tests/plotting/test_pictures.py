@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from geometry_of_trust.cli import main
 from geometry_of_trust.errors import BadOption, MissingExtra
-from geometry_of_trust.formats.binary import Activations, write_activations, write_unembedding
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import write_activations
+from geometry_of_trust.formats.gotue import write_unembedding
 from geometry_of_trust.plotting.image_files import DPI, check_picture
 from geometry_of_trust.plotting.panels import MOST_ROWS
 from geometry_of_trust.plotting.pictures import (

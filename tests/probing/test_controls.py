@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geometry_of_trust.documents.probe_card import DECISIVE, Card, Controls, Figure, judged
 from geometry_of_trust.errors import BadRowTable
-from geometry_of_trust.formats.binary import Activations
+from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.row_table import RowTable
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array

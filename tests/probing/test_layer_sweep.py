@@ -23,13 +23,11 @@ from geometry_of_trust.errors import (
     RepeatedLayers,
     TooFewGroups,
 )
-from geometry_of_trust.formats.binary import (
-    Activations,
-    read_activations,
-    write_activations,
-    write_unembedding,
-)
-from geometry_of_trust.formats.row_table import RowWriter, TextRows, read_rows
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.formats.gotue import write_unembedding
+from geometry_of_trust.formats.row_table import read_rows
+from geometry_of_trust.formats.row_writer import RowWriter, TextRows
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.layer_choice import Sweep
 from geometry_of_trust.probing.layer_sweep import rows_of_test_fold, sweep, sweep_files

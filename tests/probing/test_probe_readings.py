@@ -12,7 +12,8 @@ import pytest
 import oracle
 from geometry_of_trust.documents import strictjson
 from geometry_of_trust.errors import DimensionMismatch, GotError, NonFinite
-from geometry_of_trust.formats.binary import read_activations, read_unembedding
+from geometry_of_trust.formats.gotact import read_activations
+from geometry_of_trust.formats.gotue import read_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.probe_readings import read_probe
 from geometry_of_trust.probing.probes import Probe, read_probe_set

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from geometry_of_trust.formats.row_table import NONE
+from geometry_of_trust.formats.row_writer import NONE
 from geometry_of_trust.probing.surface_features import surface_features
 from row_tables import last_rows, table_of
 

@@ -27,7 +27,9 @@ from geometry_of_trust.errors import (
     TooFewOfClass,
 )
 from geometry_of_trust.files import sha256_file
-from geometry_of_trust.formats.binary import Activations, write_activations, write_unembedding
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import write_activations
+from geometry_of_trust.formats.gotue import write_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing import logistic, training
 from geometry_of_trust.probing.array_types import Array, Labels

@@ -26,8 +26,11 @@ from geometry_of_trust.errors import (
     TooFewOfClass,
 )
 from geometry_of_trust.files import sha256_file
-from geometry_of_trust.formats.binary import Activations, write_activations, write_unembedding
-from geometry_of_trust.formats.row_table import RowWriter, TextRows, read_rows
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import write_activations
+from geometry_of_trust.formats.gotue import write_unembedding
+from geometry_of_trust.formats.row_table import read_rows
+from geometry_of_trust.formats.row_writer import RowWriter, TextRows
 from geometry_of_trust.probing.probes import ProbeSet, read_probe_set
 from geometry_of_trust.probing.training_files import train_files, train_layers
 

@@ -23,7 +23,7 @@ from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.extraction import deterministic_operations
 from geometry_of_trust.extraction.pipeline import extract
 from geometry_of_trust.files import write_file
-from geometry_of_trust.formats.binary import read_activations, write_activations
+from geometry_of_trust.formats.gotact import read_activations, write_activations
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.signing.attestation import read_attestation, write_attestation
 from geometry_of_trust.signing.binding import Binding, BoundGeometry
@@ -176,9 +176,9 @@ def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
     assert "labels, groups" in other.line
     located = own.reproduce(**chosen, activations=own.activations)
     assert located.line.startswith("MISMATCH at extraction record.corpus.rows_sha256: signed ")
-    for text, texts in ((None, None), (TEXT, corpus)):
+    for given, source in ((None, None), (TEXT, corpus)):
         with pytest.raises(errors.BadOption):
-            own.reproduce(text=text, corpus=texts)
+            own.reproduce(text=given, corpus=source)
     command = [
         "reproduce", "--attestation", str(own.document), "--pubkey", str(tmp_path / "k.pub"),
         "--model", str(case.model), "--input-file", str(corpus), "--probes", str(own.probes),

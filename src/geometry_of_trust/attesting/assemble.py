@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.formats.binary import Activations
+from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.probe_readings import Reading, read_probe
 from geometry_of_trust.probing.probes import ProbeSet
-from geometry_of_trust.probing.sources import Sources, check_agreement, check_geometry
+from geometry_of_trust.probing.sources import ProbeSetFile, Sources, check_agreement, check_geometry
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import (
     BINDING_VERSION,
@@ -100,6 +100,7 @@ def assemble(
         LimitExceeded: the versions of the probe sets are too long together.
         BadOption, PositionMissing, LayerMissing, NonFinite, DimensionMismatch: a state cannot be
             read.
+        FileChanged: a file was written to meanwhile.
     """
     check_geometry(sources, geometry)
     activations = sources.activations
@@ -107,14 +108,15 @@ def assemble(
         _read_set(activations, probe_set, position, geometry)
         for probe_set, position in zip(sources.probe_sets, positions, strict=True)
     ]
+    sources.check_unchanged()
     readings = [reading for row in read for reading in row]
     regularised = geometry.inner_product == "CausalRegularised"
     binding = Binding(
         version=BINDING_VERSION,
         tool=statement.tool,
-        activations=bound_activations(activations, sources.activations_sha256),
+        activations=bound_activations(activations, sources.activations_file.sha256),
         unembedding=BoundUnembedding(
-            sha256=sources.unembedding_sha256,
+            sha256=sources.unembedding_file.sha256,
             vocab_size=sources.unembedding.vocab_size,
             hidden_dim=sources.unembedding.hidden_dim,
         ),
@@ -124,10 +126,8 @@ def assemble(
             sha256=geometry.digest,
         ),
         probe_sets=tuple(
-            _bound_set(probe_set, digest, position, len(activations.positions))
-            for probe_set, digest, position in zip(
-                sources.probe_sets, sources.probes_sha256, positions, strict=True
-            )
+            _bound_set(file, position, len(activations.positions))
+            for file, position in zip(sources.probe_files, positions, strict=True)
         ),
         extraction_record=statement.record,
         key_id=statement.key_id,
@@ -138,7 +138,7 @@ def assemble(
         inner_product=InnerProductTag(
             geometry.inner_product, geometry.epsilon if regularised else None
         ),
-        input_hash=sources.activations_sha256,
+        input_hash=sources.activations_file.sha256,
         timestamp=statement.timestamp,
         corpus_version=statement.corpus_version,
         probe_version=joined_version(sources.probe_sets),
@@ -163,10 +163,11 @@ def _read_set(
     return [read_probe(probe, geometry, states) for probe in probe_set.probes]
 
 
-def _bound_set(probe_set: ProbeSet, sha256: str, position: str, positions: int) -> BoundProbeSet:
+def _bound_set(file: ProbeSetFile, position: str, positions: int) -> BoundProbeSet:
+    probe_set = file.probe_set
     cards = probe_set.training.cards if probe_set.training is not None else ()
     return BoundProbeSet(
-        sha256=sha256,
+        sha256=file.sha256,
         layer=probe_set.layer,
         position=position,
         position_index=position_index(position, positions),

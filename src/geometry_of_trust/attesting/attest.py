@@ -13,10 +13,8 @@ from geometry_of_trust.attesting.assemble import (
     joined_version,
     recomputed,
 )
-from geometry_of_trust.documents.extraction_record_reading import read_record
-from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.documents.positions import position_index
-from geometry_of_trust.errors import BadOption, ReadingsMismatch, RecordMismatch
+from geometry_of_trust.errors import BadOption, ReadingsMismatch
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.sources import Sources, check_agreement, open_sources
@@ -62,6 +60,7 @@ def attest(
         NotPositiveDefinite, NonFinite: Φ or a state cannot be computed with.
         Inconsistent, NotOurSpelling: a probe set or record contradicts itself or is re-spelled.
         LimitExceeded, TimestampInFuture: of what may be signed.
+        FileChanged: a file was written to meanwhile.
     """
     secret = key if isinstance(key, SecretKey) else load_secret_key(key)
     sources = open_sources(activations, probes, unembedding)
@@ -75,7 +74,7 @@ def attest(
         corpus_version=corpus_version,
         tool=f"geometry-of-trust {__version__}",
         key_id=secret.public.key_id,
-        record=_bound_record(sources, activations),
+        record=_bound_record(sources),
     )
     training = sources.probe_sets[0].training
     causal = training is None or training.inner_product != "Euclidean"
@@ -85,24 +84,10 @@ def attest(
     return sign(assemble(sources, geometry, [position] * len(probes), statement), secret)
 
 
-def _bound_record(sources: Sources, activations: PathLike) -> BoundRecord | None:
+def _bound_record(sources: Sources) -> BoundRecord | None:
     """What is bound of the record beside the activations, once it is seen to be theirs."""
-    path = record_path(activations)
-    if not path.exists():
-        return None
-    record = read_record(path)
-    for what, ours, recorded in (
-        ("activations", sources.activations_sha256, record.activations.sha256),
-        ("unembedding", sources.unembedding_sha256, record.unembedding.sha256),
-    ):
-        if ours != recorded:
-            raise RecordMismatch(
-                path,
-                expected=f"a record of {what} with sha256 {ours}",
-                found=recorded,
-                hint="Extract again, or move the record of the other run away.",
-            )
-    return BoundRecord(record.digest, record.mode)
+    record = sources.activations_file.own_record(sources.unembedding_file.sha256)
+    return None if record is None else BoundRecord(record.digest, record.mode)
 
 
 def _now(timestamp: int | None) -> int:

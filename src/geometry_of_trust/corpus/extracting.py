@@ -19,7 +19,7 @@ from geometry_of_trust.extraction.pipeline import calm
 from geometry_of_trust.extraction.request import Request, utf8
 from geometry_of_trust.extras import optional
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.formats.binary import Layout
+from geometry_of_trust.formats.arrays import Layout
 
 if TYPE_CHECKING:
     from geometry_of_trust.corpus.estimating import Estimate

@@ -16,7 +16,7 @@ from geometry_of_trust.corpus.choosing import Position
 from geometry_of_trust.corpus.entries import Entry
 from geometry_of_trust.errors import BadChat, EmptyText, brief
 from geometry_of_trust.extraction.request import utf8
-from geometry_of_trust.formats.row_table import RowWriter, TextRows
+from geometry_of_trust.formats.row_writer import RowWriter, TextRows
 
 _CHUNK = 256
 """Texts that the tokenizer gets at a time; it runs them in parallel."""

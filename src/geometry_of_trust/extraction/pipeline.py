@@ -20,13 +20,10 @@ from geometry_of_trust.errors import EmptyText, TooLarge, Unreadable
 from geometry_of_trust.extraction.request import Request, utf8
 from geometry_of_trust.extras import optional
 from geometry_of_trust.files import PathLike, StagedFiles, read_bounded, sha256_file
-from geometry_of_trust.formats.binary import (
-    Activations,
-    Layout,
-    labels_stub,
-    stage_activations,
-    stage_unembedding,
-)
+from geometry_of_trust.formats.arrays import Activations, Layout
+from geometry_of_trust.formats.gotact import stage_activations
+from geometry_of_trust.formats.gotue import stage_unembedding
+from geometry_of_trust.formats.labels import labels_stub
 from geometry_of_trust.version import __version__
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ A row per position, in the order of the activations. Cells are read as those of 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -46,13 +45,14 @@ def read_label_table(path: PathLike, columns: Sequence[str] = ()) -> dict[str, L
             a column without a single label.
         BadLabel: a cell that is no label, an empty one too; the error names row and column.
     """
-    rows = _READERS[Path(path).suffix.lower()](os.fspath(path), partial(_chosen, columns))
+    rows = _READERS[Path(path).suffix.lower()](path, partial(_chosen, columns))
     found: dict[str, _Column] = {}
     for number, (where, row) in enumerate(rows):
         if number == MAX_ROWS:
             raise TooLarge(path, expected=f"at most {MAX_ROWS} rows", found="more")
-        for name in columns or row:
-            column = found.setdefault(name, _Column(name))
+        if number == 0:
+            found = {name: _Column(name) for name in columns or row}
+        for name, column in found.items():
             column.add(row[name], number, where, named=bool(columns))
     if not found:
         raise BadLabelTable(path, expected="a header and at least one row", found="none")
@@ -115,7 +115,7 @@ def _chosen(columns: Sequence[str], names: Collection[str], where: str) -> Seque
     return columns or list(names)
 
 
-_READERS: dict[str, Callable[[str, Choose], Iterator[Row]]] = {
+_READERS: dict[str, Callable[[PathLike, Choose], Iterator[Row]]] = {
     ".csv": partial(csv_rows, refused=BadLabelTable),
     ".tsv": partial(csv_rows, refused=BadLabelTable, delimiter="\t"),
     ".parquet": partial(parquet_rows, refused=BadLabelTable, most=MAX_ROWS),

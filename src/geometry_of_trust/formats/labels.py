@@ -33,9 +33,9 @@ def label_of(value: object, where: str, *, hint: str = "") -> int:
         BadLabel: anything else; an empty cell and null among them.
     """
     if isinstance(value, str):
-        label = _CELLS.get(value.strip(WHITE_SPACE).lower())
-        if label is not None:
-            return label
+        word = value if value in _CELLS else value.strip(WHITE_SPACE).lower()
+        if word in _CELLS:
+            return _CELLS[word]
     elif isinstance(value, int | float) and value in (0, 1):
         return int(value)
     empty = value is None or (isinstance(value, str) and not value.strip(WHITE_SPACE))

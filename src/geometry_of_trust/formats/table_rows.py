@@ -185,7 +185,7 @@ def parquet_rows(
                 yield (
                     where,
                     {
-                        name: _cell(column, index, f"{where}, column {name!r}", refused)
+                        name: _cell(column, index, (where, name), refused)
                         for name, column in zip(names, columns, strict=True)
                     },
                 )
@@ -204,11 +204,12 @@ def _batches(
         raise refused(place, expected="Parquet data", found=brief(error)) from None
 
 
-def _cell(column: Any, index: int, where: str, refused: type[MalformedInput]) -> object:
+def _cell(column: Any, index: int, place: tuple[str, str], refused: type[MalformedInput]) -> object:
     try:
         value: object = column[index].as_py()
-    except UnicodeDecodeError:  # pyarrow believes a file that says it is UTF-8
-        raise BadText(where, expected="UTF-8", found="other bytes") from None
     except _parquet_errors() as error:
+        where = "{}, column {!r}".format(*place)
+        if isinstance(error, UnicodeDecodeError):  # pyarrow believes what says it is UTF-8
+            raise BadText(where, expected="UTF-8", found="other bytes") from None
         raise refused(where, expected="a value known to Python", found=brief(error)) from None
     return value

@@ -10,7 +10,7 @@ from scipy.special import expit
 from geometry_of_trust.documents.probe_card import Bin, Figure, Quality
 from geometry_of_trust.errors import MissingMember
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.formats.row_table import row_table
+from geometry_of_trust.formats.row_table import groups_of
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Labels
 from geometry_of_trust.probing.fresh_rows import score_fresh_rows
@@ -20,7 +20,6 @@ from geometry_of_trust.probing.probes import Probe
 from geometry_of_trust.probing.reliability_bins import reliability_bins
 from geometry_of_trust.probing.score_histogram import ScoreHistogram, score_histogram
 from geometry_of_trust.probing.sources import check_agreement, open_sources, trained_geometry
-from geometry_of_trust.probing.splits import groups_of
 from geometry_of_trust.probing.training import check_inputs
 from geometry_of_trust.probing.training_files import named_labels
 from geometry_of_trust.progress import Progress
@@ -93,7 +92,7 @@ def calibration_report(
     sources = open_sources(activations, [probes], unembedding)
     check_agreement(sources)
     probe_set, states = sources.probe_sets[0], sources.activations
-    rows = row_table(activations)
+    rows = sources.activations_file.rows
     columns = _by_probe(named_labels(labels, label_columns, None, rows), probe_set.probes)
     check_inputs(states, columns, states.hidden_dim, layers=(probe_set.layer,), rows=rows)
     geometry = trained_geometry(sources, progress)
@@ -103,7 +102,7 @@ def calibration_report(
         layer=probe_set.layer,
         grouped=groups is not None,
         trained_on=training is not None
-        and training.activations_sha256 == sources.activations_sha256,
+        and training.activations_sha256 == sources.activations_file.sha256,
         probes=tuple(
             _calibration(probe, geometry, H, columns[probe.name], groups)
             for probe in probe_set.probes

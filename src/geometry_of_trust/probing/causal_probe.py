@@ -171,7 +171,8 @@ class CausalProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def decision_function(self, X: ArrayLike) -> Array:
         """Calibrated log odds of the second class, a·logit + c, shape (n,); as of `logits`."""
-        calibrated: Array = self.platt_scale_ * self.logits(X) + self.platt_shift_
+        logits = self.logits(X)  # first, as it says what is missing before the fit
+        calibrated: Array = self.platt_scale_ * logits + self.platt_shift_
         return calibrated
 
     def predict_proba(self, X: ArrayLike) -> Array:

@@ -15,8 +15,10 @@ import numpy as np
 from geometry_of_trust.documents.probe_card import Controls, judged
 from geometry_of_trust.errors import TooFewGroups
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.formats.binary import Activations, read_activations, read_unembedding
-from geometry_of_trust.formats.row_table import RowTable, row_table
+from geometry_of_trust.formats.activations_file import open_activations
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotue import read_unembedding
+from geometry_of_trust.formats.row_table import RowTable, groups_of
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Indices, Labels
 from geometry_of_trust.probing.causal_probe import CausalProbe, as_probe
@@ -33,12 +35,7 @@ from geometry_of_trust.probing.layer_choice import (
 )
 from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.split_rows import SplitRows
-from geometry_of_trust.probing.splits import (
-    assign_folds,
-    canonical_order,
-    groups_by_class,
-    groups_of,
-)
+from geometry_of_trust.probing.splits import assign_folds, canonical_order, groups_by_class
 from geometry_of_trust.probing.surface_features import SurfaceFeatures, surface_features
 from geometry_of_trust.probing.training import check_inputs
 from geometry_of_trust.probing.training_files import named_labels
@@ -73,8 +70,8 @@ def sweep_files(
         MalformedInput and its kinds: a file cannot be read.
         TooFewGroups, RepeatedLayers, and all others: as `train_layers` and `sweep`.
     """
-    states = read_activations(activations)
-    rows = row_table(activations)
+    activations_file = open_activations(activations)
+    states, rows = activations_file.activations, activations_file.rows
     columns = named_labels(labels, label_columns, dimension, rows)
     matrix = read_unembedding(unembedding)
     wanted = _ascending(states, layers)

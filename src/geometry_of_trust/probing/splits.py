@@ -14,19 +14,9 @@ import numpy as np
 from geometry_of_trust.probing.array_types import Array, Indices, Labels
 
 if TYPE_CHECKING:
-    from geometry_of_trust.formats.row_table import RowTable
+    pass
 
 MAX_FOLDS = 5
-
-
-def groups_of(rows: RowTable | None) -> Labels | None:
-    """The group of each row, shape (n,); None without a row table, and if all are of one text.
-
-    Rows of one group alone leave nothing to hold apart, so that each then counts as its own.
-    """
-    if rows is None or not rows.groups.any():
-        return None
-    return rows.groups
 
 
 def canonical_order(H: Array, y: Labels, groups: Labels | None = None) -> tuple[Indices, Indices]:

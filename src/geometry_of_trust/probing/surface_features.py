@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geometry_of_trust.formats.row_table import NONE, RowTable
+from geometry_of_trust.formats.row_table import RowTable
+from geometry_of_trust.formats.row_writer import NONE
 from geometry_of_trust.probing.array_types import Array, Indices, Labels
 
 

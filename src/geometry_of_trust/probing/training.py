@@ -16,7 +16,7 @@ import scipy
 from geometry_of_trust.documents.probe_card import Card
 from geometry_of_trust.errors import BadOption, BadRowTable, DimensionMismatch, RepeatedLayers
 from geometry_of_trust.formats.arrays import Activations
-from geometry_of_trust.formats.row_table import RowTable
+from geometry_of_trust.formats.row_table import RowTable, groups_of
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.geometry.spectrum import Spectrum, effective_dimension
 from geometry_of_trust.geometry.spectrum import spectrum as spectrum_of
@@ -28,7 +28,6 @@ from geometry_of_trust.probing.label_checks import check_label_column
 from geometry_of_trust.probing.probes import Probe, ProbeSet, Training
 from geometry_of_trust.probing.score_histogram import ScoreHistogram, score_histogram
 from geometry_of_trust.probing.split_rows import SplitRows
-from geometry_of_trust.probing.splits import groups_of
 from geometry_of_trust.probing.surface_features import surface_features
 from geometry_of_trust.progress import Progress
 from geometry_of_trust.version import __version__

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from geometry_of_trust.errors import BadOption, BadRowTable, NonFinite, NotPositiveDefinite
-from geometry_of_trust.files import PathLike, sha256_file
-from geometry_of_trust.formats.binary import read_activations, read_labels, read_unembedding
+from geometry_of_trust.files import FileBytes, PathLike
+from geometry_of_trust.formats.activations_file import open_activations
 from geometry_of_trust.formats.label_tables import SUFFIXES, is_label_table, read_label_table
-from geometry_of_trust.formats.row_table import RowTable, row_table
+from geometry_of_trust.formats.labels import read_labels
+from geometry_of_trust.formats.row_table import RowTable
+from geometry_of_trust.formats.unembedding_file import open_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.geometry.spectrum import spectrum
 from geometry_of_trust.probing.array_types import Labels
@@ -78,11 +80,14 @@ def train_layers(
         Refusal and its kinds, BadOption: as `Geometry.from_unembedding` and `train`.
         BadOption, BadRowTable, MissingMember: as `named_labels`.
         RepeatedLayers: no layer, or one twice.
+        FileChanged: a file was written to meanwhile.
     """
-    states = read_activations(activations)
-    rows = row_table(activations)
-    columns = named_labels(labels, label_columns, dimension, rows)
-    matrix = read_unembedding(unembedding)
+    activations_file = open_activations(activations)
+    states, rows = activations_file.activations, activations_file.rows
+    labels_file = None if labels is None else FileBytes.of(labels)
+    columns = named_labels(labels_file, label_columns, dimension, rows)
+    unembedding_file = open_unembedding(unembedding)
+    matrix = unembedding_file.unembedding
     # Before the long arithmetic:
     check_inputs(states, columns, matrix.hidden_dim, layers=layers, l2=l2, rows=rows)
     if progress is not None:
@@ -94,11 +99,11 @@ def train_layers(
             beside = Geometry.from_unembedding(matrix, epsilon, progress=progress)
         except (NotPositiveDefinite, NonFinite):
             beside = None  # the card then says that it was not measured
-    digests = {"activations": sha256_file(activations), "unembedding": sha256_file(unembedding)}
-    if labels is not None:
-        digests["labels"] = sha256_file(labels)
+    digests = {"activations": activations_file.sha256, "unembedding": unembedding_file.sha256}
+    if labels_file is not None:
+        digests["labels"] = labels_file.sha256
     shape = spectrum(geometry, matrix)
-    return [
+    results = [
         train(
             states,
             columns,
@@ -114,6 +119,9 @@ def train_layers(
         )
         for layer in layers
     ]
+    activations_file.file.check_unchanged()
+    unembedding_file.file.check_unchanged()
+    return results
 
 
 def _at(layer: int, progress: Progress | None) -> Progress | None:

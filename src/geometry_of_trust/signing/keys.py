@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from geometry_of_trust.errors import (
@@ -267,7 +267,7 @@ def _parsed_secret(path: PathLike, data: bytes, passphrase: Passphrase | None) -
         except TypeError:  # says that the key is encrypted
             word = _asked(path, passphrase)
             key = load(text, word)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
         if word is None:
             raise BadKey(path, expected=FORMS, found="a damaged or unknown one") from None
         raise BadPassphrase(

@@ -17,7 +17,8 @@ from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import BadArray, GotError
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.formats.binary import Activations, read_activations
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.probing.sources import Sources
 from geometry_of_trust.signing.attestation import Attestation
 
@@ -177,7 +178,7 @@ def activations_difference(
 
 
 def flat(rows: Sequence[Sequence[float]]) -> NDArray[np.float32]:
-    """Readings one after the other."""
+    """Readings one after the other: shape (n,), float32."""
     return np.array([value for row in rows for value in row], np.float32)
 
 

@@ -19,8 +19,8 @@ from geometry_of_trust.errors import (
     escaped,
 )
 from geometry_of_trust.extraction.pipeline import Extraction, extract
-from geometry_of_trust.files import PathLike, sha256_file
-from geometry_of_trust.formats.binary import read_activations
+from geometry_of_trust.files import FileBytes, PathLike
+from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.probing.sources import open_sources
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.keys import PublicKey
@@ -140,7 +140,12 @@ def reproduce(
     held = verify(attestation, public_key).attestation
     compared = _Compared(held)
     bound = compared.bound
-    ended = _supplied(compared, probes, activations)
+    missing = _missing(held, probes)
+    if missing:
+        return compared.ends("UNVERIFIABLE", missing)
+    probe_files = [FileBytes.of(path) for path in probes]
+    original = None if activations is None else FileBytes.of(activations)
+    ended = _supplied(compared, probe_files, original)
     if ended is not None:
         return ended
     with tempfile.TemporaryDirectory(prefix="got-reproduce-") as folder:
@@ -171,19 +176,16 @@ def reproduce(
             raise KeyboardInterrupt from None
         except Refusal as error:
             return compared.ends("UNVERIFIABLE", f"cannot extract: {error.what}")
-        return _compare(compared, again, probes, activations, escaped(model))
+        return _compare(compared, again, probe_files, original, escaped(model))
 
 
 def _supplied(
-    compared: _Compared, probes: Sequence[PathLike], activations: PathLike | None
+    compared: _Compared, probes: Sequence[FileBytes], activations: FileBytes | None
 ) -> Reproduction | None:
     """Compare the files supplied with what was signed of them; how it ends, or None."""
     held, bound = compared.held, compared.bound
-    missing = _missing(held, probes)
-    if missing:
-        return compared.ends("UNVERIFIABLE", missing)
     if activations is not None:
-        if sha256_file(activations) != held.input_hash:
+        if activations.sha256 != held.input_hash:
             raise DigestMismatch(
                 activations, expected=f"the signed activations, {held.input_hash}", found="others"
             )
@@ -195,7 +197,7 @@ def _supplied(
             compared.equal("header", ours, signed)
             where = first_difference("binding.activations", ours, signed)
             return compared.ends("MISMATCH", f"{where}, in the signer's file")
-    digests = [sha256_file(path) for path in probes]
+    digests = [file.sha256 for file in probes]
     entries = [entry.sha256 for entry in bound.probe_sets]
     if digests != entries and sorted(digests) == sorted(entries):
         return compared.ends("UNVERIFIABLE", "probe sets: those signed, in another order")
@@ -233,7 +235,7 @@ def _compare(
     held, bound = compared.held, compared.bound
     sources = open_sources(again.activations_path, probes, again.unembedding_path)
     unembedding = sources.unembedding
-    if not compared.equal("unembedding", sources.unembedding_sha256, bound.unembedding.sha256):
+    if not compared.equal("unembedding", sources.unembedding_file.sha256, bound.unembedding.sha256):
         ours = (unembedding.vocab_size, unembedding.hidden_dim)
         signed = (bound.unembedding.vocab_size, bound.unembedding.hidden_dim)
         shape = f"{ours[0]} x {ours[1]}, as signed, with other values"
@@ -241,7 +243,7 @@ def _compare(
             shape = f"{ours[0]} x {ours[1]}, signed {signed[0]} x {signed[1]}"
         return compared.ends("MISMATCH", f"unembedding: {shape}: another model")
     record = again.record
-    if not compared.equal("activations", sources.activations_sha256, held.input_hash):
+    if not compared.equal("activations", sources.activations_file.sha256, held.input_hash):
         apart = activations_difference(held, sources, original, corpus=record.corpus is not None)
         if record.unproved:
             names = ", ".join(record.unproved)

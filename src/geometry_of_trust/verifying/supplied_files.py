@@ -12,7 +12,7 @@ from pathlib import Path
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.errors import DigestMismatch
-from geometry_of_trust.files import PathLike, sha256_file
+from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.signing.binding import Binding, BoundRecord
 
 RECORD = "extraction record"
@@ -36,6 +36,18 @@ class Supplied:
         """The extraction record beside the activations, if it is there."""
         path = None if self.activations is None else record_path(self.activations)
         return path if path is not None and path.exists() else None
+
+    def opened(self) -> Supplied:
+        """The same files, each opened once: what is digested here is what is parsed later.
+
+        Raises:
+            Unreadable, FileChanged: one cannot be opened.
+        """
+        activations, unembedding = (
+            None if path is None else FileBytes.of(path)
+            for path in (self.activations, self.unembedding)
+        )
+        return Supplied(activations, unembedding, tuple(FileBytes.of(path) for path in self.probes))
 
     def missing(self, binding: Binding) -> list[str]:
         """What is bound and not here, in words."""
@@ -86,9 +98,9 @@ def check_digest(name: str, path: PathLike, bound: str) -> None:
     """A file has this SHA-256.
 
     Raises:
-        DigestMismatch: it has another one. Unreadable: it cannot be read.
+        DigestMismatch: it has another one. Unreadable, FileChanged: it cannot be read.
     """
-    found = sha256_file(path)
+    found = FileBytes.of(path).sha256
     if not hmac.compare_digest(found, bound):
         raise DigestMismatch(path, expected=f"{name} with sha256 {bound}", found=found)
 

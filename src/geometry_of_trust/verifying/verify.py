@@ -185,7 +185,7 @@ def verify(
     with run.step(4) as passed:
         check_binding(claimed, key, where)
         passed("its digest is signed; model, geometry, probes, positions and key agree")
-    missing = _files_step(run, claimed.bound(where), supplied)
+    missing, supplied = _files_step(run, claimed.bound(where), supplied)
     missing += _readings_step(run, claimed, supplied, missing)
     return Verdict(claimed, tuple(run.steps), (*missing, *claimed.not_made_here))
 
@@ -233,16 +233,17 @@ def _check_signature(
 # --- steps 5 and 6 ----------------------------------------------------------------------------
 
 
-def _files_step(run: _Run, binding: Binding, supplied: Supplied) -> list[str]:
-    """Step 5; the names of what was not supplied."""
+def _files_step(run: _Run, binding: Binding, supplied: Supplied) -> tuple[list[str], Supplied]:
+    """Step 5; the names of what was not supplied, and what was, opened."""
     missing = supplied.missing(binding)
     absent = f"; not supplied: {', '.join(missing)}" if missing else ""
     if supplied.nothing:
         run.skip(5, absent.removeprefix("; "))
     else:
         with run.step(5) as passed:
+            supplied = supplied.opened()
             passed(f"sha256 of {', '.join(check_files(binding, supplied))}{absent}")
-    return missing
+    return missing, supplied
 
 
 def _readings_step(
