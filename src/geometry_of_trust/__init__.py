@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from geometry_of_trust.extras import optional
 from geometry_of_trust.version import __version__
 
 if TYPE_CHECKING:
@@ -18,8 +19,23 @@ if TYPE_CHECKING:
     from geometry_of_trust.converting.in_memory import to_numpy as to_numpy
     from geometry_of_trust.converting.in_memory import to_pandas as to_pandas
     from geometry_of_trust.converting.in_memory import to_torch as to_torch
+    from geometry_of_trust.corpus.entries import Columns as Columns
+    from geometry_of_trust.corpus.estimating import Estimate as Estimate
+    from geometry_of_trust.corpus.estimating import FileSize as FileSize
+    from geometry_of_trust.corpus.extracting import estimate_corpus as estimate_corpus
+    from geometry_of_trust.corpus.extracting import extract_corpus as extract_corpus
+    from geometry_of_trust.corpus.pipeline import CorpusExtraction as CorpusExtraction
+    from geometry_of_trust.documents.extraction_record import Check as Check
+    from geometry_of_trust.documents.extraction_record import Corpus as Corpus
+    from geometry_of_trust.documents.extraction_record import Record as Record
+    from geometry_of_trust.documents.extraction_record import Token as Token
+    from geometry_of_trust.documents.extraction_record import WrittenFile as WrittenFile
     from geometry_of_trust.documents.extraction_record_reading import read_record as read_record
+    from geometry_of_trust.documents.probe_card import Bin as Bin
     from geometry_of_trust.documents.probe_card import Card as Card
+    from geometry_of_trust.documents.probe_card import Controls as Controls
+    from geometry_of_trust.documents.probe_card import Figure as Figure
+    from geometry_of_trust.documents.probe_card import Quality as Quality
     from geometry_of_trust.errors import GotError as GotError
     from geometry_of_trust.extraction.pipeline import Extraction as Extraction
     from geometry_of_trust.extraction.pipeline import extract as extract
@@ -30,20 +46,35 @@ if TYPE_CHECKING:
     from geometry_of_trust.formats.gotue import read_unembedding as read_unembedding
     from geometry_of_trust.formats.gotue import write_unembedding as write_unembedding
     from geometry_of_trust.formats.labels import read_labels as read_labels
+    from geometry_of_trust.formats.row_table import RowTable as RowTable
+    from geometry_of_trust.formats.row_table import read_rows as read_rows
     from geometry_of_trust.geometry.inner_product import Geometry as Geometry
+    from geometry_of_trust.geometry.spectrum import Spectrum as Spectrum
+    from geometry_of_trust.probing.calibration_report import Calibration as Calibration
     from geometry_of_trust.probing.calibration_report import CalibrationReport as CalibrationReport
     from geometry_of_trust.probing.calibration_report import (
         calibration_report as calibration_report,
     )
     from geometry_of_trust.probing.causal_probe import CausalProbe as CausalProbe
+    from geometry_of_trust.probing.cross_validation import CrossValidation as CrossValidation
+    from geometry_of_trust.probing.layer_choice import DimensionSweep as DimensionSweep
+    from geometry_of_trust.probing.layer_choice import FinalTest as FinalTest
+    from geometry_of_trust.probing.layer_choice import LayerFigures as LayerFigures
     from geometry_of_trust.probing.layer_choice import Sweep as Sweep
     from geometry_of_trust.probing.layer_sweep import sweep as sweep
     from geometry_of_trust.probing.layer_sweep import sweep_files as sweep_files
+    from geometry_of_trust.probing.probe_readings import Reading as Reading
     from geometry_of_trust.probing.probe_readings import read_probe as read_probe
+    from geometry_of_trust.probing.probe_set_files import write_probe_sets as write_probe_sets
     from geometry_of_trust.probing.probes import Probe as Probe
     from geometry_of_trust.probing.probes import ProbeSet as ProbeSet
+    from geometry_of_trust.probing.probes import Training as Training
     from geometry_of_trust.probing.probes import read_probe_set as read_probe_set
+    from geometry_of_trust.probing.score_histogram import ScoreHistogram as ScoreHistogram
+    from geometry_of_trust.probing.split_rows import SplitRows as SplitRows
+    from geometry_of_trust.probing.token_readings import ProbeReadings as ProbeReadings
     from geometry_of_trust.probing.token_readings import TextReadings as TextReadings
+    from geometry_of_trust.probing.token_readings import TokenText as TokenText
     from geometry_of_trust.probing.token_readings import read_tokens as read_tokens
     from geometry_of_trust.probing.training import TrainingResult as TrainingResult
     from geometry_of_trust.probing.training import train as train
@@ -52,62 +83,110 @@ if TYPE_CHECKING:
     from geometry_of_trust.signing.attestation import Attestation as Attestation
     from geometry_of_trust.signing.attestation import read_attestation as read_attestation
     from geometry_of_trust.signing.attestation import write_attestation as write_attestation
+    from geometry_of_trust.signing.binding import Binding as Binding
+    from geometry_of_trust.signing.binding import BoundActivations as BoundActivations
+    from geometry_of_trust.signing.binding import BoundGeometry as BoundGeometry
+    from geometry_of_trust.signing.binding import BoundProbeSet as BoundProbeSet
+    from geometry_of_trust.signing.binding import BoundRecord as BoundRecord
+    from geometry_of_trust.signing.binding import BoundUnembedding as BoundUnembedding
     from geometry_of_trust.signing.key_making import generate_key_files as generate_key_files
     from geometry_of_trust.signing.keys import PublicKey as PublicKey
     from geometry_of_trust.signing.keys import SecretKey as SecretKey
     from geometry_of_trust.signing.keys import load_public_key as load_public_key
     from geometry_of_trust.signing.keys import load_secret_key as load_secret_key
+    from geometry_of_trust.signing.reference_members import CausalScore as CausalScore
+    from geometry_of_trust.signing.reference_members import CurvaturePoint as CurvaturePoint
+    from geometry_of_trust.signing.reference_members import CurvatureReading as CurvatureReading
+    from geometry_of_trust.signing.reference_members import DensityPoint as DensityPoint
+    from geometry_of_trust.signing.reference_members import DensityReading as DensityReading
+    from geometry_of_trust.signing.reference_members import DirectionalDrift as DirectionalDrift
+    from geometry_of_trust.signing.reference_members import DomainScope as DomainScope
+    from geometry_of_trust.signing.reference_members import PermittedDomain as PermittedDomain
+    from geometry_of_trust.signing.signed_bytes import InnerProductTag as InnerProductTag
+    from geometry_of_trust.verifying.reproduce import Link as Link
     from geometry_of_trust.verifying.reproduce import Reproduction as Reproduction
     from geometry_of_trust.verifying.reproduce import reproduce as reproduce
     from geometry_of_trust.verifying.verify import Refused as Refused
+    from geometry_of_trust.verifying.verify import Step as Step
     from geometry_of_trust.verifying.verify import Verdict as Verdict
     from geometry_of_trust.verifying.verify import verify as verify
 
-_MODULE_OF = {
-    name: module
-    for module, names in {
-        "attesting.attest": ("attest",),
-        "converting.conversion": ("Converted", "convert"),
-        "converting.in_memory": ("to_numpy", "to_pandas", "to_torch"),
-        "documents.extraction_record_reading": ("read_record",),
-        "documents.probe_card": ("Card",),
-        "errors": ("GotError",),
-        "extraction.pipeline": ("Extraction", "extract"),
-        "formats.arrays": ("Activations", "Unembedding"),
-        "formats.gotact": ("read_activations", "write_activations"),
-        "formats.gotue": ("read_unembedding", "write_unembedding"),
-        "formats.labels": ("read_labels",),
-        "geometry.inner_product": ("Geometry",),
-        "probing.calibration_report": ("CalibrationReport", "calibration_report"),
-        "probing.causal_probe": ("CausalProbe",),
-        "probing.layer_choice": ("Sweep",),
-        "probing.layer_sweep": ("sweep", "sweep_files"),
-        "probing.probe_readings": ("read_probe",),
-        "probing.probes": ("Probe", "ProbeSet", "read_probe_set"),
-        "probing.token_readings": ("TextReadings", "read_tokens"),
-        "probing.training": ("TrainingResult", "train"),
-        "probing.training_files": ("train_files", "train_layers"),
-        "signing.attestation": ("Attestation", "read_attestation", "write_attestation"),
-        "signing.key_making": ("generate_key_files",),
-        "signing.keys": (
-            "PublicKey",
-            "SecretKey",
-            "load_public_key",
-            "load_secret_key",
-        ),
-        "verifying.reproduce": ("Reproduction", "reproduce"),
-        "verifying.verify": ("Refused", "Verdict", "verify"),
-    }.items()
-    for name in names
+_NAMES = {
+    "attesting.attest": ("attest",),
+    "converting.conversion": ("Converted", "convert"),
+    "converting.in_memory": ("to_numpy", "to_pandas", "to_torch"),
+    "corpus.entries": ("Columns",),
+    "corpus.estimating": ("Estimate", "FileSize"),
+    "corpus.extracting": ("estimate_corpus", "extract_corpus"),
+    "corpus.pipeline": ("CorpusExtraction",),
+    "documents.extraction_record": ("Check", "Corpus", "Record", "Token", "WrittenFile"),
+    "documents.extraction_record_reading": ("read_record",),
+    "documents.probe_card": ("Bin", "Card", "Controls", "Figure", "Quality"),
+    "errors": ("GotError",),
+    "extraction.pipeline": ("Extraction", "extract"),
+    "formats.arrays": ("Activations", "Unembedding"),
+    "formats.gotact": ("read_activations", "write_activations"),
+    "formats.gotue": ("read_unembedding", "write_unembedding"),
+    "formats.labels": ("read_labels",),
+    "formats.row_table": ("RowTable", "read_rows"),
+    "geometry.inner_product": ("Geometry",),
+    "geometry.spectrum": ("Spectrum",),
+    "probing.calibration_report": ("Calibration", "CalibrationReport", "calibration_report"),
+    "probing.causal_probe": ("CausalProbe",),
+    "probing.cross_validation": ("CrossValidation",),
+    "probing.layer_choice": ("DimensionSweep", "FinalTest", "LayerFigures", "Sweep"),
+    "probing.layer_sweep": ("sweep", "sweep_files"),
+    "probing.probe_readings": ("Reading", "read_probe"),
+    "probing.probe_set_files": ("write_probe_sets",),
+    "probing.probes": ("Probe", "ProbeSet", "Training", "read_probe_set"),
+    "probing.score_histogram": ("ScoreHistogram",),
+    "probing.split_rows": ("SplitRows",),
+    "probing.token_readings": ("ProbeReadings", "TextReadings", "TokenText", "read_tokens"),
+    "probing.training": ("TrainingResult", "train"),
+    "probing.training_files": ("train_files", "train_layers"),
+    "signing.attestation": ("Attestation", "read_attestation", "write_attestation"),
+    "signing.binding": (
+        "Binding",
+        "BoundActivations",
+        "BoundGeometry",
+        "BoundProbeSet",
+        "BoundRecord",
+        "BoundUnembedding",
+    ),
+    "signing.key_making": ("generate_key_files",),
+    "signing.keys": ("PublicKey", "SecretKey", "load_public_key", "load_secret_key"),
+    "signing.reference_members": (
+        "CausalScore",
+        "CurvaturePoint",
+        "CurvatureReading",
+        "DensityPoint",
+        "DensityReading",
+        "DirectionalDrift",
+        "DomainScope",
+        "PermittedDomain",
+    ),
+    "signing.signed_bytes": ("InnerProductTag",),
+    "verifying.reproduce": ("Link", "Reproduction", "reproduce"),
+    "verifying.verify": ("Refused", "Step", "Verdict", "verify"),
 }
+"""All names that are promised, by the module in which they stand; the test of the rooms compares
+the imports above, which are for type checkers."""
+
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = ["__version__", *_MODULE_OF]  # noqa: PLE0604 - one table of names
 
 
 def __getattr__(name: str) -> object:
+    """A promised name, loaded when it is first used.
+
+    Raises:
+        MissingExtra: what it needs is of an extra that is not installed.
+    """
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    with optional():
+        value: object = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     return value
 
 

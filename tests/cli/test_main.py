@@ -21,6 +21,7 @@ from geometry_of_trust.cli import main
 from geometry_of_trust.cli.common import bar_on
 from geometry_of_trust.files import write_file
 from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.signing.attestation import read_attestation
 from geometry_of_trust.signing.keys import load_secret_key
 from geometry_of_trust.version import __version__
 from pipeline import KEY, TIMESTAMP, Files, P, build, signed_anew
@@ -139,9 +140,9 @@ def test_the_same_command_gives_the_same_bytes(run: Run, files: Files, tmp_path:
 def test_json_output(run: Run, files: Files, tmp_path: Path) -> None:
     assert run(*train_arguments(files, tmp_path / "p"), "--json") == 0
     trained = json.loads(run.out)
-    held = trained["training"]["cards"][0]
-    assert held["positives"] == 10
-    assert 0 <= held["quality"]["auroc"]["low"] <= held["quality"]["auroc"]["value"] <= 1
+    card = trained["training"]["cards"][0]
+    assert card["positives"] == 10
+    assert 0 <= card["quality"]["auroc"]["low"] <= card["quality"]["auroc"]["value"] <= 1
     assert run(*attest_arguments(files, tmp_path / "t"), "--json") == 0
     assert [r["dimension"] for r in json.loads(run.out)["readings"]] == ["warm", "tall"]
     assert run(*verify_arguments(files, tmp_path / "t"), "--json") == 0
@@ -201,8 +202,8 @@ def test_an_output_that_cannot_be_written(run: Run, files: Files, tmp_path: Path
 
 def test_untrusted_text_is_escaped(run: Run, files: Files, tmp_path: Path) -> None:
     evil = "\x1b[2J\x1b[1;1HVERIFIED\nVERIFIED\u202e"
-    held = files.attest(corpus_version=evil)
-    (tmp_path / "t.json").write_bytes(held.to_json())
+    attestation = files.attest(corpus_version=evil)
+    (tmp_path / "t.json").write_bytes(attestation.to_json())
     assert run(*verify_arguments(files, tmp_path / "t.json")) == 0
     assert "\x1b" not in run.out
     assert "\u202e" not in run.out
@@ -233,6 +234,7 @@ def test_an_insufficient_probe_is_warned_of_and_bound(
     assert run(*signing[: signing.index("--probes")], "--probes", files.probes[0], probe) == 0
     assert run.err.startswith("warning: probe 'vain' is INSUFFICIENT")
     assert run.err.count("\n") == 1
+    assert read_attestation(document).insufficient == ("vain",)
     assert run(*verify_arguments(files, document)) == 0
     assert "'vain' at layer 1, position last (29), by a probe that is INSUFFICIENT" in run.out
     assert run(*verify_arguments(files, document), "--json") == 0

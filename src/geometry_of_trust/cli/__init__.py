@@ -27,6 +27,7 @@ from geometry_of_trust.cli import (
 )
 from geometry_of_trust.cli.common import OK, USAGE, app
 from geometry_of_trust.errors import GotError, Unwritable
+from geometry_of_trust.extras import optional
 from geometry_of_trust.files import reason
 
 __all__ = [
@@ -51,12 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # it was closed by whoever started us
         return _fail("standard output: expected one to write to, found none", Unwritable.exit_code)
     try:
-        result = app(
-            sys.argv[1:] if argv is None else list(argv),
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
+        with optional():
+            result = app(
+                sys.argv[1:] if argv is None else list(argv),
+                exit_on_error=False,
+                print_error=False,
+                result_action="return_value",
+            )
         sys.stdout.flush()
     except CycloptsError as error:
         return _fail(f"{str(error).strip()} Try: got-cli --help", USAGE)

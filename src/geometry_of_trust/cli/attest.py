@@ -82,10 +82,11 @@ def attest(
             epsilon=epsilon,
         )
         write_attestation(output, attestation)
-    for entry in verdicts.readings(attestation):
-        if entry.verdict == "INSUFFICIENT":
-            name = escaped(repr(entry.dimension))
-            talk(f"warning: probe {name} is INSUFFICIENT by its own card; see got-cli show")
+    for name in attestation.insufficient:
+        talk(
+            f"warning: probe {escaped(repr(name))} is INSUFFICIENT by its own card; "
+            "see got-cli show"
+        )
     print(
         verdicts.attestation_json(attestation)
         if json

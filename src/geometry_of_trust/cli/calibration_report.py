@@ -53,7 +53,7 @@ def calibration_report(
     from geometry_of_trust.plotting.image_files import check_picture
     from geometry_of_trust.plotting.pictures import calibration_picture
     from geometry_of_trust.probing.calibration_report import calibration_report as compare
-    from geometry_of_trust.showing import extractions
+    from geometry_of_trust.showing import probes as shown
 
     if plot is not None:
         check_picture(plot)
@@ -68,7 +68,7 @@ def calibration_report(
         )
     if plot is not None:
         write_file(plot, calibration_picture(report, plot))
-    print(extractions.calibration_json(report) if json else extractions.calibration(report))
+    print(shown.calibration_json(report) if json else shown.calibration(report))
     if plot is not None:
         talk(f"wrote {escaped(plot)}")
     return OK

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from geometry_of_trust.cli.common import MORE, OK, Many, Switch, app, progress_on
-from geometry_of_trust.errors import escaped
 
 
 @app.command(group=MORE)
@@ -44,9 +43,10 @@ def convert(
         Join the row table beside the source to the rows of a .parquet destination.
     """
     from geometry_of_trust.converting.conversion import convert as run
+    from geometry_of_trust.showing import conversions
 
     with progress_on("Converting"):
-        done = run(
+        converted = run(
             source,
             destination,
             model_id=model_id,
@@ -55,8 +55,5 @@ def convert(
             layout=gotact_layout,
             rows=rows,
         )
-    names = "layers, positions, d" if len(done.shape) == 3 else "tokens, d"
-    print(f"({names}) = ({', '.join(map(str, done.shape))})")
-    for path in done.files:
-        print(f"wrote {escaped(path)}")
+    print(conversions.conversion(converted))
     return OK

@@ -45,7 +45,7 @@ def read(
     from geometry_of_trust.showing import token_readings
 
     with progress_on("Reading the probes") as progress:
-        held = read_tokens(
+        text_readings = read_tokens(
             activations=activations,
             probes=probes,
             unembedding=unembedding,
@@ -53,24 +53,24 @@ def read(
             progress=progress,
         )
     if html is not None:
-        write_file(html, token_readings.page(held).encode())
+        write_file(html, token_readings.page(text_readings).encode())
     if json:
-        print(token_readings.readings_json(held))
+        print(token_readings.readings_json(text_readings))
     else:
-        for probe in held.probes:
-            _show(held, probe)
+        for probe in text_readings.probes:
+            _show(text_readings, probe)
         print(f"\n{token_readings.LEGEND}")
     if html is not None:
         talk(f"wrote {escaped(html)}")
     return OK
 
 
-def _show(held: TextReadings, probe: ProbeReadings) -> None:
+def _show(text_readings: TextReadings, probe: ProbeReadings) -> None:
     """The running text, in colour on a terminal, then a line a token."""
     from geometry_of_trust.showing import token_readings
 
-    print(token_readings.title(held, probe))
-    pieces = token_readings.pieces(held, probe)
+    print(token_readings.title(text_readings, probe))
+    pieces = token_readings.pieces(text_readings, probe)
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.text import Text
@@ -82,4 +82,4 @@ def _show(held: TextReadings, probe: ProbeReadings) -> None:
         Console(highlight=False).print(running)
     else:
         print("".join(piece for piece, _ in pieces))
-    print("\n".join(token_readings.lines(held, probe)))
+    print("\n".join(token_readings.lines(text_readings, probe)))

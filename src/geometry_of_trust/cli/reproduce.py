@@ -96,7 +96,7 @@ def reproduce(
     # A text whose tokens were chosen is a corpus of one, as in extract.
     chosen = input is not None and input_file is None and position is not None
     from geometry_of_trust.corpus.entries import Columns
-    from geometry_of_trust.showing import extractions, verdicts
+    from geometry_of_trust.showing import reproductions, verdicts
     from geometry_of_trust.verifying.reproduce import reproduce as again
     from geometry_of_trust.verifying.verify import Refused
 
@@ -129,5 +129,5 @@ def reproduce(
     except Refused as refused:
         print(verdicts.refusal_json(refused) if json else verdicts.refusal(refused))
         return refused.exit_code
-    print(extractions.reproduction_json(result) if json else extractions.reproduction(result))
+    print(reproductions.reproduction_json(result) if json else reproductions.reproduction(result))
     return OK if result.outcome == "MATCH" else REFUSED

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from geometry_of_trust.cli.common import OK, STEPS, Many, Switch, app, progress_on, talk
 from geometry_of_trust.errors import BadOption, escaped
-from geometry_of_trust.files import StagedFiles
 
 
 @app.command(group=STEPS, sort_key=4)
@@ -66,20 +65,20 @@ def train(
     if (layer is None) == (not layers):
         raise BadOption("--layer", expected="either it or --layers",
                         found="none" if layer is None else "both")  # fmt: skip
-    wanted = [layer] if layer is not None else list(layers or ())
     from geometry_of_trust.plotting.image_files import check_picture
     from geometry_of_trust.plotting.pictures import training_picture
+    from geometry_of_trust.probing.probe_set_files import write_probe_sets
     from geometry_of_trust.probing.training_files import train_layers
-    from geometry_of_trust.showing import extractions, verdicts
+    from geometry_of_trust.showing import probes
+    from geometry_of_trust.showing.text import as_json
 
     if plot is not None:
         check_picture(plot)
-    outputs = [output if layer is not None else layer_path(output, n) for n in wanted]
-    with progress_on("Training") as progress, StagedFiles() as staged:
+    with progress_on("Training") as progress:
         results = train_layers(
             activations=activations,
             unembedding=unembedding,
-            layers=wanted,
+            layers=[layer] if layer is not None else list(layers or ()),
             labels=labels,
             label_columns=label_column or (),
             dimension=dimension,
@@ -89,21 +88,14 @@ def train(
             corpus_version=corpus_version,
             progress=progress,
         )
-        for result, place in zip(results, outputs, strict=True):
-            staged.write(place, result.probe_set.to_json())
-        if plot is not None:
-            staged.write(plot, training_picture(results, plot))
-    shown = list(zip(results, outputs, strict=True))
+        picture = {} if plot is None else {plot: training_picture(results, plot)}
+        written = write_probe_sets(results, output, by_layer=layer is None, beside=picture)
+    shown = list(zip(results, written, strict=True))
     if json:
-        trees = [extractions.training_tree(result, place) for result, place in shown]
-        print(verdicts.as_json(trees[0] if layer is not None else trees))
+        trees = [probes.training_tree(result, place) for result, place in shown]
+        print(as_json(trees[0] if layer is not None else trees))
     else:
-        print("\n\n".join(extractions.training(result, place) for result, place in shown))
+        print("\n\n".join(probes.training(result, place) for result, place in shown))
     if plot is not None:
         talk(f"wrote {escaped(plot)}")
     return OK
-
-
-def layer_path(output: Path, layer: int) -> Path:
-    """Where the probe set of one of several layers goes: `p.json` → `p.layer8.json`."""
-    return output.with_name(f"{output.stem}.layer{layer}{output.suffix}")

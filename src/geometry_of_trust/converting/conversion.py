@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geometry_of_trust.converting import npy, tables, tensors, vllm
+from geometry_of_trust.converting import npy, tensors, vllm
 from geometry_of_trust.converting.exchange import Convertible, Names, float32_pieces
 from geometry_of_trust.converting.tensorfile import TensorFile, read_tensors
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import BadOption, UnknownKind, WrongKind
+from geometry_of_trust.extras import optional
 from geometry_of_trust.files import FileBytes, PathLike, StagedFiles
 from geometry_of_trust.formats.arrays import Activations, Layout, Unembedding
 from geometry_of_trust.formats.gotact import read_activations, stage_activations
@@ -58,7 +59,7 @@ def convert(
         rows: join the row table beside the source to each row of a `.parquet` destination.
 
     Raises:
-        UsageError: UnknownKind, WrongKind, NotNamed, BadOption.
+        UsageError: UnknownKind, WrongKind, NotNamed, BadOption; MissingExtra for `.parquet`.
         MalformedInput: the source, as its reader says, or the destination cannot be written.
         FileChanged: the source was written to meanwhile; nothing was written.
     """
@@ -116,6 +117,8 @@ def _read(
     if kind == ".npy":
         return npy.read(file, given, near)
     if kind == ".parquet":
+        with optional():
+            from geometry_of_trust.converting import tables  # noqa: PLC0415 - of an extra
         return tables.read(file, given, near)
     return read_activations(file) if kind == ".gotact" else read_unembedding(file)
 
@@ -151,6 +154,8 @@ def _stage(
     elif kind == ".npy":
         npy.stage(staged, path, content)
     elif kind == ".parquet":
+        with optional():
+            from geometry_of_trust.converting import tables  # noqa: PLC0415 - of an extra
         tables.stage(staged, path, content, rows)
     elif kind == ".gotact" and isinstance(content, Activations):
         stage_activations(staged, path, content, layout)

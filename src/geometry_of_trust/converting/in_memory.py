@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.errors import BadOption, BadRowTable, MissingExtra
+from geometry_of_trust.errors import BadOption, BadRowTable
+from geometry_of_trust.extras import optional
 from geometry_of_trust.formats.arrays import Activations, Unembedding
 from geometry_of_trust.formats.row_table import RowTable
 from geometry_of_trust.formats.row_writer import LABEL_PREFIX
@@ -59,10 +60,8 @@ def to_torch(content: Activations | Unembedding, layer: int | None = None) -> to
         MissingExtra: torch is not installed.
     """
     values = to_numpy(content, layer)
-    try:
+    with optional():
         import torch  # noqa: PLC0415 - most users of this room do not need it
-    except ModuleNotFoundError as error:
-        raise _missing("to_torch", error, "pip install 'geometry-of-trust[extract]'") from None
     if not values.flags.aligned or min(values.strides) < 0:
         return torch.from_numpy(np.array(values, order="C"))
     with warnings.catch_warnings():
@@ -91,10 +90,8 @@ def to_pandas(
         BadRowTable: `rows` has not one row a position.
         MissingExtra: pandas is not installed.
     """
-    try:
+    with optional():
         import pandas as pd  # noqa: PLC0415 - most users of this room do not need it
-    except ModuleNotFoundError as error:
-        raise _missing("to_pandas", error, "pip install pandas") from None
     if isinstance(content, Activations) and layer is None:
         raise BadOption("layer", expected=f"one of {content.layers}", found="none")
     values = to_numpy(content, layer)
@@ -121,9 +118,3 @@ def _columns(rows: RowTable) -> dict[str, Sequence[str | None] | NDArray[np.gene
         "special": rows.special,
         **{LABEL_PREFIX + name: labels for name, labels in rows.labels.items()},
     }
-
-
-def _missing(what: str, error: ModuleNotFoundError, hint: str) -> MissingExtra:
-    return MissingExtra(
-        what, expected=f"the package {error.name}", found="no such package", hint=hint
-    )

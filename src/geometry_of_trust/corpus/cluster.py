@@ -26,11 +26,11 @@ from geometry_of_trust.corpus.engines import Job, Result
 from geometry_of_trust.corpus.worker import Outcome, Task, Worker
 from geometry_of_trust.errors import (
     BadOption,
-    MissingExtra,
     NoCluster,
     WorkerLost,
 )
 from geometry_of_trust.extraction.running import Runner
+from geometry_of_trust.extras import optional
 
 WINDOW_BYTES = 2**27
 """Batches that Ray holds at a time, as bytes. After so many the workers load the model anew."""
@@ -146,20 +146,12 @@ def ray_data() -> ModuleType:
     # Read when Ray is imported or started. Those of its errors that concern us are raised.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import ray  # noqa: PLC0415 - heavy
-            import ray.data  # noqa: PLC0415 - heavy
+    with optional(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import ray  # noqa: PLC0415 - heavy
+        import ray.data  # noqa: PLC0415 - heavy
 
-            context: Any = ray.data.DataContext.get_current()
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            "--engine ray",
-            expected="the ray extra",
-            found=f"no package {error.name}",
-            hint="pip install 'geometry-of-trust[ray]'",
-        ) from None
+        context: Any = ray.data.DataContext.get_current()
     logging.getLogger("ray.data").setLevel(logging.CRITICAL + 1)
     context.enable_progress_bars = False
     module: ModuleType = ray

@@ -15,8 +15,9 @@ from geometry_of_trust.corpus.choosing import Position
 from geometry_of_trust.corpus.entries import Columns, Entry, read_corpus
 from geometry_of_trust.corpus.partial import Partial
 from geometry_of_trust.errors import BadOption, EmptyText, RunInProgress
-from geometry_of_trust.extraction.pipeline import calm, missing_extra
+from geometry_of_trust.extraction.pipeline import calm
 from geometry_of_trust.extraction.request import Request, utf8
+from geometry_of_trust.extras import optional
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.arrays import Layout
 
@@ -299,9 +300,7 @@ def running_model() -> Iterator[None]:
         MissingExtra.
     """
     with calm():
-        try:
+        with optional():
             from geometry_of_trust.extraction import loading  # noqa: PLC0415 - heavy
-        except ModuleNotFoundError as error:
-            raise missing_extra(error) from None
         with loading.silence():
             yield

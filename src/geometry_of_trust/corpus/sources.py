@@ -18,7 +18,7 @@ from typing import Any
 
 from geometry_of_trust.documents import strictjson
 from geometry_of_trust.errors import BadCorpus, BadOption, UnknownCorpus, brief
-from geometry_of_trust.extraction.pipeline import missing_extra
+from geometry_of_trust.extras import optional
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.table_rows import (
     Choose,
@@ -118,10 +118,8 @@ def _open_dataset(source: str, split: str | None) -> Any:
     """One split, not yet read: a `Dataset` (mapped into memory) or an `IterableDataset`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
+        with optional():
             import datasets  # noqa: PLC0415 - takes a second
-        except ModuleNotFoundError as error:
-            raise missing_extra(error) from None
         saved = ("dataset_dict.json", "state.json")  # of save_to_disk
         try:
             with _silence():

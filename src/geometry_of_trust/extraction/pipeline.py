@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from geometry_of_trust.documents.extraction_record import Record, Token, WrittenFile
 from geometry_of_trust.documents.names_beside import rows_path
-from geometry_of_trust.errors import EmptyText, MissingExtra, TooLarge, Unreadable
+from geometry_of_trust.errors import EmptyText, TooLarge, Unreadable
 from geometry_of_trust.extraction.request import Request, utf8
+from geometry_of_trust.extras import optional
 from geometry_of_trust.files import PathLike, StagedFiles, read_bounded, sha256_file
 from geometry_of_trust.formats.arrays import Activations, Layout
 from geometry_of_trust.formats.gotact import stage_activations
@@ -132,24 +133,12 @@ def extract(
     prompt_sha256 = hashlib.sha256(utf8(text, "text")).hexdigest()
     report = progress or (lambda message: None)
     with calm():
-        try:
+        with optional():
             from geometry_of_trust.extraction import loading, running  # noqa: PLC0415 - heavy
-        except ModuleNotFoundError as error:
-            raise missing_extra(error) from None
         with loading.silence():
             run = running.run(request, text, report)
             report("Writing")
             return _write(request, run, prompt_sha256)
-
-
-def missing_extra(error: ModuleNotFoundError) -> MissingExtra:
-    """What to raise if a package of the extra is not installed."""
-    return MissingExtra(
-        "extract",
-        expected="the extract extra",
-        found=f"no package {error.name}",
-        hint="pip install 'geometry-of-trust[extract]'",
-    )
 
 
 @contextlib.contextmanager

@@ -19,9 +19,10 @@ import torch
 from torch import nn
 from transformers import BitsAndBytesConfig
 
-from geometry_of_trust.errors import BadOption, MissingExtra, UnsupportedArchitecture
+from geometry_of_trust.errors import BadOption, UnsupportedArchitecture
 from geometry_of_trust.extraction.architectures import Anatomy
 from geometry_of_trust.extraction.loading import Source
+from geometry_of_trust.extras import optional
 
 _STEPS = 127
 """How many steps there are from 0 to the largest value of a row."""
@@ -60,16 +61,8 @@ def version() -> str:
 
 
 def _library() -> Any:
-    try:
-        with _quiet():
-            import bitsandbytes  # noqa: PLC0415 - optional, and slow to import
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            "quantization",
-            expected="the int8 extra",
-            found=f"no package {error.name}",
-            hint="pip install 'geometry-of-trust[int8]'",
-        ) from None
+    with optional(), _quiet():
+        import bitsandbytes  # noqa: PLC0415 - optional, and slow to import
     return bitsandbytes
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from geometry_of_trust.errors import LimitExceeded
+from geometry_of_trust.extras import optional
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,10 +40,14 @@ Cell = int | str | bool | Sequence[int] | None
 
 
 def arrow() -> tuple[ModuleType, ModuleType]:
-    """The modules `pyarrow` and `pyarrow.parquet`, imported when first used: they are heavy."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    """The modules `pyarrow` and `pyarrow.parquet`, imported when first used.
 
+    Raises:
+        MissingExtra: they are heavy, and not in the base installation.
+    """
+    with optional():
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415
     return pa, pq
 
 

@@ -11,14 +11,16 @@ import contextlib
 import csv
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from geometry_of_trust.errors import BadText, MalformedInput, TooLarge, Unreadable, brief
+from geometry_of_trust.extras import optional
 from geometry_of_trust.files import MAX_DOCUMENT_BYTES, PathLike, opened, reason
 from geometry_of_trust.formats.labels import WHITE_SPACE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 Row = tuple[str, Mapping[str, object]]
 """Where the row is, for errors, and its values by column."""
@@ -30,8 +32,12 @@ _PARQUET_ROWS = 64
 _PARQUET_BUFFER = 2**20
 _BOM = b"\xef\xbb\xbf"
 
-# What damaged files make pyarrow raise besides its own classes, as fuzzing found.
-_PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, LookupError, ArithmeticError, TypeError)
+
+def _parquet_errors() -> tuple[type[Exception], ...]:
+    """What damaged files make pyarrow raise, its own classes and others, as fuzzing found."""
+    import pyarrow as pa  # noqa: PLC0415 - of an extra
+
+    return (pa.ArrowException, OSError, ValueError, LookupError, ArithmeticError, TypeError)
 
 
 # --- files of lines ---------------------------------------------------------------------------
@@ -155,13 +161,16 @@ def parquet_rows(
         Unreadable: the file cannot be opened. TooLarge: more than `most` rows.
         BadText: text that is not UTF-8, naming row and column.
         refused: not Parquet, damaged, a column twice, or a value that Python does not have.
+        MissingExtra: pyarrow is not installed.
     """
+    with optional():
+        import pyarrow.parquet as pq  # noqa: PLC0415 - heavy, and of an extra
     with opened(path) as handle:
         try:
             # A buffer for each column, so that a large row group is not read at once.
             file = pq.ParquetFile(handle, buffer_size=_PARQUET_BUFFER, pre_buffer=False)
             names, rows = file.schema_arrow.names, file.metadata.num_rows
-        except _PARQUET_ERRORS as error:
+        except _parquet_errors() as error:
             raise refused(path, expected="a Parquet file", found=brief(error)) from None
         if most is not None and rows > most:
             raise TooLarge(path, expected=f"at most {most} rows", found=rows)
@@ -190,7 +199,7 @@ def _batches(
         for batch in file.iter_batches(_PARQUET_ROWS, columns=names, use_threads=False):
             yield batch
             number += batch.num_rows
-    except _PARQUET_ERRORS as error:
+    except _parquet_errors() as error:
         place = f"{where}, after row {number}"
         raise refused(place, expected="Parquet data", found=brief(error)) from None
 
@@ -198,7 +207,7 @@ def _batches(
 def _cell(column: Any, index: int, place: tuple[str, str], refused: type[MalformedInput]) -> object:
     try:
         value: object = column[index].as_py()
-    except _PARQUET_ERRORS as error:
+    except _parquet_errors() as error:
         where = "{}, column {!r}".format(*place)
         if isinstance(error, UnicodeDecodeError):  # pyarrow believes what says it is UTF-8
             raise BadText(where, expected="UTF-8", found="other bytes") from None

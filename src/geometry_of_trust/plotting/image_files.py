@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geometry_of_trust.errors import BadOption, MissingExtra, escaped
+from geometry_of_trust.errors import BadOption, escaped
+from geometry_of_trust.extras import optional
 from geometry_of_trust.files import PathLike
 
 if TYPE_CHECKING:
@@ -43,15 +44,8 @@ def check_picture(path: PathLike) -> None:
     """
     if Path(path).suffix.lower() not in SUFFIXES:
         raise BadOption("--plot", expected="a name that ends in .png or .svg", found=path)
-    try:
+    with optional():
         import matplotlib.figure  # noqa: F401, PLC0415 - heavy, and of an extra
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            "--plot",
-            expected="the plot extra",
-            found=f"no package {error.name}",
-            hint="pip install 'geometry-of-trust[plot]'",
-        ) from None
 
 
 @dataclass

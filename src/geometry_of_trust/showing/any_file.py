@@ -1,4 +1,7 @@
-"""`got-cli show`: what is inside a file, as a person would want it."""
+"""`got-cli show`: what is inside a file, as a person would want it.
+
+What needs numpy is imported for the kinds that do: an attestation is shown without.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,24 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.documents.strictjson import loads, shortest_float32
-from geometry_of_trust.errors import BadJson, ForeignFile, LabelCount, escaped
+from geometry_of_trust.errors import BadJson, ForeignFile, LabelCount, MissingExtra, escaped
 from geometry_of_trust.files import FileBytes, PathLike, read_bounded
-from geometry_of_trust.formats.activations_file import open_activations
-from geometry_of_trust.formats.gotue import read_unembedding
-from geometry_of_trust.formats.labels import read_labels
-from geometry_of_trust.formats.row_table import RowTable, read_own_rows, read_rows
-from geometry_of_trust.probing.probes import ProbeSet
-from geometry_of_trust.showing import extractions, verdicts
+from geometry_of_trust.showing import extractions, probes, verdicts
+from geometry_of_trust.showing.text import table as columns
 from geometry_of_trust.signing.attestation import parse_document
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from geometry_of_trust.formats.row_table import RowTable
+    from geometry_of_trust.probing.probes import ProbeSet
 
 TOKENS_SHOWN = 12
 ROWS_SHOWN = 12
@@ -61,6 +65,8 @@ def describe(path: PathLike) -> Iterator[str]:
     elif start.startswith(b"GOTU"):
         yield from _unembedding(file)
     elif start.startswith(b"PAR1"):
+        from geometry_of_trust.formats.row_table import read_rows
+
         yield from _row_table(read_rows(file))
     elif Path(file).suffix in (".labels", ".txt"):
         yield from _labels(file)
@@ -69,10 +75,14 @@ def describe(path: PathLike) -> Iterator[str]:
 
 
 def _activations(file: FileBytes) -> Iterator[str]:
+    import numpy as np
+
+    from geometry_of_trust.formats.activations_file import open_activations
+
     opened = open_activations(file)
     activations = opened.activations
     yield f"activations (.gotact), {len(file)} bytes"
-    yield verdicts.table(
+    yield columns(
         [
             ("model", activations.model_id),
             ("precision", activations.precision),
@@ -90,11 +100,20 @@ def _activations(file: FileBytes) -> Iterator[str]:
         )
     if opened.record is not None:
         yield from _record(opened.record)
-    if opened.rows is not None:
-        yield from _row_table(opened.rows)
+    try:
+        table = opened.rows
+    except MissingExtra as missing:
+        yield f"row table: not shown, {missing}"
+        return
+    if table is not None:
+        yield from _row_table(table)
 
 
 def _unembedding(file: FileBytes) -> Iterator[str]:
+    import numpy as np
+
+    from geometry_of_trust.formats.gotue import read_unembedding
+
     unembedding = read_unembedding(file)
     yield f"unembedding (.gotue), {len(file)} bytes"
     squares = np.zeros(unembedding.vocab_size)
@@ -103,7 +122,7 @@ def _unembedding(file: FileBytes) -> Iterator[str]:
         squares[start : start + len(block)] = np.einsum("ij,ij->i", block, block)
         start += len(block)
     norms = np.sqrt(squares)
-    yield verdicts.table(
+    yield columns(
         [
             ("vocabulary", f"{unembedding.vocab_size} tokens"),
             ("hidden dimension", f"{unembedding.hidden_dim}"),
@@ -117,6 +136,8 @@ def _unembedding(file: FileBytes) -> Iterator[str]:
 
 
 def _labels(file: FileBytes) -> Iterator[str]:
+    from geometry_of_trust.formats.labels import read_labels
+
     path, labels = Path(file), read_labels(file)
     positive = int(labels.sum())
     yield f"labels: {len(labels)} positions, {positive} positive, {len(labels) - positive} negative"
@@ -139,8 +160,14 @@ def _labels(file: FileBytes) -> Iterator[str]:
 
 def _labelled_rows(path: Path, record: Record, labels: NDArray[np.int8]) -> Iterator[str]:
     """Each row of a corpus with its label, text, group and token."""
+    from geometry_of_trust.formats.row_table import read_own_rows
+
     place = rows_path(path)
-    table = read_own_rows(place, record) if place.exists() else None
+    try:
+        table = read_own_rows(place, record) if place.exists() else None
+    except MissingExtra as missing:
+        yield f"rows: not shown, {missing}"
+        return
     if table is None:
         yield f"no rows to show: no {escaped(place.name)} beside the labels"
         return
@@ -177,6 +204,8 @@ def _document(path: FileBytes) -> Iterator[str]:
     if isinstance(tree, dict) and ({"signature", "verifying_key_hex"} & set(tree)):
         yield from _attestation(data, path)
     elif isinstance(tree, dict) and "probes" in tree:
+        from geometry_of_trust.probing.probes import ProbeSet
+
         yield from _probe_set(ProbeSet.from_json(data, path))
     elif isinstance(tree, dict) and "tokens" in tree:
         yield from _record(read_record(path))
@@ -200,6 +229,8 @@ def _attestation(data: bytes, path: PathLike) -> Iterator[str]:
 
 
 def _probe_set(probe_set: ProbeSet) -> Iterator[str]:
+    import numpy as np
+
     yield f"probe set for layer {probe_set.layer}, version {escaped(probe_set.version)}"
     for probe in probe_set.probes:
         norm = float(np.linalg.norm(probe.weights.astype(np.float64)))
@@ -217,16 +248,16 @@ def _probe_set(probe_set: ProbeSet) -> Iterator[str]:
     if probe_set.training is None:
         rows.append(("training", "not said: attest refuses this set"))
     else:
-        rows += extractions.training_rows(probe_set.training)
-    yield verdicts.table(rows)
+        rows += probes.training_rows(probe_set.training)
+    yield columns(rows)
     if probe_set.training is not None:
         yield ""
-        yield extractions.cards(probe_set.training)
+        yield probes.cards(probe_set.training)
 
 
 def _record(record: Record) -> Iterator[str]:
     yield "extraction record"
-    yield verdicts.table(extractions.record_rows(record))
+    yield columns(extractions.record_rows(record))
     if record.reproducible:
         yield (
             "An attestation of a reproducible run signs none of: place and revision of the model, "

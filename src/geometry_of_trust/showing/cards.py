@@ -28,9 +28,9 @@ _COLUMN = 24
 _DIAGRAM = 41
 
 
-def number(held: Figure) -> str:
+def number(figure: Figure) -> str:
     """A figure with its interval."""
-    return f"{held.value:.3f} [{held.low:.3f}, {held.high:.3f}]"
+    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
 
 
 def figures(columns: Sequence[tuple[str, Quality]]) -> list[str]:
@@ -43,45 +43,45 @@ def figures(columns: Sequence[tuple[str, Quality]]) -> list[str]:
     return lines
 
 
-def card(held: Card, inner_product: str) -> str:
+def card(measured: Card, inner_product: str) -> str:
     """A whole card."""
     apart = (
-        f"in {held.groups} groups, each on one side of every split"
-        if held.grouped
+        f"in {measured.groups} groups, each on one side of every split"
+        if measured.grouped
         else "each split from the others: rows of one text resemble each other, so expect less on "
         "other texts"
     )
-    chosen = f"chosen by {held.folds}-fold cross-validation" if held.l2_chosen else "given"
-    nested = "nested" if held.nested else "not nested, as there are too few groups"
-    columns = [(inner_product, held.quality)]
-    if held.other is not None and held.other_inner_product is not None:
-        columns.append((held.other_inner_product, held.other))
-    end = "converged" if held.converged else "NOT CONVERGED"
+    chosen = f"chosen by {measured.folds}-fold cross-validation" if measured.l2_chosen else "given"
+    nested = "nested" if measured.nested else "not nested, as there are too few groups"
+    columns = [(inner_product, measured.quality)]
+    if measured.other is not None and measured.other_inner_product is not None:
+        columns.append((measured.other_inner_product, measured.other))
+    end = "converged" if measured.converged else "NOT CONVERGED"
     lines = [
-        f"probe {escaped(repr(held.dimension))}: {held.verdict}",
-        f"  {escaped(held.reason)}",
-        f"  rows: {held.positives} positive, {held.negatives} negative, {apart}",
-        f"  L2 penalty {shortest_float32(held.l2)}, {chosen}; figures {nested}; {end}",
+        f"probe {escaped(repr(measured.dimension))}: {measured.verdict}",
+        f"  {escaped(measured.reason)}",
+        f"  rows: {measured.positives} positive, {measured.negatives} negative, {apart}",
+        f"  L2 penalty {shortest_float32(measured.l2)}, {chosen}; figures {nested}; {end}",
         "",
         *(f"  {line}" for line in figures(columns)),
         "",
-        *(f"  {line}" for line in _controls(held)),
+        *(f"  {line}" for line in _controls(measured)),
         "",
-        f"  calibration: ECE {number(held.ece_before_platt)} before Platt scaling, "
-        f"{number(held.quality.ece)} after",
-        *(f"  {line}" for line in reliability(held.bins)),
+        f"  calibration: ECE {number(measured.ece_before_platt)} before Platt scaling, "
+        f"{number(measured.quality.ece)} after",
+        *(f"  {line}" for line in reliability(measured.bins)),
     ]
     return "\n".join(lines)
 
 
-def _controls(held: Card) -> list[str]:
+def _controls(measured: Card) -> list[str]:
     lines = [f"{'controls, on the same splits':<{_WIDTH}}AUROC"]
     for field in dataclasses.fields(Controls):
-        value = getattr(held.controls, field.name)
+        value = getattr(measured.controls, field.name)
         shown = "not measured" if value is None else f"{value:.3f}"
         lines.append(f"{NAMES[field.name]:<{_WIDTH}}{shown}")
-    lines.append(f"{'selectivity':<{_WIDTH}}{held.selectivity:.3f} above shuffled labels")
-    lines.append(f"{'on the rows trained on':<{_WIDTH}}{held.training_auroc:.3f}")
+    lines.append(f"{'selectivity':<{_WIDTH}}{measured.selectivity:.3f} above shuffled labels")
+    lines.append(f"{'on the rows trained on':<{_WIDTH}}{measured.training_auroc:.3f}")
     return lines
 
 
@@ -95,27 +95,27 @@ def reliability(bins: Sequence[Bin]) -> list[str]:
         "probability    rows  groups  mean   positive [95 %]          0"
         f"{'share of positives':^{_DIAGRAM - 2}}1"
     ]
-    for k, held in enumerate(bins):
+    for k, bin_ in enumerate(bins):
         where = f"{k / BIN_COUNT:.1f} to {(k + 1) / BIN_COUNT:.1f}"
-        if not held.rows:
+        if not bin_.rows:
             lines.append(f"{where:<12}{0:>7}")
             continue
-        share = f"{held.positive_share:.3f} [{held.low:.3f}, {held.high:.3f}]"
+        share = f"{bin_.positive_share:.3f} [{bin_.low:.3f}, {bin_.high:.3f}]"
         lines.append(
-            f"{where:<12}{held.rows:>7}{held.groups:>8}  {held.mean_probability:.3f}  {share}"
-            f"    {_line(held)}{'' if held.calibrated else '  off the diagonal'}"
+            f"{where:<12}{bin_.rows:>7}{bin_.groups:>8}  {bin_.mean_probability:.3f}  {share}"
+            f"    {_line(bin_)}{'' if bin_.calibrated else '  off the diagonal'}"
         )
     return lines
 
 
-def _line(held: Bin) -> str:
+def _line(bin_: Bin) -> str:
     def place(x: float) -> int:
         return round(x * (_DIAGRAM - 1))
 
     cells = ["."] * _DIAGRAM
-    for i in range(place(held.low), place(held.high) + 1):
+    for i in range(place(bin_.low), place(bin_.high) + 1):
         cells[i] = "-"
-    cells[place(held.mean_probability)] = "|"
-    share = place(held.positive_share)
+    cells[place(bin_.mean_probability)] = "|"
+    share = place(bin_.positive_share)
     cells[share] = "*" if cells[share] == "|" else "o"
     return "".join(cells)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from geometry_of_trust.documents.probe_card import DECISIVE
 from geometry_of_trust.errors import escaped
-from geometry_of_trust.probing.layer_choice import DimensionSweep, LayerFigures, Sweep
 from geometry_of_trust.showing import cards
-from geometry_of_trust.showing.verdicts import as_json
+from geometry_of_trust.showing.text import as_json
+
+if TYPE_CHECKING:
+    from geometry_of_trust.probing.layer_choice import DimensionSweep, LayerFigures, Sweep
 
 _COLUMNS = (
     ("shuffled_labels", "shuffled"),
@@ -20,50 +23,51 @@ _COLUMNS = (
 _DIAGRAM = 31
 
 
-def sweep(held: Sweep) -> str:
+def sweep(result: Sweep) -> str:
     """What `sweep` prints."""
     notes = [
-        f"The greatest of {len(held.layers)} figures is too great, as it was chosen for being so:"
+        f"The greatest of {len(result.layers)} figures is too great, as it was chosen for being so:"
         " quote the test fold.",
     ]
-    if len(held.layers) == 1:
+    if len(result.layers) == 1:
         notes = []
-    if not held.grouped:
+    if not result.grouped:
         notes.append("No groups: the splits and intervals take each row for an independent one.")
-    return "\n\n".join([*(_dimension(entry) for entry in held.dimensions), *notes])
+    return "\n\n".join([*(_dimension(entry) for entry in result.dimensions), *notes])
 
 
-def _dimension(held: DimensionSweep) -> str:
-    final, figures = held.final, held.final.quality
-    recommended = "none" if held.recommended is None else f"layer {held.recommended}"
+def _dimension(dimension: DimensionSweep) -> str:
+    final, figures = dimension.final, dimension.final.quality
+    recommended = "none" if dimension.recommended is None else f"layer {dimension.recommended}"
     return "\n".join(
         [
-            f"{escaped(repr(held.dimension))}: {held.verdict}, recommended: {recommended}",
-            f"  {escaped(held.reason)}",
-            f"  chosen: layer {held.chosen}, {held.why}",
-            f"  chosen on {held.positives} positive, {held.negatives} negative rows in "
-            f"{held.groups} groups; the test fold was not among them",
+            f"{escaped(repr(dimension.dimension))}: {dimension.verdict}, "
+            f"recommended: {recommended}",
+            f"  {escaped(dimension.reason)}",
+            f"  chosen: layer {dimension.chosen}, {dimension.why}",
+            f"  chosen on {dimension.positives} positive, {dimension.negatives} negative rows in "
+            f"{dimension.groups} groups; the test fold was not among them",
             "",
-            *(f"  {line}" for line in _table(held)),
+            *(f"  {line}" for line in _table(dimension)),
             "",
-            f"  layer {held.chosen} on the test fold: {final.positives} positive, "
+            f"  layer {dimension.chosen} on the test fold: {final.positives} positive, "
             f"{final.negatives} negative rows in {final.groups} groups",
             *(f"  {line}" for line in cards.figures([("never seen before", figures)])),
         ]
     )
 
 
-def _table(held: DimensionSweep) -> list[str]:
+def _table(dimension: DimensionSweep) -> list[str]:
     head = "layer  AUROC [95 %]           " + "".join(f"{name:>9}" for _, name in _COLUMNS)
     lines = [f"{head}   0.5{'AUROC':^{_DIAGRAM - 4}}1"]
-    for entry in held.layers:
+    for entry in dimension.layers:
         controls = "".join(
             f"{'-' if value is None else f'{value:.3f}':>9}"
             for value in (getattr(entry.controls, name) for name, _ in _COLUMNS)
         )
         marks = [
-            "chosen" if entry.layer == held.chosen else "",
-            "greatest" if entry.layer == held.best else "",
+            "chosen" if entry.layer == dimension.chosen else "",
+            "greatest" if entry.layer == dimension.best else "",
             "" if entry.verdict == "SUFFICIENT" else "insufficient",
         ]
         said = ", ".join(mark for mark in marks if mark)
@@ -88,9 +92,9 @@ def _line(entry: LayerFigures) -> str:
     return "".join(cells)
 
 
-def sweep_json(held: Sweep) -> str:
+def sweep_json(result: Sweep) -> str:
     """What `sweep --json` prints."""
-    tree = dataclasses.asdict(held)
-    for entry, dimension in zip(tree["dimensions"], held.dimensions, strict=True):
+    tree = dataclasses.asdict(result)
+    for entry, dimension in zip(tree["dimensions"], result.dimensions, strict=True):
         entry["recommended"] = dimension.recommended
     return as_json(tree)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import escaped
-from geometry_of_trust.showing.verdicts import as_json
+from geometry_of_trust.showing.text import as_json
 
 if TYPE_CHECKING:
     from geometry_of_trust.probing.probe_readings import Reading
@@ -42,12 +42,12 @@ def tenth(p: float) -> str:
     return _TENTHS[min(9, int(10 * p))]
 
 
-def title(held: TextReadings, probe: ProbeReadings) -> str:
+def title(read: TextReadings, probe: ProbeReadings) -> str:
     """What is read, where, and how far to trust it."""
     verdict = f"; by its card {probe.verdict}" if probe.verdict else ""
     return (
-        f"{escaped(repr(probe.dimension))} at layer {held.layer} of {escaped(held.model_id)}, "
-        f"text {held.text}{verdict}"
+        f"{escaped(repr(probe.dimension))} at layer {read.layer} of {escaped(read.model_id)}, "
+        f"text {read.text}{verdict}"
     )
 
 
@@ -56,18 +56,18 @@ LEGEND = (
 )
 
 
-def pieces(held: TextReadings, probe: ProbeReadings) -> list[tuple[str, Reading]]:
+def pieces(read: TextReadings, probe: ProbeReadings) -> list[tuple[str, Reading]]:
     """The running text: each token with its tenth, and its reading to colour it by."""
     return [
         (f"{shown(token)}{tenth(reading.confidence)}", reading)
-        for token, reading in zip(held.tokens, probe.readings, strict=True)
+        for token, reading in zip(read.tokens, probe.readings, strict=True)
     ]
 
 
-def lines(held: TextReadings, probe: ProbeReadings) -> list[str]:
+def lines(read: TextReadings, probe: ProbeReadings) -> list[str]:
     """A token a line: position, probability, a bar from 0 to 1, the token."""
     table = ["  row  probability  0" + " " * (_BAR - 2) + "1   token"]
-    for token, reading in zip(held.tokens, probe.readings, strict=True):
+    for token, reading in zip(read.tokens, probe.readings, strict=True):
         filled = round(_BAR * reading.confidence)
         flag = "*" if reading.flagged else " "
         table.append(
@@ -77,9 +77,9 @@ def lines(held: TextReadings, probe: ProbeReadings) -> list[str]:
     return table
 
 
-def readings_json(held: TextReadings) -> str:
+def readings_json(read: TextReadings) -> str:
     """What `read --json` prints."""
-    return as_json(asdict(held))
+    return as_json(asdict(read))
 
 
 # --- HTML -------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ p { margin: 0.5em 0 }
 """
 
 
-def page(held: TextReadings) -> str:
+def page(read: TextReadings) -> str:
     """A page that stands alone: no script, nothing fetched; the same readings, the same text."""
     key = "".join(
         f'<span class="t" style="background:{_css(p / 4)}">p<i>{p / 4:.2f}</i></span>'
@@ -115,11 +115,11 @@ def page(held: TextReadings) -> str:
         f"<p>{key} probability; <span class='t f'>dotted<i>line</i></span> below the probe's "
         "threshold of reliability</p>\n",
     ]
-    for probe in held.probes:
-        parts.append(f"<h1>{html.escape(title(held, probe))}</h1>\n<p>\n")
+    for probe in read.probes:
+        parts.append(f"<h1>{html.escape(title(read, probe))}</h1>\n<p>\n")
         parts += [
             _span(token, reading)
-            for token, reading in zip(held.tokens, probe.readings, strict=True)
+            for token, reading in zip(read.tokens, probe.readings, strict=True)
         ]
         parts.append("</p>\n")
     return "".join([*parts, "</body>\n</html>\n"])

@@ -1,31 +1,16 @@
-"""Attestations and verdicts as text or JSON. Untrusted text is escaped.
-
-Imports no numpy, as `verify` of a document must not; see the other files for the other commands.
-"""
+"""Attestations and verdicts as text or JSON. Untrusted text is escaped."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 from dataclasses import dataclass
 
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import escaped
+from geometry_of_trust.showing.text import as_json, table
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.verifying.verify import Refused, Step, Verdict
-
-
-def as_json(tree: object) -> str:
-    """JSON for programs: ASCII, indented."""
-    return json.dumps(tree, indent=2)
-
-
-def table(rows: list[tuple[str, str]]) -> str:
-    """Names and values in two columns; values are escaped, empty ones left out."""
-    shown = [(name, value) for name, value in rows if value]
-    width = max(len(name) for name, _ in shown)
-    return "\n".join(f"{name:<{width}}  {escaped(value, 2000)}" for name, value in shown)
 
 
 def moment(timestamp: int) -> str:

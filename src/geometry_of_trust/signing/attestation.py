@@ -123,6 +123,16 @@ class Attestation:
             and getattr(self, signed.name) != signed.default
         )
 
+    @property
+    def insufficient(self) -> tuple[str, ...]:
+        """Names of the probes that are INSUFFICIENT by their own cards, as bound."""
+        return tuple(
+            dimension
+            for bound in (() if self.binding is None else self.binding.probe_sets)
+            for dimension, verdict in zip(bound.dimensions, bound.verdicts, strict=False)
+            if verdict == "INSUFFICIENT"
+        )
+
 
 @dataclass(frozen=True)
 class Document:

@@ -1,0 +1,48 @@
+"""Trained probe sets as files: what each is called, and that all of them appear or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from geometry_of_trust.files import PathLike, StagedFiles
+from geometry_of_trust.probing.training import TrainingResult
+
+
+def write_probe_sets(
+    results: Sequence[TrainingResult],
+    output: PathLike,
+    *,
+    by_layer: bool,
+    beside: Mapping[Path, bytes] | None = None,
+) -> tuple[Path, ...]:
+    """Write a probe set a layer, all together or none.
+
+    Args:
+        output: the file of a single probe set, or what the names of several are made from.
+        by_layer: put the layer into each name (see `layer_path`), even if there is but one.
+        beside: other files that belong to them, to be written with them.
+
+    Returns:
+        The files of the probe sets, in the order of the results.
+
+    Raises:
+        Unwritable: nothing was written.
+        BadOption: two outputs are one file.
+    """
+    paths = tuple(
+        layer_path(output, result.probe_set.layer) if by_layer else Path(output)
+        for result in results
+    )
+    with StagedFiles() as staged:
+        for result, path in zip(results, paths, strict=True):
+            staged.write(path, result.probe_set.to_json())
+        for path, data in (beside or {}).items():
+            staged.write(path, data)
+    return paths
+
+
+def layer_path(output: PathLike, layer: int) -> Path:
+    """Where the probe set of one of several layers goes: `p.json` → `p.layer8.json`."""
+    path = Path(output)
+    return path.with_name(f"{path.stem}.layer{layer}{path.suffix}")

@@ -1,0 +1,37 @@
+"""Reproductions as text or JSON. Untrusted text is escaped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geometry_of_trust.errors import escaped
+from geometry_of_trust.showing import verdicts
+from geometry_of_trust.showing.text import as_json
+
+if TYPE_CHECKING:
+    from geometry_of_trust.verifying.reproduce import Reproduction
+
+
+def reproduction(result: Reproduction) -> str:
+    """What `reproduce` prints: what the document says, a line a link, the outcome last."""
+    lines = [
+        f"{link.name:<18} {'equal' if link.equal else 'DIFFERS':<8} {escaped(link.detail, 400)}"
+        for link in result.links
+    ]
+    if result.not_checked:
+        lines += ["", f"taken as signed: {escaped('; '.join(result.not_checked), 2000)}"]
+    said = verdicts.attestation(result.attestation)
+    return "\n".join((said, "", *lines, "", escaped(result.line, 2000)))
+
+
+def reproduction_json(result: Reproduction) -> str:
+    """What `reproduce --json` prints."""
+    return as_json(
+        {
+            "outcome": result.outcome,
+            "detail": result.detail,
+            "not_checked": list(result.not_checked),
+            "links": [dict(vars(link)) for link in result.links],
+            "attestation": verdicts.attestation_tree(result.attestation),
+        }
+    )

@@ -1,0 +1,19 @@
+"""What all kinds of values share when they are shown: JSON for programs, two columns for people."""
+
+from __future__ import annotations
+
+import json
+
+from geometry_of_trust.errors import escaped
+
+
+def as_json(tree: object) -> str:
+    """JSON for programs: ASCII, indented."""
+    return json.dumps(tree, indent=2)
+
+
+def table(rows: list[tuple[str, str]]) -> str:
+    """Names and values in two columns; values are escaped, empty ones left out."""
+    shown = [(name, value) for name, value in rows if value]
+    width = max(len(name) for name, _ in shown)
+    return "\n".join(f"{name:<{width}}  {escaped(value, 2000)}" for name, value in shown)
