@@ -50,17 +50,23 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address() -> Iterator[str]:
     """A cluster of two machines, each with one processor: both are processes on this one."""
     cluster.ray_data()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch, short_folder() as folder:
         warnings.simplefilter("ignore")  # Ray's own
         from ray.cluster_utils import Cluster
 
+        # Not as `temp_dir`: `Cluster` notes its address in Ray's default folder whatever that is,
+        # and only a machine that has run Ray before has one.
+        patch.setenv("RAY_TMPDIR", folder)
         machines: Any = Cluster()
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a short name
-            head = {"include_dashboard": False, "temp_dir": folder}
-            machines.add_node(num_cpus=1, object_store_memory=STORE, **head)
-            machines.add_node(num_cpus=1, object_store_memory=STORE)
-            yield machines.address
-            machines.shutdown()
+        machines.add_node(num_cpus=1, object_store_memory=STORE, include_dashboard=False)
+        machines.add_node(num_cpus=1, object_store_memory=STORE)
+        yield machines.address
+        machines.shutdown()
+
+
+def short_folder() -> tempfile.TemporaryDirectory[str]:
+    """One whose name leaves room for those of sockets, which have 107 bytes at most."""
+    return tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True)  # noqa: S108
 
 
 def run(model: Path, to: Path, **options: Any) -> dict[str, bytes]:
