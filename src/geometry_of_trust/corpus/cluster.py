@@ -189,7 +189,7 @@ def connected(address: str | None) -> Iterator[None]:
                     "--engine ray",
                     expected="a Ray cluster of its own on this machine",
                     found=_brief(error),
-                    hint="Ray keeps sockets below RAY_TMPDIR, else TMPDIR: an absolute, short path?",
+                    hint="Ray keeps sockets below RAY_TMPDIR, else TMPDIR: absolute and short?",
                 ) from None
             raise NoCluster(
                 "--ray-address", expected="a running Ray cluster", found=_brief(error)
