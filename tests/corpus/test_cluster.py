@@ -321,13 +321,15 @@ def test_a_cluster_of_its_own_that_does_not_start(
     assert caught.value.hint
 
 
-def test_an_error_of_no_class_of_its_own(model: Path, tmp_path: Path) -> None:
+def test_an_error_of_no_class_of_its_own(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def times_out(address: str | None) -> None:
         del address
         raise Exception("timed out during startup")  # noqa: TRY002 - as Ray does
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(errors.NoCluster):
-        patch.setattr(cluster, "_connect", times_out)
+    monkeypatch.setattr(cluster, "_connect", times_out)
+    with pytest.raises(errors.NoCluster):
         run(model, tmp_path, engine="ray")
 
 
