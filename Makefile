@@ -26,7 +26,7 @@ demo: $(INSTALLED) $(MODEL_MADE) ## the six steps on a real model, then three fo
 	@$(BIN)/python scripts/demo.py
 
 test: $(INSTALLED) $(MODEL_MADE) ## all tests but the heavy ones, with branch coverage
-	$(BIN)/pytest -n 2 -m "not heavy" --cov --cov-report=term --cov-fail-under=$(COVERAGE)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not heavy" --cov --cov-report=term --cov-fail-under=$(COVERAGE)
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .
@@ -38,13 +38,15 @@ bench: $(INSTALLED) $(MODEL_MADE) ## every published figure, then the heavy test
 	$(BIN)/pytest -m heavy
 
 # A folder without its stamp is a broken or outdated installation; pip brings it up to date.
-# `-qq` keeps errors and drops warnings and progress.
+# `-qq` keeps errors and drops warnings and progress. pip compiles on one processor, `compileall` on
+# all; it fails where a package carries a file that is no Python of this version, as a few do.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	{ echo "Python 3.11 or newer is needed; name one, for example: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11" >&2; exit 1; }
 	@echo "installing into $(VENV) (a minute or two)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -qq -c constraints.txt -e '.[dev]'
+	@$(BIN)/pip install -qq --no-compile -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 # The folder appears whole or not at all, so one of its files stands for it. An order-only

@@ -5,10 +5,35 @@ from pathlib import Path
 
 import pytest
 
-from places import REFERENCE, ROOT
+from places import REFERENCE, ROOT, TESTS
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+LONGEST_FIRST = (
+    "extraction/test_reproducible.py",
+    "e2e/test_demo.py",
+    "extraction/test_reproducibility_benchmark.py",
+    "e2e/test_smollm2.py",
+    "corpus/test_cluster.py",
+    "corpus/test_corpus_pipeline.py",
+    "probing/test_held_out_figures.py",
+    "corpus/test_resume.py",
+    "corpus/test_estimating.py",
+    "extraction/test_pipeline.py",
+    "e2e/test_notebook.py",
+    "extraction/test_deterministic_operations.py",
+    "extraction/test_int8.py",
+    "geometry/test_exact.py",
+)
+"""Files that take long, so that the workers of pytest-xdist, which take a file at a time in this
+order (`--dist loadfile --no-loadscope-reorder`), end together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, all others in their order."""
+    ranks = {TESTS / name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(scope="session")

@@ -50,17 +50,23 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address() -> Iterator[str]:
     """A cluster of two machines, each with one processor: both are processes on this one."""
     cluster.ray_data()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch, short_folder() as folder:
         warnings.simplefilter("ignore")  # Ray's own
         from ray.cluster_utils import Cluster
 
+        # Not as `temp_dir`: `Cluster` notes its address in Ray's default folder whatever that is,
+        # and only a machine that has run Ray before has one.
+        patch.setenv("RAY_TMPDIR", folder)
         machines: Any = Cluster()
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a short name
-            head = {"include_dashboard": False, "temp_dir": folder}
-            machines.add_node(num_cpus=1, object_store_memory=STORE, **head)
-            machines.add_node(num_cpus=1, object_store_memory=STORE)
-            yield machines.address
-            machines.shutdown()
+        machines.add_node(num_cpus=1, object_store_memory=STORE, include_dashboard=False)
+        machines.add_node(num_cpus=1, object_store_memory=STORE)
+        yield machines.address
+        machines.shutdown()
+
+
+def short_folder() -> tempfile.TemporaryDirectory[str]:
+    """One whose name leaves room for those of sockets, which have 107 bytes at most."""
+    return tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True)
 
 
 def run(model: Path, to: Path, **options: Any) -> dict[str, bytes]:
@@ -148,7 +154,7 @@ def test_a_machine_without_the_model(
     monkeypatch.setattr(cluster.RayEngine, "_task", nowhere)
     out = tmp_path / "out"
     with pytest.raises(errors.UnknownModel) as caught:
-        run(model, out, engine="ray", ray_address=address)
+        run(model, out, engine="ray", ray_address=address, workers=1)
     assert caught.value.where.startswith(str(tmp_path / "nowhere"))
     assert caught.value.__cause__ is None
     monkeypatch.undo()
@@ -301,6 +307,30 @@ def test_refused(
     with pytest.raises(error) as caught:
         run(model, tmp_path, **options)
     assert caught.value.where == where
+
+
+def test_a_cluster_of_its_own_that_does_not_start(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("long" * 20)  # longer than the names of sockets may be
+    folder.mkdir()
+    monkeypatch.setenv("RAY_TMPDIR", str(folder))
+    with pytest.raises(errors.NoCluster) as caught:
+        run(model, tmp_path, engine="ray")
+    assert caught.value.where == "--engine ray"
+    assert caught.value.hint
+
+
+def test_an_error_of_no_class_of_its_own(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def times_out(address: str | None) -> None:
+        del address
+        raise Exception("timed out during startup")  # noqa: TRY002 - as Ray does
+
+    monkeypatch.setattr(cluster, "_connect", times_out)
+    with pytest.raises(errors.NoCluster):
+        run(model, tmp_path, engine="ray")
 
 
 def test_fast_on_several_machines_is_warned_of(

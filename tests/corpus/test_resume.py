@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,6 +61,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 KILLED = """
 import os, signal, sys
+from pathlib import Path
 sys.path[:0] = {tests!r}
 from geometry_of_trust.corpus import partial
 from geometry_of_trust.formats.gotact import ActivationsSink
@@ -78,39 +78,52 @@ def killing(function, number):
         return function(*arguments, **options)
     return killed
 
-{where} = killing({where}, {number})
-run({model!r}, __import__("pathlib").Path({to!r}))
+for where, number, to in {cases!r}:
+    if not os.fork():  # imported is only once, which takes longest
+        exec(f"{{where}} = killing({{where}}, number)")
+        run({model!r}, Path(to))
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.wait()[1])
+    assert status == -signal.SIGKILL, (where, status)
 """
+CASES = {
+    "ActivationsSink._write_at": 9,  # inside of a batch
+    "os.fsync": 7,  # rows written, not vouched for
+    "os.replace": 4,  # some of the outputs there, others not
+}
 
 
-@pytest.mark.parametrize(
-    ("where", "number"),
-    [
-        ("ActivationsSink._write_at", 9),  # inside of a batch
-        ("os.fsync", 7),  # rows written, not vouched for
-        ("os.replace", 4),  # some of the outputs there, others not
-    ],
-)
-def test_killed_and_resumed(
-    where: str, number: int, model: Path, whole: dict[str, bytes], tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def killed(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """By the function in which a run was killed, its folder."""
+    folders = {where: tmp_path_factory.mktemp("killed") for where in CASES}
     code = KILLED.format(
-        tests=[str(Path(__file__).parent), str(TESTS)], where=where, number=number,
-        model=str(model),
-        to=str(tmp_path),
+        tests=[str(Path(__file__).parent), str(TESTS)], model=str(model),
+        cases=[(where, number, str(folders[where])) for where, number in CASES.items()],
     )  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    assert partial_path(tmp_path / "a.gotact").exists()
-    there = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    return folders
+
+
+@pytest.mark.parametrize("where", CASES)
+def test_killed_and_resumed(
+    where: str, killed: dict[str, Path], model: Path, whole: dict[str, bytes]
+) -> None:
+    folder = killed[where]
+    assert partial_path(folder / "a.gotact").exists()
+    there = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert bool(there) == (where == "os.replace")
-    with Partial(tmp_path / "a.gotact") as partial:
+    with Partial(folder / "a.gotact") as partial:
         partial.detach()  # as a resumed run begins, and may be killed again
     assert {path: path.read_bytes() for path in there} == there
     with pytest.raises(errors.RunInProgress):
-        run(model, tmp_path)
-    run(model, tmp_path, resume=True)
-    assert contents(tmp_path) == whole
+        run(model, folder)
+    run(model, folder, resume=True)
+    assert contents(folder) == whole
 
 
 class _StoppedError(Exception):

@@ -318,13 +318,3 @@ def test_without_the_library(
         assert main([*command, "--quantization", "int8"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     run(folder("llama"), tmp_path)
-
-
-def test_a_plain_run_does_not_import_it(folder: Folder, tmp_path: Path) -> None:
-    code = (
-        "import sys; from geometry_of_trust.extraction.pipeline import extract\n"
-        f"extract({str(folder('llama'))!r}, 'x', [1], output_activations={str(tmp_path / 'a')!r},"
-        f" output_unembedding={str(tmp_path / 'u')!r})\n"
-        "sys.exit('bitsandbytes' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

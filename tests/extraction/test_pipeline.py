@@ -599,7 +599,7 @@ def test_a_model_in_the_cache_of_the_hub_and_a_clean_terminal(llama: Path, tmp_p
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     done = alone(
-        "extract(model, 'The river', [0], **outputs)",
+        "extract(model, 'The river', [0], **outputs); assert 'bitsandbytes' not in sys.modules",
         "some/llama",
         tmp_path / "out",
         HF_HUB_OFFLINE="1",

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from places import ROOT
+from tiny_models import FAMILIES, quick
 
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.reproducing import ours
 from benchmarks.reproducing.running import Result, differing, prepare, run
 from benchmarks.reproducing.settings import AVX2, BASE, OLDEST, Setting
 from benchmarks.reproducing.work import Work
-
-from tiny_models import FAMILIES
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,12 @@ def test_the_base_setting_computes_everything(base: Result) -> None:
 def test_one_differing_digest_is_named(base: Result) -> None:
     other = {"ours": {**base["ours"], "phi": {**base["ours"]["phi"], "random": "0"}}}
     assert differing(base, other) == ["phi: random"]
+
+
+def test_one_thread_of_this_process(work: Work, base: Result, tmp_path: Path) -> None:
+    """The base setting has two, in a process of its own."""
+    with quick():
+        assert ours.tiny(dataclasses.replace(work, output=tmp_path)) == base["ours"]["tiny"]
 
 
 @pytest.mark.parametrize("setting", [OLDEST, AVX2], ids=lambda setting: setting.name)

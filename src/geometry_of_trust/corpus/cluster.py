@@ -172,16 +172,17 @@ def connected(address: str | None) -> Iterator[None]:
             yield
             return
         _check_address(address)
-        options: dict[str, Any] = {} if address else {"include_dashboard": False}
         try:
             with _unheard():
-                ray.init(
-                    address=address or "local",
-                    log_to_driver=False,
-                    logging_level=logging.CRITICAL,
-                    **options,
-                )
-        except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
+                _connect(address)
+        except Exception as error:  # Ray raises that class itself, too
+            if address is None:
+                raise NoCluster(
+                    "--engine ray",
+                    expected="a Ray cluster of its own on this machine",
+                    found=_brief(error),
+                    hint="Ray keeps sockets below RAY_TMPDIR, else TMPDIR: absolute and short?",
+                ) from None
             raise NoCluster(
                 "--ray-address", expected="a running Ray cluster", found=_brief(error)
             ) from None
@@ -189,6 +190,15 @@ def connected(address: str | None) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    """Connect this process, or start a cluster of its own for it."""
+    options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    ray: Any = ray_data()
+    ray.init(
+        address=address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **options
+    )
 
 
 def _check_address(address: str | None) -> None:
