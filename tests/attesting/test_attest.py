@@ -24,7 +24,7 @@ from geometry_of_trust.signing.checks import check_structure
 from geometry_of_trust.signing.key_making import generate_key_files
 from geometry_of_trust.signing.signed_bytes import InnerProductTag
 from geometry_of_trust.verifying.verify import Refused, verify
-from pipeline import KEY, LAYERS, TIMESTAMP, D, Files, P, V, build, train_one
+from pipeline import KEY, LAYERS, TIMESTAMP, D, Files, P, V, build, signed_anew, train_one
 
 
 @pytest.fixture(scope="module")
@@ -341,6 +341,19 @@ def test_versions_are_written_once_in_order(files: Files, tmp_path: Path) -> Non
     attestation = files.attest(probes=(second, first, second))
     assert attestation.probe_version == "b+a"
     assert files.attest(probes=(first,)).probe_version == "a"
+
+
+def test_versions_signed_once_a_set_still_verify(files: Files) -> None:
+    """As documents of several probe sets were signed before versions were written once."""
+    attestation = files.attest()
+    both = f"{attestation.probe_version}+{attestation.probe_version}"
+    supplied = {"activations": files.activations, "unembedding": files.unembedding}
+    document = signed_anew(attestation, probe_version=both)
+    assert verify(document, KEY.public, probes=files.probes, **supplied).complete
+    document = signed_anew(attestation, probe_version=f"{both}+{attestation.probe_version}")
+    with pytest.raises(Refused) as caught:
+        verify(document, KEY.public, probes=files.probes, **supplied)
+    assert (caught.value.step, caught.value.where) == (6, "probe_version")
 
 
 def no_arithmetic(*arguments: object, **options: object) -> None:

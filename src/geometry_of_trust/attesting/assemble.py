@@ -7,7 +7,7 @@ verification compares what it returns with what was signed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.documents.strictjson import shortest_float32
@@ -205,7 +205,10 @@ def recomputed(attestation: Attestation, sources: Sources) -> Attestation:
         record=binding.extraction_record,
     )
     positions = [bound.position for bound in binding.probe_sets]
-    return assemble(sources, geometry, positions, statement)
+    again = assemble(sources, geometry, positions, statement)
+    # Until 0.1.0 a version was written once a probe set, equal ones too; what was signed so holds.
+    each = "+".join(probe_set.version for probe_set in sources.probe_sets)
+    return replace(again, probe_version=each) if attestation.probe_version == each else again
 
 
 def differences(again: Attestation, signed: Attestation) -> Iterator[tuple[str, object, object]]:
