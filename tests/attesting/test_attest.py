@@ -347,7 +347,7 @@ def test_versions_signed_once_a_set_still_verify(files: Files) -> None:
     """As documents of several probe sets were signed before versions were written once."""
     attestation = files.attest()
     both = f"{attestation.probe_version}+{attestation.probe_version}"
-    supplied = {"activations": files.activations, "unembedding": files.unembedding}
+    supplied: Any = {"activations": files.activations, "unembedding": files.unembedding}
     document = signed_anew(attestation, probe_version=both)
     assert verify(document, KEY.public, probes=files.probes, **supplied).complete
     document = signed_anew(attestation, probe_version=f"{both}+{attestation.probe_version}")
