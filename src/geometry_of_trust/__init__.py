@@ -18,11 +18,21 @@ if TYPE_CHECKING:
     from geometry_of_trust.converting.in_memory import to_numpy as to_numpy
     from geometry_of_trust.converting.in_memory import to_pandas as to_pandas
     from geometry_of_trust.converting.in_memory import to_torch as to_torch
+    from geometry_of_trust.corpus.corpus_run import CorpusExtraction as CorpusExtraction
+    from geometry_of_trust.corpus.entries import Columns as Columns
+    from geometry_of_trust.corpus.estimating import Estimate as Estimate
+    from geometry_of_trust.corpus.extracting import estimate_corpus as estimate_corpus
+    from geometry_of_trust.corpus.extracting import extract_corpus as extract_corpus
+    from geometry_of_trust.corpus.options import CorpusOptions as CorpusOptions
+    from geometry_of_trust.corpus.options import Listener as Listener
+    from geometry_of_trust.corpus.options import RowOptions as RowOptions
     from geometry_of_trust.documents.extraction_record_reading import read_record as read_record
     from geometry_of_trust.documents.probe_card import Card as Card
     from geometry_of_trust.errors import GotError as GotError
-    from geometry_of_trust.extraction.pipeline import Extraction as Extraction
-    from geometry_of_trust.extraction.pipeline import extract as extract
+    from geometry_of_trust.extraction.one_text import Extraction as Extraction
+    from geometry_of_trust.extraction.one_text import extract as extract
+    from geometry_of_trust.extraction.options import ExtractionOptions as ExtractionOptions
+    from geometry_of_trust.extraction.options import LoadingOptions as LoadingOptions
     from geometry_of_trust.formats.binary import Activations as Activations
     from geometry_of_trust.formats.binary import Unembedding as Unembedding
     from geometry_of_trust.formats.binary import read_activations as read_activations
@@ -39,12 +49,15 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.layer_choice import Sweep as Sweep
     from geometry_of_trust.probing.layer_sweep import sweep as sweep
     from geometry_of_trust.probing.layer_sweep import sweep_files as sweep_files
+    from geometry_of_trust.probing.options import FittingOptions as FittingOptions
+    from geometry_of_trust.probing.options import TrainingOptions as TrainingOptions
     from geometry_of_trust.probing.probes import Probe as Probe
     from geometry_of_trust.probing.probes import ProbeSet as ProbeSet
     from geometry_of_trust.probing.probes import read_probe as read_probe
     from geometry_of_trust.probing.probes import read_probe_set as read_probe_set
     from geometry_of_trust.probing.token_readings import TextReadings as TextReadings
     from geometry_of_trust.probing.token_readings import read_tokens as read_tokens
+    from geometry_of_trust.probing.training import TrainingContext as TrainingContext
     from geometry_of_trust.probing.training import TrainingResult as TrainingResult
     from geometry_of_trust.probing.training import train as train
     from geometry_of_trust.probing.training_files import train_files as train_files
@@ -69,10 +82,16 @@ _MODULE_OF = {
         "attesting.attest": ("attest",),
         "converting.conversion": ("Converted", "convert"),
         "converting.in_memory": ("to_numpy", "to_pandas", "to_torch"),
+        "corpus.corpus_run": ("CorpusExtraction",),
+        "corpus.entries": ("Columns",),
+        "corpus.estimating": ("Estimate",),
+        "corpus.extracting": ("estimate_corpus", "extract_corpus"),
+        "corpus.options": ("CorpusOptions", "Listener", "RowOptions"),
         "documents.extraction_record_reading": ("read_record",),
         "documents.probe_card": ("Card",),
         "errors": ("GotError",),
-        "extraction.pipeline": ("Extraction", "extract"),
+        "extraction.one_text": ("Extraction", "extract"),
+        "extraction.options": ("ExtractionOptions", "LoadingOptions"),
         "formats.binary": (
             "Activations",
             "Unembedding",
@@ -87,9 +106,10 @@ _MODULE_OF = {
         "probing.causal_probe": ("CausalProbe",),
         "probing.layer_choice": ("Sweep",),
         "probing.layer_sweep": ("sweep", "sweep_files"),
+        "probing.options": ("FittingOptions", "TrainingOptions"),
         "probing.probes": ("Probe", "ProbeSet", "read_probe", "read_probe_set"),
         "probing.token_readings": ("TextReadings", "read_tokens"),
-        "probing.training": ("TrainingResult", "train"),
+        "probing.training": ("TrainingContext", "TrainingResult", "train"),
         "probing.training_files": ("train_files", "train_layers"),
         "signing.attestation": ("Attestation", "read_attestation", "write_attestation"),
         "signing.keys": (

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from geometry_of_trust.extraction.pipeline import Extraction, extract
+from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.formats.binary import read_activations, read_unembedding
+from options import arguments_of
 from tiny_models import FAMILIES, HIDDEN, LAYERS, TEXT, VOCABULARY, build, quick
 
 with warnings.catch_warnings():
@@ -51,7 +52,7 @@ def run(model: Path, layers: tuple[int, ...], to: Path, **options: Any) -> Extra
         layers,
         output_activations=to / "a.gotact",
         output_unembedding=to / "u.gotue",
-        **chosen,
+        **arguments_of(**chosen),
     )
 
 

@@ -24,6 +24,7 @@ from geometry_of_trust.errors import (
 from geometry_of_trust.files import write_file
 from geometry_of_trust.formats.binary import Activations, write_activations, write_unembedding
 from geometry_of_trust.probing.calibration_report import calibration_report
+from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.probing.training_files import train_files
 
 D = 6
@@ -54,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_unembedding(folder / "other.gotue", 2 * U)
     result = train_files(
         activations=folder / "old.gotact", labels=folder / "old.labels",
-        unembedding=folder / "u.gotue", layer=2, dimension="warm",
+        unembedding=folder / "u.gotue", layer=2, options=TrainingOptions(dimension="warm"),
     )  # fmt: skip
     held = result.probe_set
     write_file(folder / "p.json", held.to_json())

@@ -30,9 +30,10 @@ from geometry_of_trust.formats.binary import Activations, write_activations, wri
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing import logistic, metrics, training
 from geometry_of_trust.probing.cross_validation import L2_GRID, crossfit
+from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.probing.probes import ProbeSet, read_probe
 from geometry_of_trust.probing.splits import canonical_order, folds
-from geometry_of_trust.probing.training import train
+from geometry_of_trust.probing.training import TrainingContext, train
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.probing.whitening import coordinates
 
@@ -371,8 +372,7 @@ def test_provenance() -> None:
         layer=3,
         dimension="tall",
         l2=0.1,
-        corpus_version="c1",
-        digests=digests,
+        context=TrainingContext("c1", digests),
     )
     probe_set = result.probe_set
     trained = probe_set.training
@@ -405,7 +405,7 @@ def test_from_files(tmp_path: Path) -> None:
         labels=tmp_path / "a.labels",
         unembedding=tmp_path / "u.gotue",
         layer=3,
-        dimension="tall",
+        options=TrainingOptions(dimension="tall"),
         progress=said.append,
     )
     trained = result.probe_set.training

@@ -18,12 +18,13 @@ from safetensors.torch import load_file, save_file
 from geometry_of_trust import errors
 from geometry_of_trust.attesting.attest import attest
 from geometry_of_trust.cli import main
-from geometry_of_trust.corpus.entries import Columns
 from geometry_of_trust.corpus.extracting import extract_corpus
+from geometry_of_trust.corpus.options import CorpusOptions, RowOptions
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.documents.schema import InnerProductTag
 from geometry_of_trust.extraction import deterministic_operations
-from geometry_of_trust.extraction.pipeline import extract
+from geometry_of_trust.extraction.one_text import extract
+from geometry_of_trust.extraction.options import ExtractionOptions, LoadingOptions
 from geometry_of_trust.files import write_file
 from geometry_of_trust.formats.binary import read_activations, write_activations
 from geometry_of_trust.probing.training_files import train_files
@@ -32,6 +33,7 @@ from geometry_of_trust.signing.binding import binding_digest
 from geometry_of_trust.verifying.differences import distance, first_difference
 from geometry_of_trust.verifying.reproduce import Reproduction, reproduce
 from geometry_of_trust.verifying.verify import Refused, verify
+from options import arguments_of
 from pipeline import KEY, OTHER_KEY, TIMESTAMP
 from tiny_models import FAMILIES, TEXT, build, quick
 
@@ -83,7 +85,7 @@ def make(folder: Path, **options: Any) -> Case:
     chosen: dict[str, Any] = {"model_id": "tiny", "reproducible": True} | options
     extract(
         case.model, TEXT, [1, 2], output_activations=case.activations,
-        output_unembedding=folder / "u.gotue", **chosen,
+        output_unembedding=folder / "u.gotue", **arguments_of(**chosen),
     )  # fmt: skip
     positions = len(read_activations(case.activations).positions)
     labels = folder / "a.labels"
@@ -142,7 +144,7 @@ def test_whatever_it_was_extracted_with(tmp_path: Path, options: dict[str, Any])
 
 
 def test_low_memory_makes_no_difference(case: Case) -> None:
-    assert case.reproduce(low_memory=True).line == "MATCH"
+    assert case.reproduce(options=LoadingOptions(low_memory=True)).line == "MATCH"
 
 
 def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
@@ -150,11 +152,11 @@ def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
     texts = [f"The river {name} flows" for name in ("Seine", "Thames", "Rhine", "Po")]
     rows = [{"text": text, "long": n % 2, "of": n // 2} for n, text in enumerate(texts)]
     corpus.write_text("\n".join(map(json.dumps, rows)))
-    reading: dict[str, Any] = {"columns": Columns(labels=("long",), group="of"), "position": "1"}
+    rows_given = CorpusOptions(label_columns=("long",), group_column="of", position="1")
     own = Case(tmp_path, case.model)
     extract_corpus(
-        case.model, corpus, [1, 2], output_activations=own.activations, model_id="tiny",
-        output_unembedding=tmp_path / "u.gotue", **reading,
+        case.model, corpus, [1, 2], output_activations=own.activations, corpus_options=rows_given,
+        output_unembedding=tmp_path / "u.gotue", options=ExtractionOptions(model_id="tiny"),
     )  # fmt: skip
     labels = tmp_path / "a.labels"
     trained = train_files(
@@ -162,13 +164,14 @@ def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
     )
     write_file(own.probes, trained.probe_set.to_json())
     own.sign(position="2")
-    chosen: dict[str, Any] = {"text": None, "corpus": corpus, "reading": reading}
+    signed = RowOptions(label_columns=("long",), group_column="of", position="1")
+    chosen: dict[str, Any] = {"text": None, "corpus": corpus, "row_options": signed}
     assert own.reproduce(**chosen).line == "MATCH"
-    other = own.reproduce(**(chosen | {"reading": reading | {"position": "2"}}))
+    other = own.reproduce(**(chosen | {"row_options": dataclasses.replace(signed, position="2")}))
     assert other.line.startswith("MISMATCH at activations: ")
-    other = own.reproduce(**(chosen | {"reading": reading | {"limit": 3}}))
+    other = own.reproduce(**(chosen | {"row_options": dataclasses.replace(signed, limit=3)}))
     assert "--limit" in other.line
-    chosen["reading"] = reading | {"columns": Columns(labels=("long",))}
+    chosen["row_options"] = dataclasses.replace(signed, group_column=None)
     other = own.reproduce(**chosen)
     assert other.line.startswith("MISMATCH at extraction record: the activations are equal")
     assert "labels, groups" in other.line
@@ -219,7 +222,8 @@ def test_tokens_chosen_of_one_text(
         assert main([*command, *more]) == 2
     assert main([*command, "--input-file", "x.txt"]) == 2
     with pytest.raises(errors.BadOption):
-        own.reproduce(reading={"position": "mean"})
+        own.reproduce(row_options=RowOptions(position="mean", limit=1))
+    assert own.reproduce(row_options=RowOptions(position="mean")).line == "MATCH"
 
 
 def test_nothing_is_left_in_the_temporary_folder(
@@ -248,7 +252,7 @@ def test_another_text_of_the_same_length_is_located(case: Case) -> None:
     located = case.reproduce(text=changed, activations=case.activations)
     held = read_activations(case.activations)
     again = extract(
-        case.model, changed, [1, 2], model_id="tiny", reproducible=True,
+        case.model, changed, [1, 2], options=ExtractionOptions(model_id="tiny", reproducible=True),
         output_activations=case.folder / "other" / "a.gotact",
         output_unembedding=case.folder / "other" / "u.gotue",
     )  # fmt: skip

@@ -71,12 +71,13 @@ class RayEngine:
                     raise outcome.error
                 self._runner.unproved.update(outcome.unproved)
                 yield outcome.job, row["states"]
-            gc.collect()  # a dataset of Ray is a cycle, and would keep its batches
+            gc.collect()  # Ray's datasets are cycles; the collector counts objects, not bytes
 
     def _task(self, sample: tuple[int, ...]) -> Task:
         request = self._runner.opened.request
         if os.path.exists(request.model):  # workers start in folders of their own
-            request = replace(request, model=os.path.abspath(request.model))
+            named = replace(request.options, model_id=request.model_id)
+            request = replace(request, model=os.path.abspath(request.model), options=named)
         return Task(
             request,
             self._runner.loaded.blocks,

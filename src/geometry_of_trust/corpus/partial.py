@@ -92,11 +92,11 @@ class Partial:
         tree: dict[str, Any] = json.loads(read_bounded(self.file("plan.json")))
         return tree
 
-    def begin(self, settings: Mapping[str, Any]) -> None:
+    def begin(self, settings: Mapping[str, object]) -> None:
         """From now on the run can be resumed."""
         write_file(self.file("plan.json"), json.dumps(settings, indent=2).encode())
 
-    def check(self, settings: Mapping[str, Any]) -> None:
+    def check(self, settings: Mapping[str, object]) -> None:
         """Refuse to go on with other settings.
 
         Raises:

@@ -30,7 +30,7 @@ from geometry_of_trust.errors import (
     Unreadable,
     brief,
 )
-from geometry_of_trust.extraction.pipeline import missing_extra
+from geometry_of_trust.extraction.quiet import missing_extra
 from geometry_of_trust.files import MAX_DOCUMENT_BYTES, PathLike, opened, reason
 
 Row = tuple[str, Mapping[str, Any]]

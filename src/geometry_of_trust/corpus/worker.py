@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.corpus import checking, pipeline
+from geometry_of_trust.corpus import checking, corpus_run
 from geometry_of_trust.corpus.engines import Job
 from geometry_of_trust.errors import GotError, WorkerDiffers
-from geometry_of_trust.extraction import loading, running
-from geometry_of_trust.extraction.pipeline import calm
+from geometry_of_trust.extraction import running
+from geometry_of_trust.extraction.quiet import running_model
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.running import Runner
 from geometry_of_trust.version import __version__
@@ -51,7 +51,7 @@ class Task:
         running.use_threads(self.threads)
         opened = running.open_model(self.request, lambda text: None)
         runner = running.load(opened, self.blocks, whole_because=self.whole_because, once=False)
-        pipeline.widen(runner)
+        corpus_run.widen(runner)
         check = checking.elsewhere(runner, self.sample, self.states)
         if not check.passed:
             raise WorkerDiffers(
@@ -83,7 +83,7 @@ class Worker:
     def __init__(self, task: Task) -> None:
         self._runner: Runner | GotError
         try:
-            with calm(), loading.silence():
+            with running_model():
                 self._runner = task.open()
         except GotError as error:
             where = f"{error.where}, on {platform.node()}"

@@ -24,6 +24,7 @@ from geometry_of_trust.errors import (
 from geometry_of_trust.extraction import sums
 from geometry_of_trust.extraction.float64 import as_written, float64
 from geometry_of_trust.extraction.page_release import FilePages
+from geometry_of_trust.extraction.quiet import unwarned
 from geometry_of_trust.extraction.weights import Held, Weights
 
 
@@ -144,7 +145,7 @@ def residual_stream(
     run_in = float64(unproved) if weights.wide else torch.inference_mode()
     with _hooks(blocks[: layers[-1] + 1], before, after):
         try:
-            with run_in:
+            with run_in, unwarned():
                 model(**_inputs(model, batch))
         except (_EnoughError, GotError) as end:
             if isinstance(end, GotError):
@@ -191,7 +192,7 @@ def final_states(
     body: Any = getattr(model, "base_model", model)  # transformers' name for all but the last step
     hooks = _hooks(blocks or nn.ModuleList(), lambda block, arguments: None, after)
     try:
-        with hooks, torch.inference_mode():
+        with hooks, torch.inference_mode(), unwarned():
             values: NDArray[np.float32] = batch.chosen(body(**_inputs(body, batch))[0]).numpy()
     except Exception as error:
         found = brief(error)

@@ -12,7 +12,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -20,6 +20,9 @@ from torch.overrides import TorchFunctionMode
 from geometry_of_trust.extraction import sums
 from geometry_of_trust.extraction.attention import attention
 from geometry_of_trust.extraction.deterministic_operations import OneValue
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 WIDE = {
     torch.float16: torch.float64,
@@ -134,7 +137,7 @@ as_written = torch._C.DisableTorchFunction
 """A context in which torch does what the code says, inside of `float64` too."""
 
 
-def allow_float64(model: Any) -> None:
+def allow_float64(model: PreTrainedModel) -> None:
     """Turn off what stops when it gets float64.
 
     That is GPT-2's attention that asks for float32 and checks it, and the grouped product of
@@ -144,4 +147,4 @@ def allow_float64(model: Any) -> None:
         model.set_experts_implementation("eager")
     for module in model.modules():
         if getattr(module, "reorder_and_upcast_attn", False):
-            module.reorder_and_upcast_attn = False
+            setattr(module, "reorder_and_upcast_attn", False)  # noqa: B010 - not one of its own

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import huggingface_hub.utils as hub
 import torch
@@ -29,7 +29,10 @@ from geometry_of_trust.errors import (
     UntrustedCode,
     brief,
 )
-from geometry_of_trust.extraction.architectures import Anatomy, shortened
+from geometry_of_trust.extraction.architectures import Anatomy, shortened, untyped
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu")
 _COMMIT = re.compile(r"/snapshots/([0-9a-f]{40})/")
@@ -39,8 +42,7 @@ _HUB_GGUF = re.compile(r"([^/]+/[^/]+)/(.+\.gguf)")
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
     """No logging below errors and no progress bars of transformers and of the hub's client."""
-    log: Any = transformers.logging
-    bars_of_hub: Any = hub
+    log, bars_of_hub = untyped(transformers.logging), untyped(hub)
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     hub_bars = not bars_of_hub.are_progress_bars_disabled()
     log.set_verbosity_error()
@@ -142,7 +144,7 @@ def find_model(argument: str, *, revision: str | None, trust: bool) -> Source:
     return Source(argument, location, gguf, commit and commit[1], trust)
 
 
-def load_config(source: Source) -> Any:
+def load_config(source: Source) -> PreTrainedConfig:
     """The model's configuration.
 
     Raises:
@@ -150,12 +152,13 @@ def load_config(source: Source) -> Any:
         UnsupportedArchitecture: transformers does not know its kind.
     """
     try:
-        return AutoConfig.from_pretrained(source.location, **source.options)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source.location, **source.options)
     except Exception as error:  # whatever the files make the library raise
         _refuse_untrusted(source, error)
         raise UnsupportedArchitecture(
             source.argument, expected="a configuration known to transformers", found=brief(error)
         ) from None
+    return config
 
 
 def _refuse_untrusted(source: Source, error: Exception) -> None:
@@ -169,7 +172,7 @@ def _refuse_untrusted(source: Source, error: Exception) -> None:
         ) from None
 
 
-def load_tokenizer(source: Source) -> Any:
+def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     """The model's tokenizer.
 
     Raises:
@@ -202,7 +205,9 @@ class Encoded:
     special: list[bool]
 
 
-def encode(tokenizer: Any, texts: Sequence[str], *, add_special: bool = True) -> list[Encoded]:
+def encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, add_special: bool = True
+) -> list[Encoded]:
     """The tokens of texts, special ones added as the tokenizer does by default, or not at all."""
     encoding = tokenizer(
         list(texts),
@@ -229,13 +234,12 @@ def encode(tokenizer: Any, texts: Sequence[str], *, add_special: bool = True) ->
     return encoded
 
 
-def token_text(tokenizer: Any, number: int) -> str:
+def token_text(tokenizer: PreTrainedTokenizerBase, number: int) -> str:
     """A token decoded alone."""
-    text: str = tokenizer.decode([number], clean_up_tokenization_spaces=False)
-    return text
+    return str(tokenizer.decode([number], clean_up_tokenization_spaces=False))
 
 
-def tokenize(tokenizer: Any, text: str) -> tuple[Token, ...]:
+def tokenize(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[Token, ...]:
     """The tokens of one text.
 
     Raises:
@@ -250,7 +254,7 @@ def tokenize(tokenizer: Any, text: str) -> tuple[Token, ...]:
     )
 
 
-def skeleton(source: Source, config: Any) -> Any:
+def skeleton(source: Source, config: PreTrainedConfig) -> PreTrainedModel:
     """The whole model without weights: its modules, on torch's `meta` device.
 
     Raises:
@@ -262,25 +266,25 @@ def skeleton(source: Source, config: Any) -> Any:
         options["code_revision"] = source.commit
     try:
         with torch.device("meta"):
-            make: Any = AutoModelForCausalLM.from_config
-            return make(config, **options)
+            made: PreTrainedModel = untyped(AutoModelForCausalLM).from_config(config, **options)
     except Exception as error:  # whatever the model's code raises
         _refuse_untrusted(source, error)
         raise UnsupportedArchitecture(
             source.argument, expected="a causal language model", found=brief(error)
         ) from None
+    return made
 
 
 def load_model(
     source: Source,
-    whole: Any,
+    whole: PreTrainedModel,
     anatomy: Anatomy,
     *,
     count: int,
     dtype: torch.dtype,
     device: torch.device,
-    more: Mapping[str, Any] | None = None,
-) -> Any:
+    more: Mapping[str, object] | None = None,
+) -> PreTrainedModel:
     """The model with its first `count` blocks, in evaluation mode on `device`.
 
     Args:
@@ -297,7 +301,7 @@ def load_model(
         cls = shortened(cls, anatomy.blocks_path, count)
     options = dict(more or {}) | ({"device_map": "meta"} if device.type == "meta" else {})
     try:
-        model, report = cls.from_pretrained(
+        loaded: tuple[PreTrainedModel, dict[str, Any]] = untyped(cls).from_pretrained(
             source.location,
             config=whole.config,
             dtype=dtype,
@@ -312,6 +316,7 @@ def load_model(
         ) from None
     except Exception as error:  # whatever the files and the model's code raise
         raise ModelFailed(source.argument, expected="a model", found=brief(error)) from error
+    model, report = loaded
     lost = {str(name) for name in report["missing_keys"]}
     lost |= {str(name) for name, *_ in report["mismatched_keys"]}
     if lost:
@@ -320,4 +325,7 @@ def load_model(
             expected="all weights of the model",
             found=f"{len(lost)} missing or of another shape, such as {min(lost)}",
         )
-    return model.eval() if "device_map" in options else model.eval().to(device)
+    untyped(model).eval()
+    if "device_map" not in options:
+        untyped(model).to(device)
+    return model

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -23,11 +23,14 @@ from geometry_of_trust.errors import BadOption, MissingExtra, UnsupportedArchite
 from geometry_of_trust.extraction.architectures import Anatomy
 from geometry_of_trust.extraction.loading import Source
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
 _STEPS = 127
 """How many steps there are from 0 to the largest value of a row."""
 
 
-def check(wanted: str | None, source: Source, config: Any) -> None:
+def check(wanted: str | None, source: Source, config: PreTrainedConfig) -> None:
     """Refuse early what cannot be quantised, and what is and was not said to be.
 
     Raises:
@@ -85,7 +88,7 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def options(anatomy: Anatomy) -> dict[str, Any]:
+def options(anatomy: Anatomy) -> dict[str, object]:
     """What `from_pretrained` needs to quantise the blocks' linear layers, and nothing else.
 
     On the CPU, whatever device the model then runs on: the same integers everywhere.
@@ -96,7 +99,7 @@ def options(anatomy: Anatomy) -> dict[str, Any]:
     return {"quantization_config": config, "device_map": "cpu"}
 
 
-def plain(model: Any, where: str) -> dict[torch.Tensor, torch.Tensor]:
+def plain(model: PreTrainedModel, where: str) -> dict[torch.Tensor, torch.Tensor]:
     """Make a quantised model one of plain linear layers, whose weights are int8.
 
     Returns:

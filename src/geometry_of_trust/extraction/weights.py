@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
@@ -70,7 +69,7 @@ class Weights:
                 parameter, value = held.pop()
                 parameter.data = value
 
-    def settle(self, model: Any, blocks: nn.ModuleList, unembedding: nn.Module) -> None:
+    def settle(self, model: nn.Module, blocks: nn.ModuleList, unembedding: nn.Module) -> None:
         """Convert for good what is outside of the blocks, and all buffers that a file holds.
 
         An embedding is a choice of rows: `float64` widens them, so it can stay as it is held

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geometry_of_trust.documents.layouts import Layout as Layout  # noqa: PLC0414 - here it is looked for
 from geometry_of_trust.errors import (
     BadArray,
     BadHeader,
@@ -22,8 +23,6 @@ from geometry_of_trust.errors import (
     PositionOrder,
     UnknownPrecision,
 )
-
-Layout = Literal["per-layer", "per-position"]
 
 PRECISIONS: tuple[str, ...] = ("Fp32", "Fp16", "Bfloat16", "Int8")
 """Names of the precision tags, at the index that stands in the file."""

@@ -29,12 +29,11 @@ from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.cross_validation import L2_GRID, CrossFit, Study, crossfit, losses
 from geometry_of_trust.probing.logistic import fit as fitted
 from geometry_of_trust.probing.logistic import platt
+from geometry_of_trust.probing.options import L2_RANGE
 from geometry_of_trust.probing.splits import MAX_FOLDS
 from geometry_of_trust.probing.whitening import to_states
 
 Array = NDArray[np.float64]
-
-L2_RANGE = (1e-12, 1e3)
 
 
 class CausalProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +30,7 @@ from geometry_of_trust.probing.layer_choice import (
     Sweep,
     choose,
 )
+from geometry_of_trust.probing.options import FittingOptions
 from geometry_of_trust.probing.splits import Indices, canonical_order, folds, groups_with
 from geometry_of_trust.probing.training import check
 from geometry_of_trust.probing.training_files import named_labels
@@ -53,29 +53,31 @@ def sweep_files(
     layers: Sequence[int] | None = None,
     labels: PathLike | None = None,
     label_columns: Sequence[str] = (),
-    dimension: str | None = None,
-    epsilon: float = 1e-6,
-    l2: float | None = None,
-    inner_product: Literal["causal", "euclidean"] = "causal",
+    options: FittingOptions = FittingOptions(),
     progress: Progress | None = None,
 ) -> Sweep:
     """`sweep` of files, with the row table beside the activations if there is one.
 
     Args:
-        layers: None: all that the file has. All others: as of `train_layers`.
+        layers: None: all that the file has.
+        options: how the probes are fitted. All others: as of `train_layers`.
 
     Raises:
         As `train_layers` and `sweep`.
     """
     states = read_activations(activations)
     rows = row_table(activations)
-    columns = named_labels(labels, label_columns, dimension, rows)
+    columns = named_labels(labels, label_columns, options.dimension, rows)
     matrix = read_unembedding(unembedding)
-    wanted = _check(states, columns, matrix.hidden_dim, layers, l2=l2, rows=rows)
+    wanted = _check(states, columns, matrix.hidden_dim, layers, l2=options.l2, rows=rows)
     if progress is not None:
         progress("Inner product")
-    geometry = Geometry.from_unembedding(matrix, epsilon, inner_product, progress=progress)
-    return sweep(states, columns, geometry, layers=wanted, l2=l2, rows=rows, progress=progress)
+    geometry = Geometry.from_unembedding(
+        matrix, options.epsilon, options.inner_product, progress=progress
+    )
+    return sweep(
+        states, columns, geometry, layers=wanted, l2=options.l2, rows=rows, progress=progress
+    )
 
 
 def sweep(

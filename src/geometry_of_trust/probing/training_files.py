@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,8 @@ from geometry_of_trust.formats.label_tables import is_label_table, read_label_ta
 from geometry_of_trust.formats.row_table import RowTable, row_table
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.geometry.spectrum import spectrum
-from geometry_of_trust.probing.training import TrainingResult, check, train
+from geometry_of_trust.probing.options import TrainingOptions
+from geometry_of_trust.probing.training import TrainingContext, TrainingResult, check, train
 
 Labels = NDArray[np.int8]
 Progress = Callable[[str], None]
@@ -34,11 +34,7 @@ def train_files(
     layer: int,
     labels: PathLike | None = None,
     label_columns: Sequence[str] = (),
-    dimension: str | None = None,
-    epsilon: float = 1e-6,
-    l2: float | None = None,
-    inner_product: Literal["causal", "euclidean"] = "causal",
-    corpus_version: str = "unversioned",
+    options: TrainingOptions = TrainingOptions(),
     progress: Progress | None = None,
 ) -> TrainingResult:
     """`train_layers` for one layer."""
@@ -48,11 +44,7 @@ def train_files(
         layers=(layer,),
         labels=labels,
         label_columns=label_columns,
-        dimension=dimension,
-        epsilon=epsilon,
-        l2=l2,
-        inner_product=inner_product,
-        corpus_version=corpus_version,
+        options=options,
         progress=progress,
     )[0]
 
@@ -64,11 +56,7 @@ def train_layers(
     layers: Sequence[int],
     labels: PathLike | None = None,
     label_columns: Sequence[str] = (),
-    dimension: str | None = None,
-    epsilon: float = 1e-6,
-    l2: float | None = None,
-    inner_product: Literal["causal", "euclidean"] = "causal",
-    corpus_version: str = "unversioned",
+    options: TrainingOptions = TrainingOptions(),
     progress: Progress | None = None,
 ) -> list[TrainingResult]:
     """Read the files, build the geometry once, and train at each layer.
@@ -78,7 +66,8 @@ def train_layers(
     Args:
         labels: a `.labels` file, or a CSV or Parquet table with a column a dimension.
         label_columns: instead, label columns of the row table.
-        dimension: what the probe reads, where there is one and its column should not say.
+        options: how the probes are fitted, and what the probe sets say of their data.
+        progress: called with what is being done.
 
     Returns:
         One result a layer; the files' digests are in the probe sets.
@@ -92,35 +81,34 @@ def train_layers(
         raise RepeatedLayers("--layers", expected="each layer once", found=list(layers))
     states = read_activations(activations)
     rows = row_table(activations)
-    columns = named_labels(labels, label_columns, dimension, rows)
+    columns = named_labels(labels, label_columns, options.dimension, rows)
     matrix = read_unembedding(unembedding)
     for layer in layers:  # before the long arithmetic
-        check(states, columns, matrix.hidden_dim, layer=layer, l2=l2, rows=rows)
+        check(states, columns, matrix.hidden_dim, layer=layer, l2=options.l2, rows=rows)
     if progress is not None:
         progress("Inner product")
-    geometry = Geometry.from_unembedding(matrix, epsilon, inner_product, progress=progress)
+    geometry = Geometry.from_unembedding(
+        matrix, options.epsilon, options.inner_product, progress=progress
+    )
     beside = None
-    if inner_product == "euclidean":
+    if options.inner_product == "euclidean":
         try:
-            beside = Geometry.from_unembedding(matrix, epsilon, progress=progress)
+            beside = Geometry.from_unembedding(matrix, options.epsilon, progress=progress)
         except (NotPositiveDefinite, NonFinite):
             beside = None  # the card then says that it was not measured
     digests = {"activations": sha256_file(activations), "unembedding": sha256_file(unembedding)}
     if labels is not None:
         digests["labels"] = sha256_file(labels)
-    shape = spectrum(geometry, matrix)
+    context = TrainingContext(options.corpus_version, digests, beside, spectrum(geometry, matrix))
     return [
         train(
             states,
             columns,
             geometry,
             layer=layer,
-            l2=l2,
+            l2=options.l2,
             rows=rows,
-            beside=beside,
-            spectrum=shape,
-            corpus_version=corpus_version,
-            digests=digests,
+            context=context,
             progress=_at(layer, progress) if len(layers) > 1 else progress,
         )
         for layer in layers

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from geometry_of_trust.documents.extraction_record import Check, Corpus, Record
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import escaped
-from geometry_of_trust.extraction.pipeline import Extraction
+from geometry_of_trust.extraction.one_text import Extraction
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.probing.calibration_report import Calibration, CalibrationReport
 from geometry_of_trust.probing.probes import Training
@@ -20,8 +20,8 @@ from geometry_of_trust.showing.verdicts import as_json, table
 from geometry_of_trust.verifying.reproduce import Reproduction
 
 if TYPE_CHECKING:
+    from geometry_of_trust.corpus.corpus_run import CorpusExtraction
     from geometry_of_trust.corpus.estimating import Estimate
-    from geometry_of_trust.corpus.pipeline import CorpusExtraction
 
 
 def record_rows(held: Record) -> list[tuple[str, str]]:

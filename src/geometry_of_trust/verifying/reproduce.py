@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from geometry_of_trust.attesting.attest import described, differences, recomputed
 from geometry_of_trust.corpus.extracting import extract_corpus
+from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.errors import (
     BadOption,
     DigestMismatch,
@@ -18,7 +19,8 @@ from geometry_of_trust.errors import (
     Refusal,
     escaped,
 )
-from geometry_of_trust.extraction.pipeline import Extraction, extract
+from geometry_of_trust.extraction.one_text import Extraction, extract
+from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions
 from geometry_of_trust.files import PathLike, sha256_file
 from geometry_of_trust.formats.binary import read_activations
 from geometry_of_trust.probing.sources import open_sources
@@ -35,9 +37,14 @@ from geometry_of_trust.verifying.differences import (
 from geometry_of_trust.verifying.verify import verify
 
 if TYPE_CHECKING:
-    from geometry_of_trust.corpus.pipeline import CorpusExtraction
+    from geometry_of_trust.corpus.corpus_run import CorpusExtraction
 
-DTYPES = {"Fp32": "float32", "Fp16": "float16", "Bfloat16": "bfloat16", "Int8": "float32"}
+DTYPES: dict[str, Dtype] = {
+    "Fp32": "float32",
+    "Fp16": "float16",
+    "Bfloat16": "bfloat16",
+    "Int8": "float32",
+}
 Outcome = Literal["MATCH", "MISMATCH", "UNVERIFIABLE"]
 
 
@@ -101,13 +108,10 @@ def reproduce(
     model: PathLike,
     text: str | None = None,
     corpus: PathLike | Iterable[str] | None = None,
-    reading: Mapping[str, Any] | None = None,
+    row_options: RowOptions = RowOptions(),
     probes: Sequence[PathLike] = (),
     activations: PathLike | None = None,
-    device: str = "auto",
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    low_memory: bool = False,
+    options: LoadingOptions = LoadingOptions(),
     progress: Callable[[str], None] | None = None,
 ) -> Reproduction:
     """Extract again, recompute everything, and compare every link with what was signed.
@@ -115,26 +119,25 @@ def reproduce(
     Args:
         attestation: the document; it must verify on its own (steps 1 to 4).
         public_key: the signer's.
-        model, text, device, revision, trust_remote_code, low_memory: as for `extract`.
+        model, text: as for `extract`.
         corpus: instead of a text, as for `extract_corpus`.
-        reading: how it gave rows: those of its arguments `columns`, `split`, `limit`, `position`,
-            `skip_special_tokens` and `add_generation_prompt` that the signer gave. A single text
-            that was read so is a corpus of one: `corpus=[text]`.
+        row_options: how the signer's corpus gave rows, or which tokens of the text did.
         probes: the signer's probe sets, in the order signed.
         activations: the signer's activations, if you have them: a mismatch is then located to
             layer, position and units in the last place.
+        options: where the model comes from and where it runs, here.
         progress: called with what is being done.
 
     Raises:
         Refused: the document itself does not verify.
-        BadOption: not one of text and corpus, or a text with a reading.
+        BadOption: not one of text and corpus, or a text with options that only a corpus has.
         GotError: a file cannot be read.
     """
     if (text is None) == (corpus is None):
         found = "neither" if text is None else "both"
         raise BadOption("--input", expected="a text or a corpus", found=found)
-    if text is not None and reading is not None:
-        raise BadOption("reading", expected="none with a text", found=", ".join(reading))
+    if text is not None and (chosen := row_options.of_one_text()) is not None:
+        corpus, row_options, text = [text], chosen, None
     held = verify(attestation, public_key).attestation
     compared = _Compared(held)
     bound = compared.bound
@@ -142,33 +145,46 @@ def reproduce(
     if ended is not None:
         return ended
     with tempfile.TemporaryDirectory(prefix="got-reproduce-") as folder:
-        options: dict[str, Any] = {
+        to = {
             "output_activations": Path(folder, "activations.gotact"),
             "output_unembedding": Path(folder, "unembedding.gotue"),
-            "device": device,
-            "dtype": DTYPES[held.precision],
-            "trust_remote_code": trust_remote_code,
-            "revision": revision,
-            "model_id": held.model_id,
-            "layout": bound["activations"]["layout"],
-            "reproducible": True,
-            "low_memory": low_memory,
-            "quantization": "int8" if held.precision == "Int8" else None,
         }
+        as_signed = _as_signed(held, options)
         layers = bound["activations"]["layers"]
         again: Extraction | CorpusExtraction
         try:
-            if text is not None:
-                again = extract(model, text, layers, **options, progress=progress)
+            if corpus is None:
+                again = extract(
+                    model, text or "", layers, **to, options=as_signed, progress=progress
+                )
             else:
-                assert corpus is not None  # noqa: S101 - one of the two
-                options |= reading or {}
-                again = extract_corpus(model, corpus, layers, **options, say=progress)
+                again = extract_corpus(
+                    model,
+                    corpus,
+                    layers,
+                    **to,
+                    options=as_signed,
+                    corpus_options=CorpusOptions(**vars(row_options)),
+                    listener=Listener() if progress is None else Listener(progress),
+                )
         except Interrupted:  # whose advice is to resume, in a folder that is gone
             raise KeyboardInterrupt from None
         except Refusal as error:
             return compared.ends("UNVERIFIABLE", f"cannot extract: {error.what}")
         return _compare(compared, again, probes, activations, escaped(model))
+
+
+def _as_signed(held: Attestation, options: LoadingOptions) -> ExtractionOptions:
+    """How the model is run: what is signed of it, on this machine."""
+    bound: Any = held.binding
+    return ExtractionOptions(
+        **vars(options),
+        dtype=DTYPES[held.precision],
+        quantization="int8" if held.precision == "Int8" else None,
+        reproducible=True,
+        model_id=held.model_id,
+        layout=bound["activations"]["layout"],
+    )
 
 
 def _supplied(
