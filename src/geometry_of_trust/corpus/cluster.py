@@ -90,9 +90,8 @@ class RayEngine:
     def _rows(self, blocks: list[pa.Table], task: Task) -> Iterator[dict[str, Any]]:
         """What the workers make of the blocks."""
         ray = ray_data()
-        data: Any = ray.data
-        pool = data.ActorPoolStrategy(size=min(self._share.workers, len(blocks)))
-        rows = data.from_blocks(blocks).map_batches(
+        pool = ray.data.ActorPoolStrategy(size=min(self._share.workers, len(blocks)))
+        rows = ray.data.from_blocks(blocks).map_batches(
             Worker,
             fn_constructor_args=(task,),
             batch_size=1,
@@ -153,7 +152,7 @@ def ray_data() -> ModuleType:
             import ray  # noqa: PLC0415 - heavy
             import ray.data  # noqa: PLC0415 - heavy
 
-            context: Any = ray.data.DataContext.get_current()
+            context = ray.data.DataContext.get_current()
     except ModuleNotFoundError as error:
         raise MissingExtra(
             "--engine ray",
@@ -175,13 +174,13 @@ def connected(address: str | None) -> Iterator[None]:
     Raises:
         MissingExtra, NoCluster, BadOption: as `_check_address`.
     """
-    ray: Any = ray_data()
+    ray = ray_data()
     with contextlib.redirect_stdout(sys.stderr):  # where Ray says that a worker died
         if ray.is_initialized():
             yield
             return
         _check_address(address)
-        options: dict[str, Any] = {} if address else {"include_dashboard": False}
+        options = {} if address else {"include_dashboard": False}
         try:
             with _unheard():
                 ray.init(
@@ -247,7 +246,7 @@ def shared(workers: int | None, device: str) -> Share:
     Raises:
         NoCluster: not a processor for each.
     """
-    ray: Any = ray_data()
+    ray = ray_data()
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     machines = [machine for machine in machines if machine.get("CPU")]
     cpus = int(min((machine["CPU"] for machine in machines), default=0))

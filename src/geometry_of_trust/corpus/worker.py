@@ -6,7 +6,7 @@ import pickle
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,17 @@ class Outcome:
     error: GotError | None
 
 
+class WorkedRow(TypedDict):
+    """What Ray brings back of a batch.
+
+    Attributes:
+        outcome: an `Outcome`, pickled. states: float32, shape (1, layers, rows, d).
+    """
+
+    outcome: list[bytes]
+    states: NDArray[np.float32]
+
+
 class Worker:
     """An actor of Ray Data. It does not raise, since Ray would wrap and print what it raises."""
 
@@ -91,7 +102,7 @@ class Worker:
                 where, expected=error.expected, found=error.found, hint=error.hint
             )
 
-    def __call__(self, row: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    def __call__(self, row: Mapping[str, NDArray[np.object_]]) -> WorkedRow:
         """A row with a batch becomes a row with its states, (1, layers, rows, d)."""
         job: Job = pickle.loads(row["job"][0])  # noqa: S301
         states, unproved = np.empty((0, 0, 0), np.float32), set[str]()

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -127,10 +127,10 @@ def residual_stream(
     waiting = set(layers)
     brought: Held = []
 
-    def before(block: nn.Module, _arguments: Any) -> None:
+    def before(block: nn.Module, _arguments: object) -> None:
         brought.extend(weights.bring(block))
 
-    def after(index: int, block: nn.Module, _arguments: Any, output: Any) -> None:
+    def after(index: int, block: nn.Module, _arguments: object, output: object) -> None:
         if index in waiting:
             # A copy, at once: no later operation of the model can alter it.
             with as_written():
@@ -183,13 +183,15 @@ def final_states(
     """
     kept: list[torch.Tensor] = []
 
-    def after(index: int, block: nn.Module, _arguments: Any, output: Any) -> None:
+    def after(index: int, block: nn.Module, _arguments: object, output: object) -> None:
         state = output[0] if isinstance(output, tuple | list) else output
-        kept[:] = [batch.chosen(state)]
+        kept[:] = [batch.chosen(cast("torch.Tensor", state))]  # or an error of the model
         for parameter in block.parameters():
             pages.release(parameter)
 
-    body: Any = getattr(model, "base_model", model)  # transformers' name for all but the last step
+    body: nn.Module = getattr(
+        model, "base_model", model
+    )  # transformers' name for all but the last step
     hooks = _hooks(blocks or nn.ModuleList(), lambda block, arguments: None, after)
     try:
         with hooks, torch.inference_mode(), unwarned():
@@ -219,20 +221,23 @@ def _hooks(
             handle.remove()
 
 
-def _inputs(model: nn.Module, batch: Batch) -> dict[str, Any]:
+def _inputs(model: nn.Module, batch: Batch) -> dict[str, object]:
     """What the model takes of: token ids, an attention mask that masks padding, no cache."""
     width = batch.width
     device = next(model.parameters()).device
     ids = [[*text, *[0] * (width - len(text))] for text in batch.texts]
     mask = [[1] * len(text) + [0] * (width - len(text)) for text in batch.texts]
-    options = {"attention_mask": torch.tensor(mask, device=device), "use_cache": False}
+    options: dict[str, object] = {
+        "attention_mask": torch.tensor(mask, device=device),
+        "use_cache": False,
+    }
     known = inspect.signature(model.forward).parameters
     return {"input_ids": torch.tensor(ids, device=device)} | {
         name: value for name, value in options.items() if name in known
     }
 
 
-def _state(layer: int, output: Any, shape: tuple[int, int, int]) -> torch.Tensor:
+def _state(layer: int, output: object, shape: tuple[int, int, int]) -> torch.Tensor:
     """The hidden state, of `shape`, in what a block returns: a tensor, or the first of some."""
     state = output[0] if isinstance(output, tuple | list) and output else output
     if not isinstance(state, torch.Tensor) or state.shape != shape:

@@ -105,9 +105,9 @@ class Source:
     trust: bool
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, str | bool]:
         """What every `from_pretrained` needs; the commit, so that all is of one version."""
-        options: dict[str, Any] = {"trust_remote_code": self.trust}
+        options: dict[str, str | bool] = {"trust_remote_code": self.trust}
         if self.commit is not None:
             options["revision"] = self.commit
         if self.gguf is not None:
@@ -261,7 +261,7 @@ def skeleton(source: Source, config: PreTrainedConfig) -> PreTrainedModel:
         UnsupportedArchitecture: not a causal language model, or its code cannot be run here.
         UntrustedCode: it comes with its own code.
     """
-    options: dict[str, Any] = {"trust_remote_code": source.trust}
+    options: dict[str, str | bool] = {"trust_remote_code": source.trust}
     if source.trust and source.commit is not None and getattr(config, "auto_map", None):
         options["code_revision"] = source.commit
     try:

@@ -13,14 +13,15 @@ import contextlib
 import logging
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from transformers import BitsAndBytesConfig
 
 from geometry_of_trust.errors import BadOption, MissingExtra, UnsupportedArchitecture
-from geometry_of_trust.extraction.architectures import Anatomy
+from geometry_of_trust.extraction.architectures import Anatomy, untyped
 from geometry_of_trust.extraction.loading import Source
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def version() -> str:
     return f"bitsandbytes {_library().__version__}"
 
 
-def _library() -> Any:
+def _library() -> ModuleType:
     try:
         with _quiet():
             import bitsandbytes  # noqa: PLC0415 - optional, and slow to import
@@ -94,8 +95,7 @@ def options(anatomy: Anatomy) -> dict[str, object]:
     On the CPU, whatever device the model then runs on: the same integers everywhere.
     """
     outside = rf"(?!{re.escape(anatomy.blocks_path)}\.).*"
-    make: Any = BitsAndBytesConfig
-    config = make(load_in_8bit=True, llm_int8_skip_modules=[outside])
+    config = untyped(BitsAndBytesConfig)(load_in_8bit=True, llm_int8_skip_modules=[outside])
     return {"quantization_config": config, "device_map": "cpu"}
 
 

@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,14 +83,14 @@ def _products(rows: Tensor, b: Tensor, bits: int) -> Tensor:
     return (third + fifth).add_(fourth).add_(second).add_(first).add_(0.0)
 
 
-def _each(function: Callable[..., Tensor], arguments: Iterable[tuple[Any, ...]]) -> list[Tensor]:
+def _each(function: Callable[..., Tensor], arguments: Iterable[tuple[object, ...]]) -> list[Tensor]:
     """The function of each tuple of arguments, by the threads of `sharing` if there are several."""
     calls = list(arguments)
     pool = _pool.get()
     if pool is None or len(calls) == 1:
         return [function(*call) for call in calls]
 
-    def call(these: tuple[Any, ...]) -> Tensor:
+    def call(these: tuple[object, ...]) -> Tensor:
         with torch.no_grad():
             return function(*these)
 
