@@ -19,9 +19,7 @@ from geometry_of_trust.extraction.options import utf8
 from geometry_of_trust.formats.row_table import RowWriter, TextRows
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from geometry_of_trust.extraction.loading import Encoded
+    from geometry_of_trust.extraction.loading import Encoded, Tokenizer
     from geometry_of_trust.extraction.running import Opened
 
 _CHUNK = 256
@@ -156,7 +154,7 @@ def _rows(
 class _Texts:
     """Entries as texts and tokens."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, add_generation_prompt: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, add_generation_prompt: bool) -> None:
         self._tokenizer = tokenizer
         self._add_generation_prompt = add_generation_prompt
         self._token_texts: dict[int, str] = {}

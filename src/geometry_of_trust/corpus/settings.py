@@ -13,7 +13,7 @@ from geometry_of_trust.corpus.planning import Plan
 from geometry_of_trust.extraction.running import Opened
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from geometry_of_trust.extraction.loading import Tokenizer
 
 _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 
@@ -62,7 +62,7 @@ def _model_digest(opened: Opened) -> str:
     return digest.hexdigest()
 
 
-def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+def tokenizer_digest(tokenizer: Tokenizer) -> str:
     """Of all that a fast tokenizer is made of; of another one, of its vocabulary and template."""
     if tokenizer.is_fast:
         parts = tokenizer.backend_tokenizer.to_str()
@@ -72,7 +72,7 @@ def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
     return hashlib.sha256(f"{parts}\0{template}".encode()).hexdigest()
 
 
-def template_digest(tokenizer: PreTrainedTokenizerBase) -> str | None:
+def template_digest(tokenizer: Tokenizer) -> str | None:
     """SHA-256 of the chat template, None if there is none."""
     template = getattr(tokenizer, "chat_template", None)
     return hashlib.sha256(str(template).encode()).hexdigest() if template else None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import huggingface_hub.utils as hub
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.dynamic_module_utils import resolve_trust_remote_code
 from transformers.utils.hub import cached_file
 
 from geometry_of_trust.documents.extraction_record import Token
@@ -33,6 +35,8 @@ from geometry_of_trust.extraction.architectures import Anatomy, shortened, untyp
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    Tokenizer = PreTrainedTokenizerBase
 
 DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu")
 _COMMIT = re.compile(r"/snapshots/([0-9a-f]{40})/")
@@ -162,8 +166,8 @@ def load_config(source: Source) -> PreTrainedConfig:
 
 
 def _refuse_untrusted(source: Source, error: Exception) -> None:
-    # transformers has no class of its own for this refusal; the argument's name is in its text.
-    if not source.trust and isinstance(error, ValueError) and "trust_remote_code" in str(error):
+    # transformers has no class of its own for this refusal, but one function that raises it.
+    if not source.trust and _raised_by(error, resolve_trust_remote_code):
         raise UntrustedCode(
             source.argument,
             expected="a model that transformers knows",
@@ -172,7 +176,15 @@ def _refuse_untrusted(source: Source, error: Exception) -> None:
         ) from None
 
 
-def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+def _raised_by(error: BaseException, function: Callable[..., object]) -> bool:
+    """Whether the innermost function that an error came from is this one."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code is inspect.unwrap(function).__code__
+
+
+def load_tokenizer(source: Source) -> Tokenizer:
     """The model's tokenizer.
 
     Raises:
@@ -206,7 +218,7 @@ class Encoded:
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, add_special: bool = True
+    tokenizer: Tokenizer, texts: Sequence[str], *, add_special: bool = True
 ) -> list[Encoded]:
     """The tokens of texts, special ones added as the tokenizer does by default, or not at all."""
     encoding = tokenizer(
@@ -234,12 +246,12 @@ def encode(
     return encoded
 
 
-def token_text(tokenizer: PreTrainedTokenizerBase, number: int) -> str:
+def token_text(tokenizer: Tokenizer, number: int) -> str:
     """A token decoded alone."""
     return str(tokenizer.decode([number], clean_up_tokenization_spaces=False))
 
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[Token, ...]:
+def tokenize(tokenizer: Tokenizer, text: str) -> tuple[Token, ...]:
     """The tokens of one text.
 
     Raises:

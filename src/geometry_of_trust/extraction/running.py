@@ -32,7 +32,9 @@ from geometry_of_trust.extraction.quiet import making, unwarned
 from geometry_of_trust.extraction.request import Request
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from geometry_of_trust.extraction.loading import Tokenizer
 
 CHUNK_BYTES = 8 * 2**20
 """How much of the unembedding is converted, or used of its file, at a time."""
@@ -55,7 +57,7 @@ class Opened:
     source: Source
     device: torch.device
     config: PreTrainedConfig
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: Tokenizer
     skeleton: PreTrainedModel
     anatomy: Anatomy
     limit: int | None
