@@ -231,9 +231,16 @@ def test_own_code_follows_the_general_rule(own: Callable[[str], Path], tmp_path:
     )
 
 
-@pytest.mark.parametrize("quirk", ["no list", "no head", "skips"])
+@pytest.mark.parametrize(
+    ("quirk", "expected", "found"),
+    [
+        ("no list", f"one ModuleList of {LAYERS} blocks in OwnModel", "none"),
+        ("no head", "get_output_embeddings() with a weight of shape (vocabulary, d)", "none"),
+        ("skips", "every block to be run", "not [0]"),
+    ],
+)
 def test_where_the_general_rule_ends(
-    quirk: str, own: Callable[[str], Path], tmp_path: Path
+    quirk: str, expected: str, found: str, own: Callable[[str], Path], tmp_path: Path
 ) -> None:
     with pytest.raises(errors.UnsupportedArchitecture) as caught:
         run(own(quirk), (0,), tmp_path, trust_remote_code=True)
