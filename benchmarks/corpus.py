@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.against.environments import Peer, environment
 from benchmarks.extraction import LAYERS, MODEL, Cost, measure
 
-from geometry_of_trust.formats.binary import read_activations
+from geometry_of_trust.formats.gotact import read_activations
 
 PEERS = str(Path(__file__).resolve().parent / "against" / "peers.py")
 STATEMENTS = Path(__file__).resolve().parent / "corpora" / "cities.jsonl"

@@ -35,7 +35,7 @@ from safetensors import safe_open
 from threadpoolctl import threadpool_limits
 
 from geometry_of_trust.files import StagedFiles
-from geometry_of_trust.formats.binary import read_unembedding, stage_unembedding, write_unembedding
+from geometry_of_trust.formats.gotue import read_unembedding, stage_unembedding, write_unembedding
 from geometry_of_trust.geometry import exact, gram
 
 MODEL = Path(__file__).resolve().parents[1] / ".models" / "smollm2-135m-instruct"
@@ -46,7 +46,7 @@ SHAPES = [(49152, 576, 7), (50257, 1024, 5), (128256, 4096, 1)]
 PEAK = """
 import re, sys
 from pathlib import Path
-from geometry_of_trust.formats.binary import read_unembedding
+from geometry_of_trust.formats.gotue import read_unembedding
 from geometry_of_trust.geometry.gram import gram
 
 def peak():

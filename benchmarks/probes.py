@@ -27,7 +27,9 @@ from benchmarks.probing.methods import OURS, PEER, Rows, Scores, fit_peer, metho
 
 from geometry_of_trust.documents.probe_card import Card, Figure
 from geometry_of_trust.probing.causal_probe import CausalProbe
-from geometry_of_trust.probing.held_out_figures import Auroc, CalibrationError, Sample, figure
+from geometry_of_trust.probing.held_out_figures import figure_with_interval
+from geometry_of_trust.probing.metrics import ExpectedCalibrationError, WithinFoldAuroc
+from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.training import train
 
 CORPORA = ("cities", "kinds")
@@ -54,7 +56,7 @@ def held_out(data: Corpus, layer: int) -> tuple[Sample, dict[str, Scores]]:
 
 def difference(sample: Sample, a: Array, b: Array) -> tuple[float, float, float]:
     """AUROC of a less that of b, and the ends of its 95 % interval, on the same resamples."""
-    first, second = Auroc(sample, a), Auroc(sample, b)
+    first, second = WithinFoldAuroc(sample, a), WithinFoldAuroc(sample, b)
     values = np.concatenate([first.of(w) - second.of(w) for w in sample.weights()])
     low, high = np.quantile(values[1:], (0.025, 0.975)) - values[0]
     value = float(values[0])
@@ -69,8 +71,10 @@ def quality(data: Corpus, layers: tuple[int, ...]) -> bool:
     for layer in layers:
         sample, made = held_out(data, layer)
         for name, (scores, p) in made.items():
-            auroc.setdefault(name, []).append(shown(figure(sample, Auroc(sample, scores))))
-            error = figure(sample, CalibrationError(sample, p))
+            auroc.setdefault(name, []).append(
+                shown(figure_with_interval(sample, WithinFoldAuroc(sample, scores)))
+            )
+            error = figure_with_interval(sample, ExpectedCalibrationError(sample, p))
             ece.setdefault(name, []).append(shown(error))
             good &= name != OURS or error.value <= MOST_ECE
         gap, low, high = difference(sample, made[OURS][0], made[PEER][0])
@@ -88,8 +92,7 @@ def cards(data: Corpus, layers: tuple[int, ...]) -> None:
     lines: dict[str, list[str]] = {}
     for layer in layers:
         result = train(data.activations, data.y, data.geometry, layer=layer, rows=data.rows)
-        assert result.probe_set.training is not None
-        for name, value in figures_of(result.probe_set.training.cards[0]).items():
+        for name, value in figures_of(result.training.cards[0]).items():
             lines.setdefault(name, []).append(value)
     table("Card", layers, lines)
 

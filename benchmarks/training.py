@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegressionCV
 
-from geometry_of_trust.formats.binary import Activations
+from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing import training
 from geometry_of_trust.probing.causal_probe import CausalProbe
 from geometry_of_trust.probing.cross_validation import L2_GRID
-from geometry_of_trust.probing.whitening import coordinates
+from geometry_of_trust.probing.whitening import whitened
 
 D, RUNS = 576, 3
 
@@ -44,7 +44,7 @@ def main() -> None:
         values = rng.normal(size=(1, rows, D)).astype(np.float32)
         values[0, :, 0] += 2 * y
         states = Activations("synthetic", "Fp32", (0,), range(rows), values)
-        X = coordinates(states.layer(0), geometry)
+        X = whitened(states.layer(0), geometry)
         X /= np.median(np.linalg.norm(X, axis=1))
         penalties = [1 / (rows * strength) for strength in L2_GRID]
         options: dict[str, Any] = {"solver": "newton-cholesky", "cv": 5, "max_iter": 200}

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.formats.binary import read_unembedding, write_unembedding
+from geometry_of_trust.formats.gotue import read_unembedding, write_unembedding
 
 LARGE = (128256, 4096)
 SMALL = (32000, 4096)

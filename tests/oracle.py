@@ -1,4 +1,4 @@
-"""Slow arithmetic over the rationals, written apart from the code that it judges."""
+"""Slow arithmetic, most of it over the rationals, written apart from the code that it judges."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ def nearest32(x: Fraction) -> np.float32:
     candidates = [c for c in (middle, *around) if np.isfinite(c)]
     best = min(candidates, key=lambda c: (abs(Fraction(float(c)) - x), int(c.view(np.uint32)) & 1))
     return np.float32(best + np.float32(0))
+
+
+def same_bits(a: Any, b: Any) -> bool:
+    """Whether two numbers or arrays are one and the same in float32, sign of zero included."""
+    return np.array(a, np.float32).tobytes() == np.array(b, np.float32).tobytes()
 
 
 def gram(U: NDArray[Any]) -> NDArray[np.float32]:
@@ -56,3 +61,21 @@ def positive_definite(A: list[list[Fraction]]) -> bool:
             for j in range(k, n):
                 S[i][j] -= factor * S[k][j]
     return True
+
+
+def expected_calibration_error(p: NDArray[Any], y: NDArray[Any]) -> float:
+    """ECE = Σ_k (n_k/n)·|mean p − share of positives| over ten equal bins (reference.md 7.5).
+
+    A bin is closed below and open above, the last one closed; empty bins count nothing.
+    """
+    gaps = [0.0] * 10
+    for probability, label in zip(p.tolist(), y.tolist(), strict=True):
+        bin_ = max(k for k in range(10) if probability >= k / 10)
+        gaps[bin_] += probability - label
+    return sum(map(abs, gaps)) / len(p)
+
+
+def auroc(scores: NDArray[Any], y: NDArray[Any]) -> float:
+    """Share of (positive, negative) pairs in which the positive scores higher; ties half."""
+    gaps = scores[y == 1][:, np.newaxis] - scores[y == 0]
+    return float(((gaps > 0) + (gaps == 0) / 2).mean())

@@ -10,10 +10,11 @@ import numpy as np
 
 from geometry_of_trust.attesting.attest import attest
 from geometry_of_trust.files import write_file
-from geometry_of_trust.formats.binary import Activations, write_activations, write_unembedding
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import write_activations
+from geometry_of_trust.formats.gotue import write_unembedding
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import binding_digest
 from geometry_of_trust.signing.keys import SecretKey
 from options import training_arguments
 
@@ -77,12 +78,22 @@ def build(folder: Path, seed: int = 7) -> Files:
     return files
 
 
-def signed_anew(held: Attestation, **changes: Any) -> bytes:
+def replaced(tree: Any, path: tuple[str | int, ...], value: object) -> Any:
+    """A frozen value with one leaf changed: attributes of dataclasses, indices of tuples."""
+    head, *rest = path
+    if isinstance(head, int):
+        inner = replaced(tree[head], tuple(rest), value) if rest else value
+        return (*tree[:head], inner, *tree[head + 1 :])
+    inner = replaced(getattr(tree, head), tuple(rest), value) if rest else value
+    return replace(tree, **{head: inner})
+
+
+def signed_anew(attestation: Attestation, **changes: Any) -> bytes:
     """The attestation with other members, signed by the same key, whatever they say.
 
     A change of `binding` gets a fitting `probe_commitment` unless one is given.
     """
     if "binding" in changes and "probe_commitment" not in changes:
-        changes["probe_commitment"] = binding_digest(changes["binding"])
-    held = replace(held, **changes)
-    return replace(held, signature=KEY.sign(held.signed_bytes()).hex()).to_json()
+        changes["probe_commitment"] = changes["binding"].digest
+    lie = replace(attestation, **changes)
+    return replace(lie, signature=KEY.sign(lie.signed_bytes()).hex()).to_json()

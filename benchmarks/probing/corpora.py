@@ -10,10 +10,12 @@ from pathlib import Path
 
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.files import sha256_file
-from geometry_of_trust.formats.binary import Activations, read_activations, read_unembedding
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import read_activations
+from geometry_of_trust.formats.gotue import read_unembedding
 from geometry_of_trust.formats.row_table import RowTable, read_rows
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.splits import Labels
+from geometry_of_trust.probing.array_types import Labels
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / ".models" / "smollm2-135m-instruct"

@@ -24,12 +24,11 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.probing.array_types import Array, Indices, Labels
 from geometry_of_trust.probing.causal_probe import CausalProbe
 from geometry_of_trust.probing.cross_validation import L2_GRID
-from geometry_of_trust.probing.logistic import platt
-from geometry_of_trust.probing.splits import Indices, Labels, canonical_order, folds
-
-Array = NDArray[np.float64]
+from geometry_of_trust.probing.logistic import platt_scaling
+from geometry_of_trust.probing.splits import assign_folds, canonical_order
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +45,7 @@ class Rows:
         """Rows in the order given, in the folds that `CausalProbe.fit` makes of them."""
         order, numbers = canonical_order(H, y, groups)
         fold = np.empty(len(y), np.intp)
-        fold[order] = folds(y[order], numbers)
+        fold[order] = assign_folds(y[order], numbers)
         return cls(H, y, groups, fold)
 
 
@@ -104,7 +103,7 @@ def means(rows: Rows, held: Array) -> Scores:
     out = np.empty(len(rows.y))
     for k in range(int(rows.fold.max()) + 1):
         out[rows.fold == k] = rows.H[rows.fold == k] @ direction(rows.fold != k)
-    scale, shift = platt(out, rows.y)
+    scale, shift = platt_scaling(out, rows.y)
     scores = held @ direction(np.full(len(rows.y), True))
     return scores, expit(scale * scores + shift)
 

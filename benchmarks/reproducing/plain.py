@@ -12,7 +12,7 @@ from benchmarks.reproducing.ours import CHAIN_LAYER
 from benchmarks.reproducing.work import Digests, Work, digest
 from numpy.typing import NDArray
 
-from geometry_of_trust.formats.binary import read_unembedding
+from geometry_of_trust.formats.gotue import read_unembedding
 
 BATCH = 8
 PROMPTS = 60

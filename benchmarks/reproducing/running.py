@@ -16,7 +16,7 @@ from benchmarks.reproducing.prompts import make_prompts
 from benchmarks.reproducing.settings import ROOT, Setting, process_environment
 from benchmarks.reproducing.work import Work
 
-from geometry_of_trust.formats.binary import write_unembedding
+from geometry_of_trust.formats.gotue import write_unembedding
 
 sys.path.insert(0, str(ROOT / "tests"))
 from tiny_models import FAMILIES, TEXT, build, quick

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from geometry_of_trust.extraction.one_text import extract as extract
     from geometry_of_trust.extraction.options import ExtractionOptions as ExtractionOptions
     from geometry_of_trust.extraction.options import LoadingOptions as LoadingOptions
-    from geometry_of_trust.formats.binary import Activations as Activations
-    from geometry_of_trust.formats.binary import Unembedding as Unembedding
-    from geometry_of_trust.formats.binary import read_activations as read_activations
-    from geometry_of_trust.formats.binary import read_labels as read_labels
-    from geometry_of_trust.formats.binary import read_unembedding as read_unembedding
-    from geometry_of_trust.formats.binary import write_activations as write_activations
-    from geometry_of_trust.formats.binary import write_unembedding as write_unembedding
+    from geometry_of_trust.formats.arrays import Activations as Activations
+    from geometry_of_trust.formats.arrays import Unembedding as Unembedding
+    from geometry_of_trust.formats.gotact import read_activations as read_activations
+    from geometry_of_trust.formats.gotact import write_activations as write_activations
+    from geometry_of_trust.formats.gotue import read_unembedding as read_unembedding
+    from geometry_of_trust.formats.gotue import write_unembedding as write_unembedding
+    from geometry_of_trust.formats.labels import read_labels as read_labels
     from geometry_of_trust.geometry.inner_product import Geometry as Geometry
     from geometry_of_trust.probing.calibration_report import CalibrationReport as CalibrationReport
     from geometry_of_trust.probing.calibration_report import (
@@ -51,9 +51,9 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.layer_sweep import sweep_files as sweep_files
     from geometry_of_trust.probing.options import FittingOptions as FittingOptions
     from geometry_of_trust.probing.options import TrainingOptions as TrainingOptions
+    from geometry_of_trust.probing.probe_readings import read_probe as read_probe
     from geometry_of_trust.probing.probes import Probe as Probe
     from geometry_of_trust.probing.probes import ProbeSet as ProbeSet
-    from geometry_of_trust.probing.probes import read_probe as read_probe
     from geometry_of_trust.probing.probes import read_probe_set as read_probe_set
     from geometry_of_trust.probing.token_readings import TextReadings as TextReadings
     from geometry_of_trust.probing.token_readings import read_tokens as read_tokens
@@ -65,9 +65,9 @@ if TYPE_CHECKING:
     from geometry_of_trust.signing.attestation import Attestation as Attestation
     from geometry_of_trust.signing.attestation import read_attestation as read_attestation
     from geometry_of_trust.signing.attestation import write_attestation as write_attestation
+    from geometry_of_trust.signing.key_making import generate_key_files as generate_key_files
     from geometry_of_trust.signing.keys import PublicKey as PublicKey
     from geometry_of_trust.signing.keys import SecretKey as SecretKey
-    from geometry_of_trust.signing.keys import generate_key_files as generate_key_files
     from geometry_of_trust.signing.keys import load_public_key as load_public_key
     from geometry_of_trust.signing.keys import load_secret_key as load_secret_key
     from geometry_of_trust.verifying.reproduce import Reproduction as Reproduction
@@ -92,30 +92,26 @@ _MODULE_OF = {
         "errors": ("GotError",),
         "extraction.one_text": ("Extraction", "extract"),
         "extraction.options": ("ExtractionOptions", "LoadingOptions"),
-        "formats.binary": (
-            "Activations",
-            "Unembedding",
-            "read_activations",
-            "read_labels",
-            "read_unembedding",
-            "write_activations",
-            "write_unembedding",
-        ),
+        "formats.arrays": ("Activations", "Unembedding"),
+        "formats.gotact": ("read_activations", "write_activations"),
+        "formats.gotue": ("read_unembedding", "write_unembedding"),
+        "formats.labels": ("read_labels",),
         "geometry.inner_product": ("Geometry",),
         "probing.calibration_report": ("CalibrationReport", "calibration_report"),
         "probing.causal_probe": ("CausalProbe",),
         "probing.layer_choice": ("Sweep",),
         "probing.layer_sweep": ("sweep", "sweep_files"),
         "probing.options": ("FittingOptions", "TrainingOptions"),
-        "probing.probes": ("Probe", "ProbeSet", "read_probe", "read_probe_set"),
+        "probing.probe_readings": ("read_probe",),
+        "probing.probes": ("Probe", "ProbeSet", "read_probe_set"),
         "probing.token_readings": ("TextReadings", "read_tokens"),
         "probing.training": ("TrainingContext", "TrainingResult", "train"),
         "probing.training_files": ("train_files", "train_layers"),
         "signing.attestation": ("Attestation", "read_attestation", "write_attestation"),
+        "signing.key_making": ("generate_key_files",),
         "signing.keys": (
             "PublicKey",
             "SecretKey",
-            "generate_key_files",
             "load_public_key",
             "load_secret_key",
         ),

@@ -51,9 +51,14 @@ class GotError(Exception):
         self.hint = hint or self.hint_default
         super().__init__(self.where, self.expected, self.found, self.hint)
 
-    def __reduce__(self) -> tuple[Callable[..., GotError], tuple[object, ...]]:
-        # An exception would be pickled as its positional arguments, which this one does not take.
-        return _again, (type(self), *self.args)
+    def __reduce__(self) -> tuple[Callable[..., GotError], tuple[object, ...], dict[str, object]]:
+        # An exception would be made again by calling its class with its positional arguments,
+        # which fits no constructor here. One of ours that caused it goes along; one of somebody
+        # else's may be anything.
+        state = dict(vars(self))
+        if isinstance(self.__cause__, GotError):
+            state["__cause__"] = self.__cause__
+        return _blank, (type(self), *self.args), state
 
     @property
     def what(self) -> str:
@@ -66,8 +71,9 @@ class GotError(Exception):
         return f"{self.what}. {self.hint}" if self.hint else self.what
 
 
-def _again(cls: type[GotError], where: str, expected: str, found: str, hint: str) -> GotError:
-    return cls(where, expected=expected, found=found, hint=hint)
+def _blank(cls: type[GotError], *arguments: object) -> GotError:
+    """An error of this class without attributes, which are set afterwards."""
+    return cls.__new__(cls, *arguments)
 
 
 # --- exit code 1: understood, and refused -----------------------------------------------------
@@ -231,6 +237,12 @@ class DigestMismatch(Refusal):
     """A supplied file is not the one that was bound."""
 
 
+class FileChanged(Refusal):
+    """A file was written to while it was read."""
+
+    hint_default = "Wait until nothing writes to it, and run again."
+
+
 class ReadingsMismatch(Refusal):
     """Recomputed readings differ from the signed ones."""
 
@@ -357,6 +369,10 @@ class UnknownPrecision(MalformedInput):
     """A precision tag that the format does not define."""
 
 
+class ForeignFile(MalformedInput):
+    """A file of somebody else's, of a kind that is recognised and not shown."""
+
+
 class BadHeader(MalformedInput):
     """A header field with an impossible value."""
 
@@ -409,8 +425,8 @@ class BadCorpus(MalformedInput):
     """A corpus, or a row of it, that is not of its kind."""
 
 
-class MissingColumn(BadCorpus):
-    """A corpus without a column that is asked for."""
+class MissingColumn(MalformedInput):
+    """A corpus or a table of labels without a column that is asked for."""
 
 
 class BadText(MalformedInput):

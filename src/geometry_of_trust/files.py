@@ -1,24 +1,40 @@
-"""Bounded reads, staged writes and digests of files: the only room that writes to disk."""
+"""Files opened once, bounded reads, staged writes: the only room that writes to disk."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
+import mmap
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
-from io import BufferedReader
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from geometry_of_trust.errors import BadOption, OutputExists, TooLarge, Unreadable, Unwritable
+from geometry_of_trust.errors import (
+    BadOption,
+    FileChanged,
+    OutputExists,
+    TooLarge,
+    Unreadable,
+    Unwritable,
+)
 
 PathLike = str | os.PathLike[str]
+Handle = io.BufferedReader | io.BytesIO
 
 MAX_DOCUMENT_BYTES = 16 * 2**20
 """Largest JSON, text or key file that is read into memory."""
+
+COPIED_BYTES = 64 * 2**20
+"""Largest file that `FileBytes` copies into memory; a larger one is mapped."""
+
+_HASHED_AT_ONCE = 8 * 2**20
 
 
 def reason(error: OSError | ValueError) -> str:
@@ -27,12 +43,16 @@ def reason(error: OSError | ValueError) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: PathLike) -> Iterator[BufferedReader]:
-    """Open a regular file for reading.
+def opened(path: PathLike) -> Iterator[Handle]:
+    """Open a regular file for reading; of a `FileBytes`, only look at what it has.
 
     Raises:
         Unreadable: the file is missing, is not a regular file, or cannot be opened.
     """
+    if isinstance(path, FileBytes):
+        with path.reader() as reader:
+            yield reader
+        return
     try:
         if not os.path.isfile(path) and os.path.exists(path):
             raise Unreadable(path, expected="a regular file", found="something else")
@@ -67,6 +87,112 @@ def sha256_file(path: PathLike) -> str:
             return hashlib.file_digest(handle, "sha256").hexdigest()
         except OSError as error:
             raise Unreadable(path, expected="a readable file", found=reason(error)) from None
+
+
+class FileBytes(os.PathLike[str]):
+    """The bytes of a file, taken once: those that are parsed are those that are digested.
+
+    It stands wherever a path to read from does. What reads then takes these bytes and opens
+    nothing, so that no other file can come in between under the same name.
+
+    A file of up to `COPIED_BYTES` is copied, and what happens to it later does not matter. A larger
+    one is mapped, and a program that writes into it changes what is read here. `check_unchanged`
+    sees that by size and times, and takes a file that was moved or removed for changed, too. It
+    does not see what a program writes through a map of its own that it wrote to before.
+
+    Attributes:
+        path: what the file was called when it was opened.
+        data: its bytes; a read-only map of them if it is large.
+
+    Raises:
+        Unreadable: the file is missing, is not a regular file, or cannot be opened or mapped.
+        FileChanged: it grew while it was copied.
+    """
+
+    data: bytes | mmap.mmap
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = os.fspath(path)
+        self._number: int | None = None
+        with opened(path) as handle:
+            try:
+                self._state = _state(handle.fileno())
+                size = self._state[0]
+                if size <= COPIED_BYTES:
+                    self.data = handle.read(size + 1)
+                else:
+                    self.data = mmap.mmap(handle.fileno(), size, access=mmap.ACCESS_READ)
+                    self._number = os.dup(handle.fileno())
+                    weakref.finalize(self, os.close, self._number)
+            except (OSError, ValueError) as error:
+                found = reason(error)
+                raise Unreadable(path, expected="a file that can be read", found=found) from None
+        if len(self.data) > size:
+            raise self._changed()
+
+    @classmethod
+    def of(cls, path: PathLike) -> FileBytes:
+        """The bytes at `path`; itself, if that is such bytes already."""
+        return path if isinstance(path, FileBytes) else cls(path)
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def __str__(self) -> str:
+        return self.path
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of `data`: 64 lower-case hex digits.
+
+        Raises:
+            FileChanged: it is a map, of a file that changed since it was mapped.
+        """
+        digest = hashlib.sha256()
+        with memoryview(self.data) as view:
+            for start in range(0, len(view), _HASHED_AT_ONCE):
+                self.check_unchanged()  # of a map that was cut short, no page may be touched
+                stop = min(start + _HASHED_AT_ONCE, len(view))
+                with view[start:stop] as part:
+                    digest.update(part)
+                self.release(start, stop)
+        self.check_unchanged()
+        return digest.hexdigest()
+
+    def check_unchanged(self) -> None:
+        """What was read from a map is what was in the file when it was opened.
+
+        Raises:
+            FileChanged: its size or its times are others by now.
+        """
+        if self._number is not None and _state(self._number) != self._state:
+            raise self._changed()
+
+    def _changed(self) -> FileChanged:
+        return FileChanged(self, expected="a file that nobody writes to", found="one that changed")
+
+    def release(self, start: int, stop: int) -> None:
+        """Give the pages of this range of a map back, so that a pass over it needs few at once."""
+        if isinstance(self.data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            start -= start % mmap.PAGESIZE
+            self.data.madvise(mmap.MADV_DONTNEED, start, min(stop, len(self)) - start)
+
+    def reader(self) -> Handle:
+        """A handle on the same bytes, at their beginning, for what reads from handles only."""
+        if self._number is None:
+            return io.BytesIO(self.data)
+        handle = os.fdopen(os.dup(self._number), "rb")
+        handle.seek(0)
+        return handle
+
+
+def _state(number: int) -> tuple[int, int, int]:
+    """Size and times of an open file; the last one no program can set."""
+    found = os.fstat(number)
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _sync_folder(folder: Path) -> None:

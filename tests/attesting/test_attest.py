@@ -14,13 +14,15 @@ import pytest
 from geometry_of_trust import errors
 from geometry_of_trust.documents.extraction_record import LIBRARIES, Record, Token, WrittenFile
 from geometry_of_trust.documents.names_beside import record_path
-from geometry_of_trust.documents.schema import InnerProductTag
 from geometry_of_trust.files import sha256_file, write_file
-from geometry_of_trust.formats.binary import read_activations, write_activations, write_unembedding
+from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.formats.gotue import read_unembedding, write_unembedding
+from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.probes import ProbeSet, read_probe_set
-from geometry_of_trust.signing.attestation import check_structure
-from geometry_of_trust.signing.binding import position_index
-from geometry_of_trust.signing.keys import generate_key_files
+from geometry_of_trust.signing.binding import BoundRecord
+from geometry_of_trust.signing.checks import check_structure
+from geometry_of_trust.signing.key_making import generate_key_files
+from geometry_of_trust.signing.signed_bytes import InnerProductTag
 from geometry_of_trust.verifying.verify import Refused, verify
 from pipeline import KEY, LAYERS, TIMESTAMP, D, Files, P, V, build, train_one
 
@@ -46,9 +48,8 @@ def copy_of(files: Files, folder: Path) -> Files:
 
 def rewrite(files: Files, **changes: Any) -> None:
     """Write the activations again with other fields."""
-    held = read_activations(files.activations)
-    values = np.array(held.values)
-    new = dataclasses.replace(held, values=values)
+    activations = read_activations(files.activations)
+    new = dataclasses.replace(activations, values=np.array(activations.values))
     write_activations(files.activations, dataclasses.replace(new, **changes))
 
 
@@ -60,25 +61,25 @@ def respell(path: Path, change: Any) -> None:
 
 
 def test_the_members_of_an_attestation(files: Files) -> None:
-    held = files.attest(corpus_version="c1")
+    attestation = files.attest(corpus_version="c1")
     acts = read_activations(files.activations)
-    assert held.model_id == "tiny"
-    assert held.precision == "Fp32"
-    assert held.inner_product == InnerProductTag("Causal", None)
-    assert held.timestamp == TIMESTAMP
-    assert held.corpus_version == "c1"
-    assert held.probe_version == "+".join(read_probe_set(p).version for p in files.probes)
-    assert [len(row) for row in held.layer_readings] == [1, 1]
-    assert held.geometry_hash == read_probe_set(files.probes[0]).geometry_hash
-    assert held.sequence_number == 0
-    assert held.binding is not None
-    assert held.binding["activations"]["layers"] == LAYERS
-    assert held.binding["activations"]["positions"] == len(acts.positions) == P
-    assert held.binding["unembedding"]["vocab_size"] == V
-    assert [e["dimensions"] for e in held.binding["probe_sets"]] == [("warm",), ("tall",)]
-    assert [e["layer"] for e in held.binding["probe_sets"]] == list(LAYERS)
-    assert held.binding["key_id"] == KEY.public.key_id
-    check_structure(held, "a")
+    assert attestation.model_id == "tiny"
+    assert attestation.precision == "Fp32"
+    assert attestation.inner_product == InnerProductTag("Causal", None)
+    assert attestation.timestamp == TIMESTAMP
+    assert attestation.corpus_version == "c1"
+    assert attestation.probe_version == read_probe_set(files.probes[0]).version
+    assert [len(row) for row in attestation.layer_readings] == [1, 1]
+    assert attestation.geometry_hash == read_probe_set(files.probes[0]).geometry_hash
+    assert attestation.sequence_number == 0
+    assert attestation.binding is not None
+    assert attestation.binding.activations.layers == LAYERS
+    assert attestation.binding.activations.positions == len(acts.positions) == P
+    assert attestation.binding.unembedding.vocab_size == V
+    assert [e.dimensions for e in attestation.binding.probe_sets] == [("warm",), ("tall",)]
+    assert [e.layer for e in attestation.binding.probe_sets] == list(LAYERS)
+    assert attestation.binding.key_id == KEY.public.key_id
+    check_structure(attestation, "a")
 
 
 def test_same_inputs_and_timestamp_give_the_same_bytes(files: Files, tmp_path: Path) -> None:
@@ -92,16 +93,13 @@ def test_readings_are_those_of_the_position(files: Files) -> None:
     probe_set = read_probe_set(files.probes[0])
     phi_free = {}
     for position in ("last", "first", "7", "mean"):
-        held = files.attest(position=position, probes=files.probes[:1])
-        phi_free[position] = held.layer_readings[0][0]
+        attestation = files.attest(position=position, probes=files.probes[:1])
+        phi_free[position] = attestation.layer_readings[0][0]
         assert verify(
-            held.to_json(), KEY.public, activations=files.activations,
+            attestation.to_json(), KEY.public, activations=files.activations,
             unembedding=files.unembedding, probes=files.probes[:1],
         ).complete  # fmt: skip
     assert len(set(phi_free.values())) == 4
-    from geometry_of_trust.formats.binary import read_unembedding
-    from geometry_of_trust.geometry.inner_product import Geometry
-
     geometry = Geometry.from_unembedding(read_unembedding(files.unembedding))
     weights = probe_set.probes[0].weights.astype(np.float64)
     states = acts.layer(LAYERS[0])
@@ -110,18 +108,6 @@ def test_readings_are_those_of_the_position(files: Files) -> None:
     assert phi_free["first"] == pytest.approx(raw[0], rel=1e-6)
     assert phi_free["7"] == pytest.approx(raw[7], rel=1e-6)
     assert phi_free["mean"] == pytest.approx(raw.mean(), rel=1e-5)
-
-
-def test_positions() -> None:
-    assert position_index("last", 5) == 4
-    assert position_index("first", 5) == 0
-    assert position_index("mean", 5) is None
-    assert position_index("4", 5) == 4
-    for word in ("", "-1", "05", "1.0", "end", "९", "9" * 30):
-        with pytest.raises(errors.BadOption):
-            position_index(word, 5)
-    with pytest.raises(errors.PositionMissing):
-        position_index("5", 5)
 
 
 def test_the_timestamp(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,18 +170,18 @@ def test_probe_sets_under_two_inner_products_are_refused(files: Files, tmp_path:
     euclidean = train_one(files, tmp_path / "e.json", inner_product="euclidean")
     with pytest.raises(errors.GeometryMismatch):
         files.attest(probes=(files.probes[0], euclidean))
-    held = files.attest(probes=(euclidean,))
-    assert held.inner_product == InnerProductTag("Euclidean", None)
+    attestation = files.attest(probes=(euclidean,))
+    assert attestation.inner_product == InnerProductTag("Euclidean", None)
     assert verify(
-        held.to_json(), KEY.public, activations=files.activations,
+        attestation.to_json(), KEY.public, activations=files.activations,
         unembedding=files.unembedding, probes=(euclidean,),
     ).complete  # fmt: skip
 
 
 def test_a_layer_that_is_not_there_is_refused(files: Files, tmp_path: Path) -> None:
     moved = copy_of(files, tmp_path)
-    held = read_activations(moved.activations)
-    rewrite(moved, layers=(1,), values=np.array(held.values[:1]))
+    activations = read_activations(moved.activations)
+    rewrite(moved, layers=(1,), values=np.array(activations.values[:1]))
     with pytest.raises(errors.LayerMissing):
         moved.attest()
 
@@ -229,14 +215,14 @@ def test_a_regularised_geometry_says_what_was_added(tmp_path: Path) -> None:
     write_unembedding(files.unembedding, narrow)
     for path, layer in zip(files.probes, LAYERS, strict=True):
         train_one(files, path, layer=layer)
-    held = files.attest()
-    assert held.inner_product.name == "CausalRegularised"
-    assert held.binding is not None
-    assert held.inner_product.epsilon == np.float32(held.inner_product.epsilon)
+    attestation = files.attest()
+    assert attestation.inner_product.name == "CausalRegularised"
+    assert attestation.binding is not None
+    assert attestation.inner_product.epsilon == np.float32(attestation.inner_product.epsilon)
     phi_trace = (narrow.astype(np.float64) ** 2).sum()
-    assert held.inner_product.epsilon == pytest.approx(1e-6 * phi_trace / D, rel=1e-6)
+    assert attestation.inner_product.epsilon == pytest.approx(1e-6 * phi_trace / D, rel=1e-6)
     assert verify(
-        held.to_json(), KEY.public, activations=files.activations,
+        attestation.to_json(), KEY.public, activations=files.activations,
         unembedding=files.unembedding, probes=files.probes,
     ).complete  # fmt: skip
     with pytest.raises(errors.GeometryMismatch):
@@ -245,10 +231,10 @@ def test_a_regularised_geometry_says_what_was_added(tmp_path: Path) -> None:
 
 def test_keys_from_files(files: Files, tmp_path: Path) -> None:
     secret, public, key = generate_key_files(tmp_path / "key", format="pem")
-    held = files.attest(key=secret)
-    assert held.binding is not None
-    assert held.binding["key_id"] == key.key_id
-    assert verify(held.to_json(), public).attestation == held
+    attestation = files.attest(key=secret)
+    assert attestation.binding is not None
+    assert attestation.binding.key_id == key.key_id
+    assert verify(attestation.to_json(), public).attestation == attestation
 
 
 def record_of(files: Files) -> Record:
@@ -270,19 +256,19 @@ def test_the_extraction_record_must_be_of_these_files(files: Files, tmp_path: Pa
     record = record_of(moved)
     place = record_path(moved.activations)
     write_file(place, record.to_json())
-    held = moved.attest()
-    assert held.binding is not None
-    assert held.binding["extraction_record"] == {"sha256": sha256_file(place), "mode": "fast"}
+    attestation = moved.attest()
+    assert attestation.binding is not None
+    assert attestation.binding.extraction_record == BoundRecord(sha256_file(place), "fast")
     everything: dict[str, Any] = {
         "activations": moved.activations, "unembedding": moved.unembedding, "probes": moved.probes,
     }  # fmt: skip
-    assert verify(held.to_json(), KEY.public, **everything).complete
+    assert verify(attestation.to_json(), KEY.public, **everything).complete
     place.rename(tmp_path / "elsewhere")
-    verdict = verify(held.to_json(), KEY.public, **everything)
+    verdict = verify(attestation.to_json(), KEY.public, **everything)
     assert verdict.not_checked == ("extraction record",)
     assert not verdict.complete
     write_file(place, dataclasses.replace(record, device="cuda:0").to_json())
-    refused_at_step_5(held.to_json(), everything)
+    refused_at_step_5(attestation.to_json(), everything)
     wrong = dataclasses.replace(record, unembedding=WrittenFile("u", "ab" * 32))
     write_file(place, wrong.to_json())
     with pytest.raises(errors.RecordMismatch):
@@ -301,25 +287,25 @@ def test_the_environment_of_a_reproducible_run_is_not_bound(files: Files, tmp_pa
     record = dataclasses.replace(record_of(moved), reproducible=True)
     place = record_path(moved.activations)
     write_file(place, record.to_json())
-    held = moved.attest()
-    assert held.binding is not None
-    bound = {"sha256": record.measured_digest, "mode": "reproducible"}
-    assert held.binding["extraction_record"] == bound
+    attestation = moved.attest()
+    assert attestation.binding is not None
+    bound = BoundRecord(record.measured_digest, "reproducible")
+    assert attestation.binding.extraction_record == bound
     everything: dict[str, Any] = {
         "activations": moved.activations, "unembedding": moved.unembedding, "probes": moved.probes,
     }  # fmt: skip
     write_file(place, dataclasses.replace(record, device="cuda:0").to_json())
-    assert verify(held.to_json(), KEY.public, **everything).complete
+    assert verify(attestation.to_json(), KEY.public, **everything).complete
     write_file(place, dataclasses.replace(record, layers=(0,)).to_json())
-    refused_at_step_5(held.to_json(), everything)
+    refused_at_step_5(attestation.to_json(), everything)
     write_file(place, dataclasses.replace(record, reproducible=False).to_json())
-    refused_at_step_5(held.to_json(), everything)
+    refused_at_step_5(attestation.to_json(), everything)
 
 
 def test_the_reference_s_probes_are_read_but_not_signed_with(interop: Path) -> None:
     folder = interop / "synthetic"
-    held = ProbeSet.from_json((folder / "probes-layer4.json").read_bytes(), "p")
-    assert held.training is None
+    probe_set = ProbeSet.from_json((folder / "probes-layer4.json").read_bytes(), "p")
+    assert probe_set.training is None
     from geometry_of_trust.attesting.attest import attest
 
     with pytest.raises(errors.ProvenanceMissing):
@@ -329,13 +315,62 @@ def test_the_reference_s_probes_are_read_but_not_signed_with(interop: Path) -> N
         )  # fmt: skip
 
 
+# --- many probe sets --------------------------------------------------------------------------
+
+
+def versioned(files: Files, folder: Path, version: str) -> Path:
+    """The first probe set under another version."""
+    path = folder / f"{version[:40]}.json"
+    probe_set = dataclasses.replace(read_probe_set(files.probes[0]), version=version)
+    write_file(path, probe_set.to_json())
+    return path
+
+
+def test_many_probe_sets_of_one_version(files: Files, tmp_path: Path) -> None:
+    many = files.probes * 18
+    attestation = files.attest(probes=many)
+    assert attestation.probe_version == read_probe_set(files.probes[0]).version
+    assert verify(
+        attestation.to_json(), KEY.public, activations=files.activations,
+        unembedding=files.unembedding, probes=many,
+    ).complete  # fmt: skip
+
+
+def test_versions_are_written_once_in_order(files: Files, tmp_path: Path) -> None:
+    second, first = (versioned(files, tmp_path, name) for name in ("b", "a"))
+    attestation = files.attest(probes=(second, first, second))
+    assert attestation.probe_version == "b+a"
+    assert files.attest(probes=(first,)).probe_version == "a"
+
+
+def no_arithmetic(*arguments: object, **options: object) -> None:
+    raise AssertionError("the Gram matrix was asked for")
+
+
+@pytest.mark.parametrize("lengths", [(257,), (128, 127, 1)])
+def test_names_too_long_to_sign_are_refused_before_the_long_arithmetic(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lengths: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(Geometry, "from_unembedding", no_arithmetic)
+    long = tuple(
+        versioned(files, tmp_path, f"{letter}" * length)
+        for letter, length in zip("abc", lengths, strict=False)
+    )
+    with pytest.raises(errors.LimitExceeded) as caught:
+        files.attest(probes=long)
+    assert caught.value.where == "probe_version"
+    with pytest.raises(errors.LimitExceeded) as caught:
+        files.attest(corpus_version="é" * 129)
+    assert caught.value.where == "--corpus-version"
+
+
 # --- verdicts ---------------------------------------------------------------------------------
 
 
 def test_the_verdict_of_each_probe_is_bound(files: Files, tmp_path: Path) -> None:
-    held = files.attest()
-    assert held.binding is not None
-    for bound, path in zip(held.binding["probe_sets"], files.probes, strict=True):
+    attestation = files.attest()
+    assert attestation.binding is not None
+    for bound, path in zip(attestation.binding.probe_sets, files.probes, strict=True):
         training = read_probe_set(path).training
         assert training is not None
-        assert bound["verdicts"] == tuple(card.verdict for card in training.cards)
+        assert bound.verdicts == tuple(card.verdict for card in training.cards)

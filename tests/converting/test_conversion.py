@@ -17,19 +17,16 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from geometry_of_trust import errors
+from geometry_of_trust import errors, files
 from geometry_of_trust.cli import main
 from geometry_of_trust.converting import exchange
 from geometry_of_trust.converting.conversion import convert
 from geometry_of_trust.converting.tensorfile import write_header
 from geometry_of_trust.formats.arrays import Activations, Layout
-from geometry_of_trust.formats.binary import (
-    read_activations,
-    read_unembedding,
-    write_activations,
-    write_unembedding,
-)
-from geometry_of_trust.formats.row_table import NONE, RowWriter, TextRows, read_rows
+from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.formats.gotue import read_unembedding, write_unembedding
+from geometry_of_trust.formats.row_table import read_rows
+from geometry_of_trust.formats.row_writer import NONE, RowWriter, TextRows
 
 LAYERS = (2, 8, 10)  # 10 stands before 2 where names are sorted as text
 P, D = 7, 5
@@ -626,7 +623,10 @@ def test_what_is_no_parquet_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [".safetensors", ".npy", ".parquet"])
-def test_memory_does_not_hold_the_file(tmp_path: Path, kind: str) -> None:
+def test_memory_does_not_hold_the_file(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "COPIED_BYTES", 2**20)
     big = tmp_path / "a.gotact"
     values = np.random.default_rng(2).random((2, 20_000, 512), np.float32)  # 78 MiB
     write_activations(big, Activations("m", "Fp32", (1, 2), range(20_000), values))

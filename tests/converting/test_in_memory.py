@@ -14,13 +14,10 @@ import torch
 from geometry_of_trust import errors
 from geometry_of_trust.converting.in_memory import to_numpy, to_pandas, to_torch
 from geometry_of_trust.formats.arrays import Activations, Unembedding
-from geometry_of_trust.formats.binary import (
-    read_activations,
-    read_unembedding,
-    write_activations,
-    write_unembedding,
-)
-from geometry_of_trust.formats.row_table import NONE, RowWriter, TextRows, read_rows
+from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.formats.gotue import read_unembedding, write_unembedding
+from geometry_of_trust.formats.row_table import read_rows
+from geometry_of_trust.formats.row_writer import NONE, RowWriter, TextRows
 
 VALUES = np.random.default_rng(3).normal(size=(2, 5, 4)).astype(np.float32)
 ALIGNED, UNALIGNED = "m", "mm"  # 4k + 1 bytes of model id, and others
@@ -38,10 +35,10 @@ def unembedding(folder: Path) -> Unembedding:
 
 
 def test_numpy_is_a_read_only_view_of_the_file(tmp_path: Path) -> None:
-    held = activations(tmp_path)
+    taken = activations(tmp_path)
     for layer, expected in ((None, VALUES), (8, VALUES[1])):
-        found = to_numpy(held, layer)
-        assert np.shares_memory(found, held.values)
+        found = to_numpy(taken, layer)
+        assert np.shares_memory(found, taken.values)
         assert not found.flags.writeable
         np.testing.assert_array_equal(found, expected)
     matrix = unembedding(tmp_path)
@@ -64,19 +61,19 @@ def test_a_layer_that_is_not_there(tmp_path: Path, bridge: object) -> None:
 def test_torch_shares_what_is_aligned(
     tmp_path: Path, model_id: str, shared: bool, layer: int | None
 ) -> None:
-    held = activations(tmp_path, model_id)
-    values = to_numpy(held, layer)
+    taken = activations(tmp_path, model_id)
+    values = to_numpy(taken, layer)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tensor = to_torch(held, layer)
+        tensor = to_torch(taken, layer)
     assert tensor.dtype == torch.float32
     assert (tensor.data_ptr() == values.ctypes.data) == shared
     assert torch.equal(tensor, torch.tensor(np.array(values)))
 
 
 def test_torch_of_arrays_in_memory(tmp_path: Path) -> None:
-    held = Activations("m", "Fp32", (3, 8), range(5), VALUES)
-    assert to_torch(held).data_ptr() == VALUES.ctypes.data
+    taken = Activations("m", "Fp32", (3, 8), range(5), VALUES)
+    assert to_torch(taken).data_ptr() == VALUES.ctypes.data
     backwards = Activations("m", "Fp32", (3, 8), range(5), VALUES[:, ::-1])
     assert torch.equal(to_torch(backwards), torch.tensor(VALUES[:, ::-1].copy()))
     assert torch.equal(to_torch(unembedding(tmp_path)), torch.tensor(VALUES[0]))
@@ -84,15 +81,15 @@ def test_torch_of_arrays_in_memory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("model_id", "shared"), [(ALIGNED, True), (UNALIGNED, False)])
 def test_pandas_has_a_row_a_position(tmp_path: Path, model_id: str, shared: bool) -> None:
-    held = activations(tmp_path, model_id)
-    frame = to_pandas(held, 8)
+    taken = activations(tmp_path, model_id)
+    frame = to_pandas(taken, 8)
     assert frame.index.name == "position"
     assert frame.index.tolist() == list(range(5))
     assert set(frame.dtypes) == {np.dtype(np.float32)}
-    assert np.shares_memory(frame.to_numpy(), held.values) == shared
+    assert np.shares_memory(frame.to_numpy(), taken.values) == shared
     np.testing.assert_array_equal(frame.to_numpy(), VALUES[1])
     with pytest.raises(errors.BadOption):
-        to_pandas(held)
+        to_pandas(taken)
 
 
 def test_pandas_of_an_unembedding_has_a_row_a_token(tmp_path: Path) -> None:
@@ -121,8 +118,8 @@ def test_pandas_joins_the_row_table(tmp_path: Path) -> None:
                 {"true": 0},
             )
         )
-    held, rows = activations(tmp_path), read_rows(path)
-    frame = to_pandas(held, 3, rows=rows)
+    taken, rows = activations(tmp_path), read_rows(path)
+    frame = to_pandas(taken, 3, rows=rows)
     assert frame.index.names == [
         "position", "text", "group", "token_index", "token_id", "token", "start", "end", "special",
         "label.true",

@@ -26,13 +26,6 @@ def test_the_tokens_kept(name: str, skip: bool, kept: list[int]) -> None:
     assert Position(name, skip).mean == (name == "mean")
 
 
-@pytest.mark.parametrize("name", ["", "-1", "1.5", "middle", "12345678901", "+1", "٣"])
-def test_a_position_that_is_none(name: str) -> None:
-    with pytest.raises(errors.BadOption) as caught:
-        Position(name)
-    assert caught.value.found == name
-
-
 def test_a_text_too_short() -> None:
     with pytest.raises(errors.PositionMissing) as caught:
         Position("2", skip_special=True).kept(SPECIAL, "c.txt, line 7")

@@ -19,8 +19,11 @@ from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.extraction.one_text import extract
-from geometry_of_trust.formats.binary import read_activations, read_labels
-from geometry_of_trust.formats.row_table import NONE, read_rows, row_table
+from geometry_of_trust.formats.activations_file import open_activations
+from geometry_of_trust.formats.gotact import read_activations
+from geometry_of_trust.formats.labels import read_labels
+from geometry_of_trust.formats.row_table import read_rows
+from geometry_of_trust.formats.row_writer import NONE
 from gguf_files import write_gguf
 from options import arguments_of
 from tiny_models import FAMILIES, HIDDEN, build, quick
@@ -224,7 +227,7 @@ def test_the_record_names_the_corpus(corpus: Path, folder: Folder, tmp_path: Pat
     assert record == done.record
     assert record.corpus is not None
     assert (record.corpus.texts, record.corpus.rows, record.positions) == (8, 8, 8)
-    table = row_table(done.activations_path)
+    table = open_activations(done.activations_path).rows
     assert table is not None
     assert record.corpus.rows_sha256 == table.digest()
     again = run(folder("llama"), tmp_path / "again", corpus, **COLUMNS)
@@ -240,9 +243,9 @@ def test_another_row_table_is_not_taken(corpus: Path, folder: Folder, tmp_path: 
     other = run(folder("llama"), tmp_path / "other", corpus)
     shutil.copy(other.rows_path, done.rows_path)
     with pytest.raises(errors.RecordMismatch):
-        row_table(done.activations_path)
+        assert open_activations(done.activations_path).rows
     done.rows_path.unlink()
-    assert row_table(done.activations_path) is None
+    assert open_activations(done.activations_path).rows is None
 
 
 @pytest.mark.parametrize(
@@ -403,7 +406,7 @@ def test_one_text_after_a_corpus_has_no_row_table(folder: Folder, tmp_path: Path
     )  # fmt: skip
     assert not done.rows_path.exists()
     done.rows_path.write_bytes(table)
-    assert row_table(done.activations_path) is None
+    assert open_activations(done.activations_path).rows is None
 
 
 def test_a_run_that_fails_before_its_first_rows_leaves_nothing(

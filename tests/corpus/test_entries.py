@@ -180,6 +180,11 @@ def test_blank_lines_of_tables_are_skipped(tmp_path: Path) -> None:
     assert [e.text for e in entries(path, Columns())] == ["a", "b"]
 
 
+def test_a_blank_line_of_a_table_of_one_column_is_an_empty_cell(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text\na\n\nb\n")
+    assert refused(EmptyText, path, Columns()).where == f"{path}, line 3"
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_other_columns_may_hold_the_text(name: str, tmp_path: Path) -> None:
     rows = [{"statement": row["text"], "text": "wrong", "a": 1, "b": 0} for row in ROWS]
@@ -353,6 +358,25 @@ def test_csv_that_is_no_table(content: str, line: int, tmp_path: Path) -> None:
     assert refused(BadCorpus, path, Columns()).where == f"{path}, line {line}"
 
 
+@pytest.mark.parametrize(("name", "separator"), [("a.csv", ";"), ("a.csv", "\t"), ("a.tsv", ",")])
+def test_other_separators_are_told(name: str, separator: str, tmp_path: Path) -> None:
+    path = delimited(tmp_path / name, ROWS[:1], separator)
+    error = refused(MissingColumn, path, Columns())
+    assert (error.where, error.found) == (f"{path}, line 1", separator.join(ROWS[0]))
+    assert error.hint
+    assert not refused(MissingColumn, delimited(tmp_path / "b.csv", [{"a": 1}]), Columns()).hint
+
+
+def test_a_header_of_a_hundred_thousand_columns(tmp_path: Path) -> None:
+    names = ",".join(f"c{number}" for number in range(100_000))
+    path = write(tmp_path / "a.csv", names + "\n")
+    assert refused(MissingColumn, path, Columns()).where == f"{path}, line 1"
+    write(path, f"text,{names}\n" + "," * 100_000 + "\n")
+    assert refused(EmptyText, path, Columns()).where == f"{path}, line 2"
+    write(path, f"text,{names},c99999,c7\n")
+    assert refused(BadCorpus, path, Columns()).found == "'c7', 'c99999'"
+
+
 def test_parquet_with_a_column_twice(tmp_path: Path) -> None:
     pq.write_table(pa.table([["a"], ["b"]], names=["text", "text"]), tmp_path / "a.parquet")
     assert refused(BadCorpus, tmp_path / "a.parquet", Columns()).found == "'text'"
@@ -385,7 +409,7 @@ def test_parquet_that_only_says_it_is_utf8(tmp_path: Path) -> None:
     texts = pa.array([b"fine", b"caf\xe9"]).view(pa.string())
     pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
     error = refused(BadText, tmp_path / "a.parquet", Columns())
-    assert error.where == f"{tmp_path / 'a.parquet'}, row 2"
+    assert error.where == f"{tmp_path / 'a.parquet'}, row 2, column 'text'"
 
 
 @pytest.mark.parametrize("row", ['{"text": "a\\ud800"}',
@@ -447,12 +471,13 @@ def test_bad_labels(value: object, tmp_path: Path) -> None:
     for name in ("a.jsonl", "a.parquet", "saved"):
         source = KINDS[name](tmp_path / name, [{"text": "a", "a": 1, "b": value}])
         error = refused(BadLabel, source, columns)
-        assert (error.exit_code, error.where) == (3, f"{entry_place(source, name)}, column b")
+        assert (error.exit_code, error.where) == (3, f"{entry_place(source, name)}, column 'b'")
 
 
 def test_a_missing_label_in_csv(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,b\na,1\nb,\n")
-    assert refused(BadLabel, path, Columns(labels=("b",))).where == f"{path}, line 3, column b"
+    error = refused(BadLabel, path, Columns(labels=("b",)))
+    assert (error.where, error.found) == (f"{path}, line 3, column 'b'", "an empty cell")
 
 
 @pytest.mark.parametrize("labels", [("b", "b"), ("text",)])
@@ -491,8 +516,9 @@ def test_a_value_that_python_does_not_have(tmp_path: Path) -> None:
 
 def test_an_empty_corpus(tmp_path: Path) -> None:
     for name, content in {"a.txt": "\n \n", "a.jsonl": "", "a.csv": "text,b\n"}.items():
-        error = refused(EmptyText, write(tmp_path / name, content), Columns())
-        assert (error.exit_code, error.where) == (2, str(tmp_path / name))
+        for text in (content, "", "\ufeff", "\ufeff\n"):
+            error = refused(EmptyText, write(tmp_path / name, text), Columns())
+            assert (error.exit_code, error.where) == (2, str(tmp_path / name))
     pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "a.parquet")
     refused(EmptyText, tmp_path / "a.parquet", Columns())
 

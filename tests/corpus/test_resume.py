@@ -18,7 +18,7 @@ from geometry_of_trust.cli import main
 from geometry_of_trust.corpus.corpus_run import CorpusExtraction
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.partial import Journal, Partial, partial_path
-from geometry_of_trust.formats.binary import ActivationsSink
+from geometry_of_trust.formats.gotact import ActivationsSink
 from options import arguments_of
 from places import TESTS
 from tiny_models import FAMILIES, build, quick

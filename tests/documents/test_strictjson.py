@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geometry_of_trust.documents.strictjson import dumps, float32, loads, shortest_float32
+from geometry_of_trust.documents.strictjson import (
+    dumps,
+    dumps_sorted,
+    float32,
+    loads,
+    shortest_float32,
+    shortest_float64,
+)
 from geometry_of_trust.errors import BadJson, BadText, DuplicateMember, TooLarge
 
 HERE = "doc.json"
@@ -128,3 +135,39 @@ def test_text_is_escaped_as_json_and_nothing_more() -> None:
             '  "d": [\n    1,\n    true,\n    null\n  ]\n}'
         ).encode()
     )
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [
+        (0.374580055475235, "0.374580055475235"),
+        (-0.0, "0.0"),
+        (1.0, "1.0"),
+        (-1234.5, "-1234.5"),
+        (1e15, "1000000000000000.0"),
+        (1234567890123456.0, "1234567890123456.0"),
+        (1e16, "1e16"),
+        (1.5e300, "1.5e300"),
+        (0.00001, "0.00001"),
+        (0.0000123, "0.0000123"),
+        (0.000001, "1e-6"),
+        (5e-324, "5e-324"),
+        (1.7976931348623157e308, "1.7976931348623157e308"),
+    ],
+)
+def test_doubles_are_written_as_the_reference_writes_them(x: float, text: str) -> None:
+    assert shortest_float64(x) == text
+    assert float(text) == x
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_double_reads_back(x: float) -> None:
+    text = shortest_float64(x)
+    assert float(text) == x
+    assert len(text.replace(".", "").replace("-", "")) <= 20 or "e" in text or abs(x) < 1
+
+
+def test_sorted_at_every_depth() -> None:
+    tree = {"b": [{"d": 0.5, "c": ()}], "a": 1}
+    assert json.loads(dumps_sorted(tree)) == {"a": 1, "b": [{"c": [], "d": 0.5}]}
+    assert dumps_sorted(tree).startswith(b'{\n  "a": 1,\n  "b": [\n    {\n      "c": [],')

@@ -20,7 +20,7 @@ from geometry_of_trust.cli import main
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.extraction.options import ExtractionOptions, Quantization
-from geometry_of_trust.formats.binary import read_activations
+from geometry_of_trust.formats.gotact import read_activations
 from gguf_files import write_gguf
 from options import arguments_of
 from tiny_models import FAMILIES, LAYERS, TEXT, build, quick

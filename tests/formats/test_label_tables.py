@@ -1,7 +1,8 @@
-"""Tables of labels: CSV and Parquet, strictly."""
+"""Tables of labels, as spreadsheets, pandas and people write them."""
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,69 +10,247 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from geometry_of_trust.errors import BadLabel, BadLabelTable, BadText, GotError, Unreadable
+from geometry_of_trust.errors import (
+    BadLabel,
+    BadLabelTable,
+    BadText,
+    GotError,
+    MissingColumn,
+    TooLarge,
+    Unreadable,
+)
+from geometry_of_trust.formats import label_tables
 from geometry_of_trust.formats.label_tables import is_label_table, read_label_table
 
 
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def read(path: Path, *columns: str) -> dict[str, list[int]]:
+    tables = read_label_table(path, columns)
+    assert all(str(labels.dtype) == "int8" for labels in tables.values())
+    return {name: labels.tolist() for name, labels in tables.items()}
+
+
+def refused(kind: type[GotError], path: Path, *columns: str) -> GotError:
+    with pytest.raises(GotError) as caught:
+        read_label_table(path, columns)
+    assert type(caught.value) is kind
+    assert caught.value.where.startswith(str(path))
+    assert caught.value.expected
+    assert caught.value.found
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 3
+    return caught.value
+
+
+# --- what is read -----------------------------------------------------------------------------
+
+
 def test_csv(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    path.write_bytes(b'\xef\xbb\xbfwarm, "tall, or big"\r\n1,0\r\n\r\n true ,false\r\n')
-    with pytest.raises(BadLabelTable):  # a quote after a space is no quote
-        read_label_table(path)
-    path.write_bytes(b'\xef\xbb\xbfwarm,"tall, or big"\r\n1,0\r\n\r\n true ,false\r\n')
-    held = read_label_table(path)
-    assert {name: column.tolist() for name, column in held.items()} == {
-        "warm": [1, 1],
-        "tall, or big": [0, 0],
-    }
+    path = write(tmp_path / "t.csv", '\ufeffwarm,"tall, or big"\r\n1,0\r\n\r\n true ,false\r\n')
+    assert read(path) == {"warm": [1, 1], "tall, or big": [0, 0]}
+    # A quote after a space is no quote.
+    refused(BadLabelTable, write(path, 'warm, "tall, or big"\r\n1,0\r\n'))
 
 
-@pytest.mark.parametrize("kind", [pa.int64(), pa.bool_(), pa.int8(), pa.string()])
-def test_parquet(tmp_path: Path, kind: pa.DataType) -> None:
-    values: list[Any] = ["1", "0", "true"] if kind == pa.string() else [1, 0, 1]
-    values = [bool(v) for v in values] if kind == pa.bool_() else values
-    pq.write_table(pa.table({"warm": pa.array(values, kind)}), tmp_path / "t.parquet")
-    assert read_label_table(tmp_path / "t.parquet")["warm"].tolist() == [1, 0, 1]
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("words", [("0", "1"), ("FALSE", "TRUE"), ("False", "True"),
+                                   ("false", "true"), ("0.0", "1.0"), (" 0", "1 ")])  # fmt: skip
+def test_as_programs_write_it(
+    words: tuple[str, str], mark: str, line_end: str, tmp_path: Path
+) -> None:
+    rows = ["y,note", *(f'{words[bit]},"a, b"' for bit in (0, 1, 1, 0))]
+    path = write(tmp_path / "t.csv", mark + line_end.join(rows))
+    assert read(path, "y") == {"y": [0, 1, 1, 0]}
+    write(tmp_path / "t.tsv", mark + line_end.join(row.replace(",", "\t", 1) for row in rows))
+    assert read(tmp_path / "t.tsv", "y") == {"y": [0, 1, 1, 0]}
+
+
+def test_columns_come_in_the_order_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "a,text,b\n1,x,0\n")
+    assert list(read(path, "b", "a").items()) == [("b", [0]), ("a", [1])]
+    assert read(write(path, "a,,b\n1,x,0\n"), "b") == {"b": [0]}  # another one without a name
 
 
 @pytest.mark.parametrize(
-    ("data", "error"),
+    "column",
     [
-        (b"", BadLabelTable),
-        (b"a,a\n1,1\n", BadLabelTable),
-        (b"a,\n1,1\n", BadLabelTable),
-        (b"a,b\n1\n", BadLabelTable),
-        (b'a\n"1\n', BadLabelTable),
-        (b"a\n2\n", BadLabel),
-        (b"a\n1.0\n", BadLabel),
-        (b"a\nTrue\n", BadLabel),
-        (b"a\n\xff\n", BadText),
+        pa.array([1, 0, 1], pa.int64()), pa.array([1, 0, 1], pa.uint8()),
+        pa.array([True, False, True]), pa.array([1.0, 0.0, 1.0]),
+        pa.array([1.0, -0.0, 1.0], pa.float32()), pa.array(["1", "FALSE", " true"]),
+        pa.array(["1.0", "0", "True"]).dictionary_encode(),
+    ],
+    ids=lambda column: str(column.type),
+)  # fmt: skip
+def test_parquet(column: pa.Array, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"y": column}), tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet") == {"y": [1, 0, 1]}
+    others = {"when": [datetime.date(2026, 1, day) for day in (1, 2, 3)], "list": [[1], [], None]}
+    pq.write_table(pa.table({"y": column, **others}), tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet", "y") == {"y": [1, 0, 1]}
+
+
+def test_which_files_are_tables() -> None:
+    names = ("a.csv", "a.CSV", "a.tsv", "a.parquet", "a.labels", "csv")
+    assert [is_label_table(name) for name in names] == [True, True, True, True, False, False]
+
+
+# --- cells that are no labels -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", ["2", "yes", "1.5", "-1", "01", "10", "nan", "1,", "\u0661"])
+def test_a_wrong_cell_is_named_by_row_and_column(cell: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", f'a,b\n1,0\n\n1,"{cell}"\n1,bad\n')
+    for columns in ((), ("b",)):
+        error = refused(BadLabel, path, *columns)
+        assert (error.where, error.found) == (f"{path}, line 4, column 'b'", repr(cell))
+        assert bool(error.hint) == (not columns)
+    assert read(path, "a") == {"a": [1, 1, 1]}
+
+
+@pytest.mark.parametrize("cell", ["", " ", '""', "\u00a0"])
+@pytest.mark.parametrize("columns", [(), ("y",)])
+def test_an_empty_cell(cell: str, columns: tuple[str, ...], tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", f"y,z\n0,1\n{cell},0\n1,1\n")
+    error = refused(BadLabel, path, *columns)
+    assert (error.where, error.found) == (f"{path}, line 3, column 'y'", "an empty cell")
+    # Of one column such a cell is a blank line, also at the end.
+    path = write(tmp_path / "t.csv", f"y\n0\n{cell}\n1\n")
+    assert refused(BadLabel, path, *columns).where == f"{path}, line 3, column 'y'"
+    path = write(tmp_path / "t.csv", f"y\n0\n1\n{cell}\n")
+    assert refused(BadLabel, path, *columns).where == f"{path}, line 4, column 'y'"
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [(None, "an empty cell"), (2, "2"), (0.5, "0.5"), (float("nan"), "nan"), ("x", "'x'"),
+     (b"1", "b'1'"), ([1], "[1]"), ({"a": 1}, "{'a': 1}"), (datetime.date(2026, 1, 1), None)],
+)  # fmt: skip
+def test_a_wrong_value_of_parquet(value: Any, found: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    good = None if value is not None else 1
+    pq.write_table(pa.table({"a": [1, 0], "y": [good, value]}), path)
+    error = refused(BadLabel, path, "y")
+    number = 2 if value is None else 1
+    assert error.where == f"{path}, row {number}, column 'y'"
+    pq.write_table(pa.table({"y": [value]}, pa.schema([("y", pa.array([value]).type)])), path)
+    error = refused(BadLabel, path)
+    assert error.where == f"{path}, row 1, column 'y'"
+    assert found in (None, error.found)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (pa.array([b"\xff"]).view(pa.string()), BadText),
+        (pa.array([2**62], pa.timestamp("ms")), BadLabelTable),
+        (pa.array([2**62], pa.duration("s")), BadLabelTable),
+        (pa.array([2**30], pa.date32()), BadLabelTable),
+    ],
+    ids=["text", "time", "duration", "date"],
+)
+def test_a_value_that_python_does_not_have(
+    column: pa.Array, kind: type[GotError], tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"y": column}), tmp_path / "t.parquet")
+    error = refused(kind, tmp_path / "t.parquet")
+    assert error.where == f"{tmp_path / 't.parquet'}, row 1, column 'y'"
+
+
+# --- columns ----------------------------------------------------------------------------------
+
+
+def test_columns_that_are_no_labels_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "y,note,id\n0,n,7\n1,n,8\n")
+    error = refused(BadLabelTable, path)
+    assert "'note', 'id'" in error.found
+    assert "'y'" not in error.found
+    assert "--label-column" in error.hint
+    # A column with a label is one, with a mistake.
+    error = refused(BadLabel, write(path, "y,z\n0,0\nx,1\n1,y\n"))
+    assert error.where == f"{path}, line 3, column 'y'"
+
+
+def test_a_column_that_is_not_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "y,note\n0,n\n")
+    error = refused(MissingColumn, path, "y", "cold")
+    assert (error.where, error.found, error.hint) == (f"{path}, line 1", "y, note", "")
+    pq.write_table(pa.table({"y": [1]}), tmp_path / "t.parquet")
+    refused(MissingColumn, tmp_path / "t.parquet", "cold")
+
+
+@pytest.mark.parametrize("columns", [(), ("y",)])
+def test_columns_separated_by_semicolons(columns: tuple[str, ...], tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "note;y\r\nn;0\r\nn;1\r\n")
+    error = refused(MissingColumn if columns else BadLabelTable, path, *columns)
+    assert "note;y" in error.found
+    assert "commas" in error.hint
+    # Not every semicolon separates.
+    assert read(write(path, "warm; or hot\n1\n0\n")) == {"warm; or hot": [1, 0]}
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "line"),
+    [
+        (b"a,a\n1,1\n", BadLabelTable, ", line 1"),
+        (b"a, a\n1,1\n", BadLabelTable, ", line 1"),
+        (b"a,\n1,1\n", BadLabelTable, ", line 1"),
+        (b"a,b\n1,0\n1\n", BadLabelTable, ", line 3"),
+        (b"a,b\n1,0,1\n", BadLabelTable, ", line 2"),
+        (b'a\n"1\n', BadLabelTable, ", line 2"),
+        (b"a\n1\n\xff\n", BadText, ", line 3"),
+        ("a\n1\n".encode("utf-16"), BadText, ", line 1"),
+        (b"", BadLabelTable, ""),
+        (b"\xef\xbb\xbf", BadLabelTable, ""),
+        (b"\n\n", BadLabelTable, ""),
+        (b"a,b\n", BadLabelTable, ""),
+        (b"a\n", BadLabelTable, ""),
+        (b"\xef\xbb\xbfa", BadLabelTable, ""),
     ],
 )
-def test_refused(tmp_path: Path, data: bytes, error: type[GotError]) -> None:
-    (tmp_path / "t.csv").write_bytes(data)
-    with pytest.raises(error) as refused:
-        read_label_table(tmp_path / "t.csv")
-    assert refused.value.where.startswith(str(tmp_path))
+def test_csv_that_is_no_table(tmp_path: Path, data: bytes, kind: type[GotError], line: str) -> None:
+    path = write(tmp_path / "t.csv", data)
+    assert refused(kind, path).where == f"{path}{line}"
 
 
-def test_a_wrong_value_is_named_by_its_place(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("a,b\n1,0\n1,x\n")
-    with pytest.raises(BadLabel) as refused:
-        read_label_table(tmp_path / "t.csv")
-    assert "'b', position 1" in refused.value.where
-    assert refused.value.found == "x"
+def test_parquet_that_is_no_table(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.parquet", "junk")
+    assert refused(BadLabelTable, path).where == str(path)
+    pq.write_table(pa.table([[1], [0]], names=["y", "y"]), path)
+    assert refused(BadLabelTable, path).found == "'y'"
+    pq.write_table(pa.table({"y": pa.array([], pa.int8())}), path)
+    refused(BadLabelTable, path)
+    pq.write_table(pa.table({}), path)
+    refused(BadLabelTable, path)
+    pq.write_table(pa.table({"y": [1, 0] * 5000}), path, compression=None, use_dictionary=False)
+    data = bytearray(path.read_bytes())
+    data[4:40] = bytes(36)
+    refused(BadLabelTable, write(path, bytes(data)))
 
 
-def test_other_files(tmp_path: Path) -> None:
-    (tmp_path / "t.parquet").write_bytes(b"junk")
-    with pytest.raises(BadLabelTable):
-        read_label_table(tmp_path / "t.parquet")
-    with pytest.raises(Unreadable):
-        read_label_table(tmp_path / "none.csv")
-    pq.write_table(pa.table({"a": [1, None]}), tmp_path / "n.parquet")
-    with pytest.raises(BadLabel):
-        read_label_table(tmp_path / "n.parquet")
-    assert [is_label_table(name) for name in ("a.csv", "a.CSV", "a.parquet", "a.labels")] == [
-        True, True, True, False,
-    ]  # fmt: skip
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    for name in ("none.csv", "none.parquet"):
+        refused(Unreadable, tmp_path / name)
+
+
+def test_more_rows_than_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = pa.table({"y": pa.repeat(pa.scalar(1, pa.int8()), label_tables.MAX_ROWS + 1)})
+    pq.write_table(bomb, tmp_path / "t.parquet")
+    assert refused(TooLarge, tmp_path / "t.parquet").found == f"{label_tables.MAX_ROWS + 1}"
+    monkeypatch.setattr(label_tables, "MAX_ROWS", 2)
+    assert read(write(tmp_path / "t.csv", "y\n1\n0\n")) == {"y": [1, 0]}
+    refused(TooLarge, write(tmp_path / "t.csv", "y\n1\n0\n1\n"))
+
+
+def test_a_header_of_a_hundred_thousand_columns(tmp_path: Path) -> None:
+    names = ",".join(f"c{number}" for number in range(100_000))
+    path = write(tmp_path / "t.csv", names + "\n")
+    refused(BadLabelTable, path)
+    refused(MissingColumn, path, "y")
+    write(path, names + "\n" + ",".join("01" * 50_000) + "\n")
+    assert read(path, "c1", "c99998") == {"c1": [1], "c99998": [0]}
+    assert len(read(path)) == 100_000

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from geometry_of_trust import errors
-from geometry_of_trust.formats import row_table
-from geometry_of_trust.formats.row_table import NONE, RowTable, RowWriter, TextRows, read_rows
+from geometry_of_trust.formats import row_table, row_writer
+from geometry_of_trust.formats.row_table import RowTable, groups_of, read_rows
+from geometry_of_trust.formats.row_writer import NONE, RowWriter, TextRows
 
 FIRST = TextRows(
     text=0, group="g", token_index=[0, 1], token_id=[1, 300], token=["<s>", "né"],
@@ -125,7 +126,7 @@ def test_a_table_beyond_the_limits_is_not_read(
 def test_more_rows_than_a_reader_takes_are_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(row_table, "MAX_ROWS", 3)
+    monkeypatch.setattr(row_writer, "MAX_ROWS", 3)
     written(tmp_path / "r.parquet", FIRST, MEAN)
     assert len(read_rows(tmp_path / "r.parquet")) == 3
     with pytest.raises(errors.LimitExceeded):
@@ -207,3 +208,12 @@ def test_another_table(damage: Any, tmp_path: Path) -> None:
     pq.write_table(damage(pq.read_table(tmp_path / "r")), tmp_path / "other")
     with pytest.raises(errors.BadRowTable):
         read_rows(tmp_path / "other")
+
+
+def test_groups_that_hold_nothing_apart(table: RowTable) -> None:
+    assert groups_of(None) is None
+    together = dataclasses.replace(table, group=("g", "g", "g"))
+    assert groups_of(together) is None
+    found = groups_of(table)
+    assert found is not None
+    assert found.tolist() == [0, 0, 1]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 
 import oracle
 from geometry_of_trust.errors import (
@@ -18,7 +19,7 @@ from geometry_of_trust.errors import (
     NonFinite,
     NotPositiveDefinite,
 )
-from geometry_of_trust.formats.binary import Unembedding
+from geometry_of_trust.formats.arrays import Unembedding
 from geometry_of_trust.geometry import inner_product as geometry
 from geometry_of_trust.geometry.inner_product import Geometry, cholesky_exists, geometry_digest
 
@@ -82,22 +83,19 @@ def test_v12_inner_product() -> None:
 # --- the object -------------------------------------------------------------------------------
 
 
-def test_factor_and_apply() -> None:
+def test_apply_and_inner() -> None:
     g = Geometry.from_unembedding(random_matrix(50, 7))
     assert g.phi is not None
-    L = g.factor()
-    assert np.array_equal(L, np.tril(L))
-    np.testing.assert_allclose(L @ L.T, g.phi, rtol=1e-13, atol=1e-13)
     h = np.random.default_rng(1).normal(size=(3, 4, 7))
     np.testing.assert_allclose(g.apply(h), h @ g.phi.astype(float), rtol=1e-14)
-    np.testing.assert_allclose(g.inner(h, h), np.square(h @ L).sum(-1), rtol=1e-12)
+    expected = np.einsum("abi,ij,abj->ab", h, g.phi.astype(float), h)
+    np.testing.assert_allclose(g.inner(h, h), expected, rtol=1e-12)
 
 
 def test_euclidean_is_the_identity() -> None:
     g = Geometry.from_unembedding(random_matrix(50, 7), inner_product="euclidean")
     h = np.random.default_rng(1).normal(size=(4, 7))
     assert np.array_equal(g.apply(h), h)
-    assert np.array_equal(g.factor(), np.eye(7))
 
 
 def test_progress_is_passed_on() -> None:
@@ -128,7 +126,6 @@ def test_singular_gets_epsilon_times_the_mean_diagonal() -> None:
     assert g.phi is not None
     assert g.phi.tolist() == [[float(np.float32(5.000005)), 5], [5, float(np.float32(5.000005))]]
     assert g.digest == geometry_digest(2, g.epsilon, g.phi)
-    g.factor()
 
 
 def test_amount_is_relative() -> None:
@@ -141,7 +138,8 @@ def test_amount_is_relative() -> None:
 def test_fewer_rows_than_columns() -> None:
     g = Geometry.from_unembedding(random_matrix(5, 12), 1e-4)
     assert g.inner_product == "CausalRegularised"
-    g.factor()
+    assert g.phi is not None
+    assert oracle.positive_definite(rationals(g.phi.astype(np.float64)))
 
 
 def test_dead_dimension_is_regularised() -> None:
@@ -238,6 +236,28 @@ def test_lapack_counts_only_where_rounding_cannot_matter(monkeypatch: pytest.Mon
             A = with_eigenvalue(least, 6, seed)
             assert cholesky_exists(A) == normative(A)
         assert len(asked) == calls
+
+
+def test_whose_lapack_is_asked_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """numpy's against scipy's, on matrices from clearly definite to clearly not."""
+    matrices = [
+        with_eigenvalue(sign * 10.0**-power, d, power)
+        for d in (1, 6, 33, 120)
+        for power in range(2, 18, 3)
+        for sign in (1, -1)
+    ]
+    before = [A.copy() for A in matrices]
+    ours = [cholesky_exists(A) for A in matrices]
+    assert all(np.array_equal(a, b) for a, b in zip(matrices, before, strict=True))
+
+    def by_scipy(A: NDArray[np.float64], scale: float) -> bool:
+        scaled = A.copy()
+        scaled[np.diag_indices(len(A))] *= scale
+        return bool(lapack.dpotrf(scaled, lower=1)[1] == 0)
+
+    monkeypatch.setattr(geometry, "_lapack_cholesky", by_scipy)
+    assert [cholesky_exists(A) for A in matrices] == ours
+    assert {True, False} == set(ours)
 
 
 def test_elementwise_cholesky_is_a_cholesky() -> None:

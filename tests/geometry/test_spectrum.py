@@ -14,21 +14,21 @@ V2 = np.array([[1, 0], [0, 2], [1, 1]], np.float32)
 
 
 def test_of_the_identity() -> None:
-    held = spectrum(Geometry("Euclidean", 0.0, 5, None))
-    assert (held.condition, held.effective_rank, held.mean_share) == (1.0, 5.0, None)
+    shape = spectrum(Geometry("Euclidean", 0.0, 5, None))
+    assert (shape.condition, shape.effective_rank, shape.mean_share) == (1.0, 5.0, None)
 
 
 def test_of_a_diagonal() -> None:
-    held = spectrum(Geometry.from_gram(np.diag([4.0, 2.0, 1.0, 1.0])))
-    assert held.condition == 4.0
-    assert held.effective_rank == pytest.approx(2**1.75, rel=1e-3)  # entropy 1.75 bits
+    shape = spectrum(Geometry.from_gram(np.diag([4.0, 2.0, 1.0, 1.0])))
+    assert shape.condition == 4.0
+    assert shape.effective_rank == pytest.approx(2**1.75, rel=1e-3)  # entropy 1.75 bits
 
 
 def test_rank_one_and_a_little() -> None:
     x = np.array([[3.0, 4.0]])
-    held = spectrum(Geometry.from_gram(x.T @ x + 1e-3 * np.eye(2)))
-    assert held.condition == pytest.approx(25_001, rel=1e-3)
-    assert held.effective_rank == pytest.approx(1.0, abs=1e-3)
+    shape = spectrum(Geometry.from_gram(x.T @ x + 1e-3 * np.eye(2)))
+    assert shape.condition == pytest.approx(25_001, rel=1e-3)
+    assert shape.effective_rank == pytest.approx(1.0, abs=1e-3)
 
 
 def test_share_of_the_mean() -> None:
@@ -58,6 +58,6 @@ def test_effective_dimension() -> None:
 
 
 def test_figures_have_four_digits() -> None:
-    held = spectrum(Geometry.from_unembedding(V2))
-    for value in (held.condition, held.effective_rank):
+    shape = spectrum(Geometry.from_unembedding(V2))
+    for value in (shape.condition, shape.effective_rank):
         assert value == float(np.float32(f"{value:.3e}"))

@@ -17,12 +17,18 @@ import pytest
 from matplotlib import image
 from numpy.typing import NDArray
 
-from geometry_of_trust import plotting
 from geometry_of_trust.cli import main
 from geometry_of_trust.errors import BadOption, MissingExtra
-from geometry_of_trust.formats.binary import Activations, write_activations, write_unembedding
-from geometry_of_trust.plotting.image_files import DPI
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import write_activations
+from geometry_of_trust.formats.gotue import write_unembedding
+from geometry_of_trust.plotting.image_files import DPI, check_picture
 from geometry_of_trust.plotting.panels import MOST_ROWS
+from geometry_of_trust.plotting.pictures import (
+    calibration_picture,
+    sweep_picture,
+    training_picture,
+)
 from geometry_of_trust.probing.calibration_report import CalibrationReport, calibration_report
 from geometry_of_trust.probing.layer_choice import Sweep
 from geometry_of_trust.probing.layer_sweep import sweep_files
@@ -82,9 +88,9 @@ def draw(
 ) -> Draw:
     """Each of the pictures."""
     drawn: dict[str, Draw] = {
-        "training": lambda path: plotting.training(trained, path),
-        "sweep": lambda path: plotting.sweep(swept, path),
-        "calibration": lambda path: plotting.calibration(report, path),
+        "training": lambda path: training_picture(trained, path),
+        "sweep": lambda path: sweep_picture(swept, path),
+        "calibration": lambda path: calibration_picture(report, path),
     }
     return drawn[request.param]
 
@@ -97,8 +103,8 @@ def texts(svg: bytes) -> list[str]:
 
 
 def pixels(png: bytes) -> NDArray[np.float32]:
-    held: NDArray[np.float32] = image.imread(io.BytesIO(png), format="png")
-    return held
+    shown: NDArray[np.float32] = image.imread(io.BytesIO(png), format="png")
+    return shown
 
 
 # --- what is in them --------------------------------------------------------------------------
@@ -109,7 +115,7 @@ def test_axes_have_names_and_units(
 ) -> None:
     reliability = {"probability (mean of 10 bins)", "share of positive rows", "rows"}
     depth = {"layer (block, from 0)", "AUROC (share of pairs in order)"}
-    shown = set(texts(plotting.training(trained, "t.svg")))
+    shown = set(texts(training_picture(trained, "t.svg")))
     assert shown >= reliability | depth | {
         "held-out logit, before calibration (nats)",
         "eigenvalue of Φ (logits² per unit of state²)",
@@ -117,13 +123,13 @@ def test_axes_have_names_and_units(
         "warm, layer 2: scores by class",
         "tall, layer 6: scores by class",
     }
-    shown = set(texts(plotting.sweep(swept, "s.SVG")))
+    shown = set(texts(sweep_picture(swept, "s.SVG")))
     assert shown >= depth | {
         "warm: SUFFICIENT", "tall: INSUFFICIENT", "layer 6, recommended",
         "layer 6 on the test fold", "random directions", "difference in means",
     }  # fmt: skip
     assert not {"bag of tokens", "position and length"} & shown  # not measured
-    shown = set(texts(plotting.calibration(report, "c.svg")))
+    shown = set(texts(calibration_picture(report, "c.svg")))
     assert shown >= reliability | {"logit, before calibration (nats)", "calibrated"}
 
 
@@ -138,7 +144,7 @@ def test_pngs_have_the_size_of_their_panels_and_are_not_empty(draw: Draw) -> Non
 
 
 def test_classes_and_curves_differ_without_colour(trained: list[TrainingResult]) -> None:
-    svg = plotting.training(trained, "t.svg")
+    svg = training_picture(trained, "t.svg")
     assert b"<pattern" in svg  # the hatch of the negatives
     assert svg.count(b"stroke-dasharray") >= 5
 
@@ -159,38 +165,35 @@ def test_settings_are_left_as_they_were(draw: Draw) -> None:
 
 def test_names_are_shown_as_they_are(trained: list[TrainingResult], swept: Sweep) -> None:
     named = replace(
-        swept, dimensions=tuple(replace(held, dimension=NASTY) for held in swept.dimensions)
+        swept, dimensions=tuple(replace(entry, dimension=NASTY) for entry in swept.dimensions)
     )
-    assert any("$\\frac{x$ <script>" in text for text in texts(plotting.sweep(named, "s.svg")))
-    assert plotting.sweep(named, "s.png").startswith(b"\x89PNG")
+    assert any("$\\frac{x$ <script>" in text for text in texts(sweep_picture(named, "s.svg")))
+    assert sweep_picture(named, "s.png").startswith(b"\x89PNG")
     results = []
     for result in trained:
-        training = result.probe_set.training
-        assert training is not None
-        cards = tuple(replace(card, dimension=NASTY) for card in training.cards)
-        held = replace(result.probe_set, training=replace(training, cards=cards))
-        results.append(replace(result, probe_set=held))
-    shown = texts(plotting.training(results, "t.svg"))
+        cards = tuple(replace(card, dimension=NASTY) for card in result.training.cards)
+        results.append(replace(result, training=replace(result.training, cards=cards)))
+    shown = texts(training_picture(results, "t.svg"))
     assert sum("\\u6e29" in text for text in shown) >= 6  # titles and the legend
     assert not any("\x1b" in text for text in shown)
 
 
 def test_many_probes_are_cut_and_said_to_be(report: CalibrationReport, swept: Sweep) -> None:
     many = replace(report, probes=report.probes * 11)
-    shown = texts(plotting.calibration(many, "c.svg"))
+    shown = texts(calibration_picture(many, "c.svg"))
     assert sum(text.endswith("scores by class") for text in shown) == MOST_ROWS
     assert any("and 2 more, not shown" in text for text in shown)
     wide = replace(swept, dimensions=swept.dimensions * 11)
-    assert any("and 2 more, not shown" in text for text in texts(plotting.sweep(wide, "s.svg")))
+    assert any("and 2 more, not shown" in text for text in texts(sweep_picture(wide, "s.svg")))
 
 
 def test_one_layer_and_one_score_are_enough(
     trained: list[TrainingResult], report: CalibrationReport
 ) -> None:
-    assert texts(plotting.training(trained[:1], "t.svg"))
+    assert texts(training_picture(trained[:1], "t.svg"))
     probe = report.probes[0]
     flat = replace(probe, scores=replace(probe.scores, high=probe.scores.low))
-    assert texts(plotting.calibration(replace(report, probes=(flat,)), "c.svg"))
+    assert texts(calibration_picture(replace(report, probes=(flat,)), "c.svg"))
 
 
 # --- refusals ---------------------------------------------------------------------------------
@@ -199,7 +202,7 @@ def test_one_layer_and_one_score_are_enough(
 @pytest.mark.parametrize("name", ["x.gif", "x", "x.png.txt", ".png"])
 def test_other_suffixes_are_refused(name: str, draw: Draw) -> None:
     with pytest.raises(BadOption):
-        plotting.check(name)
+        check_picture(name)
     with pytest.raises(BadOption):
         draw(name)
 
@@ -207,7 +210,7 @@ def test_other_suffixes_are_refused(name: str, draw: Draw) -> None:
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtra) as caught:
-        plotting.check("x.png")
+        check_picture("x.png")
     assert "plot" in caught.value.hint
     assert caught.value.exit_code == 2
 
@@ -238,10 +241,10 @@ def test_train_and_calibration_report_draw(
     options = ("--labels", folder / "t.csv")
     to_train = ("--layers", 2, 6, "--output", tmp_path / "p.json", "--plot", tmp_path / "t.svg")
     assert main(command(folder, "train", *options, *to_train)) == 0
-    assert (tmp_path / "t.svg").read_bytes() == plotting.training(trained, "t.svg")
+    assert (tmp_path / "t.svg").read_bytes() == training_picture(trained, "t.svg")
     probes = ("--probes", folder / "p.json", "--plot", tmp_path / "c.png")
     assert main(command(folder, "calibration-report", *options, *probes)) == 0
-    assert (tmp_path / "c.png").read_bytes() == plotting.calibration(report, "c.png")
+    assert (tmp_path / "c.png").read_bytes() == calibration_picture(report, "c.png")
 
 
 @pytest.mark.parametrize(

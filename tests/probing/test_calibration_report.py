@@ -22,7 +22,9 @@ from geometry_of_trust.errors import (
     ProvenanceMissing,
 )
 from geometry_of_trust.files import write_file
-from geometry_of_trust.formats.binary import Activations, write_activations, write_unembedding
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import write_activations
+from geometry_of_trust.formats.gotue import write_unembedding
 from geometry_of_trust.probing.calibration_report import calibration_report
 from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.probing.training_files import train_files
@@ -57,11 +59,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         activations=folder / "old.gotact", labels=folder / "old.labels",
         unembedding=folder / "u.gotue", layer=2, options=TrainingOptions(dimension="warm"),
     )  # fmt: skip
-    held = result.probe_set
-    write_file(folder / "p.json", held.to_json())
-    wild = replace(held.probes[0], platt_scale=float(np.float32(6 * held.probes[0].platt_scale)))
-    write_file(folder / "wild.json", replace(held, probes=(wild,)).to_json())
-    write_file(folder / "bare.json", replace(held, training=None).to_json())
+    probe_set = result.probe_set
+    write_file(folder / "p.json", probe_set.to_json())
+    wild = replace(
+        probe_set.probes[0], platt_scale=float(np.float32(6 * probe_set.probes[0].platt_scale))
+    )
+    write_file(folder / "wild.json", replace(probe_set, probes=(wild,)).to_json())
+    write_file(folder / "bare.json", replace(probe_set, training=None).to_json())
     return folder
 
 
@@ -76,9 +80,9 @@ def report(folder: Path, **changes: Any) -> Any:
 
 
 def test_a_calibrated_probe_is_seen_to_be_one(folder: Path) -> None:
-    held = report(folder)
-    assert (held.layer, held.grouped, held.trained_on) == (2, False, False)
-    (probe,) = held.probes
+    calibration = report(folder)
+    assert (calibration.layer, calibration.grouped, calibration.trained_on) == (2, False, False)
+    (probe,) = calibration.probes
     assert (probe.dimension, probe.positives + probe.negatives, probe.groups) == (
         "warm", 1500, 1500,
     )  # fmt: skip
@@ -96,8 +100,8 @@ def test_an_overconfident_one_is_seen_to_be_that(folder: Path) -> None:
 
 
 def test_the_rows_trained_on_are_no_new_data(folder: Path) -> None:
-    held = report(folder, activations="old.gotact", labels="old.labels")
-    assert held.trained_on
+    calibration = report(folder, activations="old.gotact", labels="old.labels")
+    assert calibration.trained_on
 
 
 def test_several_labels_by_name(folder: Path) -> None:

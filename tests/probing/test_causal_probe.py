@@ -26,11 +26,13 @@ from geometry_of_trust.errors import (
     TooManyClasses,
 )
 from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.probing.array_types import Array
 from geometry_of_trust.probing.causal_probe import CausalProbe
-from geometry_of_trust.probing.held_out_figures import Sample, bins, quality
+from geometry_of_trust.probing.held_out_figures import quality_figures
+from geometry_of_trust.probing.reliability_bins import reliability_bins
+from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.splits import canonical_order
 
-Array = NDArray[np.float64]
 D = 6
 GRID = (1.0, 1e-2, 1e-4)
 
@@ -136,13 +138,13 @@ def test_probabilities_are_calibrated_on_fresh_data() -> None:
     fresh, truth, _ = states(5000, seed=1)
     p = probe.predict_proba(fresh)[:, 1]
     rows = np.arange(5000)
-    table = bins(p, truth, rows)
+    table = reliability_bins(p, truth, rows)
     assert sum(not b.calibrated for b in table) <= 1
     odds = probe.decision_function(fresh)
-    ours = quality(Sample(truth, rows, np.zeros(5000, np.intp)), odds, odds)
+    ours = quality_figures(Sample.of_one_scorer(truth, rows), odds, odds)
     assert ours.ece.value < 0.03
     # Control: an overconfident probe is seen to be one.
-    wild = quality(Sample(truth, rows, np.zeros(5000, np.intp)), odds, 5 * odds)
+    wild = quality_figures(Sample.of_one_scorer(truth, rows), odds, 5 * odds)
     assert wild.ece.value > 0.1
     assert wild.ece.low > ours.ece.high
 

@@ -11,45 +11,16 @@ from numpy.typing import NDArray
 
 from geometry_of_trust.documents.probe_card import DECISIVE, Card, Controls, Figure, judged
 from geometry_of_trust.errors import BadRowTable
-from geometry_of_trust.formats.binary import Activations
-from geometry_of_trust.formats.row_table import NONE, RowTable
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.row_table import RowTable
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.controls import bag, shuffled_by_group, surface
+from geometry_of_trust.probing.array_types import Array
+from geometry_of_trust.probing.controls import bag_of_tokens, shuffled_by_group
 from geometry_of_trust.probing.training import train
+from row_tables import last_rows, table_of
 
-Array = NDArray[np.float64]
 D = 12
 GEOMETRY = Geometry("Euclidean", 0.0, D, None)
-
-
-def table(texts: list[list[int]], groups: list[str] | None = None) -> RowTable:
-    """A row for each token of each text."""
-    text = np.repeat(np.arange(len(texts)), [len(t) for t in texts])
-    index = np.concatenate([np.arange(len(t)) for t in texts])
-    ids = np.concatenate(texts)
-    return RowTable(
-        text=text,
-        group=tuple(None if groups is None else groups[i] for i in text),
-        token_index=index,
-        token_id=ids,
-        token=tuple(map(str, ids)),
-        start=index * 4,
-        end=index * 4 + 3,
-        special=np.zeros(len(ids), bool),
-        tokens=(None,) * len(ids),
-        labels={},
-    )
-
-
-def last_rows(held: RowTable) -> tuple[RowTable, NDArray[np.bool_]]:
-    """The table of the last token of each text, as `--position last` leaves it."""
-    last = np.append(held.text[1:] != held.text[:-1], True)
-    group = tuple(g for g, keep in zip(held.group, last, strict=True) if keep)
-    token = tuple(t for t, keep in zip(held.token, last, strict=True) if keep)
-    names = ("text", "token_index", "token_id", "start", "end", "special")
-    parts = {name: getattr(held, name)[last] for name in names}
-    tokens = (None,) * int(last.sum())
-    return replace(held, group=group, token=token, tokens=tokens, **parts), last
 
 
 def card(
@@ -62,9 +33,7 @@ def card(
     states = Activations("tiny", "Fp32", (0,), range(len(y)), values)
     if rows is not None and texts is not None:
         rows = replace(rows, tokens=tuple(map(tuple, texts)))  # a row a text
-    training = train(states, y, GEOMETRY, layer=0, l2=1e-2, rows=rows).probe_set.training
-    assert training is not None
-    return training.cards[0]
+    return train(states, y, GEOMETRY, layer=0, l2=1e-2, rows=rows).training.cards[0]
 
 
 # --- groups that leak -------------------------------------------------------------------------
@@ -81,17 +50,15 @@ def test_groups_that_leak_are_caught() -> None:
     states = Activations("t", "Fp32", (0,), range(192), H.astype(np.float32)[np.newaxis])
     texts = [[int(i)] * 8 for i in range(24)]
     cards = []
-    for rows in (None, table(texts, [f"g{i}" for i in range(24)])):
-        training = train(states, y, geometry, layer=0, rows=rows).probe_set.training
-        assert training is not None
-        cards.append(training.cards[0])
+    for rows in (None, table_of(texts, [f"g{i}" for i in range(24)])):
+        cards.append(train(states, y, geometry, layer=0, rows=rows).training.cards[0])
     by_row, by_group = cards
     assert by_row.quality.auroc.low > 0.9
     assert (by_row.verdict, by_row.grouped, by_row.groups) == ("SUFFICIENT", False, 192)
     assert by_group.quality.auroc.low < 0.5 < by_group.quality.auroc.high
     assert (by_group.verdict, by_group.grouped, by_group.groups) == ("INSUFFICIENT", True, 24)
     # Twenty-four draws, not 192: the interval says so.
-    widths = [held.quality.auroc.high - held.quality.auroc.low for held in cards]
+    widths = [one.quality.auroc.high - one.quality.auroc.low for one in cards]
     assert widths[1] > 4 * widths[0]
 
 
@@ -104,7 +71,7 @@ def test_words_alone_are_caught() -> None:
     texts = [[int(t) for t in rng.integers(0, 9, 6)] for _ in range(150)]
     words = rng.normal(size=(9, D))
     y = np.array([7 in t for t in texts], np.int8)
-    whole = table(texts)
+    whole = table_of(texts)
     H = np.array([words[t].mean(axis=0) for t in texts]) + 0.02 * rng.normal(size=(150, D))
     rows, _ = last_rows(whole)
     ordered = card(np.repeat(H, 6, axis=0), np.repeat(y, 6), whole)
@@ -127,14 +94,14 @@ def test_position_and_length_are_caught() -> None:
     rng = np.random.default_rng(2)
     lengths = rng.integers(3, 12, 120)
     texts = [[int(t) for t in rng.integers(0, 5, n)] for n in lengths]
-    rows, _ = last_rows(table(texts))
+    rows, _ = last_rows(table_of(texts))
     y = (lengths > 7).astype(np.int8)
     H = rng.normal(size=(120, D))
     H[:, 0] = lengths + 0.1 * rng.normal(size=120)
-    held = card(H, y, rows)
-    assert held.controls.position_and_length is not None
-    assert held.controls.position_and_length > 0.99
-    assert held.verdict == "INSUFFICIENT"
+    by_length = card(H, y, rows)
+    assert by_length.controls.position_and_length is not None
+    assert by_length.controls.position_and_length > 0.99
+    assert by_length.verdict == "INSUFFICIENT"
     # Control: the same states with a label of their own.
     other = card(H, (H[:, 1] > 0).astype(np.int8), rows)
     assert other.controls.position_and_length is not None
@@ -156,10 +123,10 @@ def test_a_direction_at_random_is_as_good_where_everything_follows_the_label() -
 def test_difference_in_means_is_optimal_for_round_classes() -> None:
     rng = np.random.default_rng(4)
     y = (np.arange(300) % 2).astype(np.int8)
-    held = card(rng.normal(size=(300, D)) + np.eye(D)[0] * 2 * y[:, np.newaxis], y)
-    assert held.controls.difference_in_means == pytest.approx(held.quality.auroc.value, abs=0.03)
+    probe = card(rng.normal(size=(300, D)) + np.eye(D)[0] * 2 * y[:, np.newaxis], y)
+    assert probe.controls.difference_in_means == pytest.approx(probe.quality.auroc.value, abs=0.03)
     # So it does not decide: a simple direction is not the lack of one.
-    assert held.verdict == "SUFFICIENT"
+    assert probe.verdict == "SUFFICIENT"
     # Where one direction is loud and says nothing, it is misled and the probe is not.
     loud = rng.normal(size=(300, D)) * np.array([1, 40, *[1] * (D - 2)])
     loud[:, 0] += 2 * y
@@ -182,35 +149,15 @@ def test_labels_are_shuffled_by_group() -> None:
 
 
 def test_a_bag_counts_tokens_that_two_groups_share() -> None:
-    counts = bag([[1, 1, 2], [1, 3], [3, 3, 3], [4]], np.array([0, 1, 1, 2]))
+    counts = bag_of_tokens([[1, 1, 2], [1, 3], [3, 3, 3], [4]], np.array([0, 1, 1, 2]))
     assert counts.tolist() == [[2.0], [1.0], [0.0], [0.0]]
-    assert bag([[1], [2]], np.array([0, 1])).tolist() == [[0.0], [0.0]]
-
-
-def test_surface_of_labels_within_a_text_is_the_rows_own_token() -> None:
-    rows = table([[5, 6, 7], [8, 9]])
-    assert surface(rows, np.array([0, 1, 0, 0, 1])).tokens == [[5], [6], [7], [8], [9]]
-    whole = surface(rows, np.array([0, 0, 0, 1, 1])).tokens
-    assert whole == [[5, 6, 7]] * 3 + [[8, 9]] * 2
-    last, _ = last_rows(rows)
-    assert surface(last, np.array([0, 1])).tokens is None
-    given = surface(replace(last, tokens=((5, 6, 7), (8, 9))), np.array([0, 1]))
-    assert given.tokens == [(5, 6, 7), (8, 9)]
-    assert given.place.tolist() == [[2, 1, 8, 11, 3], [1, 1, 4, 7, 2]]
-
-
-def test_surface_of_a_mean_over_tokens() -> None:
-    rows = table([[5, 6, 7], [8, 9]])
-    means = replace(last_rows(rows)[0], token_id=np.full(2, NONE), token_index=np.full(2, NONE))
-    assert surface(means, np.array([0, 1])).tokens is None
-    told = replace(means, tokens=((5, 6), (8,)))
-    assert surface(told, np.array([0, 1])).tokens == [(5, 6), (8,)]
+    assert bag_of_tokens([[1], [2]], np.array([0, 1])).tolist() == [[0.0], [0.0]]
 
 
 def test_row_table_of_another_length_is_refused() -> None:
     H, y = np.zeros((4, D)), np.array([0, 1, 0, 1], np.int8)
     with pytest.raises(BadRowTable):
-        card(H, y, table([[1, 2, 3]]))
+        card(H, y, table_of([[1, 2, 3]]))
 
 
 # --- the verdict ------------------------------------------------------------------------------
@@ -230,5 +177,5 @@ def test_row_table_of_another_length_is_refused() -> None:
     ],
 )
 def test_verdict(low: float, changes: dict[str, Any], verdict: str) -> None:
-    held = replace(Controls(0.5, 0.6, 0.9, 0.7, 0.55), **changes)
-    assert judged(Figure(0.9, low, 0.95), held)[0] == verdict
+    controls = replace(Controls(0.5, 0.6, 0.9, 0.7, 0.55), **changes)
+    assert judged(Figure(0.9, low, 0.95), controls)[0] == verdict

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from geometry_of_trust.cli import main
 from geometry_of_trust.documents.names_beside import rows_path
-from geometry_of_trust.documents.probe_card import Controls, Figure, Quality
 from geometry_of_trust.errors import (
     BadOption,
     GotError,
@@ -24,16 +23,14 @@ from geometry_of_trust.errors import (
     RepeatedLayers,
     TooFewGroups,
 )
-from geometry_of_trust.formats.binary import (
-    Activations,
-    read_activations,
-    write_activations,
-    write_unembedding,
-)
-from geometry_of_trust.formats.row_table import RowWriter, TextRows, read_rows
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.formats.gotue import write_unembedding
+from geometry_of_trust.formats.row_table import read_rows
+from geometry_of_trust.formats.row_writer import RowWriter, TextRows
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.layer_choice import LayerFigures, Sweep, choose
-from geometry_of_trust.probing.layer_sweep import held_out, sweep, sweep_files
+from geometry_of_trust.probing.layer_choice import Sweep
+from geometry_of_trust.probing.layer_sweep import rows_of_test_fold, sweep, sweep_files
 from geometry_of_trust.probing.options import FittingOptions
 from options import training_arguments
 from tiny_models import FAMILIES, LAYERS, build, quick
@@ -134,25 +131,30 @@ def result(files: Files) -> Sweep:
 def test_the_layer_with_the_signal_is_found(result: Sweep) -> None:
     assert (result.model_id, result.inner_product, result.grouped) == ("tiny", "Causal", True)
     assert result.layers == DEPTHS
-    assert [held.dimension for held in result.dimensions] == ["warm", "tall"]
-    for held in result.dimensions:
-        assert held.recommended == held.chosen == 7  # 9 holds the same states
-        assert held.verdict == "SUFFICIENT"
-        by_layer = {entry.layer: entry for entry in held.layers}
+    assert [dimension.dimension for dimension in result.dimensions] == ["warm", "tall"]
+    for dimension in result.dimensions:
+        assert dimension.recommended == dimension.chosen == 7  # 9 holds the same states
+        assert dimension.verdict == "SUFFICIENT"
+        by_layer = {entry.layer: entry for entry in dimension.layers}
         assert by_layer[3].verdict == "INSUFFICIENT"
-        assert held.final.quality.auroc.value > 0.9
-        assert held.final.groups + held.groups == TEXTS // 2
-        rows = held.positives + held.negatives + held.final.positives + held.final.negatives
+        assert dimension.final.quality.auroc.value > 0.9
+        assert dimension.final.groups + dimension.groups == TEXTS // 2
+        rows = (
+            dimension.positives
+            + dimension.negatives
+            + dimension.final.positives
+            + dimension.final.negatives
+        )
         assert rows == TEXTS
 
 
 def test_no_signal_anywhere_is_insufficient(tmp_path: Path) -> None:
     for seed in (5, 6):
         files = write(tmp_path, states_of((0.0,) * len(DEPTHS), seed))
-        (held,) = swept(files).dimensions
-        assert (held.verdict, held.recommended) == ("INSUFFICIENT", None)
-        assert held.chosen == held.best
-        auroc = held.final.quality.auroc
+        (dimension,) = swept(files).dimensions
+        assert (dimension.verdict, dimension.recommended) == ("INSUFFICIENT", None)
+        assert dimension.chosen == dimension.best
+        auroc = dimension.final.quality.auroc
         assert auroc.low < 0.5 < auroc.high
 
 
@@ -177,36 +179,11 @@ def test_a_layer_that_fails_on_the_test_fold_is_not_recommended(
     rows = np.setdiff1d(np.arange(TEXTS), unseen_rows(changed))
     states[1, rows, 0] += 3 * (2 * LABELS[rows] - 1)
     changed.rewrite(states)
-    (held,) = swept(changed).dimensions
-    assert held.chosen == DEPTHS[1]
-    by_layer = {entry.layer: entry for entry in held.layers}
+    (dimension,) = swept(changed).dimensions
+    assert dimension.chosen == DEPTHS[1]
+    by_layer = {entry.layer: entry for entry in dimension.layers}
     assert by_layer[DEPTHS[1]].verdict == "SUFFICIENT"
-    assert (held.verdict, held.recommended) == ("INSUFFICIENT", None)
-
-
-def figures(layer: int, value: float, low: float, verdict: str = "SUFFICIENT") -> LayerFigures:
-    other = Figure(0.5, 0.4, 0.6)
-    quality = Quality(Figure(value, low, 1.0), *[other] * 6)
-    return LayerFigures(layer, 0.1, quality, Controls(0.5, 0.5, 0.5, None, None), verdict, "")
-
-
-@pytest.mark.parametrize(
-    ("given", "best", "chosen"),
-    [
-        # one standard error of 0.98 is 0.02/1.96: 0.97 is within it, 0.96 is not
-        ([figures(1, 0.96, 0.9), figures(4, 0.97, 0.9), figures(6, 0.98, 0.96)], 6, 4),
-        ([figures(1, 0.98, 0.96), figures(4, 0.98, 0.96)], 1, 1),
-        # the greatest figure is not SUFFICIENT
-        ([figures(1, 0.9, 0.8), figures(4, 0.99, 0.4, "INSUFFICIENT")], 4, 1),
-        # a layer near the best, but not SUFFICIENT
-        ([figures(1, 0.979, 0.4, "INSUFFICIENT"), figures(4, 0.98, 0.96)], 4, 4),
-        # none is
-        ([figures(k, 0.5 + k / 10, 0.4, "INSUFFICIENT") for k in (1, 3, 2)], 3, 3),
-    ],
-)
-def test_the_rule_of_choice(given: list[LayerFigures], best: int, chosen: int) -> None:
-    assert choose(given)[:2] == (best, chosen)
-    assert choose(given[::-1])[:2] == (best, chosen)
+    assert (dimension.verdict, dimension.recommended) == ("INSUFFICIENT", None)
 
 
 # --- the test fold ----------------------------------------------------------------------------
@@ -216,7 +193,7 @@ def unseen_rows(files: Files, labels: NDArray[Any] = LABELS) -> NDArray[np.intp]
     """Rows of the test fold: of whole groups, about a fifth, both classes."""
     rows = read_rows(rows_path(files.sources["activations"]))
     acts = read_activations(files.sources["activations"])
-    test = held_out(acts.layer(DEPTHS[-1]), labels.astype(np.int8), rows.groups)
+    test = rows_of_test_fold(acts.layer(DEPTHS[-1]), labels.astype(np.int8), rows.groups)
     rest = np.setdiff1d(np.arange(len(rows)), test)
     assert not set(rows.groups[test]) & set(rows.groups[rest])
     assert abs(len(test) - len(rows) / 5) <= 2
@@ -231,13 +208,17 @@ def test_the_choice_never_sees_the_test_fold(files: Files, tmp_path: Path, resul
     # The deepest layer says which rows these are, and so stays.
     states[:-1, test] = 100 * np.random.default_rng(9).normal(size=states[:-1, test].shape)
     changed.rewrite(states)
-    (held,) = swept(changed).dimensions
+    (dimension,) = swept(changed).dimensions
     original = result.dimensions[0]
-    for ours, theirs in zip(held.layers[:-1], original.layers[:-1], strict=True):
+    for ours, theirs in zip(dimension.layers[:-1], original.layers[:-1], strict=True):
         assert ours == theirs
-    assert (held.chosen, held.why, held.best) == (original.chosen, original.why, original.best)
-    assert held.final.groups == original.final.groups
-    assert held.final.quality != original.final.quality
+    assert (dimension.chosen, dimension.why, dimension.best) == (
+        original.chosen,
+        original.why,
+        original.best,
+    )
+    assert dimension.final.groups == original.final.groups
+    assert dimension.final.quality != original.final.quality
 
 
 def test_labels_of_the_test_fold_change_its_figures_only(files: Files, result: Sweep) -> None:
@@ -249,10 +230,10 @@ def test_labels_of_the_test_fold_change_its_figures_only(files: Files, result: S
     states = changed.states
     states[0, rest[:10]] += 1
     changed.rewrite(states)
-    (held,) = swept(changed).dimensions
-    assert held.layers[0] != result.dimensions[0].layers[0]
-    assert held.layers[1:] == result.dimensions[0].layers[1:]
-    assert held.final == result.dimensions[0].final
+    (dimension,) = swept(changed).dimensions
+    assert dimension.layers[0] != result.dimensions[0].layers[0]
+    assert dimension.layers[1:] == result.dimensions[0].layers[1:]
+    assert dimension.final == result.dimensions[0].final
 
 
 # --- what plays no part -----------------------------------------------------------------------
@@ -273,18 +254,22 @@ def test_without_a_row_table_each_row_is_a_group(tmp_path: Path) -> None:
     files = write(tmp_path, states_of(SIGNAL))
     rows_path(files.sources["activations"]).unlink()
     (tmp_path / "a.labels").write_text("".join(f"{label}\n" for label in LABELS))
-    held = sweep_files(**files.sources, labels=tmp_path / "a.labels", layers=[7],
-                       options=FittingOptions(dimension="warm"))  # fmt: skip
-    assert not held.grouped
-    assert held.dimensions[0].final.groups == TEXTS // 5
-    assert held.dimensions[0].layers[0].controls.position_and_length is None
+    alone = sweep_files(
+        **files.sources,
+        labels=tmp_path / "a.labels",
+        layers=[7],
+        options=FittingOptions(dimension="warm"),
+    )
+    assert not alone.grouped
+    assert alone.dimensions[0].final.groups == TEXTS // 5
+    assert alone.dimensions[0].layers[0].controls.position_and_length is None
 
 
 def test_the_words_are_compared_at_each_layer(result: Sweep) -> None:
-    for held in result.dimensions:
-        assert len({entry.controls.bag_of_tokens for entry in held.layers}) == 1
-        assert held.layers[0].controls.bag_of_tokens is not None
-        assert len({entry.controls.random_directions for entry in held.layers}) > 1
+    for dimension in result.dimensions:
+        assert len({entry.controls.bag_of_tokens for entry in dimension.layers}) == 1
+        assert dimension.layers[0].controls.bag_of_tokens is not None
+        assert len({entry.controls.random_directions for entry in dimension.layers}) > 1
 
 
 # --- refusals ---------------------------------------------------------------------------------
@@ -353,10 +338,10 @@ def test_command(files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_command_prints_json(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments(files, "--label-column", "warm", "--layers", 3, 7, "--json")) == 0
     tree = json.loads(capsys.readouterr().out)
-    (held,) = tree["dimensions"]
-    assert (tree["layers"], held["recommended"], held["chosen"]) == ([3, 7], 7, 7)
-    assert held["layers"][1]["quality"]["auroc"]["value"] > 0.9
-    assert held["final"]["quality"]["auroc"]["low"] > 0.5
+    (dimension,) = tree["dimensions"]
+    assert (tree["layers"], dimension["recommended"], dimension["chosen"]) == ([3, 7], 7, 7)
+    assert dimension["layers"][1]["quality"]["auroc"]["value"] > 0.9
+    assert dimension["final"]["quality"]["auroc"]["low"] > 0.5
 
 
 def test_command_says_that_nothing_was_found(
@@ -423,10 +408,29 @@ def test_a_model_runs_once_for_all_layers(
     assert [again["dimensions"][0]["layers"][i] for i in (1,)] == [
         tree["dimensions"][0]["layers"][3]
     ]
-    held = sweep_files(activations=kept[0], unembedding=kept[1], label_columns=["wet"]).dimensions[
-        0
-    ]
-    assert held.layers[1].layer == 3
-    assert held.layers[1].quality.auroc.value == pytest.approx(
+    dimension = sweep_files(
+        activations=kept[0], unembedding=kept[1], label_columns=["wet"]
+    ).dimensions[0]
+    assert dimension.layers[1].layer == 3
+    assert dimension.layers[1].quality.auroc.value == pytest.approx(
         again["dimensions"][0]["layers"][1]["quality"]["auroc"]["value"]
     )
+
+
+def test_columns_of_a_table_are_not_asked_of_the_corpus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build(FAMILIES["llama"], tmp_path / "model")
+    corpus, table = tmp_path / "c.txt", tmp_path / "t.csv"  # a text file has no columns
+    words = [f"The {'river' if i % 2 else 'city'} {i} flows" for i in range(60)]
+    corpus.write_text("".join(f"{text}\n" for text in words))
+    table.write_text(
+        "text,wet\n" + "".join(f"{text},{bool(i % 2)}\n" for i, text in enumerate(words))
+    )
+    common = ["sweep", "--model", str(model), "--input-file", str(corpus), "--fast", "--layers",
+              "1", "--json", "--labels", str(table)]  # fmt: skip
+    assert main([*common, "--label-column", "wet"]) == 0
+    dimensions = json.loads(capsys.readouterr().out)["dimensions"]
+    assert [entry["dimension"] for entry in dimensions] == ["wet"]
+    assert main(common) == 3
+    assert capsys.readouterr().err.count("\n") == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import oracle
-from geometry_of_trust.documents import strictjson
 from geometry_of_trust.documents.probe_card import Bin, Card, Controls, Figure, Quality, judged
 from geometry_of_trust.errors import (
     BadJson,
@@ -28,19 +25,15 @@ from geometry_of_trust.errors import (
     Unreadable,
     WrongType,
 )
-from geometry_of_trust.formats.binary import read_activations, read_unembedding
-from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.geometry.spectrum import Spectrum
 from geometry_of_trust.probing.probes import (
     Probe,
     ProbeSet,
     Training,
-    read_probe,
     read_probe_set,
 )
 
 SHIPPED = ["synthetic/probes-layer4.json", "demo/probe_layer0.json"]
-V2 = np.array([[1, 0], [0, 2], [1, 1]], np.float32)
 
 
 def float32(x: float) -> float:
@@ -96,10 +89,10 @@ def sample() -> ProbeSet:
     )
 
 
-def fields(held: ProbeSet) -> Any:
+def fields(probe_set: ProbeSet) -> Any:
     """Something that compares by value; arrays do not."""
-    probes = [vars(p) | {"weights": p.weights.tobytes()} for p in held.probes]
-    return probes, replace(held, probes=())
+    probes = [vars(p) | {"weights": p.weights.tobytes()} for p in probe_set.probes]
+    return probes, replace(probe_set, probes=())
 
 
 # --- the file ---------------------------------------------------------------------------------
@@ -107,11 +100,11 @@ def fields(held: ProbeSet) -> Any:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_references_files_are_rewritten_byte_for_byte(interop: Path, name: str) -> None:
-    held = read_probe_set(interop / name)
-    assert held.to_json() == (interop / name).read_bytes()
-    assert held.training is None
-    assert held.geometry_hash is not None
-    assert len(held.geometry_hash) == 64
+    probe_set = read_probe_set(interop / name)
+    assert probe_set.to_json() == (interop / name).read_bytes()
+    assert probe_set.training is None
+    assert probe_set.geometry_hash is not None
+    assert len(probe_set.geometry_hash) == 64
 
 
 def test_round_trip() -> None:
@@ -153,8 +146,12 @@ def test_optional_members_may_be_absent() -> None:
     tree = json.loads(replace(sample(), training=None).to_json())
     for name in ("geometry_hash", "max_drift", "max_directional_drift"):
         del tree[name]
-    held = ProbeSet.from_json(json.dumps(tree).encode(), "p.json")
-    assert (held.geometry_hash, held.max_drift, held.max_directional_drift) == (None, None, None)
+    probe_set = ProbeSet.from_json(json.dumps(tree).encode(), "p.json")
+    assert (probe_set.geometry_hash, probe_set.max_drift, probe_set.max_directional_drift) == (
+        None,
+        None,
+        None,
+    )
 
 
 def auroc_of(tree: Any) -> Any:
@@ -246,117 +243,3 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_weights_are_frozen() -> None:
     with pytest.raises(ValueError, match="read-only"):
         sample().probes[0].weights[0] = 1
-
-
-# --- readings ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("state", "raw", "confidence", "flagged"),
-    # reference.md V12; a confident "no" is reliable here (lessons.md 9), so never flagged.
-    [([1, 1], 2.858232, 0.94574267, False), ([-1, -1], -2.845736, 0.054902148, False)],
-)
-def test_v12_readings(state: list[float], raw: float, confidence: float, flagged: bool) -> None:
-    w = np.array([0x3E466F04, 0x3EC1C2C9], np.uint32).view(np.float32)
-    bias = float(np.uint32(0x3BCCBCF7).view(np.float32))
-    probe = Probe("x", w, bias)
-    ours = read_probe(probe, Geometry.from_unembedding(V2), np.array([state], float))
-    unit = 2.0**-22
-    assert ours.raw == pytest.approx(raw, abs=2 * unit)
-    assert ours.confidence == pytest.approx(confidence)
-    assert ours.flagged == flagged
-    assert ours.raw == oracle.reading(w, np.array([[2, 1], [1, 5]]), np.array([state]), bias)
-
-
-@pytest.mark.parametrize(
-    ("files", "layer", "raw", "confidence"),
-    [
-        (
-            ("demo/activations.gotact", "demo/model.gotue", "demo/probe_layer0.json"),
-            0,
-            -0.5126178,
-            0.37458006,
-        ),
-        (
-            (
-                "synthetic/synthetic.gotact",
-                "synthetic/synthetic.gotue",
-                "synthetic/probes-layer4.json",
-            ),
-            4,
-            4.929886,
-            0.99282455,
-        ),
-    ],
-)
-def test_v13_readings(
-    interop: Path,
-    files: tuple[str, str, str],
-    layer: int,
-    raw: float,
-    confidence: float,
-) -> None:
-    activations, unembedding, probes = (interop / name for name in files)
-    geometry = Geometry.from_unembedding(read_unembedding(unembedding))
-    row = read_activations(activations).row(layer, 0)[np.newaxis]
-    ours = read_probe(read_probe_set(probes).probes[0], geometry, row)
-    # The reference rounds at every step, so only its first digits are a matter of fact.
-    assert ours.raw == pytest.approx(raw, rel=3e-6)
-    assert ours.confidence == pytest.approx(confidence, rel=3e-6)
-
-
-@pytest.mark.parametrize(
-    ("p", "threshold", "flagged"),
-    [
-        (0.75, 0.75, False),  # equal to the threshold: reliable
-        (0.25, 0.75, False),  # a confident no
-        (0.7, 0.7, False),  # both the float32 nearest to 0.7
-        (0.5, 0.7, True),
-        (0.31, 0.7, True),
-        (0.69999, 0.7, True),
-        (0.0, 1.0, False),
-        (0.5, 0.5, False),
-    ],
-)
-def test_flag_is_of_the_larger_probability(
-    monkeypatch: pytest.MonkeyPatch, p: float, threshold: float, flagged: bool
-) -> None:
-    monkeypatch.setattr("geometry_of_trust.geometry.exact.sigmoid", lambda a, raw, c: float32(p))
-    probe = Probe("x", np.ones(2, np.float32), 0.0, reliability_threshold=float32(threshold))
-    euclidean = Geometry.from_unembedding(V2, inner_product="euclidean")
-    assert read_probe(probe, euclidean, np.zeros((1, 2))).flagged == flagged
-
-
-def test_mean_position_reads_the_mean_state() -> None:
-    geometry = Geometry.from_unembedding(V2)
-    probe = Probe("x", np.array([0.25, -0.5], np.float32), 1.0)
-    rows = np.array([[1, 2], [3, 4], [5, 9], [7, 1]], np.float32)
-    assert read_probe(probe, geometry, rows) == read_probe(
-        probe, geometry, rows.mean(axis=0, keepdims=True)
-    )
-
-
-def test_readings_are_float32() -> None:
-    probe = Probe("x", np.array([0.1, 0.7], np.float32), float32(0.3), float32(1.7), float32(-0.2))
-    ours = read_probe(probe, Geometry.from_unembedding(V2), np.array([[0.3, 0.9]], np.float32))
-    assert (ours.raw, ours.confidence) == tuple(
-        map(strictjson.float32, (ours.raw, ours.confidence))
-    )
-
-
-@pytest.mark.parametrize(
-    ("weights", "rows", "error"),
-    [
-        ([1, 2, 3], [[1, 2]], DimensionMismatch),
-        ([1, 2], [[1, 2, 3]], DimensionMismatch),
-        ([1, 2], [1, 2], DimensionMismatch),
-        ([1, 2], np.empty((0, 2)), DimensionMismatch),
-        ([1, 2], [[1, math.nan]], NonFinite),
-        ([1, 2], [[1, math.inf]], NonFinite),
-        ([3e38, 3e38], [[3e38, 3e38]], NonFinite),
-    ],
-)
-def test_what_cannot_be_read(weights: Any, rows: Any, error: type[GotError]) -> None:
-    probe = Probe("x", np.array(weights, np.float32), 0.0)
-    with pytest.raises(error):
-        read_probe(probe, Geometry.from_unembedding(V2), np.array(rows, float))

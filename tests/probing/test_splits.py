@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from geometry_of_trust.errors import TooFewOfClass
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.cross_validation import Study
-from geometry_of_trust.probing.splits import canonical_order, folds, trainable
+from geometry_of_trust.probing.splits import (
+    assign_folds,
+    both_classes_remain,
+    canonical_order,
+)
 
 PLAIN = Geometry("Euclidean", 0.0, 3, None)
 
@@ -22,7 +24,7 @@ def rows(n: int, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
 @pytest.mark.parametrize(("ones", "zeros", "expected"), [(2, 9, 2), (4, 4, 4), (50, 23, 5)])
 def test_single_rows_are_stratified(ones: int, zeros: int, expected: int) -> None:
     y = np.array([1] * ones + [0] * zeros, np.int8)
-    fold = folds(y, np.arange(len(y)))
+    fold = assign_folds(y, np.arange(len(y)))
     assert set(fold) == set(range(expected))
     for label in (0, 1):
         sizes = np.bincount(fold[y == label], minlength=expected)
@@ -33,7 +35,7 @@ def test_groups_stay_whole_and_classes_spread() -> None:
     rng = np.random.default_rng(1)
     groups = np.repeat(np.arange(60), rng.integers(1, 9, 60))
     y = (rng.random(len(groups)) < rng.random(60)[groups]).astype(np.int8)
-    fold = folds(y, groups)
+    fold = assign_folds(y, groups)
     for group in range(60):
         assert len(set(fold[groups == group])) == 1
     for label in (0, 1):
@@ -53,7 +55,9 @@ def test_neither_order_nor_names_matter() -> None:
         assert np.array_equal(H[moved][again], H[order])
         assert np.array_equal(y[moved][again], y[order])
         assert np.array_equal(others, numbers)
-        assert np.array_equal(folds(y[moved][again], others), folds(y[order], numbers))
+        assert np.array_equal(
+            assign_folds(y[moved][again], others), assign_folds(y[order], numbers)
+        )
 
 
 def test_groups_of_equal_content_are_told_apart_by_nothing() -> None:
@@ -70,28 +74,13 @@ def test_groups_of_equal_content_are_told_apart_by_nothing() -> None:
 def test_number_of_folds_is_that_of_groups_with_the_rarer_class() -> None:
     y = np.array([1, 0, 0, 1, 0, 0, 0, 1, 0, 0], np.int8)
     groups = np.array([0, 0, 0, 1, 1, 1, 1, 2, 2, 3])
-    assert folds(y, groups).max() + 1 == 3
-    assert folds(y, groups, most=2).max() + 1 == 2
+    assert assign_folds(y, groups).max() + 1 == 3
+    assert assign_folds(y, groups, most=2).max() + 1 == 2
 
 
-def test_trainable_looks_at_the_worst_folds() -> None:
+def test_classes_remain_where_the_worst_folds_are_left_out() -> None:
     fold = np.array([0, 0, 1, 1, 2, 2])
-    assert trainable(np.array([0, 1, 0, 1, 0, 1]), fold, 1)
-    assert trainable(np.array([0, 1, 0, 1, 0, 1]), fold, 2)
-    assert not trainable(np.array([0, 1, 0, 1, 0, 0]), fold, 2)
-    assert not trainable(np.array([1, 1, 0, 0, 0, 0]), fold, 1)
-
-
-@pytest.mark.parametrize(
-    ("labels", "groups"),
-    [
-        ([1, 0, 0, 0], None),
-        ([1, 1, 1, 0], None),
-        ([1, 1, 0, 0, 0], [0, 0, 0, 1, 2]),  # all positives in one group
-        ([1, 0, 1, 0], [0, 0, 0, 0]),
-    ],
-)
-def test_too_few_of_a_class(labels: list[int], groups: list[int] | None) -> None:
-    y = np.array(labels, np.int8)
-    with pytest.raises(TooFewOfClass):
-        Study.of(rows(len(y))[0], y, PLAIN, None if groups is None else np.array(groups))
+    assert both_classes_remain(np.array([0, 1, 0, 1, 0, 1]), fold, 1)
+    assert both_classes_remain(np.array([0, 1, 0, 1, 0, 1]), fold, 2)
+    assert not both_classes_remain(np.array([0, 1, 0, 1, 0, 0]), fold, 2)
+    assert not both_classes_remain(np.array([1, 1, 0, 0, 0, 0]), fold, 1)

@@ -27,14 +27,12 @@ from geometry_of_trust.errors import (
 from geometry_of_trust.extraction.one_text import extract
 from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.files import write_file
-from geometry_of_trust.formats.binary import (
-    Activations,
-    read_unembedding,
-    write_activations,
-    write_unembedding,
-)
-from geometry_of_trust.formats.row_table import RowWriter, TextRows
-from geometry_of_trust.probing.probes import Reading, read_probe_set
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import write_activations
+from geometry_of_trust.formats.gotue import read_unembedding, write_unembedding
+from geometry_of_trust.formats.row_writer import RowWriter, TextRows
+from geometry_of_trust.probing.probe_readings import Reading
+from geometry_of_trust.probing.probes import read_probe_set
 from geometry_of_trust.probing.token_readings import (
     ProbeReadings,
     TextReadings,
@@ -72,8 +70,8 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
             labels=folder / "a.labels", **training_arguments(dimension="odd", inner_product=inner),
         )  # fmt: skip
         write_file(folder / f"{name}.json", result.probe_set.to_json())
-    held = read_unembedding(folder / "u.gotue")
-    write_unembedding(folder / "v.gotue", 2 * np.array(held.values))
+    unembedding = read_unembedding(folder / "u.gotue")
+    write_unembedding(folder / "v.gotue", 2 * np.array(unembedding.values))
     return folder
 
 
@@ -113,15 +111,15 @@ def corpus(one: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("probes", ["p.json", "e.json"])
 def test_each_token_is_read_as_attest_reads_it(one: Path, probes: str) -> None:
-    held = read_tokens(**files(one, probes=probes))
-    assert (held.model_id, held.layer, held.text) == ("tiny", 2, 0)
-    read = "".join(token.text or "" for token in held.tokens)
+    text = read_tokens(**files(one, probes=probes))
+    assert (text.model_id, text.layer, text.text) == ("tiny", 2, 0)
+    read = "".join(token.text or "" for token in text.tokens)
     assert read.startswith(f"<s>{TEXT[:60]}")  # what follows has tokens of parts of a character
-    (probe,) = held.probes
+    (probe,) = text.probes
     card = read_probe_set(one / probes).training
     assert card is not None
     assert (probe.dimension, probe.verdict) == ("odd", card.cards[0].verdict)
-    for n in (0, 3, len(held.tokens) - 1):
+    for n in (0, 3, len(text.tokens) - 1):
         signed = attest(
             activations=one / "a.gotact", probes=[one / probes], unembedding=one / "u.gotue",
             key=KEY, position=str(n), timestamp=1,
@@ -133,9 +131,9 @@ def test_each_token_is_read_as_attest_reads_it(one: Path, probes: str) -> None:
 
 
 def test_one_text_of_a_corpus(corpus: Path) -> None:
-    held = read_tokens(**files(corpus), text=3)
-    assert [token.text for token in held.tokens] == NASTY
-    assert [token.row for token in held.tokens] == list(range(len(NASTY)))
+    text = read_tokens(**files(corpus), text=3)
+    assert [token.text for token in text.tokens] == NASTY
+    assert [token.row for token in text.tokens] == list(range(len(NASTY)))
     mean = read_tokens(**files(corpus), text=4)
     assert mean.tokens == (TokenText(len(NASTY), None),)
     assert "?" in token_readings.page(mean)
@@ -196,9 +194,9 @@ def readings(tokens: list[str], p: float = 0.75) -> TextReadings:
 
 
 def test_html_shows_markup_and_control_characters_as_text() -> None:
-    held = readings(NASTY)
-    html = token_readings.page(held)
-    assert html == token_readings.page(held)
+    text = readings(NASTY)
+    html = token_readings.page(text)
+    assert html == token_readings.page(text)
     for raw in ("<script", "\x1b", "\u202e", "<b>", "<i>tiny"):
         assert raw not in html
     page = Page()
@@ -232,13 +230,13 @@ def test_tenths(p: float, digit: str) -> None:
 
 
 def test_lines_and_pieces_are_safe_and_say_the_number() -> None:
-    held = readings(NASTY, 0.25)
-    (probe,) = held.probes
-    table = token_readings.lines(held, probe)
+    text = readings(NASTY, 0.25)
+    (probe,) = text.probes
+    table = token_readings.lines(text, probe)
     assert len(table) == 1 + len(NASTY)
     assert all("0.250*" in line and "#####..............." in line for line in table[1:])
-    pieces = [piece for piece, _ in token_readings.pieces(held, probe)]
-    everything = "\n".join([*table, token_readings.title(held, probe), *pieces])
+    pieces = [piece for piece, _ in token_readings.pieces(text, probe)]
+    everything = "\n".join([*table, token_readings.title(text, probe), *pieces])
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", everything)
     assert everything.count("₂") == len(NASTY)
 
@@ -255,12 +253,12 @@ def test_command(one: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     page = tmp_path / "t.html"
     assert main(arguments(one, "--html", page)) == 0
     out, err = capsys.readouterr()
-    held = read_tokens(**files(one))
-    assert out.count("\n") == len(held.tokens) + 5
+    text = read_tokens(**files(one))
+    assert out.count("\n") == len(text.tokens) + 5
     assert "\x1b" not in out
     assert "'odd' at layer 2 of tiny, text 0" in out
     assert err.splitlines() == [f"wrote {page}"]
-    assert page.read_bytes() == token_readings.page(held).encode()
+    assert page.read_bytes() == token_readings.page(text).encode()
 
 
 def test_command_colours_a_terminal(
@@ -272,8 +270,8 @@ def test_command_colours_a_terminal(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert main(arguments(corpus, "--text", 3)) == 0
     out = capsys.readouterr().out
-    held = read_tokens(**files(corpus), text=3)
-    red, green, blue = token_readings.shade(held.probes[0].readings[0].confidence)
+    text = read_tokens(**files(corpus), text=3)
+    red, green, blue = token_readings.shade(text.probes[0].readings[0].confidence)
     assert f"48;2;{red};{green};{blue}m" in out
     assert "\x1b[31m" not in out
     assert "\\x1b[31m" in out

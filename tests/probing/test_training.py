@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+import oracle
 from geometry_of_trust.documents.probe_card import Card
 from geometry_of_trust.errors import (
     BadLabel,
@@ -26,19 +27,22 @@ from geometry_of_trust.errors import (
     TooFewOfClass,
 )
 from geometry_of_trust.files import sha256_file
-from geometry_of_trust.formats.binary import Activations, write_activations, write_unembedding
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import write_activations
+from geometry_of_trust.formats.gotue import write_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing import logistic, metrics, training
-from geometry_of_trust.probing.cross_validation import L2_GRID, crossfit
+from geometry_of_trust.probing import logistic, training
+from geometry_of_trust.probing.array_types import Array, Labels
+from geometry_of_trust.probing.cross_validation import L2_GRID, cross_validate
+from geometry_of_trust.probing.logistic import fit_logistic, platt_scaling
 from geometry_of_trust.probing.options import TrainingOptions
-from geometry_of_trust.probing.probes import ProbeSet, read_probe
-from geometry_of_trust.probing.splits import canonical_order, folds
+from geometry_of_trust.probing.probe_readings import read_probe
+from geometry_of_trust.probing.probes import ProbeSet
+from geometry_of_trust.probing.splits import assign_folds, canonical_order
 from geometry_of_trust.probing.training import TrainingContext, train
 from geometry_of_trust.probing.training_files import train_files
-from geometry_of_trust.probing.whitening import coordinates
+from geometry_of_trust.probing.whitening import factor, whitened
 
-Array = NDArray[np.float64]
-Labels = NDArray[np.int8]
 D = 8
 
 
@@ -53,7 +57,7 @@ GEOMETRY = Geometry.from_unembedding(unembedding())
 EUCLIDEAN = Geometry.from_unembedding(unembedding(), inner_product="euclidean")
 
 
-def held(states: NDArray[Any], layer: int = 3) -> Activations:
+def activations(states: NDArray[Any], layer: int = 3) -> Activations:
     values = states.astype(np.float32)[np.newaxis]
     return Activations("tiny", "Fp16", (layer,), range(len(states)), values)
 
@@ -70,19 +74,17 @@ def data(n: int = 90, d: int = D, gap: float = 1.0, seed: int = 0) -> tuple[Arra
 def fitted(
     H: Array, y: Labels, geometry: Geometry = GEOMETRY, l2: float | None = 1e-3
 ) -> training.TrainingResult:
-    return train(held(H), y, geometry, layer=3, l2=l2)
+    return train(activations(H), y, geometry, layer=3, l2=l2)
 
 
 def card(result: training.TrainingResult) -> Card:
-    trained = result.probe_set.training
-    assert trained is not None
-    return trained.cards[0]
+    return result.training.cards[0]
 
 
 def in_order(H: Array, y: Labels) -> tuple[Array, Labels, NDArray[np.intp]]:
     """Rows as training sees them, and their folds."""
     order, groups = canonical_order(H, y)
-    return H[order], y[order], folds(y[order], groups)
+    return H[order], y[order], assign_folds(y[order], groups)
 
 
 def logits(result: training.TrainingResult, H: Array, geometry: Geometry = GEOMETRY) -> Array:
@@ -140,17 +142,11 @@ def test_gradient_of_the_stated_objective_vanishes(
         assert value(point + step) > value(point)
 
 
-def test_solver_goes_far_below_float32() -> None:
-    H, y = data()
-    tighter = [logistic.fit(H - shift, y, 1e-3) for shift in (0.0, 1.0)]
-    assert np.linalg.norm(tighter[0].v - tighter[1].v) < 1e-12 * np.linalg.norm(tighter[0].v)
-
-
 def test_mean_logit_survives_rounding() -> None:
     H, y = data()
     H = (H + 1000.0).astype(np.float32).astype(np.float64)  # large mean: w rounded moves it most
     result = fitted(H, y, l2=1e-2)
-    exact = logistic.fit((H - H.mean(0)) @ GEOMETRY.factor(), y, float(np.float32(1e-2)))
+    exact = fit_logistic((H - H.mean(0)) @ factor(GEOMETRY), y, float(np.float32(1e-2)))
     bias = abs(result.probe_set.probes[0].bias)
     assert abs(logits(result, H).mean() - exact.b) <= 2.0**-24 * bias + 1e-9 * bias
 
@@ -211,7 +207,7 @@ def test_extremes_of_the_penalty(strength: float) -> None:
     for H, y in (data(), data(6), data(gap=40.0)):
         result = fitted(H, y, l2=strength)
         assert result.gradient < 1e-12
-        assert metrics.auroc(logits(result, H), y) > 0.5
+        assert oracle.auroc(logits(result, H), y) > 0.5
 
 
 def test_two_of_each_class_suffice() -> None:
@@ -270,93 +266,20 @@ def test_equal_losses_take_the_stronger_penalty() -> None:
 # --- calibration ------------------------------------------------------------------------------
 
 
-def test_platt_agrees_with_an_independent_optimiser() -> None:
-    rng = np.random.default_rng(1)
-    for n, gain, shift in ((40, 0.3, 1.0), (200, 20.0, -3.0), (9, 1.0, 0.0)):
-        scores = rng.normal(size=n) * 5
-        y = (rng.random(n) < 1 / (1 + np.exp(-(scores / 5 + shift)))).astype(np.int8)
-        y[:2] = 0, 1
-        scores += gain * y
-        ones = int(y.sum())
-        t = np.where(y == 1, (ones + 1) / (ones + 2), 1 / (n - ones + 2))
-
-        def loss(point: Array, f: Array = scores, t: Array = t) -> float:
-            q = point[0] * f + point[1]
-            return float((np.logaddexp(0, q) - t * q).sum())
-
-        a, c = logistic.platt(scores, y)
-        best = minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-9})
-        assert a > 0
-        assert loss(np.array([a, c])) <= best.fun + 1e-6
-        assert (a, c) == pytest.approx(tuple(best.x), rel=1e-3, abs=1e-3)
-        assert (a, c) == (float(np.float32(a)), float(np.float32(c)))
-
-
-def test_platt_never_turns_a_probe_round() -> None:
-    scores = np.array([3.0, 2.0, -1.0, -2.0, -4.0])
-    y = np.array([0, 0, 1, 1, 1], np.int8)
-    a, c = logistic.platt(scores, y)
-    mean_target = (3 * 4 / 5 + 2 * 1 / 4) / 5
-    assert a == 0.0
-    assert c == pytest.approx(math.log(mean_target / (1 - mean_target)))
-    assert logistic.platt(np.full(5, 2.0), y) == (a, c)
-    assert logistic.platt(-scores, y)[0] > 0
-
-
-def test_platt_of_separated_scores_is_finite() -> None:
-    scores = np.concatenate([np.full(50, -1e3), np.full(50, 1e3)])
-    y = np.repeat([0, 1], 50).astype(np.int8)
-    a, c = logistic.platt(scores, y)
-    # Two points: the optimum meets the smoothed targets exactly.
-    assert a * 1e3 + c == pytest.approx(math.log(51))
-    assert a * -1e3 + c == pytest.approx(-math.log(51))
-
-
 def test_platt_is_fitted_to_held_out_logits() -> None:
     H, y = data(60, 30)
     geometry = Geometry.from_unembedding(unembedding(30))
     H, y, fold = in_order(H, y)
     strength = float(np.float32(1e-4))
-    X = coordinates(H, geometry)
-    scores = crossfit(X, y, fold, (strength,)).held_out[0]
+    X = whitened(H, geometry)
+    scores = cross_validate(X, y, fold, (strength,)).held_out[0]
     probe = fitted(H, y, geometry, 1e-4).probe_set.probes[0]
-    assert (probe.platt_scale, probe.platt_shift) == logistic.platt(scores, y)
+    assert (probe.platt_scale, probe.platt_shift) == platt_scaling(scores, y)
     # On the rows trained on, the logits are overconfident: fitted there, the scale is larger.
-    assert probe.platt_scale < 0.5 * logistic.platt(logistic.fit(X, y, strength).logits(X), y)[0]
+    assert probe.platt_scale < 0.5 * platt_scaling(fit_logistic(X, y, strength).logits(X), y)[0]
 
 
 # --- figures ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("p", "labels", "expected"),
-    [
-        ([0.95, 0.85, 0.15, 0.05, 0.55], [1, 0, 0, 0, 1], 0.31),  # reference.md V12
-        ([1.0, 0.0], [1, 0], 0.0),
-        ([0.1, 0.1], [1, 0], 0.4),  # a bin is closed below: both in [0.1, 0.2)
-        ([0.3, 0.39], [1, 0], 0.155),  # 0.3·10 rounds to 3: the same bin
-        ([0.95, 1.0], [1, 1], 0.025),  # the last bin is closed
-    ],
-)
-def test_expected_calibration_error(p: list[float], labels: list[int], expected: float) -> None:
-    ours = metrics.expected_calibration_error(np.array(p), np.array(labels))
-    assert ours == pytest.approx(expected, abs=1e-12)
-
-
-def test_auroc_counts_pairs() -> None:
-    rng = np.random.default_rng(0)
-    scores, y = rng.integers(0, 6, 50).astype(float), rng.integers(0, 2, 50)
-    pairs = [(a > b) + (a == b) / 2 for a in scores[y == 1] for b in scores[y == 0]]
-    assert metrics.auroc(scores, y) == pytest.approx(sum(pairs) / len(pairs), abs=1e-15)
-    assert metrics.auroc(-scores, y) == pytest.approx(1 - metrics.auroc(scores, y))
-
-
-def test_accuracy_and_log_loss() -> None:
-    scores, y = np.array([2.0, -1.0, 0.5, 0.0]), np.array([1, 0, 0, 0])
-    assert metrics.accuracy(scores, y) == 0.75
-    p = 1 / (1 + np.exp(-scores))
-    expected = -np.log(np.where(y == 1, p, 1 - p)).mean()
-    assert metrics.log_loss(scores, y) == pytest.approx(expected)
 
 
 # --- what is recorded -------------------------------------------------------------------------
@@ -366,7 +289,7 @@ def test_provenance() -> None:
     H, y = data()
     digests = {"activations": "a1" * 32, "labels": "b2" * 32}
     result = train(
-        held(H),
+        activations(H),
         y,
         GEOMETRY,
         layer=3,
@@ -375,8 +298,8 @@ def test_provenance() -> None:
         context=TrainingContext("c1", digests),
     )
     probe_set = result.probe_set
-    trained = probe_set.training
-    assert trained is not None
+    trained = result.training
+    assert probe_set.training is trained
     assert (probe_set.layer, probe_set.corpus_version) == (3, "c1")
     assert probe_set.geometry_hash == GEOMETRY.digest
     assert (probe_set.probes[0].name, len(probe_set.probes)) == ("tall", 1)
@@ -384,11 +307,11 @@ def test_provenance() -> None:
     assert (trained.precision, trained.model_id, trained.layer) == ("Fp16", "tiny", 3)
     assert (trained.activations_sha256, trained.unembedding_sha256) == ("a1" * 32, None)
     assert (trained.inner_product, trained.epsilon) == ("Causal", 0.0)
-    held_card = card(result)
-    assert (held_card.positives, held_card.negatives, held_card.folds) == (30, 60, 5)
-    assert (held_card.l2, held_card.l2_chosen) == (float(np.float32(0.1)), False)
-    assert (held_card.dimension, held_card.grouped, held_card.groups) == ("tall", False, 90)
-    assert held_card.other_inner_product == "Euclidean"
+    made = card(result)
+    assert (made.positives, made.negatives, made.folds) == (30, 60, 5)
+    assert (made.l2, made.l2_chosen) == (float(np.float32(0.1)), False)
+    assert (made.dimension, made.grouped, made.groups) == ("tall", False, 90)
+    assert made.other_inner_product == "Euclidean"
     assert trained.versions["numpy"] == np.__version__
     data_ = probe_set.to_json()
     assert ProbeSet.from_json(data_, "p").to_json() == data_
@@ -396,7 +319,7 @@ def test_provenance() -> None:
 
 def test_from_files(tmp_path: Path) -> None:
     H, y = data()
-    write_activations(tmp_path / "a.gotact", held(H))
+    write_activations(tmp_path / "a.gotact", activations(H))
     write_unembedding(tmp_path / "u.gotue", unembedding())
     (tmp_path / "a.labels").write_text("".join(f"{label}\n" for label in y))
     said: list[str] = []
@@ -408,8 +331,7 @@ def test_from_files(tmp_path: Path) -> None:
         options=TrainingOptions(dimension="tall"),
         progress=said.append,
     )
-    trained = result.probe_set.training
-    assert trained is not None
+    trained = result.training
     assert trained.activations_sha256 == sha256_file(tmp_path / "a.gotact")
     assert trained.unembedding_sha256 == sha256_file(tmp_path / "u.gotue")
     assert trained.labels_sha256 == sha256_file(tmp_path / "a.labels")
@@ -452,7 +374,7 @@ BROKEN[7, 2] = math.nan
 def test_refusals(H: Array, y: Labels, options: dict[str, Any], error: type[GotError]) -> None:
     chosen: dict[str, Any] = {"layer": 3} | options
     with pytest.raises(error):
-        train(held(H), y, GEOMETRY, **chosen)
+        train(activations(H), y, GEOMETRY, **chosen)
 
 
 def test_weights_beyond_float32_are_refused() -> None:
@@ -467,8 +389,6 @@ def test_stalled_solver_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     H, y = data(12)
     with pytest.raises(DidNotConverge):
         fitted(H, y)
-    with pytest.raises(DidNotConverge):
-        logistic.platt(H[:, 0], y)
 
 
 def test_a_few_huge_states_do_not_set_the_unit_of_the_penalty() -> None:
@@ -479,7 +399,7 @@ def test_a_few_huge_states_do_not_set_the_unit_of_the_penalty() -> None:
     huge = H.copy()
     huge[0] *= 1000
     plain, outlier = (
-        train(held(states), y, EUCLIDEAN, layer=3, l2=1e-3).probe_set.probes[0].weights
+        train(activations(states), y, EUCLIDEAN, layer=3, l2=1e-3).probe_set.probes[0].weights
         for states in (H, huge)
     )
     # In units of the mean square the penalty would be some 8,000 times as strong.

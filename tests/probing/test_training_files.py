@@ -14,18 +14,23 @@ from geometry_of_trust.cli import main
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.documents.probe_card import Card
 from geometry_of_trust.errors import (
+    BadLabelTable,
     BadOption,
     BadRowTable,
     GotError,
     LabelCount,
     LayerMissing,
+    MissingColumn,
     MissingMember,
     RepeatedLayers,
     TooFewOfClass,
 )
 from geometry_of_trust.files import sha256_file
-from geometry_of_trust.formats.binary import Activations, write_activations, write_unembedding
-from geometry_of_trust.formats.row_table import RowWriter, TextRows, read_rows
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import write_activations
+from geometry_of_trust.formats.gotue import write_unembedding
+from geometry_of_trust.formats.row_table import read_rows
+from geometry_of_trust.formats.row_writer import RowWriter, TextRows
 from geometry_of_trust.probing.probes import ProbeSet, read_probe_set
 from geometry_of_trust.probing.training_files import train_files, train_layers
 from options import training_arguments
@@ -71,9 +76,9 @@ def write_corpus(folder: Path, order: list[int], names: dict[int, str]) -> Corpu
                     labels={"warm": int(warm[text]), "tall": int(tall[text])},
                 )
             )
-    held = values[:, order].reshape(len(LAYERS), 3 * TEXTS, D)
+    states = values[:, order].reshape(len(LAYERS), 3 * TEXTS, D)
     write_activations(
-        folder / "a.gotact", Activations("tiny", "Fp32", LAYERS, range(3 * TEXTS), held)
+        folder / "a.gotact", Activations("tiny", "Fp32", LAYERS, range(3 * TEXTS), states)
     )
     write_unembedding(
         folder / "u.gotue", np.random.default_rng(4).normal(size=(50, D)).astype(np.float32)
@@ -132,20 +137,54 @@ def test_each_probe_is_what_it_would_be_alone(corpus: Corpus, both: ProbeSet) ->
 
 def test_a_table_says_the_same_as_the_row_table(corpus: Corpus, both: ProbeSet) -> None:
     table = corpus.folder / "t.csv"
-    held = train_files(**corpus.sources, layer=1, labels=table).probe_set
-    assert cards(held) == cards(both)
-    assert held.training is not None
-    assert held.training.labels_sha256 == sha256_file(table)
+    probe_set = train_files(**corpus.sources, layer=1, labels=table).probe_set
+    assert cards(probe_set) == cards(both)
+    assert probe_set.training is not None
+    assert probe_set.training.labels_sha256 == sha256_file(table)
+
+
+def test_columns_of_a_table_are_named(corpus: Corpus, both: ProbeSet, tmp_path: Path) -> None:
+    header, *rows = (corpus.folder / "t.csv").read_text().splitlines()
+    words = {"0": "FALSE", "1": "TRUE"}
+    spread = [f"{row[0]}.0,a note,{words[row[2]]}" for row in rows]
+    table = tmp_path / "t.CSV"
+    table.write_text(f"\ufeff{header.replace(',', ',note,')}\r\n" + "\r\n".join(spread))
+    named = train_files(
+        **corpus.sources, layer=1, labels=table, label_columns=["tall", "warm"]
+    ).probe_set
+    assert cards(named) == cards(both)[::-1]
+    one = train_files(
+        **corpus.sources,
+        layer=1,
+        labels=table,
+        label_columns=["warm"],
+        **training_arguments(dimension="heat"),
+    ).probe_set
+    assert [probe.name for probe in one.probes] == ["heat"]
+    with pytest.raises(BadLabelTable):
+        train_files(**corpus.sources, layer=1, labels=table)
+
+
+def test_columns_that_cannot_be_taken(corpus: Corpus) -> None:
+    for labels, columns, error in (
+        ("t.csv", ("cold",), MissingColumn),
+        ("t.csv", ("warm", "warm"), BadOption),
+        ("a.labels", ("warm",), BadOption),
+    ):
+        with pytest.raises(error):
+            train_files(
+                **corpus.sources, layer=1, labels=corpus.folder / labels, label_columns=columns
+            )
 
 
 def test_a_labels_file_uses_the_groups_too(corpus: Corpus, both: ProbeSet) -> None:
-    held = train_files(
+    probe_set = train_files(
         **corpus.sources,
         layer=1,
         labels=corpus.folder / "a.labels",
         **training_arguments(dimension="warm"),
     ).probe_set
-    assert cards(held)[0] == cards(both)[0]
+    assert cards(probe_set)[0] == cards(both)[0]
 
 
 def test_neither_order_of_texts_nor_names_of_groups_change_a_byte(
@@ -162,8 +201,8 @@ def test_neither_order_of_texts_nor_names_of_groups_change_a_byte(
 
 def test_all_rows_of_one_text_are_rows_of_their_own(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path, list(range(TEXTS)), dict.fromkeys(range(10), "one"))
-    held = train_files(**corpus.sources, layer=1, label_columns=["tall"]).probe_set
-    assert (cards(held)[0].grouped, cards(held)[0].groups) == (False, 120)
+    probe_set = train_files(**corpus.sources, layer=1, label_columns=["tall"]).probe_set
+    assert (cards(probe_set)[0].grouped, cards(probe_set)[0].groups) == (False, 120)
 
 
 # --- inner products side by side --------------------------------------------------------------
@@ -199,7 +238,6 @@ def test_several_layers_share_a_geometry(corpus: Corpus, both: ProbeSet) -> None
         ({"layers": ()}, RepeatedLayers),
         ({"layers": (1, 1)}, RepeatedLayers),
         ({"layers": (1, 2)}, LayerMissing),
-        ({"labels": "t.csv"}, BadOption),  # besides the columns
         ({"label_columns": ()}, BadOption),
         ({"label_columns": ("warm", "warm")}, BadOption),
         ({"label_columns": ("cold",)}, MissingMember),
@@ -257,6 +295,28 @@ def test_command_with_layers_and_columns(
     shown = capsys.readouterr().out
     for words in ("probe 'tall'", "selectivity", "effective rank", "before Platt scaling"):
         assert words in shown
+
+
+def test_command_with_a_table_and_columns(
+    corpus: Corpus, both: ProbeSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = corpus.folder / "t.csv"
+    options = ("--labels", table, "--label-column", "warm", "tall", "--output", tmp_path / "p.json")
+    assert main(arguments(corpus, "--layer", 1, *options)) == 0
+    assert cards(read_probe_set(tmp_path / "p.json")) == cards(both)
+    capsys.readouterr()
+    sources = corpus.sources
+    report = (
+        "calibration-report", "--activations", sources["activations"], "--unembedding",
+        sources["unembedding"], "--probes", tmp_path / "p.json", "--json", "--labels", table,
+    )  # fmt: skip
+    printed = []
+    for columns in ((), ("--label-column", "tall", "warm")):
+        assert main([str(word) for word in (*report, *columns)]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert main([str(word) for word in (*report, "--label-column", "cold")]) == 3
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_command_prints_json(

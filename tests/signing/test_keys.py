@@ -33,11 +33,10 @@ from geometry_of_trust.errors import (
     WrongKeyKind,
 )
 from geometry_of_trust.signing.ed25519_points import ORDER, P
+from geometry_of_trust.signing.key_making import KeyFormat, generate_key_files
 from geometry_of_trust.signing.keys import (
-    KeyFormat,
     PublicKey,
     SecretKey,
-    generate_key_files,
     load_public_key,
     load_secret_key,
 )

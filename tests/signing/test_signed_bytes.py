@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import struct
@@ -9,12 +10,7 @@ from typing import Any
 
 import pytest
 
-from geometry_of_trust.documents.schema import (
-    LAYOUT_MEMBERS,
-    SIGNED_MEMBERS,
-    read_members,
-    signed_bytes,
-)
+from geometry_of_trust.documents.schema import read_members
 from geometry_of_trust.documents.strictjson import dumps
 from geometry_of_trust.errors import (
     GotError,
@@ -25,6 +21,8 @@ from geometry_of_trust.errors import (
 )
 from geometry_of_trust.signing.attestation import MEMBERS, Attestation, parse_document
 from geometry_of_trust.signing.keys import SecretKey
+from geometry_of_trust.signing.reference_members import CausalScore
+from geometry_of_trust.signing.signed_bytes import LAYOUT_MEMBERS, SIGNED_MEMBERS, signed_bytes
 from places import VECTORS
 
 SIGNED = json.loads((VECTORS / "attestations.json").read_text("utf-8"))
@@ -39,13 +37,13 @@ def parsed(case: dict[str, Any]) -> Attestation:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_reference_vectors(case: dict[str, Any]) -> None:
-    held = parsed(case)
-    assert held.signed_bytes().hex() == case["signed_bytes"]
-    assert held.digest == case["digest"]
+    attestation = parsed(case)
+    assert attestation.signed_bytes().hex() == case["signed_bytes"]
+    assert attestation.digest == case["digest"]
     assert KEY.public.raw.hex() == SIGNED["public_key"]
     assert KEY.public.key_id == SIGNED["key_id"]
-    assert KEY.sign(held.signed_bytes()).hex() == case["signature"]
-    KEY.public.verify(bytes.fromhex(case["signature"]), held.signed_bytes())
+    assert KEY.sign(attestation.signed_bytes()).hex() == case["signature"]
+    KEY.public.verify(bytes.fromhex(case["signature"]), attestation.signed_bytes())
 
 
 def test_the_short_layout_is_a_prefix_of_the_full_one() -> None:
@@ -58,10 +56,10 @@ def test_the_short_layout_is_a_prefix_of_the_full_one() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_our_text_reads_back_to_the_same_attestation(case: dict[str, Any]) -> None:
-    held = parsed(case)
-    again = parse_document(held.to_json(), "v").attestation
-    assert again == held
-    assert again.to_json() == held.to_json()
+    attestation = parsed(case)
+    again = parse_document(attestation.to_json(), "v").attestation
+    assert again == attestation
+    assert again.to_json() == attestation.to_json()
 
 
 def leaves(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -111,10 +109,10 @@ FULL = CASES[1]["attestation"]
 )
 def test_every_leaf_is_under_the_signature(path: tuple[Any, ...]) -> None:
     tree = changed(FULL, path, other)
-    held = parse_document(
+    document = parse_document(
         json.dumps(tree | {"signature": "00" * 64}).encode(), "v", reformatted=True
     )
-    assert held.attestation.signed_bytes().hex() != CASES[1]["signed_bytes"]
+    assert document.attestation.signed_bytes().hex() != CASES[1]["signed_bytes"]
 
 
 @pytest.mark.parametrize("name", [m.name for m in MEMBERS])
@@ -123,7 +121,7 @@ def test_wrong_types_are_refused_by_path(name: str, value: Any) -> None:
     tree = FULL | {"signature": "00" * 64, name: value}
     member = next(m for m in MEMBERS if m.name == name)
     try:
-        member.kind.read(value, "x")
+        member.read(value, "x")
     except GotError:
         with pytest.raises((WrongType, UnknownMember, MissingMember)) as caught:
             parse_document(json.dumps(tree).encode(), "v", reformatted=True)
@@ -139,7 +137,7 @@ def test_few_values_are_of_more_than_one_type() -> None:
     for member in MEMBERS:
         for value in values:
             try:
-                member.kind.read(value, "x")
+                member.read(value, "x")
             except GotError:
                 continue
             accepted += 1
@@ -159,8 +157,8 @@ def test_what_overflows_float32_is_refused(number: float) -> None:
 def test_minus_zero_signs_as_zero_and_decimals_as_their_float32() -> None:
     def drift(text: str) -> str:
         tree = json.dumps(FULL | {"signature": "00" * 64}).replace("0.125", text)
-        held = parse_document(tree.encode(), "v", reformatted=True).attestation
-        return hashlib.sha256(held.signed_bytes()).hexdigest()
+        attestation = parse_document(tree.encode(), "v", reformatted=True).attestation
+        return hashlib.sha256(attestation.signed_bytes()).hexdigest()
 
     assert drift("-0.0") == drift("0.0") == drift("0")
     assert drift("0.374580055475235") == drift("0.37458006")
@@ -168,14 +166,13 @@ def test_minus_zero_signs_as_zero_and_decimals_as_their_float32() -> None:
 
 
 def test_non_finite_floats_are_not_encoded() -> None:
-    held = parsed(CASES[0])
-    members = held.__dict__ | {"confidence": (float("nan"), 0.25)}
+    attestation = dataclasses.replace(parsed(CASES[0]), confidence=(float("nan"), 0.25))
     with pytest.raises(NonFinite):
-        signed_bytes(members)
+        signed_bytes(attestation)
 
 
 def test_required_members_are_required() -> None:
-    required = {m.name for m in MEMBERS if m.default is ...}
+    required = {m.name for m in MEMBERS if m.required}
     assert required == {
         "schema_version", "model_id", "precision", "inner_product", "input_hash", "timestamp",
         "corpus_version", "probe_version", "layer_readings", "confidence", "coverage_flags",
@@ -206,9 +203,10 @@ def test_the_table_is_that_of_the_reference() -> None:
 
 
 def test_structures_keep_their_exact_little_endian_bytes() -> None:
-    score = {"delta_plus": 2.0, "delta_minus": 1.0, "consistency": 0.5, "is_causal": False}
-    kind = next(m for m in SIGNED_MEMBERS if m.name == "causal_scores").kind
-    assert kind.encode([score]) == struct.pack("<IfffB", 1, 2.0, 1.0, 0.5, 0)
+    score = CausalScore(delta_plus=2.0, delta_minus=1.0, consistency=0.5, is_causal=False)
+    attestation = dataclasses.replace(parsed(CASES[0]), causal_scores=(score,))
+    member = next(m for m in SIGNED_MEMBERS if m.name == "causal_scores")
+    assert member.encode(attestation) == struct.pack("<IfffB", 1, 2.0, 1.0, 0.5, 0)
 
 
 def test_an_object_is_needed() -> None:

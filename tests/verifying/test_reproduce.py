@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 from collections.abc import Iterator
@@ -21,20 +20,21 @@ from geometry_of_trust.cli import main
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, RowOptions
 from geometry_of_trust.documents.names_beside import record_path
-from geometry_of_trust.documents.schema import InnerProductTag
 from geometry_of_trust.extraction import deterministic_operations
 from geometry_of_trust.extraction.one_text import extract
 from geometry_of_trust.extraction.options import ExtractionOptions, LoadingOptions
 from geometry_of_trust.files import write_file
-from geometry_of_trust.formats.binary import read_activations, write_activations
+from geometry_of_trust.formats.gotact import read_activations, write_activations
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.signing.attestation import read_attestation, write_attestation
-from geometry_of_trust.signing.binding import binding_digest
-from geometry_of_trust.verifying.differences import distance, first_difference
+from geometry_of_trust.signing.binding import Binding, BoundGeometry
+from geometry_of_trust.signing.checks import sign
+from geometry_of_trust.signing.reference_members import CausalScore
+from geometry_of_trust.signing.signed_bytes import InnerProductTag
 from geometry_of_trust.verifying.reproduce import Reproduction, reproduce
 from geometry_of_trust.verifying.verify import Refused, verify
 from options import arguments_of
-from pipeline import KEY, OTHER_KEY, TIMESTAMP
+from pipeline import KEY, OTHER_KEY, TIMESTAMP, replaced
 from tiny_models import FAMILIES, TEXT, build, quick
 
 
@@ -121,6 +121,8 @@ def other_weights(case: Case, folder: Path, change: Any) -> Path:
 def test_model_and_text_give_the_attestation_byte_for_byte(case: Case) -> None:
     result = case.reproduce()
     assert result.line == "MATCH"
+    with pytest.raises(TypeError):
+        bool(result)
     assert all(link.equal for link in result.links)
     assert [link.name for link in result.links] == [
         "attestation", "probe set 0", "unembedding", "activations", "extraction record",
@@ -177,8 +179,9 @@ def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
     assert "labels, groups" in other.line
     located = own.reproduce(**chosen, activations=own.activations)
     assert located.line.startswith("MISMATCH at extraction record.corpus.rows_sha256: signed ")
-    with pytest.raises(errors.BadOption):
-        own.reproduce(text=None)
+    for given, source in ((None, None), (TEXT, corpus)):
+        with pytest.raises(errors.BadOption):
+            own.reproduce(text=given, corpus=source)
     command = [
         "reproduce", "--attestation", str(own.document), "--pubkey", str(tmp_path / "k.pub"),
         "--model", str(case.model), "--input-file", str(corpus), "--probes", str(own.probes),
@@ -304,7 +307,7 @@ def test_signed_readings_that_are_not_so(case: Case, tmp_path: Path) -> None:
     held = read_attestation(case.document)
     first = np.float32(held.layer_readings[0][0])
     near = float(np.nextafter(first, np.float32(np.inf)))
-    lie = dataclasses.replace(held, layer_readings=((near,),)).signed_by(KEY)
+    lie = sign(dataclasses.replace(held, layer_readings=((near,),)), KEY)
     write_attestation(tmp_path / "t.json", lie)
     result = reproduce(
         tmp_path / "t.json", KEY.public, model=case.model, text=TEXT, probes=[case.probes]
@@ -322,54 +325,49 @@ def test_the_signer_s_activations_must_be_those_signed(case: Case, tmp_path: Pat
         case.reproduce(activations=tmp_path / "a.gotact")
 
 
-def forged(case: Case, to: Path, change: Any = None, **members: Any) -> Case:
-    """The case with a document that its signer made up: members, and a binding that was changed."""
-    held = read_attestation(case.document)
-    binding = copy.deepcopy(dict(held.binding or {}))
-    if change is not None:
-        change(binding)
-    commitment = binding_digest(binding)
-    lie = dataclasses.replace(held, binding=binding, probe_commitment=commitment, **members)
+def forged(case: Case, to: Path, binding: Binding | None = None, **members: Any) -> Case:
+    """The case with a document that its signer made up: members, or another binding."""
+    signed = read_attestation(case.document)
+    binding = binding or signed.bound()
+    lie = dataclasses.replace(signed, binding=binding, probe_commitment=binding.digest, **members)
     for path in (case.activations, case.probes, record_path(case.activations)):
         (to / path.name).write_bytes(path.read_bytes())
-    write_attestation(to / "t.json", lie.signed_by(KEY))
+    write_attestation(to / "t.json", sign(lie, KEY))
     return Case(to, case.model)
 
 
+def bound(case: Case, *path: str | int, to: object) -> Binding:
+    """The binding of the case with one member changed."""
+    changed: Binding = replaced(read_attestation(case.document).bound(), path, to)
+    return changed
+
+
 def test_a_lie_is_named_where_it_stands(case: Case, tmp_path: Path) -> None:
-    held = read_attestation(case.document)
-
-    def verdict(binding: dict[str, Any]) -> None:
-        entry = binding["probe_sets"][0]
-        (word,) = entry["verdicts"]
-        other = "SUFFICIENT" if word == "INSUFFICIENT" else "INSUFFICIENT"
-        entry["verdicts"] = (other,)
-
-    def dimension(binding: dict[str, Any]) -> None:
-        binding["probe_sets"][0]["dimensions"] = ("honesty",)
-
-    for change, members, where in (
+    signed = read_attestation(case.document)
+    (word,) = signed.bound().probe_sets[0].verdicts
+    other = "SUFFICIENT" if word == "INSUFFICIENT" else "INSUFFICIENT"
+    verdict = bound(case, "probe_sets", 0, "verdicts", to=(other,))
+    dimension = bound(case, "probe_sets", 0, "dimensions", to=("honesty",))
+    lies: list[tuple[Binding | None, dict[str, Any], str]] = [
         (None, {"confidence": (0.25,)}, "confidence[0]: signed 0.25, found "),
         (verdict, {}, "binding.probe_sets[0].verdicts[0]: signed "),
         (dimension, {}, "binding.probe_sets[0].dimensions[0]: signed honesty, found "),
-    ):
-        result = forged(case, tmp_path, change, **members).reproduce(activations=case.activations)
+    ]
+    for binding, members, where in lies:
+        result = forged(case, tmp_path, binding, **members).reproduce(activations=case.activations)
         assert result.outcome == "MISMATCH"
         assert result.detail.startswith(where)
-    assert held.confidence != (0.25,)
+    assert signed.confidence != (0.25,)
 
 
 def test_more_readings_than_the_probes_give(case: Case, tmp_path: Path) -> None:
     held = read_attestation(case.document)
     (raw,), (p,), (flag,) = held.layer_readings[0], held.confidence, held.coverage_flags
-
-    def twice(binding: dict[str, Any]) -> None:
-        entry = binding["probe_sets"][0]
-        entry["dimensions"], entry["verdicts"] = entry["dimensions"] * 2, entry["verdicts"] * 2
-
+    entry = held.bound().probe_sets[0]
+    twice = dataclasses.replace(entry, dimensions=entry.dimensions * 2, verdicts=entry.verdicts * 2)
     more = forged(
-        case, tmp_path, twice, layer_readings=((raw, raw),), confidence=(p, p),
-        coverage_flags=(flag, flag),
+        case, tmp_path, bound(case, "probe_sets", 0, to=twice), layer_readings=((raw, raw),),
+        confidence=(p, p), coverage_flags=(flag, flag),
     )  # fmt: skip
     result = more.reproduce()
     assert result.line == "MISMATCH at layer_readings[0]: 2 entries signed, 1 found"
@@ -381,10 +379,7 @@ def test_more_readings_than_the_probes_give(case: Case, tmp_path: Path) -> None:
 def test_a_binding_that_does_not_describe_the_signer_s_file(
     layers: tuple[int, ...], case: Case, tmp_path: Path
 ) -> None:
-    def change(binding: dict[str, Any]) -> None:
-        binding["activations"]["layers"] = layers
-
-    lie = forged(case, tmp_path, change)
+    lie = forged(case, tmp_path, bound(case, "activations", "layers", to=layers))
     assert lie.reproduce().outcome == "MISMATCH"
     result = lie.reproduce(activations=case.activations)
     where = f"MISMATCH at binding.activations.layers: {len(layers)} entries signed, 2 found"
@@ -392,11 +387,13 @@ def test_a_binding_that_does_not_describe_the_signer_s_file(
 
 
 def test_what_cannot_be_recomputed_from_the_files_signed(case: Case, tmp_path: Path) -> None:
-    def change(binding: dict[str, Any]) -> None:
-        binding["geometry"] |= {"inner_product": "Euclidean", "sha256": "0" * 64}
-
+    geometry = BoundGeometry("Euclidean", "0.0", "0" * 64)
     lie = forged(
-        case, tmp_path, change, inner_product=InnerProductTag("Euclidean"), geometry_hash="0" * 64
+        case,
+        tmp_path,
+        bound(case, "geometry", to=geometry),
+        inner_product=InnerProductTag("Euclidean"),
+        geometry_hash="0" * 64,
     )
     result = lie.reproduce()
     assert result.line.startswith("MISMATCH at readings: not of the files signed: ")
@@ -407,21 +404,19 @@ def test_what_cannot_be_recomputed_from_the_files_signed(case: Case, tmp_path: P
 def test_layers_that_do_not_ascend_are_refused(
     layers: tuple[int, ...], case: Case, tmp_path: Path
 ) -> None:
-    def change(binding: dict[str, Any]) -> None:
-        binding["activations"]["layers"] = layers
-
+    lie = forged(case, tmp_path, bound(case, "activations", "layers", to=layers))
     with pytest.raises(Refused) as refused:
-        forged(case, tmp_path, change).reproduce()
+        lie.reproduce()
     assert refused.value.step == 4
 
 
 def test_an_amount_below_nothing_is_refused(case: Case, tmp_path: Path) -> None:
-    def change(binding: dict[str, Any]) -> None:
-        binding["geometry"] |= {"inner_product": "CausalRegularised", "epsilon": "-1.0"}
-
+    signed = read_attestation(case.document).bound().geometry
+    geometry = dataclasses.replace(signed, inner_product="CausalRegularised", epsilon="-1.0")
     tag = InnerProductTag("CausalRegularised", -1.0)
+    lie = forged(case, tmp_path, bound(case, "geometry", to=geometry), inner_product=tag)
     with pytest.raises(Refused) as refused:
-        forged(case, tmp_path, change, inner_product=tag).reproduce()
+        lie.reproduce()
     assert refused.value.step == 4
     assert refused.value.where.endswith(".inner_product")
 
@@ -449,9 +444,7 @@ def test_no_record(case: Case, tmp_path: Path) -> None:
 
 MADE_UP: dict[str, Any] = {
     "model_hash": "0" * 64,
-    "causal_scores": (
-        {"delta_plus": 1.0, "delta_minus": 1.0, "consistency": 1.0, "is_causal": True},
-    ),
+    "causal_scores": (CausalScore(1.0, 1.0, 1.0, is_causal=True),),
     "intervention_delta": 0.5,
     "causal_flag": True,
     "sequence_number": 41,
@@ -563,36 +556,3 @@ def test_the_command(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[s
     code, out = run(key="o.pub")
     assert code == 1
     assert out.splitlines()[-1].startswith("REFUSED at step 3")
-
-
-# --- distance ---------------------------------------------------------------------------------
-
-
-def test_distance_in_units_in_the_last_place() -> None:
-    one = np.float32(1)
-    up = np.nextafter(one, np.float32(2))
-    a = np.array([one, 0.0, -1.0, 5.0], np.float32)
-    b = np.array([np.nextafter(up, np.float32(2)), -0.0, -1.0, 5.0], np.float32)
-    apart = distance(a, b)
-    assert (apart.differing, apart.first, apart.largest, apart.median) == (1, (0,), 2, 2.0)
-    tiny = np.float32(1e-45)
-    across = distance(np.array([tiny]), np.array([-tiny]))
-    assert across.largest == 2
-    assert str(distance(a, a)) == "no value differs"
-    assert "1 unit in" in str(distance(np.array([one]), np.array([up])))
-    with pytest.raises(errors.BadArray):
-        distance(a, a[:2])
-
-
-def test_the_first_difference_of_trees() -> None:
-    ours = {"a": [1, {"b": (0.5, "x")}], "c": None}
-    up = float(np.nextafter(np.float32(0.5), np.float32(1)))
-    for signed, where in (
-        ({"a": [1, {"b": (0.5, "x")}], "c": 3}, "t.c: signed 3, found None"),
-        ({"a": [1, {"b": (0.5, "y")}], "c": 3}, "t.a[1].b[1]: signed y, found x"),
-        ({"a": [1, {"b": (up, "x")}], "c": None},
-         "t.a[1].b[0]: signed 0.50000006, found 0.5, 1 unit in the last place apart"),
-        ({"a": [1], "c": None}, "t.a: 1 entries signed, 2 found"),
-        ({"a": 1}, "t: signed {'a': 1}, found {'a': [1, {'b': (0.5, 'x')}], 'c': None}"),
-    ):  # fmt: skip
-        assert first_difference("t", ours, signed) == where

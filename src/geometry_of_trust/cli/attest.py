@@ -83,8 +83,8 @@ def attest(
         )
         write_attestation(output, attestation)
     for entry in verdicts.readings(attestation):
-        if entry["verdict"] == "INSUFFICIENT":
-            name = escaped(repr(entry["dimension"]))
+        if entry.verdict == "INSUFFICIENT":
+            name = escaped(repr(entry.dimension))
             talk(f"warning: probe {name} is INSUFFICIENT by its own card; see got-cli show")
     print(
         verdicts.attestation_json(attestation)

@@ -50,12 +50,13 @@ def calibration_report(
     json
         Print the report as JSON.
     """
-    from geometry_of_trust import plotting
+    from geometry_of_trust.plotting.image_files import check_picture
+    from geometry_of_trust.plotting.pictures import calibration_picture
     from geometry_of_trust.probing.calibration_report import calibration_report as compare
     from geometry_of_trust.showing import extractions
 
     if plot is not None:
-        plotting.check(plot)
+        check_picture(plot)
     with progress_on("Reading the probes") as progress:
         report = compare(
             activations=activations,
@@ -66,7 +67,7 @@ def calibration_report(
             progress=progress,
         )
     if plot is not None:
-        write_file(plot, plotting.calibration(report, plot))
+        write_file(plot, calibration_picture(report, plot))
     print(extractions.calibration_json(report) if json else extractions.calibration(report))
     if plot is not None:
         talk(f"wrote {escaped(plot)}")

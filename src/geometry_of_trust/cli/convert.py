@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from geometry_of_trust.cli.common import MORE, OK, Many, Switch, app, progress_on
-from geometry_of_trust.documents.layouts import Layout
+from geometry_of_trust.documents.codes import Layout
 from geometry_of_trust.errors import escaped
 
 

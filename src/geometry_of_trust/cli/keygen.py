@@ -36,7 +36,7 @@ def keygen(
     passphrase_file
         Take the passphrase from the first line of this file (implies --encrypt).
     """
-    from geometry_of_trust.signing.keys import generate_key_files
+    from geometry_of_trust.signing.key_making import generate_key_files
 
     locked = encrypt or passphrase_file is not None
     passphrase = passphrase_from(passphrase_file, twice=True)() if locked else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -66,7 +66,7 @@ def sweep(
     layers
         Which layers [default: all].
     labels
-        As for train; or --label-column, of the row table or of the corpus.
+        As for train. Without it, --label-column is of the row table, or of the corpus.
     output_activations
         Keep the activations of the run here; with --output-unembedding.
     output_unembedding
@@ -79,14 +79,18 @@ def sweep(
         Print the result as JSON.
     """
     options = arithmetic(options, fast=fast)
+    label_columns = corpus_options.label_columns
+    if labels is not None:  # then the columns are of that table, not of the corpus
+        corpus_options = replace(corpus_options, label_columns=())
     run = _Run(model, input_file, layers, options, corpus_options)
     _check(run, activations, unembedding, output_activations, output_unembedding)
-    from geometry_of_trust import plotting
+    from geometry_of_trust.plotting.image_files import check_picture
+    from geometry_of_trust.plotting.pictures import sweep_picture
     from geometry_of_trust.probing.layer_sweep import sweep_files
     from geometry_of_trust.showing import sweeps
 
     if plot is not None:
-        plotting.check(plot)
+        check_picture(plot)
     with contextlib.ExitStack() as stack:
         if model is not None:
             warn(options, corpus_options)
@@ -100,12 +104,12 @@ def sweep(
                 unembedding=unembedding or "",
                 layers=layers,
                 labels=labels,
-                label_columns=corpus_options.label_columns,
+                label_columns=label_columns,
                 options=fitting,
                 progress=progress,
             )
     if plot is not None:
-        write_file(plot, plotting.sweep(result, plot))
+        write_file(plot, sweep_picture(result, plot))
     print(sweeps.sweep_json(result) if json else sweeps.sweep(result))
     if plot is not None:
         talk(f"wrote {escaped(plot)}")

@@ -38,9 +38,9 @@ def train(
     output
         Where the probe set (JSON) goes; with several layers p.json becomes p.layer8.json ...
     labels
-        One 0 or 1 a position; or a .csv or .parquet with such a column for each dimension.
+        One 0 or 1 a position; or a .csv, .tsv or .parquet with such a column for each dimension.
     label_column
-        Instead of --labels: label columns of the row table, one probe each.
+        Columns of --labels that count [default: all], or without it of the row table; a probe each.
     layer
         Which of the layers in the file.
     layers
@@ -54,12 +54,13 @@ def train(
         raise BadOption("--layer", expected="either it or --layers",
                         found="none" if layer is None else "both")  # fmt: skip
     wanted = [layer] if layer is not None else list(layers or ())
-    from geometry_of_trust import plotting
+    from geometry_of_trust.plotting.image_files import check_picture
+    from geometry_of_trust.plotting.pictures import training_picture
     from geometry_of_trust.probing.training_files import train_layers
     from geometry_of_trust.showing import extractions, verdicts
 
     if plot is not None:
-        plotting.check(plot)
+        check_picture(plot)
     outputs = [output if layer is not None else layer_path(output, n) for n in wanted]
     with progress_on("Training") as progress, StagedFiles() as staged:
         results = train_layers(
@@ -74,7 +75,7 @@ def train(
         for result, place in zip(results, outputs, strict=True):
             staged.write(place, result.probe_set.to_json())
         if plot is not None:
-            staged.write(plot, plotting.training(results, plot))
+            staged.write(plot, training_picture(results, plot))
     shown = list(zip(results, outputs, strict=True))
     if json:
         trees = [extractions.training_tree(result, place) for result, place in shown]

@@ -8,18 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geometry_of_trust.converting import npy, tables, tensors, vllm
-from geometry_of_trust.converting.exchange import Held, Names, pieces
+from geometry_of_trust.converting.exchange import Convertible, Names, float32_pieces
 from geometry_of_trust.converting.tensorfile import TensorFile, read_tensors
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import BadOption, UnknownKind, WrongKind
-from geometry_of_trust.files import PathLike, StagedFiles, opened
+from geometry_of_trust.files import FileBytes, PathLike, StagedFiles
 from geometry_of_trust.formats.arrays import Activations, Layout, Unembedding
-from geometry_of_trust.formats.binary import (
-    read_activations,
-    read_unembedding,
-    stage_activations,
-    stage_unembedding,
-)
+from geometry_of_trust.formats.gotact import read_activations, stage_activations
+from geometry_of_trust.formats.gotue import read_unembedding, stage_unembedding
 
 SUFFIXES = (".gotact", ".gotue", ".safetensors", ".npy", ".parquet")
 _MAGIC = {b"GOTA": ".gotact", b"GOTU": ".gotue", b"\x93NUM": ".npy", b"PAR1": ".parquet"}
@@ -50,7 +46,8 @@ def convert(
 ) -> Converted:
     """Write what `source` holds to `destination`, whose suffix says as what.
 
-    A few MB are in memory at a time. What cannot be mapped as float32 (Parquet, half precision) is
+    A source of up to 64 MiB is copied into memory first; a larger one is mapped, and a few MB of it
+    are in memory at a time. What cannot be mapped as float32 (Parquet, half precision) is
     first written to a file without a name in the destination's folder.
 
     Args:
@@ -63,31 +60,33 @@ def convert(
     Raises:
         UsageError: UnknownKind, WrongKind, NotNamed, BadOption.
         MalformedInput: the source, as its reader says, or the destination cannot be written.
+        FileChanged: the source was written to meanwhile; nothing was written.
     """
     given = Names(model_id, precision, None if layers is None else tuple(layers))
-    kinds = _source_kind(source), _suffix(destination)
+    file = FileBytes.of(source)
+    kinds = _source_kind(file), _suffix(destination)
     _check_options(source, destination, kinds[1], layout, rows)
-    tensor_file = read_tensors(source) if kinds[0] == ".safetensors" else None
+    tensor_file = read_tensors(file) if kinds[0] == ".safetensors" else None
     exported = tensor_file is not None and vllm.recognised(tensor_file)
     if exported and kinds[1] != ".gotact":
         raise WrongKind(destination, expected="a .gotact for what vLLM exported", found=kinds[1],
                         hint="Convert to .gotact first; that keeps the token ids.")  # fmt: skip
-    held = _read(source, kinds[0], tensor_file, given, destination)
-    _check_agreement(held, given)
+    content = _read(file, kinds[0], tensor_file, given, destination)
+    _check_agreement(content, given)
     with StagedFiles() as staged:
         beside = rows_path(source) if rows else None
-        _stage(staged, destination, kinds[1], held, layout=layout, rows=beside)
+        _stage(staged, destination, kinds[1], content, layout=layout, rows=beside)
         files = [Path(destination)]
         if exported and tensor_file is not None:
             vllm.stage_rows(staged, destination, vllm.token_ids(tensor_file))
             files.append(rows_path(destination))
-    return Converted(tuple(files), held.values.shape)
+        file.check_unchanged()  # before anything appears
+    return Converted(tuple(files), content.values.shape)
 
 
-def _source_kind(path: PathLike) -> str:
-    with opened(path) as handle:
-        magic = handle.read(4)
-    return _MAGIC[magic] if magic in _MAGIC else _suffix(path)
+def _source_kind(file: FileBytes) -> str:
+    magic = file.data[:4]
+    return _MAGIC[magic] if magic in _MAGIC else _suffix(file)
 
 
 def _suffix(path: PathLike) -> str:
@@ -109,24 +108,24 @@ def _check_options(
 
 
 def _read(
-    source: PathLike, kind: str, file: TensorFile | None, given: Names, near: PathLike
-) -> Held:
-    if file is not None:
-        reader = vllm.read if vllm.recognised(file) else tensors.read
-        return reader(file, given, near)
+    file: FileBytes, kind: str, tensor_file: TensorFile | None, given: Names, near: PathLike
+) -> Convertible:
+    if tensor_file is not None:
+        reader = vllm.read if vllm.recognised(tensor_file) else tensors.read
+        return reader(tensor_file, given, near)
     if kind == ".npy":
-        return npy.read(source, given, near)
+        return npy.read(file, given, near)
     if kind == ".parquet":
-        return tables.read(source, given, near)
-    return read_activations(source) if kind == ".gotact" else read_unembedding(source)
+        return tables.read(file, given, near)
+    return read_activations(file) if kind == ".gotact" else read_unembedding(file)
 
 
-def _check_agreement(held: Held, given: Names) -> None:
+def _check_agreement(content: Convertible, given: Names) -> None:
     """BadOption if an option says other than the source: a conversion renames nothing."""
     for option, said, wanted in (
-        ("--model-id", getattr(held, "model_id", None), given.model_id),
-        ("--precision", getattr(held, "precision", None), given.precision),
-        ("--layers", getattr(held, "layers", None), given.layers),
+        ("--model-id", getattr(content, "model_id", None), given.model_id),
+        ("--precision", getattr(content, "precision", None), given.precision),
+        ("--layers", getattr(content, "layers", None), given.layers),
     ):
         if wanted is not None and said != wanted:
             raise BadOption(
@@ -140,25 +139,25 @@ def _stage(
     staged: StagedFiles,
     path: PathLike,
     kind: str,
-    held: Held,
+    content: Convertible,
     *,
     layout: Layout | None,
     rows: PathLike | None,
 ) -> None:
-    if rows is not None and isinstance(held, Unembedding):
+    if rows is not None and isinstance(content, Unembedding):
         raise BadOption("--rows", expected="activations", found="an unembedding")
     if kind == ".safetensors":
-        tensors.stage(staged, path, held)
+        tensors.stage(staged, path, content)
     elif kind == ".npy":
-        npy.stage(staged, path, held)
+        npy.stage(staged, path, content)
     elif kind == ".parquet":
-        tables.stage(staged, path, held, rows)
-    elif kind == ".gotact" and isinstance(held, Activations):
-        stage_activations(staged, path, held, layout)
-    elif kind == ".gotue" and isinstance(held, Unembedding):
-        stage_unembedding(staged, path, held.values.shape, pieces(held.values))
+        tables.stage(staged, path, content, rows)
+    elif kind == ".gotact" and isinstance(content, Activations):
+        stage_activations(staged, path, content, layout)
+    elif kind == ".gotue" and isinstance(content, Unembedding):
+        stage_unembedding(staged, path, content.values.shape, float32_pieces(content.values))
     else:
-        found = "activations" if isinstance(held, Activations) else "an unembedding"
+        found = "activations" if isinstance(content, Activations) else "an unembedding"
         raise WrongKind(
             path,
             expected=f"a destination for {found}",

@@ -1,4 +1,4 @@
-"""What every conversion passes through: the values mapped from a file, and the names beside them.
+"""What every conversion passes through: the values of a file, and the names beside them.
 
 Each reader gives activations or an unembedding whose values are a view of a file, each writer
 takes them a few MB at a time. So memory does not grow with the file, and n kinds of file need n
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast, get_args
+from typing import TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,17 @@ from geometry_of_trust.errors import (
     UnsupportedVersion,
 )
 from geometry_of_trust.files import PathLike, scratch
-from geometry_of_trust.formats.arrays import FLOAT32, PRECISIONS, Activations, Layout, Unembedding
-from geometry_of_trust.formats.gotact import CHUNK_BYTES
+from geometry_of_trust.formats.arrays import (
+    CHUNK_BYTES,
+    FLOAT32,
+    PRECISIONS,
+    Activations,
+    Layout,
+    Unembedding,
+)
 
-Held = Activations | Unembedding
+Convertible = Activations | Unembedding
+"""What a conversion takes from one kind of file into another."""
 
 ACTIVATIONS = "geometry-of-trust activations"
 UNEMBEDDING = "geometry-of-trust unembedding"
@@ -51,8 +58,8 @@ class Names:
             UnknownPrecision, BadHeader, LayerOrder: as `Activations`.
         """
         return Activations(
-            model_id=said(where, "--model-id", self.model_id),
-            precision=said(where, "--precision", self.precision),
+            model_id=required(where, "--model-id", self.model_id),
+            precision=required(where, "--precision", self.precision),
             layers=layers,
             positions=range(values.shape[1]),
             values=values,
@@ -67,7 +74,7 @@ class Names:
             NotNamed: the options name none.
             BadOption: another number of them, or not ascending.
         """
-        layers = said(where, "--layers", self.layers)
+        layers = required(where, "--layers", self.layers)
         if len(layers) != count:
             raise BadOption(
                 "--layers", expected=f"{count} layers, as {where} holds", found=len(layers)
@@ -85,7 +92,7 @@ class Names:
 T = TypeVar("T")
 
 
-def said(where: str, option: str, value: T | None) -> T:
+def required(where: str, option: str, value: T | None) -> T:
     """`value`, unless there is none.
 
     Raises:
@@ -98,26 +105,30 @@ def said(where: str, option: str, value: T | None) -> T:
     return value
 
 
-def metadata(held: Held) -> dict[str, str]:
+def metadata_of(content: Convertible) -> dict[str, str]:
     """What is written beside the values, so that they can be converted back to the same bytes."""
-    if isinstance(held, Unembedding):
+    if isinstance(content, Unembedding):
         return {"format": UNEMBEDDING, "version": VERSION}
     return {
         "format": ACTIVATIONS,
         "version": VERSION,
-        "model_id": held.model_id,
-        "precision": held.precision,
-        "layout": held.layout,
+        "model_id": content.model_id,
+        "precision": content.precision,
+        "layout": content.layout,
     }
 
 
 def check_version(where: str, found: Mapping[str, str]) -> None:
-    """UnsupportedVersion if metadata are ours, of another version than 1."""
+    """Metadata that are ours are of version 1.
+
+    Raises:
+        UnsupportedVersion: they are not.
+    """
     if found.get("format") in (ACTIVATIONS, UNEMBEDDING) and found.get("version") != VERSION:
         raise UnsupportedVersion(where, expected=VERSION, found=found.get("version"))
 
 
-def names(where: str, found: Mapping[str, str], given: Names) -> Names:
+def names_said(where: str, found: Mapping[str, str], given: Names) -> Names:
     """What the metadata of a file says; where it says nothing, what the options say.
 
     Raises:
@@ -145,7 +156,7 @@ def rows_at_once(d: int) -> int:
     return max(1, CHUNK_BYTES // (4 * d))
 
 
-def pieces(values: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
+def float32_pieces(values: NDArray[np.generic]) -> Iterator[NDArray[np.float32]]:
     """The rows of an array of shape (n, d), a few MB at a time, as contiguous float32.
 
     float32 keeps its bits, the payload of a NaN included; float16 is widened, which is exact;
@@ -160,6 +171,20 @@ def pieces(values: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
             yield np.array(part, "<u4", order="C").__lshift__(16).view(FLOAT32)
         else:
             yield part.astype(FLOAT32, order="C")
+
+
+def as_float32(near: PathLike, values: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Values of shape (n, d) or (layers, n, d) as float32: themselves if they are that, or spooled.
+
+    Raises:
+        Unwritable: there is no room for what is spooled beside `near`.
+    """
+    if values.dtype == FLOAT32:
+        return values.view(FLOAT32)
+    matrices = values if values.ndim == 3 else values[np.newaxis]
+    return spooled(
+        near, values.shape, (part for matrix in matrices for part in float32_pieces(matrix))
+    )
 
 
 def spooled(

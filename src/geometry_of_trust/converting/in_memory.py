@@ -7,27 +7,30 @@ do that, and copy.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geometry_of_trust.errors import BadOption, BadRowTable, MissingExtra
 from geometry_of_trust.formats.arrays import Activations, Unembedding
-from geometry_of_trust.formats.row_table import LABEL_PREFIX, RowTable
+from geometry_of_trust.formats.row_table import RowTable
+from geometry_of_trust.formats.row_writer import LABEL_PREFIX
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
 
-def to_numpy(held: Activations | Unembedding, layer: int | None = None) -> NDArray[np.float32]:
+def to_numpy(content: Activations | Unembedding, layer: int | None = None) -> NDArray[np.float32]:
     """The values as a read-only view: never a copy.
 
     Of a file it is a view of the memory map, strided and perhaps unaligned, which numpy takes;
     `np.ascontiguousarray` copies it.
 
     Args:
-        held: what to look at.
+        content: what to look at.
         layer: one layer of activations, of shape (P, d); all of them (layers, P, d) if None.
 
     Returns:
@@ -38,13 +41,13 @@ def to_numpy(held: Activations | Unembedding, layer: int | None = None) -> NDArr
         BadOption: a layer of an unembedding.
     """
     if layer is None:
-        return held.values
-    if isinstance(held, Unembedding):
+        return content.values
+    if isinstance(content, Unembedding):
         raise BadOption("layer", expected="none for an unembedding", found=layer)
-    return held.states(layer)
+    return content.states(layer)
 
 
-def to_torch(held: Activations | Unembedding, layer: int | None = None) -> torch.Tensor:
+def to_torch(content: Activations | Unembedding, layer: int | None = None) -> torch.Tensor:
     """The values as a float32 tensor on the CPU; shapes and errors as `to_numpy`.
 
     It shares the memory of the values where they are aligned to four bytes, and is a copy where
@@ -55,7 +58,7 @@ def to_torch(held: Activations | Unembedding, layer: int | None = None) -> torch
     Raises:
         MissingExtra: torch is not installed.
     """
-    values = to_numpy(held, layer)
+    values = to_numpy(content, layer)
     try:
         import torch  # noqa: PLC0415 - most users of this room do not need it
     except ModuleNotFoundError as error:
@@ -68,8 +71,8 @@ def to_torch(held: Activations | Unembedding, layer: int | None = None) -> torch
 
 
 def to_pandas(
-    held: Activations | Unembedding, layer: int | None = None, *, rows: RowTable | None = None
-) -> Any:
+    content: Activations | Unembedding, layer: int | None = None, *, rows: RowTable | None = None
+) -> pd.DataFrame:
     """One layer of activations, or an unembedding, as a DataFrame of d float32 columns 0 … d − 1.
 
     The index is `position`, or `token` of an unembedding. With a row table it is a MultiIndex of
@@ -79,7 +82,7 @@ def to_pandas(
     are aligned, as for `to_torch`.
 
     Args:
-        held: what to look at.
+        content: what to look at.
         layer: which layer of activations.
         rows: the row table that belongs to the activations, from `read_rows`.
 
@@ -92,12 +95,12 @@ def to_pandas(
         import pandas as pd  # noqa: PLC0415 - most users of this room do not need it
     except ModuleNotFoundError as error:
         raise _missing("to_pandas", error, "pip install pandas") from None
-    if isinstance(held, Activations) and layer is None:
-        raise BadOption("layer", expected=f"one of {held.layers}", found="none")
-    values = to_numpy(held, layer)
+    if isinstance(content, Activations) and layer is None:
+        raise BadOption("layer", expected=f"one of {content.layers}", found="none")
+    values = to_numpy(content, layer)
     index = pd.RangeIndex(len(values), name="position" if layer is not None else "token")
     if rows is not None:
-        if isinstance(held, Unembedding) or len(rows) != len(values):
+        if isinstance(content, Unembedding) or len(rows) != len(values):
             raise BadRowTable("rows", expected=f"{len(values)} positions", found=len(rows))
         index = pd.MultiIndex.from_arrays([index, *_columns(rows).values()],
                                           names=["position", *_columns(rows)])  # fmt: skip
@@ -106,7 +109,7 @@ def to_pandas(
     return pd.DataFrame(values, index=index, copy=False)
 
 
-def _columns(rows: RowTable) -> dict[str, Any]:
+def _columns(rows: RowTable) -> dict[str, Sequence[str | None] | NDArray[np.generic]]:
     return {
         "text": rows.text,
         "group": list(rows.group),

@@ -6,9 +6,7 @@ The columns: `layer`, `position`, `values` of activations, `token`, `values` of 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,17 +14,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from geometry_of_trust.converting.exchange import (
-    Held,
+    Convertible,
     Names,
     check_version,
-    metadata,
-    names,
-    pieces,
+    float32_pieces,
+    metadata_of,
+    names_said,
     rows_at_once,
     spooled,
 )
 from geometry_of_trust.errors import BadRowTable, BadTable, LimitExceeded
-from geometry_of_trust.files import PathLike, StagedFiles, opened
+from geometry_of_trust.files import FileBytes, PathLike, StagedFiles
 from geometry_of_trust.formats.arrays import MAX_LAYERS, Activations, Unembedding
 from geometry_of_trust.formats.row_table import read_rows
 
@@ -37,21 +35,19 @@ _SCAN_ROWS = 2**16
 # --- reading ----------------------------------------------------------------------------------
 
 
-def read(path: PathLike, given: Names, near: PathLike) -> Held:
+def read(file: FileBytes, given: Names, near: PathLike) -> Convertible:
     """What a Parquet file holds, spooled; columns other than those above are left out.
 
     The rows stand layer by layer, and in each by position from 0, or by token from 0.
 
     Raises:
-        Unreadable: the file cannot be opened.
         BadTable: it is not Parquet, or not of these columns, types and order, or has nulls.
         NotNamed: it has no metadata, and the options do not say what that would.
     """
-    where = os.fspath(path)
-    with opened(path) as handle:
-        with _refusing(where):
-            file = pq.ParquetFile(handle, page_checksum_verification=True)
-        return _read(file, where, given, near)
+    where = file.path
+    with _refusing(where):
+        table = pq.ParquetFile(pa.BufferReader(file.data), page_checksum_verification=True)
+    return _read(table, where, given, near)
 
 
 @contextlib.contextmanager
@@ -63,7 +59,7 @@ def _refusing(where: str) -> Iterator[None]:
         raise BadTable(where, expected="a Parquet file", found=found) from None
 
 
-def _read(file: Any, where: str, given: Names, near: PathLike) -> Held:
+def _read(file: pq.ParquetFile, where: str, given: Names, near: PathLike) -> Convertible:
     rows, schema = file.metadata.num_rows, file.schema_arrow
     present = set(schema.names)
     found = {
@@ -83,13 +79,13 @@ def _read(file: Any, where: str, given: Names, near: PathLike) -> Held:
     if "position" in present:
         layers, positions = _grid(file, where)
         values = spooled(near, (len(layers), positions, d), blocks)
-        return names(where, found, given).activations(where, values, layers)
+        return names_said(where, found, given).activations(where, values, layers)
     check_version(where, found)
     _check_tokens(file, where)
     return Unembedding(spooled(near, (rows, d), blocks), where)
 
 
-def _width(file: Any, where: str) -> int:
+def _width(file: pq.ParquetFile, where: str) -> int:
     """The dimension d: from the type, or from the first row where the type does not say it."""
     kind = file.schema_arrow.field("values").type
     fixed = pa.types.is_fixed_size_list(kind)
@@ -107,7 +103,9 @@ def _width(file: Any, where: str) -> int:
     return int(d)
 
 
-def _batches(file: Any, where: str, size: int, columns: list[str]) -> Iterator[Any]:
+def _batches(
+    file: pq.ParquetFile, where: str, size: int, columns: list[str]
+) -> Iterator[pa.RecordBatch]:
     # Row group by row group, because over several pyarrow keeps all that it has read.
     for group in range(file.num_row_groups):
         batches = file.iter_batches(batch_size=size, row_groups=[group], columns=columns)
@@ -119,7 +117,7 @@ def _batches(file: Any, where: str, size: int, columns: list[str]) -> Iterator[A
             yield batch
 
 
-def _blocks(file: Any, where: str, d: int) -> Iterator[NDArray[np.float32]]:
+def _blocks(file: pq.ParquetFile, where: str, d: int) -> Iterator[NDArray[np.float32]]:
     fixed = pa.list_(pa.float32(), d)
     for batch in _batches(file, where, rows_at_once(d), ["values"]):
         lists = batch.column(0)
@@ -130,7 +128,7 @@ def _blocks(file: Any, where: str, d: int) -> Iterator[NDArray[np.float32]]:
         yield flat.to_numpy()
 
 
-def _columns(file: Any, where: str, *wanted: str) -> Iterator[list[NDArray[np.int64]]]:
+def _columns(file: pq.ParquetFile, where: str, *wanted: str) -> Iterator[list[NDArray[np.int64]]]:
     for batch in _batches(file, where, _SCAN_ROWS, list(wanted)):
         columns = [batch.column(name) for name in wanted]
         if any(c.null_count or not pa.types.is_integer(c.type) for c in columns):
@@ -140,7 +138,7 @@ def _columns(file: Any, where: str, *wanted: str) -> Iterator[list[NDArray[np.in
         yield [column.cast(pa.int64()).to_numpy() for column in columns]
 
 
-def _grid(file: Any, where: str) -> tuple[tuple[int, ...], int]:
+def _grid(file: pq.ParquetFile, where: str) -> tuple[tuple[int, ...], int]:
     """The layers and the number of positions, once every row is seen to be in its place."""
     layers: list[int] = []
     starts: list[int] = []
@@ -171,7 +169,7 @@ def _grid(file: Any, where: str) -> tuple[tuple[int, ...], int]:
     return tuple(layers), int(counts[0])
 
 
-def _check_tokens(file: Any, where: str) -> None:
+def _check_tokens(file: pq.ParquetFile, where: str) -> None:
     row = 0
     for (token,) in _columns(file, where, "token"):
         wrong = token != np.arange(row, row + len(token))
@@ -184,31 +182,33 @@ def _check_tokens(file: Any, where: str) -> None:
 # --- writing ----------------------------------------------------------------------------------
 
 
-def stage(staged: StagedFiles, path: PathLike, held: Held, rows: PathLike | None = None) -> None:
+def stage(
+    staged: StagedFiles, path: PathLike, content: Convertible, rows: PathLike | None = None
+) -> None:
     """Write a Parquet file that appears together with the others of `staged`.
 
     Args:
-        staged, path, held: what goes where.
+        staged, path, content: what goes where.
         rows: a row table; its columns are joined to each state of activations.
 
     Raises:
         LimitExceeded: a layer or a row beyond 2³¹ − 1.
         BadRowTable: the row table has not one row a position.
     """
-    joined = _row_table(rows, held) if rows is not None else pa.table({})
-    keys = ("layer", "position") if isinstance(held, Activations) else ("token",)
-    biggest = max(max(held.layers, default=0) if isinstance(held, Activations) else 0,
-                  held.values.shape[-2] - 1)  # fmt: skip
+    joined = _row_table(rows, content) if rows is not None else pa.table({})
+    keys = ("layer", "position") if isinstance(content, Activations) else ("token",)
+    biggest = max(max(content.layers, default=0) if isinstance(content, Activations) else 0,
+                  content.values.shape[-2] - 1)  # fmt: skip
     if biggest > _MAX_INT32:
-        raise LimitExceeded(held.source, expected=f"at most {_MAX_INT32}", found=biggest)
-    d = held.hidden_dim
+        raise LimitExceeded(content.source, expected=f"at most {_MAX_INT32}", found=biggest)
+    d = content.hidden_dim
     # Not nullable, and without a dictionary, in which −0.0 and the payloads of NaN would be lost.
     kind = pa.list_(pa.field("element", pa.float32(), nullable=False), d)
     schema = pa.schema(
         [pa.field(key, pa.int32(), nullable=False) for key in keys]
         + list(joined.schema)
         + [pa.field("values", kind, nullable=False)],
-        metadata=metadata(held),
+        metadata=metadata_of(content),
     )
     narrow = [name for name in schema.names if name != "values"]
     with pq.ParquetWriter(
@@ -220,7 +220,7 @@ def stage(staged: StagedFiles, path: PathLike, held: Held, rows: PathLike | None
         column_encoding={"values.list.element": "BYTE_STREAM_SPLIT"},
         write_page_checksum=True,
     ) as writer:
-        for numbers, first, part in _keyed(held):
+        for numbers, first, part in _keyed(content):
             lists = pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), type=kind)
             beside = joined.slice(first, len(part)).combine_chunks().columns
             columns = [pa.array(n, pa.int32()) for n in numbers]
@@ -228,31 +228,31 @@ def stage(staged: StagedFiles, path: PathLike, held: Held, rows: PathLike | None
 
 
 def _keyed(
-    held: Held,
+    content: Convertible,
 ) -> Iterator[tuple[list[NDArray[np.int64]], int, NDArray[np.float32]]]:
     """The key columns of a few MB of rows, the first position among them, and their values."""
-    if isinstance(held, Unembedding):
+    if isinstance(content, Unembedding):
         first = 0
-        for part in pieces(held.values):
+        for part in float32_pieces(content.values):
             yield [np.arange(first, first + len(part))], first, part
             first += len(part)
         return
-    for layer, states in zip(held.layers, held.values, strict=True):
+    for layer, states in zip(content.layers, content.values, strict=True):
         first = 0
-        for part in pieces(states):
+        for part in float32_pieces(states):
             positions = np.arange(first, first + len(part))
             yield [np.full(len(part), layer), positions], first, part
             first += len(part)
 
 
-def _row_table(path: PathLike, held: Held) -> Any:
+def _row_table(path: PathLike, content: Convertible) -> pa.Table:
     """A row table as it stands in its file, once it is seen to be one and to fit.
 
     Raises:
-        Unreadable, BadRowTable: as `read_rows`, or not one row a position.
+        Unreadable, FileChanged, TooLarge, BadRowTable: as `read_rows`, or not one row a position.
     """
-    count, positions = len(read_rows(path)), held.values.shape[-2]
+    file = FileBytes.of(path)
+    count, positions = len(read_rows(file)), content.values.shape[-2]
     if count != positions:
         raise BadRowTable(path, expected=f"{positions} rows, one a position", found=count)
-    with opened(path) as handle:
-        return pq.read_table(handle)
+    return pq.read_table(pa.BufferReader(file.data))

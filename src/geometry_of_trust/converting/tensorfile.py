@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geometry_of_trust.documents.strictjson import loads
 from geometry_of_trust.errors import BadTensors
-from geometry_of_trust.files import MAX_DOCUMENT_BYTES, PathLike, opened
+from geometry_of_trust.files import MAX_DOCUMENT_BYTES, FileBytes, PathLike
 
 DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I32": "<i4", "I64": "<i8"}
 """Types of tensors that are looked into; numpy has no bfloat16, whose bits are given instead."""
@@ -38,14 +37,14 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class TensorFile:
-    """A safetensors file, mapped: metadata and tensors by name; no value has been read."""
+    """A safetensors file: metadata and tensors by name; no value has been read."""
 
     where: str
     metadata: Mapping[str, str]
     tensors: Mapping[str, Tensor]
     data: NDArray[np.uint8]
 
-    def view(self, name: str) -> NDArray[Any]:
+    def view(self, name: str) -> NDArray[np.generic]:
         """A tensor as a read-only view of the file, perhaps unaligned; bfloat16 as uint16.
 
         Raises:
@@ -64,24 +63,22 @@ def read_tensors(path: PathLike) -> TensorFile:
     """Open a safetensors file; its header is checked, no value is read.
 
     Raises:
-        Unreadable: the file cannot be opened.
+        Unreadable, FileChanged: as `FileBytes`.
         BadTensors: it is not a safetensors file, or its header does not cover it exactly.
         BadJson, BadText: the header is not strict JSON.
     """
-    where = os.fspath(path)
-    with opened(path) as handle:
-        size = os.fstat(handle.fileno()).st_size
-        start = handle.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_DOCUMENT_BYTES + 1
-        if length > min(size - 8, MAX_DOCUMENT_BYTES):
-            raise BadTensors(
-                where,
-                expected="a safetensors file, which begins with the length of its header",
-                found=f"{start!r} in a file of {size} bytes",
-                hint="Perhaps it is still being written.",
-            )
-        header = loads(handle.read(length), path)
-        data = np.asarray(np.memmap(handle, np.uint8, "r"))[8 + length :]
+    file = FileBytes.of(path)
+    where, size, start = file.path, len(file), file.data[:8]
+    length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_DOCUMENT_BYTES + 1
+    if length > min(size - 8, MAX_DOCUMENT_BYTES):
+        raise BadTensors(
+            where,
+            expected="a safetensors file, which begins with the length of its header",
+            found=f"{start!r} in a file of {size} bytes",
+            hint="Perhaps it is still being written.",
+        )
+    header = loads(file.data[8 : 8 + length], where)
+    data = np.frombuffer(file.data, np.uint8, offset=8 + length)
     if not isinstance(header, dict):
         raise BadTensors(where, expected="a JSON object as header", found=type(header).__name__)
     metadata = header.pop("__metadata__", {})
@@ -92,8 +89,8 @@ def read_tensors(path: PathLike) -> TensorFile:
     return TensorFile(where, metadata, tensors, data)
 
 
-def _tensor(where: str, entry: Any) -> Tensor:
-    def counts(value: Any) -> bool:
+def _tensor(where: str, entry: object) -> Tensor:
+    def counts(value: object) -> bool:
         return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
 
     if (
@@ -135,7 +132,7 @@ def write_header(
     handle: BinaryIO, metadata: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
     """Write all but the data of a file of float32 tensors, whose data then follow in this order."""
-    tree: dict[str, Any] = {"__metadata__": dict(metadata)}
+    tree: dict[str, object] = {"__metadata__": dict(metadata)}
     end = 0
     for name, shape in shapes.items():
         start, end = end, end + 4 * math.prod(shape)

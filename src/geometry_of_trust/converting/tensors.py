@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geometry_of_trust.converting.exchange import (
-    Held,
+    Convertible,
     Names,
+    as_float32,
     check_version,
-    metadata,
-    names,
-    pieces,
+    float32_pieces,
+    metadata_of,
+    names_said,
     spooled,
 )
 from geometry_of_trust.converting.tensorfile import TensorFile, write_header
@@ -28,7 +28,7 @@ _MATRIX = "unembedding"
 _FLOATS = ("F32", "F16", "BF16")
 
 
-def read(file: TensorFile, given: Names, near: PathLike) -> Held:
+def read(file: TensorFile, given: Names, near: PathLike) -> Convertible:
     """What a safetensors file of ours holds; float32 is mapped, narrower types are spooled.
 
     Raises:
@@ -38,7 +38,7 @@ def read(file: TensorFile, given: Names, near: PathLike) -> Held:
     if set(file.tensors) == {_MATRIX}:
         check_version(file.where, file.metadata)
         check_tensor(file, _MATRIX, 2)
-        return Unembedding(_float32(file.view(_MATRIX), near), file.where)
+        return Unembedding(as_float32(near, file.view(_MATRIX)), file.where)
     matches = [_LAYER.fullmatch(name) for name in file.tensors]
     if not matches or None in matches:
         raise BadTensors(
@@ -47,7 +47,7 @@ def read(file: TensorFile, given: Names, near: PathLike) -> Held:
             found=", ".join(list(file.tensors)[:20]) or "no tensor",
         )
     layers = sorted(int(match[1]) for match in matches if match)
-    return names(file.where, file.metadata, given).activations(
+    return names_said(file.where, file.metadata, given).activations(
         file.where, _stacked(file, [f"layer.{layer}" for layer in layers], near), tuple(layers)
     )
 
@@ -70,7 +70,9 @@ def _stacked(file: TensorFile, layers: list[str], near: PathLike) -> NDArray[np.
     if first.dtype == "F32" and starts == [starts[0] + k * size for k in range(len(layers))]:
         data = file.data[starts[0] : starts[0] + math.prod(shape) * 4]
         return data.view(FLOAT32).reshape(shape)
-    return spooled(near, shape, (part for name in layers for part in pieces(file.view(name))))
+    return spooled(
+        near, shape, (part for name in layers for part in float32_pieces(file.view(name)))
+    )
 
 
 def check_tensor(file: TensorFile, name: str, dimensions: int) -> None:
@@ -88,20 +90,16 @@ def check_tensor(file: TensorFile, name: str, dimensions: int) -> None:
     check_counts(f"{file.where}, {name}", **{f"size {k}": n for k, n in enumerate(tensor.shape)})
 
 
-def _float32(values: NDArray[Any], near: PathLike) -> NDArray[np.float32]:
-    return values if values.dtype == FLOAT32 else spooled(near, values.shape, pieces(values))
-
-
-def stage(staged: StagedFiles, path: PathLike, held: Held) -> None:
+def stage(staged: StagedFiles, path: PathLike, content: Convertible) -> None:
     """Write a safetensors file that appears together with the others of `staged`."""
     handle = staged.open(path)
-    if isinstance(held, Activations):
-        shapes = {f"layer.{layer}": held.values.shape[1:] for layer in held.layers}
-        matrices = list(held.values)
+    if isinstance(content, Activations):
+        shapes = {f"layer.{layer}": content.values.shape[1:] for layer in content.layers}
+        matrices = list(content.values)
     else:
-        shapes = {_MATRIX: held.values.shape}
-        matrices = [held.values]
-    write_header(handle, metadata(held), shapes)
+        shapes = {_MATRIX: content.values.shape}
+        matrices = [content.values]
+    write_header(handle, metadata_of(content), shapes)
     for matrix in matrices:
-        for part in pieces(matrix):
+        for part in float32_pieces(matrix):
             handle.write(part.data)

@@ -13,14 +13,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.converting.exchange import Names, pieces, spooled
+from geometry_of_trust.converting.exchange import Names, as_float32
 from geometry_of_trust.converting.tensorfile import TensorFile
 from geometry_of_trust.converting.tensors import check_tensor
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import BadTensors
 from geometry_of_trust.files import PathLike, StagedFiles
-from geometry_of_trust.formats.arrays import FLOAT32, Activations
-from geometry_of_trust.formats.row_table import RowWriter, TextRows
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.row_writer import RowWriter, TextRows
 
 _STATES, _TOKENS = "hidden_states", "token_ids"
 _PRECISIONS = {"F32": "Fp32", "F16": "Fp16", "BF16": "Bfloat16"}
@@ -41,11 +41,8 @@ def read(file: TensorFile, given: Names, near: PathLike) -> Activations:
     check_tensor(file, _STATES, 3)
     tensor, states = file.tensors[_STATES], file.view(_STATES).transpose(1, 0, 2)
     layers = given.layers_for(file.where, len(states))
-    if states.dtype != FLOAT32:
-        parts = (part for layer in states for part in pieces(layer))
-        states = spooled(near, states.shape, parts)
     chosen = replace(given, precision=given.precision or _PRECISIONS[tensor.dtype])
-    return chosen.activations(file.where, states, layers)
+    return chosen.activations(file.where, as_float32(near, states), layers)
 
 
 def token_ids(file: TensorFile) -> NDArray[np.int64]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geometry_of_trust.errors import BadOption, EmptyText, PositionMissing
+from geometry_of_trust.documents.positions import MANY_ROWS, check_position, numbered
+from geometry_of_trust.errors import EmptyText
 
 WINDOW = 4096
 """Texts among which batches are looked for; so many lengths are sorted at a time."""
 
 LEAST_FULL = 0.875
 """A padded batch has no text shorter than this share of its longest."""
-
-_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -25,16 +23,16 @@ class Position:
     Attributes:
         name: `all` (a row a token), `last`, `first`, `mean` (of all tokens, one row) or a number.
         skip_special: leave the tokenizer's special tokens out, also of the counting.
+
+    Raises:
+        BadOption: a name outside the grammar of `documents.positions`.
     """
 
     name: str = "last"
     skip_special: bool = False
 
     def __post_init__(self) -> None:
-        if self.name not in ("all", "last", "first", "mean") and not _NUMBER.fullmatch(self.name):
-            raise BadOption(
-                "--position", expected="all, last, first, mean or a number", found=self.name
-            )
+        check_position(self.name, MANY_ROWS)
 
     @property
     def mean(self) -> bool:
@@ -57,11 +55,7 @@ class Position:
             return tokens
         if self.name in ("last", "first"):
             return [tokens[-1 if self.name == "last" else 0]]
-        if int(self.name) >= len(tokens):
-            raise PositionMissing(
-                where, expected=f"a position from 0 to {len(tokens) - 1}", found=self.name
-            )
-        return [tokens[int(self.name)]]
+        return [tokens[numbered(self.name, len(tokens), where)]]
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,9 @@ from geometry_of_trust.extraction.recording import is_edited, make_record
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.running import Opened, Runner
 from geometry_of_trust.files import StagedFiles, reason, sha256_file
-from geometry_of_trust.formats.binary import (
-    Activations,
-    ActivationsSink,
-    read_activations,
-    stage_unembedding,
-)
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import ActivationsSink, read_activations
+from geometry_of_trust.formats.gotue import stage_unembedding
 
 MOST_TOKENS = 2**31
 """No limit: a batch of so many texts as was asked for."""

@@ -7,25 +7,15 @@ import reprlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
-from geometry_of_trust.corpus.sources import Row, kind_of, rows_of
-from geometry_of_trust.errors import (
-    BadCorpus,
-    BadLabel,
-    BadOption,
-    BadText,
-    EmptyText,
-    MissingColumn,
-)
+from geometry_of_trust.corpus.sources import kind_of, rows_of
+from geometry_of_trust.errors import BadCorpus, BadOption, BadText, EmptyText, MissingColumn
 from geometry_of_trust.files import PathLike
+from geometry_of_trust.formats.labels import label_of
+from geometry_of_trust.formats.table_rows import Row, separators
 
 TEXT = "text"
 MESSAGES = "messages"
-
-# What 0, 1, true and false are called in a cell of CSV, in lower case; tables with gaps are often
-# written with 0.0 and 1.0.
-_SPELLINGS = {"0": 0, "1": 1, "false": 0, "true": 1, "0.0": 0, "1.0": 1}
 
 
 @dataclass(frozen=True)
@@ -46,7 +36,7 @@ class Columns:
         """The columns needed among `names`; the first is that of the texts.
 
         Raises:
-            MissingColumn: one is not there; the error names those that there are.
+            MissingColumn: one is not there; the error names those that there are, and the place.
         """
         text = self.text
         if text == TEXT and TEXT not in names and MESSAGES in names:
@@ -56,7 +46,9 @@ class Columns:
         for name in needed:
             if name not in names:
                 there = ", ".join(names) or "none"
-                raise MissingColumn(where, expected=f"a column {name!r}", found=there)
+                raise MissingColumn(
+                    where, expected=f"a column {name!r}", found=there, hint=separators(names)
+                )
         return needed
 
 
@@ -74,7 +66,7 @@ class Entry:
     """
 
     text: str | None
-    messages: tuple[Mapping[str, Any], ...] | None
+    messages: tuple[Mapping[str, object], ...] | None
     labels: dict[str, int]
     group: str | None
     where: str
@@ -125,7 +117,7 @@ def _entries(
         raise EmptyText(source, expected="at least one row", found="none")
 
 
-def _entry(where: str, row: Mapping[str, Any], columns: Columns) -> Entry:
+def _entry(where: str, row: Mapping[str, object], columns: Columns) -> Entry:
     name, *_ = columns.chosen(row, where)
     value = row[name]
     text = messages = None
@@ -136,7 +128,7 @@ def _entry(where: str, row: Mapping[str, Any], columns: Columns) -> Entry:
     else:
         expected = f"a text or a list of messages in {name!r}"
         raise BadCorpus(where, expected=expected, found=reprlib.repr(value))
-    labels = {name: _label(row[name], f"{where}, column {name}") for name in columns.labels}
+    labels = {name: label_of(row[name], f"{where}, column {name!r}") for name in columns.labels}
     group = None if columns.group is None else _group(row[columns.group], where)
     return Entry(text, messages, labels, group, where)
 
@@ -148,9 +140,10 @@ def _text(value: str, where: str) -> str:
     return value
 
 
-def _messages(value: Sequence[Any], where: str) -> tuple[Mapping[str, Any], ...]:
+def _messages(value: Sequence[object], where: str) -> tuple[Mapping[str, object], ...]:
     if not value:
         raise EmptyText(where, expected="at least one message", found="none")
+    chat: list[Mapping[str, object]] = []
     for number, message in enumerate(value, start=1):
         if not isinstance(message, Mapping) or not all(
             isinstance(message.get(member), str) for member in ("role", "content")
@@ -160,13 +153,13 @@ def _messages(value: Sequence[Any], where: str) -> tuple[Mapping[str, Any], ...]
                 expected="an object with a role and a content, both text",
                 found=reprlib.repr(message),
             )
-    # In Parquet a member that one message has is there, as null, in all of them.
-    chat = tuple({k: v for k, v in message.items() if v is not None} for message in value)
+        # In Parquet a member that one message has is there, as null, in all of them.
+        chat.append({name: item for name, item in message.items() if item is not None})
     try:
         _check_unicode(json.dumps(chat, ensure_ascii=False), where)
     except TypeError as error:
         raise BadCorpus(where, expected="messages that JSON can hold", found=error) from None
-    return chat
+    return tuple(chat)
 
 
 def _check_unicode(text: str, where: str) -> None:
@@ -175,15 +168,6 @@ def _check_unicode(text: str, where: str) -> None:
     except UnicodeEncodeError as error:
         found = f"a lone surrogate at character {error.start + 1}"
         raise BadText(where, expected="Unicode text", found=found) from None
-
-
-def _label(value: object, where: str) -> int:
-    label = _SPELLINGS.get(value.strip().lower()) if isinstance(value, str) else None
-    if isinstance(value, int | float) and value in (0, 1):
-        label = int(value)
-    if label is None:
-        raise BadLabel(where, expected="0, 1, true or false", found=reprlib.repr(value))
-    return label
 
 
 def _group(value: object, where: str) -> str | None:

@@ -16,7 +16,7 @@ from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.extraction import architectures, costs
 from geometry_of_trust.extraction.costs import Sizes
 from geometry_of_trust.extraction.running import CHUNK_BYTES
-from geometry_of_trust.formats.binary import unembedding_size
+from geometry_of_trust.formats.gotue import unembedding_size
 
 _RECORD = 2200
 """Bytes of a record of a corpus run, nearly."""

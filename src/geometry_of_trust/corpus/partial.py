@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from geometry_of_trust.errors import BadOption, NoSpace, ResumeMismatch, RunInProgress, Unwritable
 from geometry_of_trust.files import read_bounded, reason, write_file
-from geometry_of_trust.formats.binary import ActivationsSink
+from geometry_of_trust.formats.gotact import ActivationsSink
 
 COMMIT_SECONDS = 2.0
 """How long a batch may wait before it is vouched for: the most that a killed run repeats."""

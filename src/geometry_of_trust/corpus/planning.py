@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from geometry_of_trust.corpus.entries import Entry
 from geometry_of_trust.corpus.options import RowOptions
 from geometry_of_trust.errors import BadChat, EmptyText, brief
 from geometry_of_trust.extraction.options import utf8
-from geometry_of_trust.formats.row_table import RowWriter, TextRows
+from geometry_of_trust.formats.row_writer import RowWriter, TextRows
 
 if TYPE_CHECKING:
     from geometry_of_trust.extraction.loading import Encoded, Tokenizer
@@ -189,7 +189,8 @@ class _Texts:
                 found="none",
                 hint="Give plain texts (--text-column).",
             )
-        messages = [dict(message) for message in entry.messages]
+        # Roles and contents are texts; what else there is, is the template's affair.
+        messages = cast("list[dict[str, str]]", list(map(dict, entry.messages)))
         try:
             text = self._tokenizer.apply_chat_template(
                 messages,

@@ -1,47 +1,33 @@
 """The rows of a corpus, one at a time, from wherever it is.
 
-Text, JSON lines, CSV and Parquet are read here; a folder or a name is left to `datasets`. Memory
-depends on the longest row, never on the number of rows.
+Text and JSON lines are read here, CSV and Parquet as all tables are; a folder or a name is left to
+`datasets`. Memory depends on the longest row, never on the number of rows.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import gc
 import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from geometry_of_trust.documents import strictjson
-from geometry_of_trust.errors import (
-    BadCorpus,
-    BadOption,
-    BadText,
-    TooLarge,
-    UnknownCorpus,
-    Unreadable,
-    brief,
-)
+from geometry_of_trust.errors import BadCorpus, BadOption, UnknownCorpus, brief
 from geometry_of_trust.extraction.quiet import missing_extra
-from geometry_of_trust.files import MAX_DOCUMENT_BYTES, PathLike, opened, reason
-
-Row = tuple[str, Mapping[str, Any]]
-"""Where the row is, for errors, and its values by column."""
-
-Choose = Callable[[Collection[str], str], Sequence[str]]
-"""Given all column names and where they stand: those that are needed, or MissingColumn."""
-
-_PARQUET_ROWS = 64
-_PARQUET_BUFFER = 2**20
-_BOM = b"\xef\xbb\xbf"
+from geometry_of_trust.files import PathLike
+from geometry_of_trust.formats.table_rows import (
+    Choose,
+    Row,
+    csv_rows,
+    decoded,
+    lines,
+    parquet_rows,
+)
 
 
 def rows_of(source: PathLike, choose: Choose, split: str | None) -> Iterator[Row]:
@@ -82,125 +68,20 @@ def kind_of(source: PathLike) -> str:
 # --- files of lines ---------------------------------------------------------------------------
 
 
-def _lines(path: str) -> Iterator[tuple[str, bytes]]:
-    """Where each line is, counted from 1, and its bytes with their end; no byte-order mark."""
-    with opened(path) as handle:
-        number = 0
-        while True:
-            number += 1
-            where = f"{path}, line {number}"
-            try:
-                line = handle.readline(MAX_DOCUMENT_BYTES + 1)
-            except OSError as error:
-                raise Unreadable(path, expected="a readable file", found=reason(error)) from None
-            if len(line) > MAX_DOCUMENT_BYTES:
-                raise TooLarge(where, expected=f"at most {MAX_DOCUMENT_BYTES} bytes", found="more")
-            if not line:
-                return
-            yield where, line.removeprefix(_BOM) if number == 1 else line
-
-
-def _decoded(where: str, line: bytes) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError as error:
-        found = f"byte {error.start + 1} of the line"
-        raise BadText(where, expected="UTF-8", found=found) from None
-
-
 def _from_text(path: str, _: Choose) -> Iterator[Row]:
-    for where, line in _lines(path):
-        text = _decoded(where, line).removesuffix("\n").removesuffix("\r")
+    for where, line in lines(path):
+        text = decoded(where, line).removesuffix("\n").removesuffix("\r")
         if text.strip():
             yield where, {"text": text}
 
 
 def _from_json(path: str, _: Choose) -> Iterator[Row]:
-    for where, line in _lines(path):
+    for where, line in lines(path):
         if line.strip():
             row = strictjson.loads(line, where)
             if not isinstance(row, dict):
                 raise BadCorpus(where, expected="an object", found=json.dumps(row))
             yield where, row
-
-
-def _from_csv(path: str, choose: Choose, *, delimiter: str = ",") -> Iterator[Row]:
-    lines = (_decoded(where, line) for where, line in _lines(path))
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    while True:
-        where = f"{path}, line {reader.line_num + 1}"  # where the row begins
-        try:
-            with _long_cells():
-                cells = next(reader, None)
-        except csv.Error as error:
-            raise BadCorpus(where, expected="CSV as of RFC 4180", found=error) from None
-        if cells is None:
-            return
-        if not cells:
-            continue
-        if header is None:
-            header = cells
-            _check_distinct(header, where)
-            choose(header, where)
-        elif len(cells) != len(header):
-            raise BadCorpus(where, expected=f"{len(header)} cells", found=len(cells))
-        else:
-            yield where, dict(zip(header, cells, strict=True))
-
-
-@contextlib.contextmanager
-def _long_cells() -> Iterator[None]:
-    # The limit is the csv module's own, for all readers; by itself it is 128 KiB.
-    before = csv.field_size_limit(MAX_DOCUMENT_BYTES)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
-def _check_distinct(names: Sequence[str], where: str) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise BadCorpus(where, expected="each column once", found=", ".join(map(repr, twice)))
-
-
-# --- Parquet ----------------------------------------------------------------------------------
-
-
-def _from_parquet(path: str, choose: Choose) -> Iterator[Row]:
-    with opened(path) as handle:
-        try:
-            # A buffer for each column, so that a large row group is not read at once.
-            file = pq.ParquetFile(handle, buffer_size=_PARQUET_BUFFER, pre_buffer=False)
-        except (pa.ArrowException, OSError) as error:
-            raise BadCorpus(path, expected="a Parquet file", found=brief(error)) from None
-        _check_distinct(file.schema_arrow.names, path)
-        names = list(choose(file.schema_arrow.names, path))
-        batches = file.iter_batches(_PARQUET_ROWS, columns=names, use_threads=False)
-        number = 0
-        while True:
-            try:
-                batch = next(batches, None)
-            except (pa.ArrowException, OSError) as error:
-                where = f"{path}, after row {number}"
-                raise BadCorpus(where, expected="Parquet data", found=brief(error)) from None
-            if batch is None:
-                return
-            columns = [batch.column(name) for name in names]
-            for index in range(batch.num_rows):
-                number += 1
-                where = f"{path}, row {number}"
-                yield where, dict(zip(names, _cells(columns, index, where), strict=True))
-
-
-def _cells(columns: Sequence[Any], index: int, where: str) -> list[Any]:
-    try:
-        return [column[index].as_py() for column in columns]
-    except UnicodeDecodeError:  # pyarrow believes a file that says it is UTF-8
-        raise BadText(where, expected="UTF-8", found="other bytes") from None
-    except (pa.ArrowException, ValueError, OverflowError) as error:
-        raise BadCorpus(where, expected="values known to Python", found=brief(error)) from None
 
 
 # --- folders and names ------------------------------------------------------------------------
@@ -294,7 +175,7 @@ _READERS: dict[str, Callable[[str, Choose], Iterator[Row]]] = {
     ".txt": _from_text,
     ".jsonl": _from_json,
     ".ndjson": _from_json,
-    ".csv": _from_csv,
-    ".tsv": partial(_from_csv, delimiter="\t"),
-    ".parquet": _from_parquet,
+    ".csv": partial(csv_rows, refused=BadCorpus),
+    ".tsv": partial(csv_rows, refused=BadCorpus, delimiter="\t"),
+    ".parquet": partial(parquet_rows, refused=BadCorpus),
 }

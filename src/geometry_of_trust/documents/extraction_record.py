@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
 
+from geometry_of_trust.documents.codes import Mode
 from geometry_of_trust.errors import LimitExceeded
 from geometry_of_trust.files import MAX_DOCUMENT_BYTES
 
 FORMAT = "geometry-of-trust extraction record"
 VERSION = 1
 LIBRARIES = ("python", "torch", "transformers", "tokenizers", "safetensors", "numpy")
-
-Mode = Literal["reproducible", "fast"]
-"""Whether the bytes of the activations are promised to be the same on every machine."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Corpus:
         skip_special_tokens: whether special tokens gave none.
         add_generation_prompt: whether chats end with what makes the assistant's turn begin.
         chat_template_sha256: of the template that chats were put through; None if there was none.
-        rows_sha256: digest of the row table's content (`rows.RowDigest`).
+        rows_sha256: digest of the row table's content (`formats.row_table`).
     """
 
     texts: int
@@ -146,7 +144,7 @@ class Record:
     device: str
     attention: str | None
     low_memory: bool
-    libraries: dict[str, str]
+    libraries: Mapping[str, str]
     activations: WrittenFile
     unembedding: WrittenFile
     prompt_sha256: str
@@ -161,11 +159,6 @@ class Record:
     def positions(self) -> int:
         """Rows of the activations."""
         return len(self.tokens) if self.corpus is None else self.corpus.rows
-
-    @property
-    def truncated(self) -> bool:
-        """Whether blocks after the deepest layer were left out."""
-        return self.blocks_loaded < self.blocks_total
 
     @property
     def mode(self) -> Mode:
@@ -183,6 +176,9 @@ class Record:
 
         Of a reproducible run `measured_digest`, which whoever repeats it obtains again; of a fast
         one the SHA-256 of the whole text.
+
+        Raises:
+            LimitExceeded: of a fast run, whose text is longer than what a reader takes.
         """
         if self.reproducible:
             return self.measured_digest
@@ -204,9 +200,9 @@ class Record:
             )
         return data
 
-    def measured(self) -> dict[str, Any]:
+    def measured(self) -> dict[str, object]:
         """What was measured, as the text has it, but for the tokens."""
-        return {
+        tree: dict[str, object] = {
             "format": FORMAT,
             "version": VERSION,
             "model": {"id": self.model_id, "class": self.model_class},
@@ -228,10 +224,11 @@ class Record:
                 "unembedding": {"sha256": self.unembedding.sha256},
             },
             "prompt_sha256": self.prompt_sha256,
-        } | ({} if self.corpus is None else {"corpus": dict(vars(self.corpus))})
+        }
+        return tree if self.corpus is None else {**tree, "corpus": dict(vars(self.corpus))}
 
-    def _environment(self) -> dict[str, Any]:
-        return {
+    def _environment(self) -> dict[str, object]:
+        tree: dict[str, object] = {
             "tool_version": self.tool_version,
             "argument": self.model,
             "revision": self.revision,
@@ -245,7 +242,10 @@ class Record:
             "unproved": list(self.unproved),
             "libraries": {name: self.libraries[name] for name in LIBRARIES},
             "files": {"activations": self.activations.name, "unembedding": self.unembedding.name},
-        } | ({"checks": [dict(vars(check)) for check in self.checks]} if self.checks else {})
+        }
+        return tree | (
+            {"checks": [dict(vars(check)) for check in self.checks]} if self.checks else {}
+        )
 
 
 def _present(**members: str | None) -> dict[str, str]:
@@ -253,7 +253,9 @@ def _present(**members: str | None) -> dict[str, str]:
 
 
 def _text(
-    measured: dict[str, Any], tokens: tuple[Token, ...], environment: dict[str, Any] | None = None
+    measured: dict[str, object],
+    tokens: tuple[Token, ...],
+    environment: dict[str, object] | None = None,
 ) -> bytes:
     """The text of a record: two spaces of indentation, a token a line, a line break at the end."""
     head = json.dumps(measured, indent=2, ensure_ascii=False)

@@ -1,6 +1,12 @@
-"""An extraction record's text back into its value, strictly. Needs neither torch nor numpy."""
+"""An extraction record's text back into its value, strictly. Needs neither torch nor numpy.
+
+The text has sections, the value has none: the private dataclasses here are the sections.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from geometry_of_trust.documents.extraction_record import (
     FORMAT,
@@ -20,78 +26,156 @@ from geometry_of_trust.documents.schema import (
     STRING,
     U32,
     U64,
-    Member,
+    Kind,
+    mapping,
+    member,
     optional,
-    read_members,
-    structure,
+    record,
     vector,
 )
 from geometry_of_trust.documents.strictjson import loads
 from geometry_of_trust.errors import NotOurSpelling, UnsupportedVersion, WrongType
 from geometry_of_trust.files import PathLike, read_bounded
 
-_FILE = structure(Member("sha256", DIGEST))
-_TOKEN = structure(
-    Member("id", U32),
-    Member("text", STRING),
-    Member("span", optional(vector(U32))),
-    Member("special", BOOL),
+_FILES = ("activations", "unembedding")
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    path: str
+    total: int
+
+
+@dataclass(frozen=True)
+class _Unembedding:
+    path: str
+    tied: bool
+    bias: bool
+
+
+@dataclass(frozen=True)
+class _Run:
+    layers: tuple[int, ...]
+    dtype: str
+    precision: str
+    reproducible: bool
+    quantization: str | None
+
+
+@dataclass(frozen=True)
+class _File:
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Environment:
+    tool_version: str
+    argument: str
+    revision: str | None
+    commit: str | None
+    blocks_loaded: int
+    whole_because: str | None
+    device: str
+    attention: str | None
+    low_memory: bool
+    quantization_library: str | None
+    unproved: tuple[str, ...]
+    libraries: Mapping[str, str]
+    files: Mapping[str, str]
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class _Sections:
+    format: str
+    version: int
+    model: Mapping[str, str]
+    blocks: _Blocks
+    unembedding: _Unembedding
+    run: _Run
+    files: Mapping[str, _File]
+    prompt_sha256: str
+    corpus: Corpus | None
+    tokens: tuple[Token, ...]
+    environment: _Environment
+
+
+def _read_span(value: object, where: str) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    span = vector(U32).read(value, where)
+    if len(span) != 2 or span[0] >= span[1]:
+        raise WrongType(where, expected="[start, end], start < end", found=list(span))
+    return span[0], span[1]
+
+
+_TOKEN = record(
+    Token,
+    member("id", U32),
+    member("text", STRING),
+    member("span", Kind(_read_span, lambda span: span and list(span))),
+    member("special", BOOL),
 )
-_CHECK = structure(
-    Member("name", STRING),
-    Member("bit_equal", BOOL),
-    Member("largest", FLOAT),
-    Member("bound", FLOAT),
+_CHECK = record(
+    Check,
+    member("name", STRING),
+    member("bit_equal", BOOL),
+    member("largest", FLOAT),
+    member("bound", FLOAT),
 )
-_ENVIRONMENT = structure(
-    Member("tool_version", STRING),
-    Member("argument", STRING),
-    Member("revision", optional(STRING)),
-    Member("commit", optional(STRING)),
-    Member("blocks_loaded", U32),
-    Member("whole_because", optional(STRING)),
-    Member("device", STRING),
-    Member("attention", optional(STRING)),
-    Member("low_memory", BOOL),
-    Member("quantization_library", STRING, "absent", None),
-    Member("unproved", vector(STRING)),
-    Member("libraries", structure(*(Member(name, STRING) for name in LIBRARIES))),
-    Member("files", structure(Member("activations", STRING), Member("unembedding", STRING))),
-    Member("checks", vector(_CHECK), "empty", ()),
+_ENVIRONMENT = record(
+    _Environment,
+    member("tool_version", STRING),
+    member("argument", STRING),
+    member("revision", optional(STRING)),
+    member("commit", optional(STRING)),
+    member("blocks_loaded", U32),
+    member("whole_because", optional(STRING)),
+    member("device", STRING),
+    member("attention", optional(STRING)),
+    member("low_memory", BOOL),
+    member("quantization_library", STRING, default=None, omitted=True),
+    member("unproved", vector(STRING)),
+    member("libraries", mapping(LIBRARIES, STRING)),
+    member("files", mapping(_FILES, STRING)),
+    member("checks", vector(_CHECK), default=(), omitted=True),
 )
-_CORPUS = structure(
-    Member("texts", U64),
-    Member("rows", U64),
-    Member("position", STRING),
-    Member("skip_special_tokens", BOOL),
-    Member("add_generation_prompt", BOOL),
-    Member("chat_template_sha256", optional(DIGEST)),
-    Member("rows_sha256", DIGEST),
+_CORPUS = record(
+    Corpus,
+    member("texts", U64),
+    member("rows", U64),
+    member("position", STRING),
+    member("skip_special_tokens", BOOL),
+    member("add_generation_prompt", BOOL),
+    member("chat_template_sha256", optional(DIGEST)),
+    member("rows_sha256", DIGEST),
 )
-_MEMBERS = (
-    Member("format", STRING),
-    Member("version", U32),
-    Member("model", structure(Member("id", STRING), Member("class", STRING))),
-    Member("blocks", structure(Member("path", STRING), Member("total", U32))),
-    Member(
+_SECTIONS = record(
+    _Sections,
+    member("format", STRING),
+    member("version", U32),
+    member("model", mapping(("id", "class"), STRING)),
+    member("blocks", record(_Blocks, member("path", STRING), member("total", U32))),
+    member(
         "unembedding",
-        structure(Member("path", STRING), Member("tied", BOOL), Member("bias", BOOL)),
+        record(_Unembedding, member("path", STRING), member("tied", BOOL), member("bias", BOOL)),
     ),
-    Member(
+    member(
         "run",
-        structure(
-            Member("layers", vector(U32)),
-            Member("dtype", STRING),
-            Member("precision", PRECISION),
-            Member("reproducible", BOOL),
-            Member("quantization", STRING, "absent", None),
+        record(
+            _Run,
+            member("layers", vector(U32)),
+            member("dtype", STRING),
+            member("precision", PRECISION),
+            member("reproducible", BOOL),
+            member("quantization", STRING, default=None, omitted=True),
         ),
     ),
-    Member("files", structure(Member("activations", _FILE), Member("unembedding", _FILE))),
-    Member("prompt_sha256", DIGEST),
-    Member("corpus", optional(_CORPUS), "absent", None),
-    Member("tokens", vector(_TOKEN)),
-    Member("environment", _ENVIRONMENT),
+    member("files", mapping(_FILES, record(_File, member("sha256", DIGEST)))),
+    member("prompt_sha256", DIGEST),
+    member("corpus", optional(_CORPUS), default=None, omitted=True),
+    member("tokens", vector(_TOKEN)),
+    member("environment", _ENVIRONMENT),
 )
 
 
@@ -101,8 +185,9 @@ def read_record(path: PathLike) -> Record:
     Raises:
         Unreadable, TooLarge, BadText, BadJson, DuplicateMember: as any document.
         UnsupportedVersion: a version other than 1.
-        UnknownMember, MissingMember, WrongType: not the record's members.
+        UnknownMember, MissingMember, WrongType, NonFinite: not the record's members.
         NotOurSpelling: not the text that is written for its content.
+        LimitExceeded: the text that is written for its content is too long.
     """
     where = str(path)
     data = read_bounded(path)
@@ -110,62 +195,52 @@ def read_record(path: PathLike) -> Record:
     if isinstance(tree, dict) and tree.get("version", VERSION) != VERSION:
         # First, because the members of another version may be others.
         raise UnsupportedVersion(where, expected=VERSION, found=tree["version"])
-    members = read_members(tree, _MEMBERS, where)
-    if members["format"] != FORMAT:
-        raise WrongType(f"{where}.format", expected=repr(FORMAT), found=repr(members["format"]))
-    model, blocks, unembedding, environment = (
-        members[name] for name in ("model", "blocks", "unembedding", "environment")
-    )
-    activations, unembedding_file = (
-        WrittenFile(environment["files"][name], members["files"][name]["sha256"])
-        for name in ("activations", "unembedding")
-    )
-    record = Record(
-        tool_version=environment["tool_version"],
-        model=environment["argument"],
-        model_id=model["id"],
-        revision=environment["revision"],
-        commit=environment["commit"],
-        model_class=model["class"],
-        blocks_path=blocks["path"],
-        blocks_total=blocks["total"],
-        blocks_loaded=environment["blocks_loaded"],
-        whole_because=environment["whole_because"],
-        unembedding_path=unembedding["path"],
-        tied=unembedding["tied"],
-        bias=unembedding["bias"],
-        **members["run"],
-        corpus=None if members["corpus"] is None else Corpus(**members["corpus"]),
-        checks=tuple(Check(**check) for check in environment["checks"]),
-        device=environment["device"],
-        attention=environment["attention"],
-        low_memory=environment["low_memory"],
-        quantization_library=environment["quantization_library"],
-        unproved=environment["unproved"],
-        libraries=environment["libraries"],
-        activations=activations,
-        unembedding=unembedding_file,
-        prompt_sha256=members["prompt_sha256"],
-        tokens=tuple(
-            Token(
-                token["id"],
-                token["text"],
-                _span(token["span"], f"{where}.tokens[{i}]"),
-                token["special"],
-            )
-            for i, token in enumerate(members["tokens"])
-        ),
-    )
-    if record.to_json() != data:
+    sections = _SECTIONS.read(tree, where)
+    if sections.format != FORMAT:
+        raise WrongType(f"{where}.format", expected=repr(FORMAT), found=repr(sections.format))
+    found = _joined(sections)
+    if found.to_json() != data:
         raise NotOurSpelling(
             where, expected="the text that is written for its content", found="another spelling"
         )
-    return record
+    return found
 
 
-def _span(span: tuple[int, ...] | None, where: str) -> tuple[int, int] | None:
-    if span is None:
-        return None
-    if len(span) != 2 or span[0] >= span[1]:
-        raise WrongType(f"{where}.span", expected="[start, end], start < end", found=list(span))
-    return span[0], span[1]
+def _joined(sections: _Sections) -> Record:
+    """The record of these sections."""
+    environment, run = sections.environment, sections.run
+    activations, unembedding = (
+        WrittenFile(environment.files[name], sections.files[name].sha256) for name in _FILES
+    )
+    return Record(
+        tool_version=environment.tool_version,
+        model=environment.argument,
+        model_id=sections.model["id"],
+        revision=environment.revision,
+        commit=environment.commit,
+        model_class=sections.model["class"],
+        blocks_path=sections.blocks.path,
+        blocks_total=sections.blocks.total,
+        blocks_loaded=environment.blocks_loaded,
+        whole_because=environment.whole_because,
+        unembedding_path=sections.unembedding.path,
+        tied=sections.unembedding.tied,
+        bias=sections.unembedding.bias,
+        layers=run.layers,
+        dtype=run.dtype,
+        precision=run.precision,
+        reproducible=run.reproducible,
+        device=environment.device,
+        attention=environment.attention,
+        low_memory=environment.low_memory,
+        libraries=environment.libraries,
+        activations=activations,
+        unembedding=unembedding,
+        prompt_sha256=sections.prompt_sha256,
+        tokens=sections.tokens,
+        unproved=environment.unproved,
+        quantization=run.quantization,
+        quantization_library=environment.quantization_library,
+        corpus=sections.corpus,
+        checks=environment.checks,
+    )

@@ -1,31 +1,31 @@
 """The probe card: how good a probe is, and what else would have done as well.
 
-Values and their JSON; `assessing` makes them. Formulas: docs/mathematics.md, section 7.
+Values and their JSON; `probing.card_making` makes them. Formulas: docs/mathematics.md, section 7.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
+from geometry_of_trust.documents.codes import VERDICTS, InnerProduct, Verdict
 from geometry_of_trust.documents.schema import (
     BOOL,
     FLOAT,
+    INNER_PRODUCT,
     STRING,
     U32,
     Kind,
     Member,
     choice,
+    member,
     optional,
-    read_members,
+    record,
     vector,
-    write_members,
 )
 from geometry_of_trust.errors import Inconsistent
 
-VERDICTS = {"INSUFFICIENT": 0, "SUFFICIENT": 1}
+T = TypeVar("T")
 BIN_COUNT = 10
 
 
@@ -109,7 +109,7 @@ simple direction, not the lack of one.
 """
 
 
-def judged(auroc: Figure, controls: Controls) -> tuple[str, str]:
+def judged(auroc: Figure, controls: Controls) -> tuple[Verdict, str]:
     """The verdict, `SUFFICIENT` or `INSUFFICIENT`, and the reason.
 
     Sufficient is an AUROC whose interval lies above one half and above every decisive control.
@@ -163,10 +163,10 @@ class Card:
     ece_before_platt: Figure
     bins_before: tuple[Bin, ...]
     bins: tuple[Bin, ...]
-    other_inner_product: str | None
+    other_inner_product: InnerProduct | None
     other: Quality | None
     controls: Controls
-    verdict: str
+    verdict: Verdict
     reason: str
 
     @property
@@ -188,51 +188,54 @@ class Card:
 # --- members of the file, in order ------------------------------------------------------------
 
 
-def record(kind: type, members: tuple[Member, ...]) -> Kind:
-    """A frozen dataclass as an object with these members."""
-
-    def no_signed_bytes(value: Any) -> bytes:
-        raise TypeError("a card is digested as part of its file; it has no signed bytes")
-
-    def read(value: Any, where: str) -> Any:
-        held = kind(**read_members(value, members, where))
-        if isinstance(held, Card):
-            held.check(where)
-        return held
-
-    return Kind(read, lambda value: write_members(vars(value), members), no_signed_bytes)
+def _all(kind: Kind[T], *names: str) -> tuple[Member, ...]:
+    return tuple(member(name, kind) for name in names)
 
 
-def _members(kind: type, given: Mapping[str, Kind], rest: Kind) -> tuple[Member, ...]:
-    return tuple(
-        Member(field.name, given.get(field.name, rest)) for field in dataclasses.fields(kind)
-    )
-
-
-_FIGURE = record(Figure, _members(Figure, {}, FLOAT))
-_QUALITY = record(Quality, _members(Quality, {}, _FIGURE))
-_BIN = record(Bin, _members(Bin, {"rows": U32, "groups": U32}, FLOAT))
-_CONTROLS = record(
-    Controls,
-    _members(
-        Controls,
-        {"bag_of_tokens": optional(FLOAT), "position_and_length": optional(FLOAT)},
-        FLOAT,
-    ),
-)
-CARD = record(
-    Card,
-    _members(
-        Card,
-        {
-            "dimension": STRING, "grouped": BOOL, "l2": FLOAT, "l2_chosen": BOOL, "nested": BOOL,
-            "converged": BOOL, "training_auroc": FLOAT, "quality": _QUALITY,
-            "ece_before_platt": _FIGURE, "bins_before": vector(_BIN), "bins": vector(_BIN),
-            "other_inner_product": optional(choice({"Causal": 0, "Euclidean": 1,
-                                                    "CausalRegularised": 2})),
-            "other": optional(_QUALITY), "controls": _CONTROLS, "verdict": choice(VERDICTS),
-            "reason": STRING,
-        },
-        U32,
+_FIGURE = record(Figure, *_all(FLOAT, "value", "low", "high"))
+_QUALITY = record(
+    Quality,
+    *_all(
+        _FIGURE, "auroc", "average_precision", "accuracy", "recall_at_1_percent", "brier",
+        "log_loss", "ece",
     ),
 )  # fmt: skip
+_BIN = record(
+    Bin,
+    *_all(U32, "rows", "groups"),
+    *_all(FLOAT, "mean_probability", "positive_share", "low", "high"),
+)
+_CONTROLS = record(
+    Controls,
+    *_all(FLOAT, "shuffled_labels", "random_directions", "difference_in_means"),
+    *_all(optional(FLOAT), "bag_of_tokens", "position_and_length"),
+)
+_UNCHECKED = record(
+    Card,
+    member("dimension", STRING),
+    *_all(U32, "positives", "negatives", "groups"),
+    member("grouped", BOOL),
+    member("l2", FLOAT),
+    member("l2_chosen", BOOL),
+    member("folds", U32),
+    *_all(BOOL, "nested", "converged"),
+    member("training_auroc", FLOAT),
+    member("quality", _QUALITY),
+    member("ece_before_platt", _FIGURE),
+    *_all(vector(_BIN), "bins_before", "bins"),
+    member("other_inner_product", optional(INNER_PRODUCT)),
+    member("other", optional(_QUALITY)),
+    member("controls", _CONTROLS),
+    member("verdict", choice(VERDICTS)),
+    member("reason", STRING),
+)
+
+
+def _read_card(value: object, where: str) -> Card:
+    card = _UNCHECKED.read(value, where)
+    card.check(where)
+    return card
+
+
+CARD = Kind(_read_card, _UNCHECKED.write)
+"""A card, whose verdict must be that of its figures (Inconsistent)."""

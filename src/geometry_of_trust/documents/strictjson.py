@@ -12,7 +12,9 @@ import json
 import math
 import re
 import struct
-from typing import Any, NoReturn
+from collections.abc import Callable
+from decimal import Decimal
+from typing import NoReturn
 
 from geometry_of_trust.errors import BadJson, BadText, DuplicateMember, TooLarge
 from geometry_of_trust.files import MAX_DOCUMENT_BYTES, PathLike
@@ -23,7 +25,7 @@ _BRACKET = re.compile(r"[\[\]{}]")
 _FLOAT32 = struct.Struct("<f")
 
 
-def loads(data: bytes, where: PathLike) -> Any:
+def loads(data: bytes, where: PathLike) -> object:
     """Parse UTF-8 JSON strictly into dicts, lists, str, int, float, bool and None.
 
     Raises:
@@ -42,7 +44,7 @@ def loads(data: bytes, where: PathLike) -> Any:
     def constant(name: str) -> NoReturn:
         raise BadJson(where, expected="finite numbers", found=name)
 
-    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
         tree = dict(pairs)
         if len(tree) < len(pairs):
             names = [name for name, _ in pairs]
@@ -51,7 +53,7 @@ def loads(data: bytes, where: PathLike) -> Any:
         return tree
 
     try:
-        tree = json.loads(text, parse_constant=constant, object_pairs_hook=members)
+        tree: object = json.loads(text, parse_constant=constant, object_pairs_hook=members)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}: {error.msg}"
         raise BadJson(where, expected="a JSON document", found=place) from None
@@ -74,20 +76,35 @@ def _check_depth(text: str, where: PathLike) -> None:
 
 
 def dumps(tree: object) -> bytes:
-    """The one text of `tree`, as UTF-8; floats must be float32 values."""
-    return _text(tree, "\n").encode("utf-8")
+    """The one text of `tree`, as UTF-8.
+
+    Raises:
+        ValueError: a float in it is not a float32 value.
+    """
+    return _text(tree, "\n", shortest_float32).encode("utf-8")
 
 
-def _text(value: object, newline: str) -> str:
+def dumps_sorted(tree: object) -> bytes:
+    """`tree` as the reference spells an outer object: members sorted, floats as doubles."""
+    return _text(_sorted(tree), "\n", shortest_float64).encode("utf-8")
+
+
+def _sorted(tree: object) -> object:
+    if isinstance(tree, dict):
+        return {name: _sorted(tree[name]) for name in sorted(tree)}
+    return [_sorted(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def _text(value: object, newline: str, number: Callable[[float], str]) -> str:
     if isinstance(value, dict):
-        inner = [f"{json.dumps(k, ensure_ascii=False)}: {_text(v, newline + '  ')}"
+        inner = [f"{json.dumps(k, ensure_ascii=False)}: {_text(v, newline + '  ', number)}"
                  for k, v in value.items()]  # fmt: skip
         brackets = "{}"
     elif isinstance(value, list | tuple):
-        inner = [_text(v, newline + "  ") for v in value]
+        inner = [_text(v, newline + "  ", number) for v in value]
         brackets = "[]"
     elif isinstance(value, float):
-        return shortest_float32(value)
+        return number(value)
     else:
         return json.dumps(value, ensure_ascii=False)
     if not inner:
@@ -111,20 +128,40 @@ def shortest_float32(x: float) -> str:
     Reading goes through a double because the reference's reader does; for a few values (bits
     0x15ae43fd, for one) the shortest decimal of the float32 alone then lands one unit off.
     Layout as the reference's writer: plain up to 13 digits before and 5 zeros after the point.
+
+    Raises:
+        ValueError: `x` is not a float32 value.
     """
     if x == 0:
         return "0.0"
-    sign = "-" if x < 0 else ""
-    digits, exponent = _digits(abs(x))
+    return ("-" if x < 0 else "") + _laid_out(*_digits(abs(x)), before=13, zeros=5)
+
+
+def shortest_float64(x: float) -> str:
+    """The shortest decimal that reads back to the finite double `x`; -0.0 is `0.0`.
+
+    Layout as the reference's writer: plain up to 16 digits before and 4 zeros after the point.
+    """
+    if x == 0:
+        return "0.0"
+    mantissa, _, power = f"{Decimal(repr(abs(x))):e}".partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).rstrip("0")
+    exponent = int(power) + 1 - len(digits)
+    return ("-" if x < 0 else "") + _laid_out(digits, exponent, before=16, zeros=4)
+
+
+def _laid_out(digits: str, exponent: int, *, before: int, zeros: int) -> str:
+    """Digits times a power of ten, with at most so many digits before and zeros after the point."""
     point = len(digits) + exponent  # where the decimal point stands in the digits
-    if exponent >= 0 and point <= 13:
-        return f"{sign}{digits}{'0' * exponent}.0"
-    if 0 < point <= 13:
-        return f"{sign}{digits[:point]}.{digits[point:]}"
-    if -6 < point <= 0:
-        return f"{sign}0.{'0' * -point}{digits}"
+    if exponent >= 0 and point <= before:
+        return f"{digits}{'0' * exponent}.0"
+    if 0 < point <= before:
+        return f"{digits[:point]}.{digits[point:]}"
+    if -zeros <= point <= 0:
+        return f"0.{'0' * -point}{digits}"
     fraction = f".{digits[1:]}" if len(digits) > 1 else ""
-    return f"{sign}{digits[0]}{fraction}e{point - 1}"
+    return f"{digits[0]}{fraction}e{point - 1}"
 
 
 def _digits(x: float) -> tuple[str, int]:

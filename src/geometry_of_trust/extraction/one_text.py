@@ -16,12 +16,10 @@ from geometry_of_trust.extraction.quiet import running_model
 from geometry_of_trust.extraction.recording import is_edited, make_record
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.files import PathLike, StagedFiles, sha256_file
-from geometry_of_trust.formats.binary import (
-    Activations,
-    labels_stub,
-    stage_activations,
-    stage_unembedding,
-)
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import stage_activations
+from geometry_of_trust.formats.gotue import stage_unembedding
+from geometry_of_trust.formats.labels import labels_stub
 
 if TYPE_CHECKING:
     from geometry_of_trust.extraction.running import Run

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from geometry_of_trust.documents.layouts import Layout
+from geometry_of_trust.documents.codes import Layout
 from geometry_of_trust.errors import BadOption, BadText
 
 Dtype = Literal["float32", "float16", "bfloat16"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.preparing import Loaded, prepare
 from geometry_of_trust.extraction.quiet import making, unwarned
 from geometry_of_trust.extraction.request import Request
+from geometry_of_trust.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 8 * 2**20
 """How much of the unembedding is converted, or used of its file, at a time."""
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)

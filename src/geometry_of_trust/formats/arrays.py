@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.documents.layouts import Layout as Layout  # noqa: PLC0414 - here it is looked for
+from geometry_of_trust.documents import codes
 from geometry_of_trust.errors import (
     BadArray,
     BadHeader,
@@ -24,7 +24,9 @@ from geometry_of_trust.errors import (
     UnknownPrecision,
 )
 
-PRECISIONS: tuple[str, ...] = ("Fp32", "Fp16", "Bfloat16", "Int8")
+Layout = codes.Layout
+
+PRECISIONS = tuple(codes.PRECISION_CODES)
 """Names of the precision tags, at the index that stands in the file."""
 
 MAX_MODEL_ID_BYTES = 4096
@@ -32,6 +34,9 @@ MAX_LAYERS = 65536
 MAX_U32 = 2**32 - 1
 FLOAT32 = np.dtype("<f4")
 """The type of all stored values; little-endian also where the machine is not."""
+
+CHUNK_BYTES = 8 * 2**20
+"""How much of a file is looked at, or prepared for writing, at a time."""
 
 
 def check_counts(where: str, **counts: int) -> None:
@@ -67,7 +72,7 @@ def check_layers(where: str, layers: Sequence[int]) -> None:
         previous = layer
 
 
-def _read_only(where: str, values: NDArray[Any], dimensions: int) -> NDArray[np.float32]:
+def _read_only(where: str, values: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
     if values.ndim != dimensions or values.dtype != FLOAT32:
         raise BadArray(
             where,
@@ -88,8 +93,8 @@ class Activations:
         precision: one of `PRECISIONS`: the type that the model ran in; values are float32 always.
         layers: layer indices, ascending.
         positions: `range(P)`.
-        values: shape (layers, positions, d), float32, read-only. Of a file: a view of its memory
-            map, strided, perhaps unaligned, not checked for NaN; `layer` and `row` check.
+        values: shape (layers, positions, d), float32, read-only. Of a file: a view of its bytes,
+            strided, perhaps unaligned, not checked for NaN; `layer` and `row` check.
         layout: which of the two byte layouts the file has, or will have when written.
         source: what errors call these activations: the path of the file.
 
@@ -188,8 +193,8 @@ class Unembedding:
     """The unembedding matrix U of a model: what a `.gotue` file holds.
 
     Attributes:
-        values: shape (V, d), float32, one row a token, read-only. Of a file: a view of its memory
-            map, unaligned, not checked for NaN; `blocks` checks.
+        values: shape (V, d), float32, one row a token, read-only. Of a file: a view of its bytes,
+            unaligned, not checked for NaN; `blocks` checks.
         source: what errors call this unembedding: the path of the file.
 
     Raises:

@@ -1,6 +1,7 @@
-"""The bytes of a `.gotact` file: where each word stands, and a file that is being written.
+"""The bytes of a `.gotact` file: where each word stands, reading, writing.
 
-Byte by byte in docs/formats.md.
+Byte by byte in docs/formats.md. What is large is mapped: opening costs neither time nor memory in
+proportion to the values, which are looked at when first used.
 """
 
 from __future__ import annotations
@@ -9,16 +10,29 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.formats.arrays import FLOAT32, PRECISIONS, Layout, check_counts
-from geometry_of_trust.formats.mapped_file import VERSION
-
-CHUNK_BYTES = 8 * 2**20
-"""How much of a file is looked at, or prepared for writing, at a time."""
+from geometry_of_trust.errors import (
+    BadHeader,
+    LayerIndexChanged,
+    PositionOrder,
+    UnknownPrecision,
+)
+from geometry_of_trust.files import PathLike, StagedFiles
+from geometry_of_trust.formats.arrays import (
+    CHUNK_BYTES,
+    FLOAT32,
+    PRECISIONS,
+    Activations,
+    Layout,
+    check_counts,
+    check_layers,
+    check_model_id,
+)
+from geometry_of_trust.formats.binary_file import VERSION, BinaryFile
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,130 @@ class Body:
                     p0,
                     min(p0 + positions, self.positions),
                 )
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def read_activations(path: PathLike) -> Activations:
+    """Open a `.gotact` file of either layout; every stored index is checked, no value is looked at.
+
+    Values: shape (layers, P, d), float32, a view of the file's bytes.
+
+    Raises:
+        Unreadable, FileChanged, BadMagic, UnsupportedVersion: as `BinaryFile`.
+        BadHeader: a field of the header is impossible, or the model id is not UTF-8.
+        UnknownPrecision: a precision tag above 3.
+        Truncated, TrailingBytes: the length is that of neither layout.
+        LayerOrder, PositionOrder, LayerIndexChanged: the stored indices are not in order.
+    """
+    file = BinaryFile(path, b"GOTA")
+    where = file.where
+    length = file.number("<I", "model id")
+    check_model_id(where, length)
+    try:
+        model_id = file.take(length, "model id").decode()
+    except UnicodeDecodeError:
+        raise BadHeader(where, expected="a model id in UTF-8", found="other bytes") from None
+    tag = file.number("<B", "precision tag")
+    if tag >= len(PRECISIONS):
+        raise UnknownPrecision(where, expected=f"0 to {len(PRECISIONS) - 1}", found=tag)
+    d, layers, positions = (
+        file.number("<I", name) for name in ("hidden_dim", "num_layers", "num_positions")
+    )
+    check_counts(where, hidden_dim=d, num_layers=layers, num_positions=positions)
+    bodies = [Body(layout, file.cursor, layers, positions, d) for layout in get_args(Layout)]
+    body = bodies[file.expect_length(*(candidate.end for candidate in bodies))]
+    return Activations(
+        model_id=model_id,
+        precision=PRECISIONS[tag],
+        layers=_checked_indices(file, body),
+        positions=range(positions),
+        values=file.floats(
+            (layers, positions, d),
+            body.start + body.stride - positions * body.record + body.record - 4 * d,
+            (body.stride, body.record, 4),
+        ),
+        layout=body.layout,
+        source=where,
+    )
+
+
+def _checked_indices(file: BinaryFile, body: Body) -> tuple[int, ...]:
+    """The layer indices, once every stored index is seen to be right; in bounded memory."""
+    per_position = body.layout == "per-position"
+    layer_words = file.words(
+        (body.layers, body.positions if per_position else 1),
+        body.start,
+        (body.stride, body.record),
+    )
+    position_words = file.words(
+        (body.layers, body.positions), body.start + 4, (body.stride, body.record)
+    )
+    layers = np.empty(body.layers, np.uint32)
+    for l0, l1, p0, p1 in body.chunks():
+        if p0 == 0:
+            layers[l0:l1] = layer_words[l0:l1, 0]
+        if per_position:
+            wrong = layer_words[l0:l1, p0:p1] != layers[l0:l1, np.newaxis]
+            if wrong.any():
+                k, p = np.argwhere(wrong)[0]
+                raise LayerIndexChanged(
+                    f"{file.where}, layer {layers[l0 + k]}, position {p0 + p}",
+                    expected=f"layer index {layers[l0 + k]}",
+                    found=layer_words[l0 + k, p0 + p],
+                )
+        wrong = position_words[l0:l1, p0:p1] != np.arange(p0, p1, dtype=np.uint32)
+        if wrong.any():
+            k, p = np.argwhere(wrong)[0]
+            raise PositionOrder(
+                f"{file.where}, layer {layers[l0 + k]}",
+                expected=f"position {p0 + p}",
+                found=position_words[l0 + k, p0 + p],
+            )
+        first = body.start + l0 * body.stride + p0 * body.record
+        file.file.release(first, body.start + (l1 - 1) * body.stride + p1 * body.record)
+    found = tuple(layers.tolist())
+    check_layers(file.where, found)
+    return found
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def write_activations(
+    path: PathLike, activations: Activations, layout: Layout | None = None
+) -> None:
+    """Write a `.gotact` file, in the activations' own layout if none is given.
+
+    Raises:
+        Unwritable: the folder or the disk does not take it; nothing was left behind.
+    """
+    with StagedFiles() as staged:
+        stage_activations(staged, path, activations, layout)
+
+
+def stage_activations(
+    staged: StagedFiles, path: PathLike, activations: Activations, layout: Layout | None = None
+) -> None:
+    """Write a `.gotact` file that appears together with the others of `staged`.
+
+    Raises:
+        BadOption: `path` is staged already.
+        Unwritable: the file cannot be made. OSError: nor be written to, which `staged` translates.
+    """
+    values = activations.values
+    sink = ActivationsSink(
+        staged.open(path),
+        model_id=activations.model_id,
+        precision=activations.precision,
+        layers=activations.layers,
+        shape=values.shape[1:],
+        layout=layout or activations.layout,
+    )
+    sink.write_header()
+    for k in range(len(activations.layers)):
+        sink.write_layer(k, values[k])
 
 
 class ActivationsSink:

@@ -1,6 +1,8 @@
-"""The labels file: one 0 or 1 per position, as text."""
+"""Labels: what 0 and 1 are called, and the labels file, which has one a position, as text."""
 
 from __future__ import annotations
+
+import reprlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +15,38 @@ WHITE_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
-LABELS = {"1": 1, "true": 1, "0": 0, "false": 0}
+EXPECTED = "0, 1, true or false"
+_WORDS = {"1": 1, "true": 1, "0": 0, "false": 0}
+# In tables, any case and 1.0, too: so spreadsheets write them, and pandas a column with gaps.
+_CELLS = _WORDS | {"1.0": 1, "0.0": 0}
+
+
+def label_of(value: object, where: str, *, hint: str = "") -> int:
+    """The label that a cell of a table holds, of whatever kind of file: 0 or 1.
+
+    Args:
+        value: a bool, an int or a float equal to 0 or 1; or text, without regard to case and to
+            white space around it: 0, 1, 0.0, 1.0, true, false.
+        where: row and column, for the error. hint: what to do about it.
+
+    Raises:
+        BadLabel: anything else; an empty cell and null among them.
+    """
+    if isinstance(value, str):
+        word = value if value in _CELLS else value.strip(WHITE_SPACE).lower()
+        if word in _CELLS:
+            return _CELLS[word]
+    elif isinstance(value, int | float) and value in (0, 1):
+        return int(value)
+    empty = value is None or (isinstance(value, str) and not value.strip(WHITE_SPACE))
+    found = "an empty cell" if empty else reprlib.repr(value)
+    raise BadLabel(where, expected=EXPECTED, found=found, hint=hint)
 
 
 def read_labels(path: PathLike) -> NDArray[np.int8]:
-    """The labels of a `.labels` file: 0 or 1, shape (n,), blank lines skipped.
+    """The labels of a `.labels` file: 0 or 1, shape (n,), int8; blank lines are skipped.
+
+    Its words are the reference's, to the letter: `True` and `1.0` are for tables.
 
     Raises:
         Unreadable, TooLarge: as `read_bounded`.
@@ -31,10 +60,10 @@ def read_labels(path: PathLike) -> NDArray[np.int8]:
     labels = []
     for number, line in enumerate(text.split("\n"), start=1):
         word = line.strip(WHITE_SPACE)
-        if word and word not in LABELS:
-            raise BadLabel(f"{path}, line {number}", expected="0, 1, true or false", found=word)
+        if word and word not in _WORDS:
+            raise BadLabel(f"{path}, line {number}", expected=EXPECTED, found=word)
         if word:
-            labels.append(LABELS[word])
+            labels.append(_WORDS[word])
     return np.array(labels, np.int8)
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from typing import Any
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Single = NDArray[np.float32]
 
 UNIT = 2.0**-53
 """Unit roundoff u of float64."""
@@ -36,7 +37,7 @@ def to_odd(x: float, residual: float | Fraction) -> float:
     """The real x + residual, |residual| at most half a unit of x, rounded to odd in float64.
 
     Rounding that to float32 to nearest gives the correct rounding of the real number itself;
-    rounding to nearest twice does not.
+    rounding to nearest twice does not (Boldo and Melquiond 2008).
     """
     if residual == 0:
         return x
@@ -51,8 +52,10 @@ def to_odd(x: float, residual: float | Fraction) -> float:
 def round32(x: float | Fraction, residual: float | Fraction = 0.0) -> float:
     """RN₃₂(x + residual): nearest float32, ties to even, never −0; infinite on overflow.
 
-    A float comes with the sign of what is missing to the real number (see `to_odd`); a
-    `Fraction` is rounded as it is.
+    Args:
+        x: a float, or a `Fraction`, which is rounded as it is.
+        residual: of a float, what is missing to the real number; only its sign counts where it is
+            less than half a unit (see `to_odd`).
     """
     if isinstance(x, Fraction):
         try:
@@ -64,30 +67,43 @@ def round32(x: float | Fraction, residual: float | Fraction = 0.0) -> float:
         return float(np.float32(to_odd(x, residual))) + 0.0
 
 
-def bracket32(value: Any, bound: Any = 0.0) -> tuple[Any, Any]:
-    """RN₃₂ of value ∓ bound; where both agree, that is RN₃₂ of the real number between."""
+@overload
+def bracket32(low: float, high: float) -> tuple[np.float32, np.float32]: ...
+@overload
+def bracket32(low: Array, high: Array) -> tuple[Single, Single]: ...
+def bracket32(
+    low: float | Array, high: float | Array
+) -> tuple[np.float32 | Single, np.float32 | Single]:
+    """RN₃₂ of the ends of an interval; where they agree, that is RN₃₂ of every real number in it.
+
+    Each end first moves outwards by one unit of float64, for the rounding in computing it.
+
+    Args:
+        low, high: numbers, or arrays of one shape, float64.
+
+    Returns:
+        Both ends, float32, of that shape; infinite on overflow, never −0.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
-        low = np.float32(np.nextafter(value - bound, -np.inf))
-        high = np.float32(np.nextafter(value + bound, np.inf))
-    return low + np.float32(0), high + np.float32(0)
+        below = np.asarray(np.nextafter(low, -np.inf)).astype(np.float32)
+        above = np.asarray(np.nextafter(high, np.inf)).astype(np.float32)
+    return below + np.float32(0), above + np.float32(0)
 
 
 # --- readings ---------------------------------------------------------------------------------
 
 
-def reading(
-    w: NDArray[Any], phi: NDArray[np.float32] | None, rows: NDArray[Any], b: float
-) -> float:
-    """RN₃₂(wᵀΦh̄ + b) over the reals, h̄ the mean of the rows.
+def reading(weights: Single | Array, phi: Single | None, states: Single | Array, b: float) -> float:
+    """RN₃₂(wᵀΦh̄ + b) over the reals, h̄ the mean of the states.
 
     Args:
-        w: shape (d,); phi: (d, d) symmetric, or None for the identity; rows: (k, d), k ≥ 1;
-            b: all of them float32 values, all finite.
+        weights: w, shape (d,). phi: Φ, shape (d, d), float32, symmetric, or None for the identity.
+        states: shape (k, d), k ≥ 1. b: a number. All of them finite float32 values.
 
     Returns:
         A float32 value; infinite if it overflows.
     """
-    w, rows = w.astype(np.float64), rows.astype(np.float64)
+    w, rows = weights.astype(np.float64), states.astype(np.float64)
     k, d = rows.shape
     total = rows.sum(axis=0)
     size = np.abs(rows).sum(axis=0)
@@ -101,7 +117,7 @@ def reading(
     value = float(image @ total) / k + b
     # No product passes through more than 2d + k additions and 3 further roundings.
     bound = gamma(2 * d + k + 8) * (float(image_size @ size) / k + abs(b)) * SLACK
-    low, high = bracket32(value - bound)[0], bracket32(value + bound)[1]
+    low, high = bracket32(value - bound, value + bound)
     if low == high:
         return float(low)
     exact = sum(map(_times, _exact_image(w, phi), _exact_sums(rows.T)), Fraction(0))
@@ -117,7 +133,7 @@ def _times(x: Fraction, y: Fraction) -> Fraction:
     return x * y
 
 
-def _exact_image(w: Array, phi: NDArray[np.float32] | None) -> list[Fraction]:
+def _exact_image(w: Array, phi: Single | None) -> list[Fraction]:
     """Φw over the reals."""
     if phi is None:
         return [Fraction(x) for x in w.tolist()]
@@ -140,14 +156,21 @@ def _exact_sums(terms: Array) -> list[Fraction]:
 
 
 def sigmoid(a: float, raw: float, c: float) -> float:
-    """RN₃₂(σ(a·raw + c)) over the reals, σ(x) = 1/(1 + e^−x); a, raw, c are float32 values."""
+    """RN₃₂(σ(a·raw + c)) over the reals, σ(x) = 1/(1 + e^−x).
+
+    Args:
+        a, raw, c: finite float32 values.
+
+    Returns:
+        A float32 value from 0 to 1.
+    """
     x = a * raw + c  # the product is exact
     if abs(x) < 100:
         decay = math.exp(-abs(x))
         value = (1.0 if x >= 0 else decay) / (1 + decay)
         # A rounding of the sum moves x by u(|a·raw| + |c|); `exp` is taken to err by 8 units.
         bound = value * UNIT * (32 + 2 * (abs(a * raw) + abs(c)))
-        low, high = bracket32(value - bound)[0], bracket32(value + bound)[1]
+        low, high = bracket32(value - bound, value + bound)
         if low == high:
             return float(low)
     exact = Fraction(a) * Fraction(raw) + Fraction(c)

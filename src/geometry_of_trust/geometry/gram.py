@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from geometry_of_trust.geometry.exact import SLACK, UNIT, bracket32, gamma, round32
+from geometry_of_trust.progress import Progress
 
 Array = NDArray[np.float64]
-Progress = Callable[[str], None]
 
 CHUNK_ROWS = 240
 """Rows whose products one call of the BLAS adds up; error bound and speed both hang on it."""
@@ -246,7 +246,7 @@ def _entries(
     part = value - head
     missing = (head - (value - part)) + (tail - part)  # two-sum: nothing is lost
     bound = gamma(V) * V * UNIT * sigma * SLACK
-    low, high = bracket32(value + (missing - bound))[0], bracket32(value + (missing + bound))[1]
+    low, high = bracket32(value + (missing - bound), value + (missing + bound))
     result = np.where(inexact, low, (head + 0.0).astype(np.float32)).astype(np.float64)
     for n in np.flatnonzero(inexact & (low != high)):
         result[n] = _entry(U, int(i[n]), int(j[n]))

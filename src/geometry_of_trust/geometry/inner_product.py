@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack
 
+from geometry_of_trust.documents.codes import InnerProduct
 from geometry_of_trust.errors import (
     BadArray,
     BadOption,
@@ -25,9 +25,9 @@ from geometry_of_trust.errors import (
 )
 from geometry_of_trust.formats.arrays import Unembedding
 from geometry_of_trust.geometry import exact
-from geometry_of_trust.geometry.gram import Progress, gram
+from geometry_of_trust.geometry.gram import gram
+from geometry_of_trust.progress import Progress
 
-InnerProduct = Literal["Causal", "CausalRegularised", "Euclidean"]
 Array = NDArray[np.float64]
 
 
@@ -71,7 +71,11 @@ class Geometry:
                 added under the same rule.
             progress: called with what is being done.
 
+        Returns:
+            The inner product on d dimensions, with Φ of shape (d, d), float32.
+
         Raises:
+            BadArray: an array that is no unembedding, as `Unembedding`.
             BadOption: epsilon or `added` negative or not finite, or another inner product.
             NonFinite: U is not finite, or an entry of Φ is beyond the float32 range.
             NotPositiveDefinite: Φ is not positive definite, even with what was added.
@@ -93,7 +97,8 @@ class Geometry:
         """The geometry of a given Φ, rounded to float32; regularised as by `from_unembedding`.
 
         Args:
-            phi: symmetric, shape (d, d). epsilon: as of `from_unembedding`.
+            phi: symmetric, shape (d, d), of any type of real numbers.
+            epsilon: as of `from_unembedding`.
 
         Raises:
             BadArray: not a symmetric matrix of finite numbers.
@@ -102,11 +107,13 @@ class Geometry:
         if not (math.isfinite(epsilon) and epsilon >= 0):
             raise BadOption("epsilon", expected="a finite number from 0 up", found=epsilon)
         with np.errstate(over="ignore"):
-            held = np.array(phi, np.float32)
-        square = held.ndim == 2 and held.shape[0] == held.shape[1] > 0
-        if not square or not np.isfinite(held).all() or not np.array_equal(held, held.T):
-            raise BadArray("Φ", expected="a symmetric matrix of finite float32", found=held.shape)
-        return cls._definite(held, epsilon, None, "Φ")
+            rounded = np.array(phi, np.float32)
+        square = rounded.ndim == 2 and rounded.shape[0] == rounded.shape[1] > 0
+        finite = square and bool(np.isfinite(rounded).all())
+        if not finite or not np.array_equal(rounded, rounded.T):
+            expected = "a symmetric matrix of finite float32"
+            raise BadArray("Φ", expected=expected, found=rounded.shape)
+        return cls._definite(rounded, epsilon, None, "Φ")
 
     @classmethod
     def _definite(
@@ -127,7 +134,13 @@ class Geometry:
         return geometry_digest(self.hidden_dim, self.epsilon, self.phi)
 
     def apply(self, h: Array) -> Array:
-        """Φh for each of the vectors h, shape (…, d), float64.
+        """Φh for each of the vectors h.
+
+        Args:
+            h: shape (…, d), float64.
+
+        Returns:
+            Of the same shape, float64; as a BLAS adds up, not rounded once (see `exact.reading`).
 
         Raises:
             DimensionMismatch: the last axis is not of length d.
@@ -140,23 +153,30 @@ class Geometry:
         return image
 
     def inner(self, x: Array, y: Array) -> Array:
-        """⟨x, y⟩ = xᵀΦy along the last axis, float64; shapes broadcast."""
+        """⟨x, y⟩ = xᵀΦy along the last axis.
+
+        Args:
+            x, y: shape (…, d), float64; they broadcast.
+
+        Returns:
+            Shape (…), float64.
+
+        Raises:
+            DimensionMismatch: the last axis of x is not of length d.
+        """
         product: Array = (self.apply(x) * y).sum(axis=-1)
         return product
 
-    def factor(self) -> Array:
-        """The lower Cholesky factor L of Φ = LLᵀ, shape (d, d), float64."""
-        if self.phi is None:
-            return np.eye(self.hidden_dim)
-        factor, failed = lapack.dpotrf(self.phi.astype(np.float64), lower=1, clean=1)
-        if failed:
-            raise NotPositiveDefinite("Φ", expected="positive definite", found=f"pivot {failed}")
-        lower: Array = factor
-        return lower
-
 
 def geometry_digest(d: int, epsilon: float, phi: NDArray[np.float32] | None) -> str:
-    """SHA-256(u64 d ‖ f32 epsilon ‖ Φ row by row, f32), −0 as +0; the identity adds no bytes."""
+    """SHA-256(u64 d ‖ f32 epsilon ‖ Φ row by row, f32), −0 as +0; the identity adds no bytes.
+
+    Args:
+        d: the dimension. epsilon: a float32 value. phi: shape (d, d), float32, or None.
+
+    Returns:
+        64 lower-case hex digits.
+    """
     digest = hashlib.sha256(struct.pack("<Qf", d, epsilon + 0.0))
     if phi is not None:
         rows = max(1, 2**20 // d)
@@ -205,6 +225,9 @@ def numerically_definite(phi: NDArray[np.float32]) -> bool:
 
     True if the Cholesky factorisation of Φ − δ·diag(Φ), δ = d·2^-24, exists: the correlation
     matrix of Φ has no eigenvalue below δ, the most that rounding its entries can move one.
+
+    Args:
+        phi: Φ, shape (d, d), float32, symmetric and finite.
     """
     d = len(phi)
     A = phi.astype(np.float64)
@@ -218,7 +241,10 @@ def cholesky_exists(A: Array) -> bool:
     Normative is `_elementwise_cholesky`, whose operations IEEE 754 fixes. LAPACK is asked first,
     twice: its answer counts when a shift of the diagonal by m = 4d(d + 8)u of itself, which
     exceeds the backward errors of both factorisations (Demmel; Higham 2002, theorem 10.7), does
-    not change it.
+    not change it. So it does not matter whose LAPACK it is.
+
+    Args:
+        A: shape (d, d), float64, symmetric and finite.
     """
     d = len(A)
     if not (np.diagonal(A) > 0).all():
@@ -232,9 +258,16 @@ def cholesky_exists(A: Array) -> bool:
 
 
 def _lapack_cholesky(A: Array, scale: float) -> bool:
-    shifted = np.array(A, order="F")
-    shifted[np.diag_indices(len(A))] *= scale
-    return bool(lapack.dpotrf(shifted, lower=1, clean=0, overwrite_a=1)[1] == 0)
+    """Whether LAPACK factorises A with its diagonal scaled; A is the same afterwards."""
+    diagonal = np.diagonal(A).copy()
+    A[np.diag_indices(len(A))] = diagonal * scale  # in place: numpy makes two copies of its own
+    try:
+        np.linalg.cholesky(A)
+    except np.linalg.LinAlgError:
+        return False
+    finally:
+        A[np.diag_indices(len(A))] = diagonal
+    return True
 
 
 def _elementwise_cholesky(A: Array) -> bool:

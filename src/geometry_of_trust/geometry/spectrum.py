@@ -40,7 +40,11 @@ class Spectrum:
 
 
 def eigenvalues(geometry: Geometry) -> Array:
-    """Of Φ, shape (d,), largest first, float64."""
+    """The eigenvalues of Φ.
+
+    Returns:
+        Shape (d,), float64, largest first; their last bits differ between machines.
+    """
     if geometry.phi is None:
         return np.ones(geometry.hidden_dim)
     with threadpool_limits(1, user_api="blas"):
@@ -54,8 +58,15 @@ def spectrum(geometry: Geometry, unembedding: Unembedding | None = None) -> Spec
     Effective rank is exp(−Σ q_i ln q_i), q_i the eigenvalues over their sum (Roy and Vetterli
     2007). The share of the mean is V‖ū‖²/trace(UᵀU): what centring U would take from the trace.
 
+    Args:
+        geometry: the inner product, of dimension d.
+        unembedding: U, shape (V, d), float32, for the share of its mean; or None.
+
+    Returns:
+        Three float32 values of four significant digits.
+
     Raises:
-        DimensionMismatch: Φ and U. NonFinite: U.
+        DimensionMismatch: Φ and U are not of one dimension. NonFinite: U, naming the row.
     """
     values = eigenvalues(geometry)
     q = np.maximum(values, 0.0) / values.sum()
@@ -84,6 +95,16 @@ def effective_dimension(weights: Sequence[NDArray[np.float32]], geometry: Geomet
 
     W is first divided by the Φ-length of its longest probe, which the ratio does not notice:
     probes of states a thousand long are a thousandth long, and would all fall under the bound.
+
+    Args:
+        weights: of each probe, shape (d,), float32; at least one.
+        geometry: the inner product, of dimension d.
+
+    Returns:
+        A float32 value of four significant digits, from 1 to the number of probes.
+
+    Raises:
+        DimensionMismatch: the weights are not of dimension d.
     """
     W = np.array(weights, np.float64)
     G = geometry.apply(W) @ W.T

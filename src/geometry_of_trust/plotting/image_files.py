@@ -1,4 +1,7 @@
-"""Pages of panels, as PNG or SVG bytes: what needs matplotlib itself."""
+"""Pages of panels, as PNG or SVG bytes: what needs matplotlib itself.
+
+The same values give the same bytes, with one version of matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,22 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from geometry_of_trust.errors import BadOption, MissingExtra, escaped
 from geometry_of_trust.files import PathLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
 
 SUFFIXES = {".png": "png", ".svg": "svg"}
 DPI = 120
 _WIDE, _HIGH = 5.2, 4.0
 """Inches of a panel."""
 
-_STYLE: dict[Any, Any] = {
+_STYLE: dict[RcKeyType, str | float] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 9,
     "axes.titlesize": 10,
@@ -27,7 +35,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def check(path: PathLike) -> None:
+def check_picture(path: PathLike) -> None:
     """Refuse what cannot be pictured, before the work.
 
     Raises:
@@ -50,12 +58,12 @@ def check(path: PathLike) -> None:
 class Page:
     """A figure whose panels are taken in turn; its bytes once it is done."""
 
-    figure: Any
-    axes: list[Any]
+    figure: Figure
+    axes: list[Axes]
     data: bytes = b""
 
-    def panel(self) -> Any:
-        """The next panel."""
+    def panel(self) -> Axes:
+        """The next panel; there are as many as `page` was asked for."""
         return self.axes.pop(0)
 
 
@@ -67,9 +75,9 @@ def page(path: PathLike, down: int, across: int = 2, wide: float = _WIDE) -> Ite
         path: says the kind of picture. down, across: panels. wide: inches of one.
 
     Raises:
-        BadOption, MissingExtra: as `check`.
+        BadOption, MissingExtra: as `check_picture`.
     """
-    check(path)
+    check_picture(path)
     import matplotlib as mpl  # noqa: PLC0415 - heavy, and of an extra
     from matplotlib import style  # noqa: PLC0415 - as above
     from matplotlib.figure import Figure as Drawing  # noqa: PLC0415 - as above
@@ -82,11 +90,11 @@ def page(path: PathLike, down: int, across: int = 2, wide: float = _WIDE) -> Ite
             figsize=(wide * across, _HIGH * down),
             layout=ConstrainedLayoutEngine(h_pad=0.15, w_pad=0.1),
         )
-        held = Page(figure, list(figure.subplots(down, across, squeeze=False).flat))
-        yield held
+        drawn = Page(figure, list(figure.subplots(down, across, squeeze=False).flat))
+        yield drawn
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
-        held.data = buffer.getvalue()
+        drawn.data = buffer.getvalue()
 
 
 def plain(text: str) -> str:

@@ -1,4 +1,7 @@
-"""Whole pictures, one for each command that draws."""
+"""Whole pictures, one for each command that draws, as PNG or SVG bytes.
+
+Marks and line styles differ, not colours alone, so that all reads in black and white.
+"""
 
 from __future__ import annotations
 
@@ -16,50 +19,66 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.training import TrainingResult
 
 
-def training(results: Sequence[TrainingResult], path: PathLike) -> bytes:
+def training_picture(results: Sequence[TrainingResult], path: PathLike) -> bytes:
     """Reliability and scores of each probe, AUROC against depth, and the spectrum of Φ.
 
     Args:
-        results: of one or several layers. path: says the kind of picture.
+        results: of one or several layers. path: says the kind of picture; nothing is written.
 
     Raises:
-        BadOption, MissingExtra: as `check`.
+        BadOption: a name that ends neither in .png nor in .svg. MissingExtra: no matplotlib.
     """
-    rows = []
-    for result in results:
-        training_ = result.probe_set.training
-        cards = training_.cards if training_ else ()
-        rows += [
-            panels.Row(
-                f"{card.dimension}, layer {result.probe_set.layer}",
-                card.bins_before,
-                card.bins,
-                card.quality.ece,
-                scores,
-            )
-            for card, scores in zip(cards, result.scores, strict=True)
-        ]
-    with page(path, min(len(rows), MOST_ROWS) + 1) as drawn:
-        panels.probes(drawn, rows, "held-out")
-        panels.spectrum(drawn.panel(), results[0])
-        panels.layers(drawn.panel(), results)
+    shown = [
+        panels.ProbeRow(
+            name=f"{card.dimension}, layer {result.probe_set.layer}",
+            before=card.bins_before,
+            after=card.bins,
+            ece=card.quality.ece,
+            scores=scores,
+        )
+        for result in results
+        for card, scores in zip(result.training.cards, result.scores, strict=True)
+    ]
+    with page(path, min(len(shown), MOST_ROWS) + 1) as drawn:
+        panels.draw_probes(drawn, shown, "held-out")
+        panels.draw_spectrum(drawn.panel(), results[0])
+        panels.draw_layers(drawn.panel(), results)
     return drawn.data
 
 
-def calibration(report: CalibrationReport, path: PathLike) -> bytes:
-    """Reliability and scores of each probe; as `training`."""
-    rows = [
-        panels.Row(f"{held.dimension}, layer {report.layer}", held.bins_before, held.bins,
-             held.quality.ece, held.scores)
-        for held in report.probes
-    ]  # fmt: skip
-    with page(path, min(len(rows), MOST_ROWS)) as drawn:
-        panels.probes(drawn, rows, "")
+def calibration_picture(report: CalibrationReport, path: PathLike) -> bytes:
+    """Reliability and scores of each probe on other data than it was trained on.
+
+    Args:
+        path: as of `training_picture`.
+
+    Raises:
+        BadOption, MissingExtra: as `training_picture`.
+    """
+    shown = [
+        panels.ProbeRow(
+            name=f"{probe.dimension}, layer {report.layer}",
+            before=probe.bins_before,
+            after=probe.bins,
+            ece=probe.quality.ece,
+            scores=probe.scores,
+        )
+        for probe in report.probes
+    ]
+    with page(path, min(len(shown), MOST_ROWS)) as drawn:
+        panels.draw_probes(drawn, shown, "")
     return drawn.data
 
 
-def sweep(held: Sweep, path: PathLike) -> bytes:
-    """AUROC of the probe and of its controls against depth, a panel a dimension; as `training`."""
-    with page(path, min(len(held.dimensions), MOST_ROWS), across=1, wide=8.5) as drawn:
-        panels.sweeps(drawn, held.dimensions)
+def sweep_picture(result: Sweep, path: PathLike) -> bytes:
+    """AUROC of the probe and of its controls against depth, a panel a dimension.
+
+    Args:
+        path: as of `training_picture`.
+
+    Raises:
+        BadOption, MissingExtra: as `training_picture`.
+    """
+    with page(path, min(len(result.dimensions), MOST_ROWS), across=1, wide=8.5) as drawn:
+        panels.draw_sweeps(drawn, result.dimensions)
     return drawn.data

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
-from threadpoolctl import threadpool_limits
 
 from geometry_of_trust.documents.probe_card import Bin, Figure, Quality
 from geometry_of_trust.errors import MissingMember
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.formats.row_table import row_table
-from geometry_of_trust.geometry.gram import Progress
+from geometry_of_trust.formats.row_table import groups_of
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.held_out_figures import (
-    CalibrationError,
-    Sample,
-    bins,
-    figure,
-    quality,
-)
+from geometry_of_trust.probing.array_types import Array, Labels
+from geometry_of_trust.probing.fresh_rows import score_fresh_rows
+from geometry_of_trust.probing.held_out_figures import figure_with_interval, quality_figures
+from geometry_of_trust.probing.metrics import ExpectedCalibrationError
 from geometry_of_trust.probing.probes import Probe
-from geometry_of_trust.probing.score_histogram import Histogram, histogram
-from geometry_of_trust.probing.sources import (
-    check_agreement,
-    open_sources,
-    trained_geometry,
-)
-from geometry_of_trust.probing.splits import Labels, canonical_order
-from geometry_of_trust.probing.training import check
+from geometry_of_trust.probing.reliability_bins import reliability_bins
+from geometry_of_trust.probing.score_histogram import ScoreHistogram, score_histogram
+from geometry_of_trust.probing.sources import check_agreement, open_sources, trained_geometry
+from geometry_of_trust.probing.training import check_inputs
 from geometry_of_trust.probing.training_files import named_labels
+from geometry_of_trust.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -54,12 +44,12 @@ class Calibration:
     ece_before_platt: Figure
     bins_before: tuple[Bin, ...]
     bins: tuple[Bin, ...]
-    scores: Histogram
+    scores: ScoreHistogram
 
     @property
     def off(self) -> int:
         """How many bins have an interval that does not hold their mean probability."""
-        return sum(held.rows > 0 and not held.calibrated for held in self.bins)
+        return sum(entry.rows > 0 and not entry.calibrated for entry in self.bins)
 
 
 @dataclass(frozen=True)
@@ -101,59 +91,52 @@ def calibration_report(
     """
     sources = open_sources(activations, [probes], unembedding)
     check_agreement(sources)
-    probe_set, acts = sources.probe_sets[0], sources.activations
-    rows = row_table(activations)
-    columns = named_labels(labels, label_columns, None, rows)
-    if len(columns) == len(probe_set.probes) == 1:
-        columns = {probe_set.probes[0].name: next(iter(columns.values()))}
-    for probe in probe_set.probes:
-        if probe.name not in columns:
-            raise MissingMember(
-                "labels", expected=f"a column {probe.name!r}", found=", ".join(columns)
-            )
-    columns = {probe.name: columns[probe.name] for probe in probe_set.probes}
-    check(acts, columns, acts.hidden_dim, layer=probe_set.layer, l2=None, rows=rows)
+    probe_set, states = sources.probe_sets[0], sources.activations
+    rows = sources.activations_file.rows
+    columns = _by_probe(named_labels(labels, label_columns, None, rows), probe_set.probes)
+    check_inputs(states, columns, states.hidden_dim, layers=(probe_set.layer,), rows=rows)
     geometry = trained_geometry(sources, progress)
-    groups = rows.groups if rows is not None else None
-    if groups is not None and not groups.any():
-        groups = None
-    states = acts.layer(probe_set.layer)
+    groups, H = groups_of(rows), states.layer(probe_set.layer)
     training = probe_set.training
     return CalibrationReport(
         layer=probe_set.layer,
         grouped=groups is not None,
         trained_on=training is not None
-        and training.activations_sha256 == sources.activations_sha256,
+        and training.activations_sha256 == sources.activations_file.sha256,
         probes=tuple(
-            _calibration(probe, geometry, states, columns[probe.name], groups)
+            _calibration(probe, geometry, H, columns[probe.name], groups)
             for probe in probe_set.probes
         ),
     )
 
 
+def _by_probe(columns: Mapping[str, Labels], probes: Sequence[Probe]) -> dict[str, Labels]:
+    """The labels of each probe, by its name; of one column and one probe whatever their names."""
+    if len(columns) == len(probes) == 1:
+        return {probes[0].name: next(iter(columns.values()))}
+    for probe in probes:
+        if probe.name not in columns:
+            raise MissingMember(
+                "labels", expected=f"a column {probe.name!r}", found=", ".join(columns)
+            )
+    return {probe.name: columns[probe.name] for probe in probes}
+
+
 def _calibration(
-    probe: Probe,
-    geometry: Geometry,
-    states: NDArray[np.float64],
-    labels: Labels,
-    groups: Labels | None,
+    probe: Probe, geometry: Geometry, H: Array, labels: Labels, groups: Labels | None
 ) -> Calibration:
-    order, numbers = canonical_order(states, labels, groups)
-    states, y = states[order], labels[order]
-    with threadpool_limits(1, user_api="blas"):
-        logits = states @ geometry.apply(probe.weights.astype(np.float64)) + probe.bias
-    logits = logits.astype(np.float32).astype(np.float64)
-    log_odds = probe.platt_scale * logits + probe.platt_shift
-    sample = Sample(y, numbers, np.zeros(len(y), np.intp))
-    before, after = expit(logits), expit(log_odds)
+    scores = score_fresh_rows(probe, geometry, H, labels, groups)
+    sample, y = scores.sample, scores.sample.y
+    positives, negatives, count = scores.counts
+    before, after = expit(scores.logits), expit(scores.log_odds)
     return Calibration(
         dimension=probe.name,
-        positives=int((y == 1).sum()),
-        negatives=int((y == 0).sum()),
-        groups=int(numbers.max()) + 1,
-        quality=quality(sample, logits, log_odds),
-        ece_before_platt=figure(sample, CalibrationError(sample, before)),
-        bins_before=bins(before, y, numbers),
-        bins=bins(after, y, numbers),
-        scores=histogram(logits, y),
+        positives=positives,
+        negatives=negatives,
+        groups=count,
+        quality=quality_figures(sample, scores.logits, scores.log_odds),
+        ece_before_platt=figure_with_interval(sample, ExpectedCalibrationError(sample, before)),
+        bins_before=reliability_bins(before, y, sample.groups),
+        bins=reliability_bins(after, y, sample.groups),
+        scores=score_histogram(scores.logits, y),
     )

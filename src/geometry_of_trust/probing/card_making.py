@@ -2,85 +2,105 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from geometry_of_trust.documents.probe_card import Card, Quality, judged
-from geometry_of_trust.geometry.exact import round32
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing import metrics
 from geometry_of_trust.probing.causal_probe import CausalProbe
-from geometry_of_trust.probing.controls import Surface, controls
-from geometry_of_trust.probing.cross_validation import CrossFit, Progress, Study, crossfit, honest
-from geometry_of_trust.probing.held_out_figures import (
-    CalibrationError,
-    Sample,
-    bins,
-    figure,
-    quality,
+from geometry_of_trust.probing.controls import measured_controls
+from geometry_of_trust.probing.cross_validation import (
+    CrossValidation,
+    cross_validate,
+    nested_scores,
 )
+from geometry_of_trust.probing.held_out_figures import figure_with_interval, quality_figures
+from geometry_of_trust.probing.metrics import ExpectedCalibrationError, within_fold_auroc
+from geometry_of_trust.probing.reliability_bins import reliability_bins
+from geometry_of_trust.probing.resampling import Sample
+from geometry_of_trust.probing.split_rows import SplitRows
+from geometry_of_trust.probing.surface_features import SurfaceFeatures
+from geometry_of_trust.progress import Progress
 
 
-def assessed(
+@dataclass(frozen=True, eq=False)
+class FittedProbe:
+    """A probe and what it came from.
+
+    Attributes:
+        split: the rows that it was fitted to, n of them. probe: fitted to these.
+        cross: their cross-validation, nested where that is possible.
+    """
+
+    split: SplitRows
+    probe: CausalProbe
+    cross: CrossValidation
+
+
+def make_card(
     dimension: str,
-    study: Study,
-    probe: CausalProbe,
-    cross: CrossFit,
+    fitted: FittedProbe,
     *,
     grouped: bool,
     beside: Geometry | None = None,
-    seen: Surface | None = None,
+    surface: SurfaceFeatures | None = None,
     progress: Progress | None = None,
 ) -> Card:
-    """The card of a probe fitted to a study.
+    """The card of a fitted probe.
 
     Args:
-        cross: the cross-validation of the fit, nested where that is possible.
-        grouped: whether groups were given.
+        dimension: the probe's name. grouped: whether groups were given.
         beside: the other inner product, to be measured too.
-        seen: what can be seen of the rows without a model, in the order given to `Study.of`.
+        surface: what can be seen of the rows without a model, in the order given to
+            `SplitRows.of`.
+        progress: called with what is being done.
+
+    Raises:
+        DidNotConverge: a solver stalled. NotPositiveDefinite: a Φ has no Cholesky factor.
     """
-    y, sample = study.y, Sample(study.y, study.groups, study.fold)
-    scores = honest(cross, y, study.fold)
-    figures = quality(sample, scores.logits, scores.log_odds)
+    split, probe, cross = fitted.split, fitted.probe, fitted.cross
+    y, sample = split.y, Sample(split.y, split.groups, split.fold)
+    scores = nested_scores(cross, y, split.fold)
+    quality = quality_figures(sample, scores.logits, scores.log_odds)
     before, after = expit(scores.logits), expit(scores.log_odds)
-    if seen is not None:
-        tokens = seen.tokens
-        ordered = None if tokens is None else [tokens[i] for i in study.order.tolist()]
-        seen = Surface(ordered, seen.place[study.order])
-    held = controls(study, probe.l2_, seen, progress)
-    verdict, reason = judged(figures.auroc, held)
+    ordered = None if surface is None else surface.in_order(split.order)
+    controls = measured_controls(split, probe.l2_, ordered, progress)
+    verdict, reason = judged(quality.auroc, controls)
     with threadpool_limits(1, user_api="blas"):
-        logits = probe.logits(study.H).astype(np.float32).astype(np.float64)
+        logits = probe.logits(split.H).astype(np.float32).astype(np.float64)
     return Card(
         dimension=dimension,
-        positives=int(y.sum()),
-        negatives=int((1 - y).sum()),
-        groups=int(study.groups.max()) + 1,
+        positives=int((y == 1).sum()),
+        negatives=int((y == 0).sum()),
+        groups=split.group_count,
         grouped=grouped,
         l2=probe.l2_,
         l2_chosen=probe.l2 is None,
-        folds=study.folds,
+        folds=split.fold_count,
         nested=cross.inner is not None,
         converged=True,
-        training_auroc=round32(metrics.auroc(logits, y)),
-        quality=figures,
-        ece_before_platt=figure(sample, CalibrationError(sample, before)),
-        bins_before=bins(before, y, study.groups),
-        bins=bins(after, y, study.groups),
+        training_auroc=within_fold_auroc(Sample.of_one_scorer(y, split.groups), logits),
+        quality=quality,
+        ece_before_platt=figure_with_interval(sample, ExpectedCalibrationError(sample, before)),
+        bins_before=reliability_bins(before, y, split.groups),
+        bins=reliability_bins(after, y, split.groups),
         other_inner_product=beside.inner_product if beside else None,
-        other=_other(study, probe, sample, beside, progress) if beside else None,
-        controls=held,
+        other=_quality_under(beside, fitted, sample, progress) if beside else None,
+        controls=controls,
         verdict=verdict,
         reason=reason,
     )
 
 
-def _other(
-    study: Study, probe: CausalProbe, sample: Sample, beside: Geometry, progress: Progress | None
+def _quality_under(
+    geometry: Geometry, fitted: FittedProbe, sample: Sample, progress: Progress | None
 ) -> Quality:
-    held = study.under(beside)
-    cross = crossfit(held.X, held.y, held.fold, probe.strengths(), nested=True, progress=progress)
-    scores = honest(cross, held.y, held.fold)
-    return quality(sample, scores.logits, scores.log_odds)
+    """Held-out figures of the same rows under another inner product."""
+    split = fitted.split.under(geometry)
+    strengths = fitted.probe.strengths()
+    cross = cross_validate(split.X, split.y, split.fold, strengths, nested=True, progress=progress)
+    scores = nested_scores(cross, split.y, split.fold)
+    return quality_figures(sample, scores.logits, scores.log_odds)

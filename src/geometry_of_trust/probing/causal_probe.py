@@ -17,23 +17,23 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
-from geometry_of_trust.errors import (
-    BadOption,
-    DimensionMismatch,
-    GroupCount,
-    OneClass,
-    TooManyClasses,
-)
+from geometry_of_trust.errors import BadOption, DimensionMismatch, GroupCount, TooManyClasses
 from geometry_of_trust.geometry.exact import round32
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.cross_validation import L2_GRID, CrossFit, Study, crossfit, losses
-from geometry_of_trust.probing.logistic import fit as fitted
-from geometry_of_trust.probing.logistic import platt
+from geometry_of_trust.probing.array_types import Array
+from geometry_of_trust.probing.cross_validation import (
+    L2_GRID,
+    CrossValidation,
+    cross_validate,
+    mean_losses,
+)
+from geometry_of_trust.probing.label_checks import check_two_kinds
+from geometry_of_trust.probing.logistic import fit_logistic, platt_scaling
 from geometry_of_trust.probing.options import L2_RANGE
+from geometry_of_trust.probing.probes import Probe
+from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.splits import MAX_FOLDS
-from geometry_of_trust.probing.whitening import to_states
-
-Array = NDArray[np.float64]
+from geometry_of_trust.probing.whitening import weights_and_bias
 
 
 class CausalProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -52,7 +52,7 @@ class CausalProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         folds: at most so many folds.
 
     Attributes:
-        classes_: the two labels, sorted; the second is the positive one.
+        classes_: the two labels, sorted, shape (2,); the second is the positive one.
         weights_: w, shape (d,), float32. bias_: b. geometry_: the inner product.
         platt_scale_, platt_shift_: a and c of the log odds a·logit + c.
         l2_: λ. losses_: (λ, held-out log loss) for each one tried, those
@@ -78,10 +78,12 @@ class CausalProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.grid = grid
         self.folds = folds
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> CausalProbe:
-        """Fit to states X, shape (n, d), and two kinds of labels y, shape (n,).
+    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> CausalProbe:
+        """Fit to states and labels of two kinds.
 
         Args:
+            X: states, shape (n, d), taken as float64.
+            y: labels of any two kinds, shape (n,).
             groups: equal for rows that belong together, shape (n,): these stay on one side of
                 every split. None: each row on its own.
 
@@ -89,41 +91,53 @@ class CausalProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             OneClass, TooManyClasses, TooFewOfClass, GroupCount: labels or groups that cannot be
                 used; all of them ValueErrors.
             BadOption, DimensionMismatch, BadArray, NotPositiveDefinite: parameters.
-            DidNotConverge: the solver stalled.
+            NonFinite: weights or bias beyond float32. DidNotConverge: the solver stalled.
+            ValueError: what scikit-learn refuses: X or y of another shape, or not finite.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) == 1:
-            raise OneClass("labels", expected="labels of two kinds", found="one class")
+        states, labels = validate_data(self, X, y, dtype=np.float64)
+        check_classification_targets(labels)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        check_two_kinds("labels", self.classes_)
         if len(self.classes_) > 2:
             raise TooManyClasses(
                 "Only binary classification is supported", expected=2, found=len(self.classes_)
             )
         numbers = None
         if groups is not None:
-            if np.shape(groups) != (len(X),):
-                raise GroupCount("groups", expected=f"{len(X)}, one a row", found=np.shape(groups))
+            if np.shape(groups) != (len(states),):
+                raise GroupCount(
+                    "groups", expected=f"{len(states)}, one a row", found=np.shape(groups)
+                )
             numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
-        geometry = self._geometry(X.shape[1])
-        return self.fit_study(Study.of(X, codes.astype(np.int8), geometry, numbers, self.folds))
+        geometry = self._geometry(states.shape[1])
+        split = SplitRows.of(states, codes.astype(np.int8), geometry, numbers, self.folds)
+        return self.fit_split(split)
 
-    def fit_study(self, study: Study, cross: CrossFit | None = None) -> CausalProbe:
-        """Fit to rows that are in order and split already; `cross` if it is there already."""
-        cross = cross or crossfit(study.X, study.y, study.fold, self.strengths())
-        held = losses(cross.held_out, study.y)
-        best = cross.best(study.y)
+    def fit_split(self, split: SplitRows, cross: CrossValidation | None = None) -> CausalProbe:
+        """Fit to rows that are in order and split already.
+
+        Args:
+            split: n rows. cross: their cross-validation, if it is there already.
+
+        Raises:
+            BadOption: `l2` or `grid`. NonFinite: weights or bias beyond float32.
+            DidNotConverge: the solver stalled.
+        """
+        cross = cross or cross_validate(split.X, split.y, split.fold, self.strengths())
+        best = cross.best(split.y)
         with threadpool_limits(1, user_api="blas"):
-            solution = fitted(study.X, study.y, cross.strengths[best])
-            self.weights_, self.bias_ = to_states(
-                solution, study.X, study.H, study.y, study.geometry
+            solution = fit_logistic(split.X, split.y, cross.strengths[best])
+            self.weights_, self.bias_ = weights_and_bias(
+                solution, split.X, split.H, split.y, split.geometry
             )
             scores = cross.held_out[best]
-            self.platt_scale_, self.platt_shift_ = platt(scores, study.y)
+            self.platt_scale_, self.platt_shift_ = platt_scaling(scores, split.y)
         self.held_out_ = np.empty(len(scores))
-        self.held_out_[study.order] = scores
-        self.geometry_, self.folds_ = study.geometry, study.folds
-        self.l2_, self.losses_ = solution.strength, list(zip(cross.strengths, held, strict=True))
+        self.held_out_[split.order] = scores
+        self.geometry_, self.folds_ = split.geometry, split.fold_count
+        self.l2_ = solution.strength
+        losses = mean_losses(cross.held_out, split.y)
+        self.losses_ = list(zip(cross.strengths, losses, strict=True))
         self.n_iter_, self.gradient_ = solution.iterations, solution.gradient
         return self
 
@@ -141,29 +155,34 @@ class CausalProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise BadOption("grid", expected="strengths in descending order", found=given)
         return tuple(map(round32, given))
 
-    def logits(self, X: Any) -> Array:
-        """wᵀΦh + b for each row, shape (n,), before calibration."""
+    def logits(self, X: ArrayLike) -> Array:
+        """wᵀΦh + b for each row of X, shape (n, d): before calibration, shape (n,), float64.
+
+        Raises:
+            NotFittedError: not fitted. ValueError: X of another width, or not finite.
+        """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        states = validate_data(self, X, dtype=np.float64, reset=False)
+        weights = self.weights_.astype(np.float64)
         with threadpool_limits(1, user_api="blas"):
-            values: Array = X @ self.geometry_.apply(self.weights_.astype(np.float64)) + self.bias_
+            values: Array = states @ self.geometry_.apply(weights) + self.bias_
         return values
 
-    def decision_function(self, X: Any) -> Array:
-        """Calibrated log odds of the second class, a·logit + c, shape (n,)."""
-        logits = self.logits(X)
+    def decision_function(self, X: ArrayLike) -> Array:
+        """Calibrated log odds of the second class, a·logit + c, shape (n,); as of `logits`."""
+        logits = self.logits(X)  # first, as it says what is missing before the fit
         calibrated: Array = self.platt_scale_ * logits + self.platt_shift_
         return calibrated
 
-    def predict_proba(self, X: Any) -> Array:
-        """Calibrated probabilities of both classes, shape (n, 2)."""
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """Calibrated probabilities of both classes, shape (n, 2); as of `logits`."""
         odds = self.decision_function(X)
         return np.column_stack([expit(-odds), expit(odds)])
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """The likelier class of each row, shape (n,)."""
+    def predict(self, X: ArrayLike) -> NDArray[np.generic]:
+        """The likelier class of each row, shape (n,), of the labels' dtype; as of `logits`."""
         positive = self.decision_function(X) > 0
-        labels: NDArray[Any] = self.classes_[positive.astype(np.intp)]
+        labels: NDArray[np.generic] = self.classes_[positive.astype(np.intp)]
         return labels
 
     def _geometry(self, d: int) -> Geometry:
@@ -173,14 +192,21 @@ class CausalProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         if self.inner_product == "euclidean" or self.gram is None:
             return Geometry("Euclidean", 0.0, d, None)
-        held = self.gram
-        if not isinstance(held, Geometry):
-            held = Geometry.from_gram(np.asarray(held), self.epsilon)
-        if held.hidden_dim != d:
-            raise DimensionMismatch("gram", expected=f"{d} columns, as X", found=held.hidden_dim)
-        return held
+        geometry = self.gram
+        if not isinstance(geometry, Geometry):
+            geometry = Geometry.from_gram(np.asarray(geometry), self.epsilon)
+        if geometry.hidden_dim != d:
+            raise DimensionMismatch(
+                "gram", expected=f"{d} columns, as X", found=geometry.hidden_dim
+            )
+        return geometry
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Any:  # scikit-learn is untyped
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
         return tags
+
+
+def as_probe(name: str, fitted: CausalProbe) -> Probe:
+    """The probe of a fitted classifier, with a name: what a probe set holds."""
+    return Probe(name, fitted.weights_, fitted.bias_, fitted.platt_scale_, fitted.platt_shift_)

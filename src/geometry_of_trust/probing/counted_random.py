@@ -7,10 +7,9 @@ distributions, is fixed.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
-Array = NDArray[np.float64]
+from geometry_of_trust.probing.array_types import Array, Indices
 
 
 def stream(seed: int) -> np.random.Philox:
@@ -19,24 +18,28 @@ def stream(seed: int) -> np.random.Philox:
 
 
 def uniform(source: int | np.random.Philox, *shape: int) -> Array:
-    """Numbers in the open interval from 0 to 1, odd multiples of 2^-53; from a seed or a stream."""
-    held = stream(source) if isinstance(source, int) else source
-    raw = held.random_raw(int(np.prod(shape)))
+    """Odd multiples of 2^-53 in the open interval from 0 to 1, of a shape.
+
+    Args:
+        source: a seed, or a stream to go on with.
+    """
+    numbers = stream(source) if isinstance(source, int) else source
+    raw = numbers.random_raw(int(np.prod(shape)))
     values: Array = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return values.reshape(shape)
 
 
-def below(source: int | np.random.Philox, limit: int, *shape: int) -> NDArray[np.intp]:
-    """Integers from 0 to limit − 1."""
+def integers(source: int | np.random.Philox, limit: int, *shape: int) -> Indices:
+    """Integers from 0 to limit − 1, of a shape; `source` as of `uniform`."""
     return (uniform(source, *shape) * limit).astype(np.intp)
 
 
 def normal(seed: int, *shape: int) -> Array:
-    """Normal deviates."""
+    """Normal deviates of mean 0 and variance 1, of a shape."""
     values: Array = ndtri(uniform(seed, *shape))
     return values
 
 
-def permutation(seed: int, count: int) -> NDArray[np.intp]:
-    """An order of 0 … count − 1."""
+def permutation(seed: int, count: int) -> Indices:
+    """An order of 0 … count − 1, shape (count,)."""
     return np.argsort(uniform(seed, count), kind="stable")

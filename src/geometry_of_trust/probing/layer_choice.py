@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from geometry_of_trust.documents.probe_card import Controls, Figure, Quality
-
-_NORMAL = 1.959963984540054
-"""The 97.5 % point of the normal distribution."""
+from geometry_of_trust.documents.probe_card import Controls, Quality
+from geometry_of_trust.probing.intervals import standard_error
 
 
 @dataclass(frozen=True)
@@ -17,7 +15,7 @@ class LayerFigures:
 
     Attributes:
         l2: λ, chosen by cross-validation unless given. quality, controls: as on a probe's card.
-        verdict, reason: of `card.judged`.
+        verdict, reason: of `probe_card.judged`.
     """
 
     layer: int
@@ -86,10 +84,11 @@ class Sweep:
     dimensions: tuple[DimensionSweep, ...]
 
 
-def choose(figures: Sequence[LayerFigures]) -> tuple[int, int, str]:
-    """The layer with the greatest AUROC, the layer chosen, and why.
+def choose_layer(figures: Sequence[LayerFigures]) -> tuple[int, int, str]:
+    """The layer with the greatest AUROC, the layer chosen, and why; of equal layers the earliest.
 
-    Of equal layers the earliest.
+    Args:
+        figures: of one layer or more, in any order.
     """
     top = max(figures, key=lambda f: (f.quality.auroc.value, -f.layer))
     sufficient = [f for f in figures if f.verdict == "SUFFICIENT"]
@@ -105,8 +104,3 @@ def choose(figures: Sequence[LayerFigures]) -> tuple[int, int, str]:
         f"the earliest SUFFICIENT layer whose AUROC is at least {floor:.3f}, one standard error "
         f"({error:.3f}) below that of layer {best.layer} ({best.quality.auroc.value:.3f})",
     )
-
-
-def standard_error(figure: Figure) -> float:
-    """By the lower half of the interval, as the upper one may end at 1."""
-    return (figure.value - figure.low) / _NORMAL

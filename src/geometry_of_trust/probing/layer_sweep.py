@@ -6,38 +6,40 @@ Formulas: docs/mathematics.md, sections 4 to 7. The rule of choice: docs/probes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from geometry_of_trust.documents.probe_card import Controls, judged
-from geometry_of_trust.errors import RepeatedLayers, TooFewGroups
+from geometry_of_trust.errors import TooFewGroups
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.formats.binary import Activations, read_activations, read_unembedding
-from geometry_of_trust.formats.row_table import RowTable, row_table
+from geometry_of_trust.formats.activations_file import open_activations
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotue import read_unembedding
+from geometry_of_trust.formats.row_table import RowTable, groups_of
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.causal_probe import CausalProbe
-from geometry_of_trust.probing.controls import Surface, controls, surface
-from geometry_of_trust.probing.cross_validation import Study, crossfit, honest
-from geometry_of_trust.probing.held_out_figures import Sample, quality
+from geometry_of_trust.probing.array_types import Array, Indices, Labels
+from geometry_of_trust.probing.causal_probe import CausalProbe, as_probe
+from geometry_of_trust.probing.controls import measured_controls
+from geometry_of_trust.probing.cross_validation import cross_validate, nested_scores
+from geometry_of_trust.probing.fresh_rows import score_fresh_rows
+from geometry_of_trust.probing.held_out_figures import quality_figures
 from geometry_of_trust.probing.layer_choice import (
     DimensionSweep,
     FinalTest,
     LayerFigures,
     Sweep,
-    choose,
+    choose_layer,
 )
 from geometry_of_trust.probing.options import FittingOptions
-from geometry_of_trust.probing.splits import Indices, canonical_order, folds, groups_with
-from geometry_of_trust.probing.training import check
+from geometry_of_trust.probing.resampling import Sample
+from geometry_of_trust.probing.split_rows import SplitRows
+from geometry_of_trust.probing.splits import assign_folds, canonical_order, groups_by_class
+from geometry_of_trust.probing.surface_features import SurfaceFeatures, surface_features
+from geometry_of_trust.probing.training import check_inputs
 from geometry_of_trust.probing.training_files import named_labels
-from geometry_of_trust.probing.whitening import coordinates
-
-Labels = NDArray[np.int8]
-Progress = Callable[[str], None]
+from geometry_of_trust.progress import Progress
 
 TEST_SHARE = 5
 """One group in so many is held out as the test fold."""
@@ -63,13 +65,15 @@ def sweep_files(
         options: how the probes are fitted. All others: as of `train_layers`.
 
     Raises:
-        As `train_layers` and `sweep`.
+        MalformedInput and its kinds: a file cannot be read.
+        TooFewGroups, RepeatedLayers, and all others: as `train_layers` and `sweep`.
     """
-    states = read_activations(activations)
-    rows = row_table(activations)
+    activations_file = open_activations(activations)
+    states, rows = activations_file.activations, activations_file.rows
     columns = named_labels(labels, label_columns, options.dimension, rows)
     matrix = read_unembedding(unembedding)
-    wanted = _check(states, columns, matrix.hidden_dim, layers, l2=options.l2, rows=rows)
+    wanted = _ascending(states, layers)
+    check_inputs(states, columns, matrix.hidden_dim, layers=wanted, l2=options.l2, rows=rows)
     if progress is not None:
         progress("Inner product")
     geometry = Geometry.from_unembedding(
@@ -105,48 +109,34 @@ def sweep(
         TooFewGroups: the test fold would have fewer than `LEAST_GROUPS` groups with some class.
         RepeatedLayers, and as `train`.
     """
-    wanted = _check(activations, labels, geometry.hidden_dim, layers, l2=l2, rows=rows)
-    groups = rows.groups if rows is not None else None
-    if groups is not None and not groups.any():
-        groups = None  # all rows of one text: there is nothing to hold apart
+    wanted = _ascending(activations, layers)
+    check_inputs(activations, labels, geometry.hidden_dim, layers=wanted, l2=l2, rows=rows)
+    groups = groups_of(rows)
     return Sweep(
         model_id=activations.model_id,
         inner_product=geometry.inner_product,
         grouped=groups is not None,
         layers=wanted,
         dimensions=tuple(
-            _Job(name, activations, column, geometry, groups, l2, rows, progress).run(wanted)
+            _Sweeper(name, activations, column, geometry, groups, l2, rows, progress).run(wanted)
             for name, column in labels.items()
         ),
     )
 
 
-def _check(
-    activations: Activations,
-    labels: Mapping[str, Labels],
-    d: int,
-    layers: Sequence[int] | None,
-    *,
-    l2: float | None,
-    rows: RowTable | None,
-) -> tuple[int, ...]:
-    wanted = tuple(sorted(activations.layers if layers is None else layers))
-    if not wanted or len(set(wanted)) < len(wanted):
-        raise RepeatedLayers("--layers", expected="each layer once", found=list(wanted))
-    for layer in wanted:  # before the long arithmetic
-        check(activations, labels, d, layer=layer, l2=l2, rows=rows)
-    return wanted
+def _ascending(activations: Activations, layers: Sequence[int] | None) -> tuple[int, ...]:
+    return tuple(sorted(activations.layers if layers is None else layers))
 
 
-@dataclass(frozen=True)
-class _Job:
+@dataclass(frozen=True, eq=False)
+class _Sweeper:
     """One dimension."""
 
     name: str
     activations: Activations
     labels: Labels
     geometry: Geometry
-    groups: NDArray[np.int64] | None
+    groups: Labels | None
     l2: float | None
     rows: RowTable | None
     progress: Progress | None
@@ -154,24 +144,24 @@ class _Job:
     def run(self, layers: Sequence[int]) -> DimensionSweep:
         """Split, judge each layer, choose, test."""
         deepest = self.activations.layer(self.activations.layers[-1])
-        test = held_out(deepest, self.labels, self.groups)
+        test = rows_of_test_fold(deepest, self.labels, self.groups)
         rest = np.setdiff1d(np.arange(len(self.labels)), test)
         groups = None if self.groups is None else self.groups[rest]
-        study = Study.of(deepest[rest], self.labels[rest], self.geometry, groups)
-        study = dataclasses.replace(study, order=rest[study.order])
+        split = SplitRows.of(deepest[rest], self.labels[rest], self.geometry, groups)
+        split = dataclasses.replace(split, order=rest[split.order])
         figures: list[LayerFigures] = []
         for layer in layers:
             # Words and places are the same at each layer, and so are the splits.
-            words = figures[0].controls if figures else None
-            figures.append(self._layer(study, layer, words))
-        best, layer, why = choose(figures)
-        final = self._final(study, layer, test)
+            known = figures[0].controls if figures else None
+            figures.append(self._judge(self._at(split, layer), layer, known))
+        best, layer, why = choose_layer(figures)
+        final = self._final(self._at(split, layer), layer, test)
         verdict, reason = _verdict(next(f for f in figures if f.layer == layer), final)
         return DimensionSweep(
             dimension=self.name,
-            positives=int((study.y == 1).sum()),
-            negatives=int((study.y == 0).sum()),
-            groups=int(study.groups.max()) + 1,
+            positives=int((split.y == 1).sum()),
+            negatives=int((split.y == 0).sum()),
+            groups=split.group_count,
             layers=tuple(figures),
             best=best,
             chosen=layer,
@@ -181,77 +171,76 @@ class _Job:
             reason=reason,
         )
 
-    def _at(self, study: Study, layer: int) -> Study:
+    def _at(self, split: SplitRows, layer: int) -> SplitRows:
         """The same rows and splits at a layer."""
-        H = self.activations.layer(layer)[study.order]
-        with threadpool_limits(1, user_api="blas"):
-            return dataclasses.replace(study, H=H, X=coordinates(H, self.geometry))
+        return split.with_states(self.activations.layer(layer)[split.order])
 
-    def _layer(self, study: Study, layer: int, words: Controls | None) -> LayerFigures:
+    def _judge(self, split: SplitRows, layer: int, known: Controls | None) -> LayerFigures:
+        """Nested figures and controls of a layer; `known`: those that another layer has too."""
+
         def tell(text: str) -> None:
             if self.progress is not None:
                 self.progress(f"{self.name}, layer {layer}: {text}")
 
-        held = self._at(study, layer)
         strengths = CausalProbe(l2=self.l2).strengths()
-        cross = crossfit(held.X, held.y, held.fold, strengths, nested=True, progress=tell)
-        l2 = strengths[cross.best(held.y)]
-        scores = honest(cross, held.y, held.fold)
-        figures = quality(Sample(held.y, held.groups, held.fold), scores.logits, scores.log_odds)
-        rivals = controls(held, l2, None if words else self._seen(held.order), tell)
-        if words is not None:
-            rivals = dataclasses.replace(
-                rivals,
-                bag_of_tokens=words.bag_of_tokens,
-                position_and_length=words.position_and_length,
+        cross = cross_validate(split.X, split.y, split.fold, strengths, nested=True, progress=tell)
+        l2 = strengths[cross.best(split.y)]
+        scores = nested_scores(cross, split.y, split.fold)
+        sample = Sample(split.y, split.groups, split.fold)
+        quality = quality_figures(sample, scores.logits, scores.log_odds)
+        surface = None if known else self._surface(split.order)
+        controls = measured_controls(split, l2, surface, tell)
+        if known is not None:
+            controls = dataclasses.replace(
+                controls,
+                bag_of_tokens=known.bag_of_tokens,
+                position_and_length=known.position_and_length,
             )
-        return LayerFigures(layer, l2, figures, rivals, *judged(figures.auroc, rivals))
+        return LayerFigures(layer, l2, quality, controls, *judged(quality.auroc, controls))
 
-    def _seen(self, order: Indices) -> Surface | None:
+    def _surface(self, order: Indices) -> SurfaceFeatures | None:
         if self.rows is None:
             return None
-        seen = surface(self.rows, self.labels)
-        tokens = None if seen.tokens is None else [seen.tokens[i] for i in order.tolist()]
-        return Surface(tokens, seen.place[order])
+        return surface_features(self.rows, self.labels).in_order(order)
 
-    def _final(self, study: Study, layer: int, test: Indices) -> FinalTest:
+    def _final(self, split: SplitRows, layer: int, test: Indices) -> FinalTest:
         if self.progress is not None:
             self.progress(f"{self.name}, layer {layer}: test fold")
-        held = self._at(study, layer)
-        held = dataclasses.replace(held, order=np.arange(len(held.y)))  # of the rows of choice
-        probe = CausalProbe(gram=self.geometry, l2=self.l2).fit_study(held)
-        H, y = self.activations.layer(layer)[test], self.labels[test]
+        # `fit_split` puts logits back in the order given: here, that of the rows of choice.
+        split = dataclasses.replace(split, order=np.arange(len(split.y)))
+        probe = CausalProbe(gram=self.geometry, l2=self.l2).fit_split(split)
+        H = self.activations.layer(layer)[test]
         groups = None if self.groups is None else self.groups[test]
-        order, numbers = canonical_order(H, y, groups)
-        H, y = H[order], y[order]
-        w = probe.weights_.astype(np.float64)
-        with threadpool_limits(1, user_api="blas"):
-            logits = H @ self.geometry.apply(w) + probe.bias_
-        logits = logits.astype(np.float32).astype(np.float64)
-        log_odds = probe.platt_scale_ * logits + probe.platt_shift_
-        figures = quality(Sample(y, numbers, np.zeros(len(y), np.intp)), logits, log_odds)
-        return FinalTest(int((y == 1).sum()), int((y == 0).sum()), int(numbers.max()) + 1, figures)
+        scores = score_fresh_rows(
+            as_probe(self.name, probe), self.geometry, H, self.labels[test], groups
+        )
+        quality = quality_figures(scores.sample, scores.logits, scores.log_odds)
+        return FinalTest(*scores.counts, quality)
 
 
-def held_out(H: NDArray[np.float64], y: Labels, groups: NDArray[np.int64] | None) -> Indices:
+def rows_of_test_fold(H: Array, y: Labels, groups: Labels | None) -> Indices:
     """Rows of the test fold, ascending: a fold of five, that with most groups of each class.
 
+    Args:
+        H: states, shape (n, d). y: 0 or 1, shape (n,).
+        groups: equal for rows that belong together, shape (n,); None: each on its own.
+
     Raises:
-        TooFewGroups.
+        TooFewGroups: in no fold are there `LEAST_GROUPS` groups with each class.
     """
     order, numbers = canonical_order(H, y, groups)
-    held, most = y[order], 0
-    fold = np.zeros(len(y), np.intp)
-    if min(groups_with(held, numbers)) >= TEST_SHARE:
-        fold = folds(held, numbers, TEST_SHARE)
-        counts = [min(groups_with(held[fold == k], numbers[fold == k])) for k in range(TEST_SHARE)]
+    y, most = y[order], 0
+    fewest = min(groups_by_class(y, numbers))
+    if fewest >= TEST_SHARE:
+        fold = assign_folds(y, numbers, TEST_SHARE)
+        counts = [min(groups_by_class(y[fold == k], numbers[fold == k])) for k in range(TEST_SHARE)]
         most = max(counts)
         if most >= LEAST_GROUPS:
             return np.sort(order[fold == counts.index(most)])
     raise TooFewGroups(
         "groups",
         expected=f"at least {LEAST_GROUPS} with each class in the test fold, a fifth of all",
-        found=most or f"{min(groups_with(held, numbers))} with each class in all",
+        found=most or f"{fewest} with each class in all",
         hint="Choose a layer by hand, and train with --layer; or label more texts.",
     )
 

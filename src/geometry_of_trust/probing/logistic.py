@@ -8,19 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import minimize
 from scipy.special import expit
 
 from geometry_of_trust.errors import DidNotConverge
 from geometry_of_trust.geometry.exact import round32
-
-Array = NDArray[np.float64]
-Labels = NDArray[Any]
+from geometry_of_trust.probing.array_types import Array, Labels
 
 GRADIENT_TOLERANCE = 1e-12
 """Of the gradient at the optimum, relative to the sizes of the terms that cancel in it."""
@@ -33,8 +29,14 @@ _NEAR = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
-    """Minimiser of (1/n)Σ log-loss + (λ/2)‖v‖² over x ↦ v·(x − centre)/scale + b."""
+class LogisticFit:
+    """Minimiser of (1/n)Σ log-loss + (λ/2)‖v‖² over x ↦ v·(x − centre)/scale + b.
+
+    Attributes:
+        v: shape (r,). b: the bias. centre: shape (r,). scale: a length, as the rows have.
+        strength: λ. iterations: of L-BFGS for a rough fit, else Hessians.
+        gradient: its norm relative to the terms that cancel in it; NaN for a rough fit.
+    """
 
     v: Array
     b: float
@@ -50,36 +52,34 @@ class Fit:
         return values
 
 
-def fit(X: Array, y: Labels, strength: float) -> Fit:
-    """The fit for one λ, reached over rough ones to those that are 10, 100, … times as strong."""
-    problem = Problem.of(X, y)
-    above = [strength * 10.0**k for k in range(20, 0, -1)]
-    start = problem.rough([*(s for s in above if s <= 100), strength])[-1]
-    return problem.exact([strength], start)[0]
+def fit_logistic(X: Array, y: Labels, strength: float) -> LogisticFit:
+    """The fit for one λ, reached over rough ones to those that are 10, 100, … times as strong.
 
+    The optimum is unique, and reached whatever the start.
 
-def path(X: Array, y: Labels, strengths: Sequence[float]) -> list[Fit]:
-    """The fits to rows X, shape (n, r), with labels y, 0 or 1, both present, for each λ > 0.
-
-    Each starts from the one before, so strong penalties come first; the optimum is unique, and
-    reached whatever the start.
+    Args:
+        X: rows, shape (n, r). y: 0 or 1, both present, shape (n,). strength: λ > 0.
 
     Raises:
         DidNotConverge: the solver stalled before an optimum.
     """
-    return Problem.of(X, y).exact(strengths)
+    problem = LogisticProblem.of(X, y)
+    above = [strength * 10.0**k for k in range(20, 0, -1)]
+    start = problem.rough([*(s for s in above if s <= 100), strength])[-1]
+    return problem.exact(strength, start)
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class LogisticProblem:
     """Rows to fit to, in the units of the fit.
 
     Rows are centred, which moves b only, and divided by their median length: a language model has
     a few states a hundred times longer than the others, which a mean would follow.
 
     Attributes:
-        A: shape (n, r + 1); the last column, of ones, is the bias. y: 0 or 1, both present.
-        centre, scale: what was subtracted, and divided by.
+        A: shape (n, r + 1); the last column, of ones, is the bias.
+        y: 0 or 1, both present, shape (n,).
+        centre, scale: what was subtracted, shape (r,), and divided by.
     """
 
     A: Array
@@ -88,8 +88,8 @@ class Problem:
     scale: float
 
     @classmethod
-    def of(cls, X: Array, y: Labels) -> Problem:
-        """For rows X, shape (n, r)."""
+    def of(cls, X: Array, y: Labels) -> LogisticProblem:
+        """For rows X, shape (n, r), with labels y, 0 or 1, shape (n,)."""
         centre = X.mean(axis=0)
         A = np.column_stack([X - centre, np.ones(len(X))])
         lengths = np.sqrt(np.square(A[:, :-1]).sum(axis=1))
@@ -97,7 +97,7 @@ class Problem:
         A[:, :-1] /= scale
         return cls(A, y, centre, scale)
 
-    def rough(self, strengths: Sequence[float]) -> list[Fit]:
+    def rough(self, strengths: Sequence[float]) -> list[LogisticFit]:
         """Fits good enough to tell penalties apart, by L-BFGS: a tenth of the time of exact ones.
 
         Each starts from the one before; `gradient` is NaN, as it is not known relative to terms.
@@ -123,37 +123,33 @@ class Problem:
             fits.append(self._fit(point, strength, int(found.nit), math.nan))
         return fits
 
-    def exact(self, strengths: Sequence[float], start: Fit | None = None) -> list[Fit]:
-        """The fits for each λ, the first from `start`, each other from the one before.
+    def exact(self, strength: float, start: LogisticFit) -> LogisticFit:
+        """The fit for one λ, from `start`.
 
         Raises:
             DidNotConverge: the solver stalled before an optimum.
         """
-        point = self._base() if start is None else np.append(start.v, start.b)
-        fits = []
-        for strength in strengths:
-            point, gradient, iterations = _newton(self.A, self.y, strength, point)
-            if not gradient <= GRADIENT_TOLERANCE:
-                raise DidNotConverge(
-                    "logistic regression",
-                    expected=f"a gradient below {GRADIENT_TOLERANCE:g}",
-                    found=f"{gradient:.3g}",
-                    hint="Give a larger --l2.",
-                )
-            fits.append(self._fit(point, strength, iterations, gradient))
-        return fits
+        point, gradient, iterations = _newton(self.A, self.y, strength, np.append(start.v, start.b))
+        if not gradient <= GRADIENT_TOLERANCE:
+            raise DidNotConverge(
+                "logistic regression",
+                expected=f"a gradient below {GRADIENT_TOLERANCE:g}",
+                found=f"{gradient:.3g}",
+                hint="Give a larger --l2.",
+            )
+        return self._fit(point, strength, iterations, gradient)
 
     def _base(self) -> Array:
         share = float((self.y == 1).mean())
         return np.append(np.zeros(self.A.shape[1] - 1), math.log(share / (1 - share)))
 
-    def _fit(self, point: Array, strength: float, iterations: int, gradient: float) -> Fit:
+    def _fit(self, point: Array, strength: float, iterations: int, gradient: float) -> LogisticFit:
         v, b = point[:-1], float(point[-1])
-        return Fit(v, b, self.centre, self.scale, strength, iterations, gradient)
+        return LogisticFit(v, b, self.centre, self.scale, strength, iterations, gradient)
 
 
 def residuals(logits: Array, y: Labels) -> Array:
-    """Label minus σ(logit), without cancellation."""
+    """Label minus σ(logit), without cancellation; logits and y, 0 or 1, of shape (n,)."""
     sign = np.where(y == 1, 1.0, -1.0)
     values: Array = sign * expit(-sign * logits)
     return values
@@ -228,12 +224,15 @@ class _Solver:
         return size
 
 
-def platt(scores: Array, labels: Labels) -> tuple[float, float]:
+def platt_scaling(scores: Array, labels: Labels) -> tuple[float, float]:
     """(a, c) that minimise the cross-entropy of σ(a·score + c) with smoothed targets, a ≥ 0.
 
     Targets are (N₊ + 1)/(N₊ + 2) and 1/(N₋ + 2) (Platt; Lin, Lin and Weng 2007). Where the
     minimum over all a would be negative, the scores order the rows worse than chance; the
     constrained minimum is a = 0, a confidence that says the base rate and no more.
+
+    Args:
+        scores: shape (n,), float64. labels: 0 or 1, both present, shape (n,).
 
     Returns:
         Float32 values.

@@ -1,4 +1,4 @@
-"""Probes, the JSON file that holds a set of them, and what a probe reads from a state.
+"""Probes, and the JSON file that holds a set of them.
 
 The file is that of reference.md 2, so that the reference reads it, with one more member, last:
 `training`, which says what the probes were trained on and how well they do.
@@ -6,38 +6,33 @@ The file is that of reference.md 2, so that the reference reads it, with one mor
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.documents.probe_card import CARD, Card, record
+from geometry_of_trust.documents.codes import InnerProduct
+from geometry_of_trust.documents.probe_card import CARD, Card
 from geometry_of_trust.documents.schema import (
     DIGEST,
     FLOAT,
-    INNER_PRODUCT_CODES,
+    INNER_PRODUCT,
     PRECISION,
     STRING,
     U32,
     Kind,
-    Member,
-    choice,
     integer,
+    mapping,
+    member,
     optional,
-    read_members,
-    structure,
+    record,
     vector,
-    write_members,
     wrong_type,
 )
 from geometry_of_trust.documents.strictjson import dumps, loads
-from geometry_of_trust.errors import DimensionMismatch, Inconsistent, NonFinite
+from geometry_of_trust.errors import DimensionMismatch, Inconsistent
 from geometry_of_trust.files import PathLike, read_bounded
-from geometry_of_trust.geometry import exact
-from geometry_of_trust.geometry.inner_product import Geometry, InnerProduct
 from geometry_of_trust.geometry.spectrum import Spectrum
 
 PROBE_SET_VERSION = "v0.1.0"
@@ -126,182 +121,118 @@ class ProbeSet:
     def from_json(cls, data: bytes, where: PathLike) -> ProbeSet:
         """Read a probe set strictly.
 
+        Args:
+            data: the bytes of the file. where: what errors call it.
+
         Raises:
             BadJson and its kinds, BadText, TooLarge: not a probe set.
             NonFinite: a number beyond float32. DimensionMismatch: weights of unequal lengths.
             Inconsistent: cards of other probes, or a verdict that is not that of its figures.
         """
-        members = read_members(loads(data, where), _MEMBERS, str(where))
-        if not members["probes"]:
+        probe_set = _PROBE_SET.read(loads(data, where), str(where))
+        if not probe_set.probes:
             raise wrong_type(f"{where}.probes", "at least one probe", [])
-        d = members["probes"][0].weights.size
-        for i, probe in enumerate(members["probes"]):
+        d = probe_set.probes[0].weights.size
+        for i, probe in enumerate(probe_set.probes):
             if probe.weights.size != d:
                 raise DimensionMismatch(
                     f"{where}.probes[{i}].weights",
                     expected=f"{d} weights, as in the first probe",
                     found=probe.weights.size,
                 )
-        held = cls(**members)
-        if held.training is not None:
-            names = [probe.name for probe in held.probes]
-            cards = [card.dimension for card in held.training.cards]
+        if probe_set.training is not None:
+            names = [probe.name for probe in probe_set.probes]
+            cards = [card.dimension for card in probe_set.training.cards]
             if cards != names:
                 raise Inconsistent(f"{where}.training.cards", expected=names, found=cards)
-        return held
+        return probe_set
 
     def to_json(self) -> bytes:
         """The one text of this probe set: pretty-printed, no trailing newline."""
-        return dumps(write_members(vars(self), _MEMBERS))
+        return dumps(_PROBE_SET.write(self))
 
 
 def read_probe_set(path: PathLike) -> ProbeSet:
     """Read a probe-set file.
 
     Raises:
-        Unreadable, and as `ProbeSet.from_json`.
+        Unreadable, TooLarge, and as `ProbeSet.from_json`.
     """
     return ProbeSet.from_json(read_bounded(path), path)
-
-
-# --- a reading --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a probe says of a state.
-
-    Attributes:
-        raw: the logit wᵀΦh + b, a float32 value.
-        confidence: p = σ(a·raw + c), a float32 value from 0 to 1.
-        flagged: unreliable: max(p, 1 − p) is below the probe's threshold.
-    """
-
-    raw: float
-    confidence: float
-    flagged: bool
-
-
-def read_probe(probe: Probe, geometry: Geometry, rows: NDArray[Any]) -> Reading:
-    """Read one state, or the mean of several: exact arithmetic, rounded once to float32.
-
-    raw = RN₃₂(wᵀΦh̄ + b) and confidence = RN₃₂(σ(a·raw + c)), h̄ the mean of the rows.
-
-    Args:
-        probe: d weights.
-        geometry: the inner product that the probe was trained under.
-        rows: shape (k, d), k ≥ 1, float32 values.
-
-    Raises:
-        DimensionMismatch: of the probe, the geometry and the rows.
-        NonFinite: a row is not finite, or the logit is beyond float32.
-    """
-    d = geometry.hidden_dim
-    if probe.weights.size != d or rows.ndim != 2 or rows.shape[1] != d or not len(rows):
-        raise DimensionMismatch(
-            f"probe {probe.name!r}",
-            expected=f"{d} weights, and states of dimension {d}, as the geometry",
-            found=f"{probe.weights.size} weights, states of shape {rows.shape}",
-        )
-    if not np.isfinite(rows).all():
-        raise NonFinite(f"probe {probe.name!r}", expected="finite states", found="others")
-    raw = exact.reading(probe.weights, geometry.phi, rows, probe.bias)
-    if not math.isfinite(raw):
-        raise NonFinite(f"probe {probe.name!r}", expected="a logit within float32", found=raw)
-    p = exact.sigmoid(probe.platt_scale, raw, probe.platt_shift)
-    return Reading(raw, p, max(p, 1.0 - p) < probe.reliability_threshold)
 
 
 # --- members of the file, in order ------------------------------------------------------------
 
 
-def _no_signed_bytes(value: Any) -> bytes:
-    raise TypeError("a probe set is digested as a file; it has no signed bytes")
+_OCTETS = vector(integer(8))
+_NUMBERS = vector(FLOAT)
 
 
-_BYTE = integer(8)
-
-
-def _read_weights(value: Any, where: str) -> NDArray[np.float32]:
-    weights = vector(FLOAT).read(value, where)
+def _read_weights(value: object, where: str) -> NDArray[np.float32]:
+    weights = _NUMBERS.read(value, where)
     if not weights:
         raise wrong_type(where, "at least one weight", value)
     return np.array(weights, np.float32)
 
 
-def _read_digest_bytes(value: Any, where: str) -> str:
-    octets = vector(_BYTE).read(value, where)
+def _write_weights(weights: NDArray[np.float32]) -> object:
+    return weights.tolist()
+
+
+def _read_digest_bytes(value: object, where: str) -> str:
+    octets = _OCTETS.read(value, where)
     if len(octets) != 32:
         raise wrong_type(where, "an array of 32 integers from 0 to 255", value)
     return bytes(octets).hex()
 
 
-def _read_probe(value: Any, where: str) -> Probe:
-    members = read_members(value, _PROBE, where)
-    return Probe(name=members.pop("dimension_name"), **members)
+def _write_digest_bytes(digest: str) -> object:
+    return list(bytes.fromhex(digest))
 
 
-def _write_probe(probe: Probe) -> dict[str, Any]:
-    return write_members({"dimension_name": probe.name, **vars(probe)}, _PROBE)
-
-
-def _read_training(value: Any, where: str) -> Training:
-    return Training(**read_members(value, _TRAINING, where))
-
-
-def _write_training(training: Training) -> dict[str, Any]:
-    return write_members(vars(training), _TRAINING)
-
-
-_PROBE = (
-    Member("dimension_name", STRING),
-    Member("weights", Kind(_read_weights, lambda w: w.tolist(), _no_signed_bytes)),
-    Member("bias", FLOAT),
-    Member("platt_scale", FLOAT),
-    Member("platt_shift", FLOAT),
-    Member("reliability_threshold", FLOAT),
+_PROBE = record(
+    Probe,
+    member("name", STRING, written="dimension_name"),
+    member("weights", Kind(_read_weights, _write_weights)),
+    member("bias", FLOAT),
+    member("platt_scale", FLOAT),
+    member("platt_shift", FLOAT),
+    member("reliability_threshold", FLOAT),
 )
-_SPECTRUM = (
-    Member("condition", FLOAT),
-    Member("effective_rank", FLOAT),
-    Member("mean_share", optional(FLOAT)),
+_SPECTRUM = record(
+    Spectrum,
+    member("condition", FLOAT),
+    member("effective_rank", FLOAT),
+    member("mean_share", optional(FLOAT)),
 )
-_VERSIONS = tuple(
-    Member(name, STRING)
-    for name in ("python", "numpy", "scipy", "scikit-learn", "geometry-of-trust")
-)
-_TRAINING = (
-    Member("precision", PRECISION),
-    Member("model_id", STRING),
-    Member("layer", U32),
-    Member("rows", U32),
-    Member("activations_sha256", optional(DIGEST)),
-    Member("unembedding_sha256", optional(DIGEST)),
-    Member("labels_sha256", optional(DIGEST)),
-    Member("rows_digest", optional(DIGEST)),
-    Member("inner_product", choice(INNER_PRODUCT_CODES)),
-    Member("epsilon", FLOAT),
-    Member("spectrum", record(Spectrum, _SPECTRUM)),
-    Member("effective_dimension", FLOAT),
-    Member("cards", vector(CARD)),
-    Member("versions", structure(*_VERSIONS)),
-)
-_MEMBERS = (
-    Member("probes", vector(Kind(_read_probe, _write_probe, _no_signed_bytes))),
-    Member("version", STRING),
-    Member("corpus_version", STRING),
-    Member("layer", U32),
-    Member(
-        "geometry_hash",
-        optional(Kind(_read_digest_bytes, lambda h: list(bytes.fromhex(h)), _no_signed_bytes)),
-        default=None,
+_TRAINING = record(
+    Training,
+    member("precision", PRECISION),
+    member("model_id", STRING),
+    member("layer", U32),
+    member("rows", U32),
+    member("activations_sha256", optional(DIGEST)),
+    member("unembedding_sha256", optional(DIGEST)),
+    member("labels_sha256", optional(DIGEST)),
+    member("rows_digest", optional(DIGEST)),
+    member("inner_product", INNER_PRODUCT),
+    member("epsilon", FLOAT),
+    member("spectrum", _SPECTRUM),
+    member("effective_dimension", FLOAT),
+    member("cards", vector(CARD)),
+    member(
+        "versions",
+        mapping(("python", "numpy", "scipy", "scikit-learn", "geometry-of-trust"), STRING),
     ),
-    Member("max_drift", optional(FLOAT), default=None),
-    Member("max_directional_drift", optional(FLOAT), default=None),
-    Member(
-        "training",
-        optional(Kind(_read_training, _write_training, _no_signed_bytes)),
-        omit="absent",
-        default=None,
-    ),
+)
+_PROBE_SET = record(
+    ProbeSet,
+    member("probes", vector(_PROBE)),
+    member("version", STRING),
+    member("corpus_version", STRING),
+    member("layer", U32),
+    member("geometry_hash", optional(Kind(_read_digest_bytes, _write_digest_bytes)), default=None),
+    member("max_drift", optional(FLOAT), default=None),
+    member("max_directional_drift", optional(FLOAT), default=None),
+    member("training", optional(_TRAINING), default=None, omitted=True),
 )

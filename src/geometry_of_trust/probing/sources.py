@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,52 +13,95 @@ from geometry_of_trust.errors import (
     PrecisionMismatch,
     ProvenanceMissing,
 )
-from geometry_of_trust.files import PathLike, sha256_file
+from geometry_of_trust.files import FileBytes, PathLike
+from geometry_of_trust.formats.activations_file import ActivationsFile, open_activations
 from geometry_of_trust.formats.arrays import Activations, Unembedding
-from geometry_of_trust.formats.binary import read_activations, read_unembedding
-from geometry_of_trust.geometry.gram import Progress
+from geometry_of_trust.formats.unembedding_file import UnembeddingFile, open_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.probes import ProbeSet, read_probe_set
+from geometry_of_trust.progress import Progress
+
+
+@dataclass(frozen=True)
+class ProbeSetFile:
+    """A probe set with what its file was called and the SHA-256 of the bytes that were parsed."""
+
+    path: str
+    sha256: str
+    probe_set: ProbeSet
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The files of an attestation, opened, with their SHA-256 digests."""
+    """The files that probes are read from, each opened once. `open_sources` makes it.
 
-    activations: Activations
-    unembedding: Unembedding
-    probe_sets: tuple[ProbeSet, ...]
-    probe_paths: tuple[str, ...]
-    activations_sha256: str
-    unembedding_sha256: str
-    probes_sha256: tuple[str, ...]
+    Attributes:
+        activations_file, unembedding_file: with their digests, and what lies beside them.
+        probe_files: one a probe set, at least one.
+    """
+
+    activations_file: ActivationsFile
+    unembedding_file: UnembeddingFile
+    probe_files: tuple[ProbeSetFile, ...]
+
+    @property
+    def activations(self) -> Activations:
+        """What the activations file holds."""
+        return self.activations_file.activations
+
+    @property
+    def unembedding(self) -> Unembedding:
+        """What the unembedding file holds."""
+        return self.unembedding_file.unembedding
+
+    @property
+    def probe_sets(self) -> tuple[ProbeSet, ...]:
+        """What the probe files hold."""
+        return tuple(file.probe_set for file in self.probe_files)
+
+    def check_unchanged(self) -> None:
+        """What was computed from the files is of the bytes that were digested.
+
+        Raises:
+            FileChanged: one is mapped, and was written to since it was opened.
+        """
+        self.activations_file.file.check_unchanged()
+        self.unembedding_file.file.check_unchanged()
 
 
 def open_sources(
     activations: PathLike, probes: Sequence[PathLike], unembedding: PathLike
 ) -> Sources:
-    """Open and digest the files.
+    """Open the files.
 
     Raises:
-        MalformedInput and its kinds: a file cannot be read.
+        BadOption: no probe set.
+        MalformedInput and its kinds, FileChanged, NotOurSpelling: a file cannot be read.
     """
     if not probes:
         raise BadOption("--probes", expected="at least one probe set", found="none")
     return Sources(
-        activations=read_activations(activations),
-        unembedding=read_unembedding(unembedding),
-        probe_sets=tuple(read_probe_set(path) for path in probes),
-        probe_paths=tuple(os.fspath(path) for path in probes),
-        activations_sha256=sha256_file(activations),
-        unembedding_sha256=sha256_file(unembedding),
-        probes_sha256=tuple(sha256_file(path) for path in probes),
+        activations_file=open_activations(activations),
+        unembedding_file=open_unembedding(unembedding),
+        probe_files=tuple(_probe_set(FileBytes.of(path)) for path in probes),
     )
+
+
+def _probe_set(file: FileBytes) -> ProbeSetFile:
+    probe_set = read_probe_set(file)  # first, as it bounds the length
+    return ProbeSetFile(file.path, file.sha256, probe_set)
 
 
 def check_agreement(sources: Sources, model_id: str | None = None) -> None:
     """Model, precision and dimensions of all files are the same ones (before any arithmetic).
 
+    Args:
+        sources: the files.
+        model_id: what the model is expected to be called; None: what the activations say.
+
     Raises:
+        LayerMissing, NonFinite: of the layer of a probe set the activations hold nothing, or no
+            numbers.
         ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch: naming the file.
         ProvenanceMissing: a probe set without `training` member.
     """
@@ -73,7 +115,8 @@ def check_agreement(sources: Sources, model_id: str | None = None) -> None:
             found=sources.unembedding.hidden_dim,
         )
     first = sources.probe_sets[0].training
-    for path, probe_set in zip(sources.probe_paths, sources.probe_sets, strict=True):
+    for file in sources.probe_files:
+        path, probe_set = file.path, file.probe_set
         training = probe_set.training
         if training is None or first is None:
             raise ProvenanceMissing(
@@ -103,13 +146,15 @@ def check_geometry(sources: Sources, geometry: Geometry) -> None:
 
     Raises:
         GeometryMismatch: naming the file of one that was not.
+        FileChanged: a file was written to meanwhile, which would explain it.
     """
-    for path, probe_set in zip(sources.probe_paths, sources.probe_sets, strict=True):
-        if probe_set.geometry_hash != geometry.digest:
+    for file in sources.probe_files:
+        if file.probe_set.geometry_hash != geometry.digest:
+            sources.check_unchanged()
             raise GeometryMismatch(
-                path,
+                file.path,
                 expected=f"geometry {geometry.digest}, that of the unembedding",
-                found=probe_set.geometry_hash,
+                found=file.probe_set.geometry_hash,
                 hint="Use the unembedding and the --epsilon that the probe was trained with.",
             )
 
@@ -119,6 +164,7 @@ def trained_geometry(sources: Sources, progress: Progress | None) -> Geometry:
 
     Raises:
         GeometryMismatch: the unembedding gives another one.
+        NonFinite, NotPositiveDefinite: as `Geometry.from_unembedding`.
     """
     training = sources.probe_sets[0].training
     euclidean = training is not None and training.inner_product == "Euclidean"

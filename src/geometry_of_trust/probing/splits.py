@@ -6,14 +6,15 @@ Formulas: docs/mathematics.md, section 4.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Labels = NDArray[Any]
-Indices = NDArray[np.intp]
+from geometry_of_trust.probing.array_types import Array, Indices, Labels
+
+if TYPE_CHECKING:
+    pass
 
 MAX_FOLDS = 5
 
@@ -31,7 +32,8 @@ def canonical_order(H: Array, y: Labels, groups: Labels | None = None) -> tuple[
             its own group.
 
     Returns:
-        The indices of the rows in that order, and for each of these its group: 0, 1, 2, …
+        The indices of the rows in that order, and for each of these its group: 0, 1, 2, …; both
+        of shape (n,).
     """
     rows = (H + 0.0).astype("<f8")
     keys = [
@@ -39,11 +41,11 @@ def canonical_order(H: Array, y: Labels, groups: Labels | None = None) -> tuple[
         for row, label in zip(rows, y.tolist(), strict=True)
     ]
     names = range(len(keys)) if groups is None else groups.tolist()
-    members: dict[Any, list[bytes]] = {}
+    members: dict[Hashable, list[bytes]] = {}
     for name, key in zip(names, keys, strict=True):
         members.setdefault(name, []).append(key)
-    digests = {name: hashlib.sha256(b"".join(sorted(held))).digest()
-               for name, held in members.items()}  # fmt: skip
+    digests = {name: hashlib.sha256(b"".join(sorted(of_group))).digest()
+               for name, of_group in members.items()}  # fmt: skip
     # Of groups with equal digests all rows are equal, so that their order changes nothing.
     numbers = {name: i for i, name in enumerate(sorted(members, key=digests.__getitem__))}
     owner = [numbers[name] for name in names]
@@ -51,12 +53,12 @@ def canonical_order(H: Array, y: Labels, groups: Labels | None = None) -> tuple[
     return np.array(order, np.intp), np.array(owner, np.intp)[order]
 
 
-def groups_with(y: Labels, groups: Indices) -> tuple[int, int]:
-    """How many groups hold a negative row, and how many a positive one."""
+def groups_by_class(y: Labels, groups: Indices) -> tuple[int, int]:
+    """How many groups hold a negative row, and how many a positive one; both of shape (n,)."""
     return len(np.unique(groups[y == 0])), len(np.unique(groups[y == 1]))
 
 
-def folds(y: Labels, groups: Indices, most: int = MAX_FOLDS) -> Indices:
+def assign_folds(y: Labels, groups: Indices, most: int = MAX_FOLDS) -> Indices:
     """The fold of each row: all rows of a group in one fold, both classes spread evenly.
 
     Groups come largest first, then by number, each to the fold where Σ_c n_fc²/N_c grows least
@@ -64,24 +66,31 @@ def folds(y: Labels, groups: Indices, most: int = MAX_FOLDS) -> Indices:
     first. K = min(most, groups that hold a positive, groups that hold a negative).
 
     Args:
-        y: 0 or 1. groups: 0, 1, 2, … as of `canonical_order`.
+        y: 0 or 1, shape (n,). groups: 0, 1, 2, … as of `canonical_order`, shape (n,).
+
+    Returns:
+        Numbers from 0 to K − 1, shape (n,).
     """
     counts = np.zeros((int(groups.max()) + 1, 2))
     np.add.at(counts, (groups, y.astype(np.intp)), 1)
-    number = min(most, *groups_with(y, groups))
-    totals, held = counts.sum(axis=0), np.zeros((number, 2))
+    number = min(most, *groups_by_class(y, groups))
+    totals, in_fold = counts.sum(axis=0), np.zeros((number, 2))
     fold = np.empty(len(counts), np.intp)
     for group in np.argsort(-counts.sum(axis=1), kind="stable").tolist():
-        growth = ((2 * held + counts[group]) * counts[group] / totals).sum(axis=1).tolist()
-        rows = held.sum(axis=1).tolist()
+        growth = ((2 * in_fold + counts[group]) * counts[group] / totals).sum(axis=1).tolist()
+        rows = in_fold.sum(axis=1).tolist()
         fold[group] = min(range(number), key=lambda f: (growth[f], rows[f]))
-        held[fold[group]] += counts[group]
+        in_fold[fold[group]] += counts[group]
     return fold[groups]
 
 
-def trainable(y: Labels, fold: Indices, left_out: int) -> bool:
-    """Whether, whichever `left_out` folds (1 or 2) are left out, both classes remain."""
-    held = np.zeros((int(fold.max()) + 1, 2))
-    np.add.at(held, (fold, y.astype(np.intp)), 1)
-    largest = np.sort(held, axis=0)[::-1][:left_out].sum(axis=0)
-    return bool((held.sum(axis=0) > largest).all())
+def both_classes_remain(y: Labels, fold: Indices, left_out: int) -> bool:
+    """Whether, whichever `left_out` folds (1 or 2) are left out, both classes remain.
+
+    Args:
+        y: 0 or 1, shape (n,). fold: from 0, shape (n,).
+    """
+    counts = np.zeros((int(fold.max()) + 1, 2))
+    np.add.at(counts, (fold, y.astype(np.intp)), 1)
+    largest = np.sort(counts, axis=0)[::-1][:left_out].sum(axis=0)
+    return bool((counts.sum(axis=0) > largest).all())

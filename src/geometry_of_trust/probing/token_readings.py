@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.errors import BadOption, PositionMissing, RecordMismatch, Unreadable
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.formats.row_table import row_table
-from geometry_of_trust.geometry.gram import Progress
-from geometry_of_trust.probing.probes import Reading, read_probe
+from geometry_of_trust.probing.probe_readings import Reading, read_probe
 from geometry_of_trust.probing.sources import (
     Sources,
     check_agreement,
     open_sources,
     trained_geometry,
 )
+from geometry_of_trust.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -63,19 +61,21 @@ def read_tokens(
     """Read every token of one text, exactly as `attest` would at its position.
 
     Args:
+        activations, probes, unembedding: the files.
         text: which one of a corpus, by its index; None: the only one.
+        progress: called with what is being done.
 
     Raises:
         MalformedInput and its kinds: a file cannot be read.
         Unreadable: there is neither a row table nor an extraction record beside the activations.
-        RecordMismatch: the one that is there describes others.
+        RecordMismatch: the one that is there describes other activations.
         BadOption: there are several texts, and none is named. PositionMissing: no such text.
         ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch, ProvenanceMissing,
         LayerMissing, NonFinite: the files do not fit together.
     """
     sources = open_sources(activations, [probes], unembedding)
     check_agreement(sources)
-    index, tokens = _tokens(sources, activations, text)
+    index, tokens = _tokens(sources, text)
     geometry = trained_geometry(sources, progress)
     probe_set, acts = sources.probe_sets[0], sources.activations
     states = [acts.row(probe_set.layer, token.row)[None, :] for token in tokens]
@@ -92,13 +92,11 @@ def read_tokens(
     return TextReadings(acts.model_id, probe_set.layer, index, tokens, tuple(read))
 
 
-def _tokens(
-    sources: Sources, activations: PathLike, text: int | None
-) -> tuple[int, tuple[TokenText, ...]]:
+def _tokens(sources: Sources, text: int | None) -> tuple[int, tuple[TokenText, ...]]:
     """The text's index, and its tokens, from the row table or the extraction record."""
-    rows = row_table(activations)
+    rows = sources.activations_file.rows
     if rows is None:
-        return _recorded(sources, activations, text)
+        return _recorded(sources, text)
     if len(rows) != len(sources.activations.positions):
         raise RecordMismatch(
             "row table", expected=f"{len(sources.activations.positions)} rows", found=len(rows)
@@ -115,19 +113,10 @@ def _tokens(
     return index, tuple(TokenText(i, rows.token[i]) for i in range(span.start, span.stop))
 
 
-def _recorded(
-    sources: Sources, activations: PathLike, text: int | None
-) -> tuple[int, tuple[TokenText, ...]]:
-    place = record_path(activations)
-    if not place.exists():
+def _recorded(sources: Sources, text: int | None) -> tuple[int, tuple[TokenText, ...]]:
+    record, place = sources.activations_file.own_record(), record_path(sources.activations.source)
+    if record is None:
         raise Unreadable(place, expected="an extraction record, which has the tokens", found="none")
-    record = read_record(place)
-    if record.activations.sha256 != sources.activations_sha256:
-        raise RecordMismatch(
-            place,
-            expected=f"a record of activations with sha256 {sources.activations_sha256}",
-            found=record.activations.sha256,
-        )
     if text not in (None, 0):
         raise PositionMissing("--text", expected="0, as there is one text", found=text)
     count = len(sources.activations.positions)

@@ -6,38 +6,31 @@ Formulas: docs/mathematics.md, sections 4 to 8. How to read a card: docs/probes.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import numpy as np
 import scipy
-from numpy.typing import NDArray
 
 from geometry_of_trust.documents.probe_card import Card
-from geometry_of_trust.errors import (
-    BadLabel,
-    BadOption,
-    BadRowTable,
-    DimensionMismatch,
-    LabelCount,
-    OneClass,
-)
-from geometry_of_trust.formats.binary import Activations
-from geometry_of_trust.formats.row_table import RowTable
+from geometry_of_trust.errors import BadOption, BadRowTable, DimensionMismatch, RepeatedLayers
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.row_table import RowTable, groups_of
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.geometry.spectrum import Spectrum, effective_dimension
 from geometry_of_trust.geometry.spectrum import spectrum as spectrum_of
-from geometry_of_trust.probing.card_making import assessed
-from geometry_of_trust.probing.causal_probe import CausalProbe
-from geometry_of_trust.probing.controls import surface
-from geometry_of_trust.probing.cross_validation import Study, crossfit
+from geometry_of_trust.probing.array_types import Array, Labels
+from geometry_of_trust.probing.card_making import FittedProbe, make_card
+from geometry_of_trust.probing.causal_probe import CausalProbe, as_probe
+from geometry_of_trust.probing.cross_validation import cross_validate
+from geometry_of_trust.probing.label_checks import check_label_column
 from geometry_of_trust.probing.probes import Probe, ProbeSet, Training
-from geometry_of_trust.probing.score_histogram import Histogram, histogram
+from geometry_of_trust.probing.score_histogram import ScoreHistogram, score_histogram
+from geometry_of_trust.probing.split_rows import SplitRows
+from geometry_of_trust.probing.surface_features import surface_features
+from geometry_of_trust.progress import Progress
 from geometry_of_trust.version import __version__
-
-Labels = NDArray[np.int8]
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -46,6 +39,7 @@ class TrainingResult:
 
     Attributes:
         probe_set: a probe for each dimension, with its `training` member.
+        training: that member, which no probe set that was trained here lacks.
         losses: for each probe, for each λ tried, strongest first: (λ, held-out log loss in nats);
             approximate where far from the least.
         gradient: the greatest norm of a gradient at a solution, relative to the terms that cancel.
@@ -55,10 +49,11 @@ class TrainingResult:
     """
 
     probe_set: ProbeSet
+    training: Training
     losses: tuple[tuple[tuple[float, float], ...], ...]
     gradient: float
     iterations: tuple[int, ...]
-    scores: tuple[Histogram, ...]
+    scores: tuple[ScoreHistogram, ...]
     geometry: Geometry
 
 
@@ -103,7 +98,7 @@ def train(
         labels: 0 or 1, shape (P,); or such labels by the name of the dimension.
         geometry: of dimension d.
         dimension: what the probe is said to read, where `labels` does not say.
-        l2: λ from 1e-12 to 1e3, or None to choose it from `crossfit.L2_GRID`.
+        l2: λ from 1e-12 to 1e3, or None to choose it from `cross_validation.L2_GRID`.
         rows: the row table: which rows belong together, and what a reader sees of them.
         context: what is known of the files that these came from.
         progress: called with what is being done.
@@ -114,16 +109,16 @@ def train(
     Raises:
         LabelCount, BadLabel, OneClass, TooFewOfClass: the labels or the groups cannot be used.
         LayerMissing, NonFinite, DimensionMismatch, BadRowTable: the states cannot be used.
-        BadOption: l2 or a name. DidNotConverge: the solver stalled.
+        BadOption: l2 or a name. NotPositiveDefinite: Φ has no Cholesky factor.
+        DidNotConverge: the solver stalled.
     """
     columns = labels if isinstance(labels, Mapping) else {dimension: labels}
-    check(activations, columns, geometry.hidden_dim, layer=layer, l2=l2, rows=rows)
+    check_inputs(activations, columns, geometry.hidden_dim, layers=(layer,), l2=l2, rows=rows)
     beside = context.beside
     if beside is None and geometry.inner_product != "Euclidean":
         beside = Geometry("Euclidean", 0.0, geometry.hidden_dim, None)
-    job = _Job(activations.layer(layer), geometry, beside, l2, rows, progress)
-    made = [job.probe(name, column) for name, column in columns.items()]
-    probes = tuple(probe for probe, _, _ in made)
+    trainer = _Trainer(activations.layer(layer), geometry, beside, l2, rows, progress)
+    trained = [trainer.probe(name, column) for name, column in columns.items()]
     training = Training(
         precision=activations.precision,
         model_id=activations.model_id,
@@ -136,87 +131,105 @@ def train(
         inner_product=geometry.inner_product,
         epsilon=geometry.epsilon,
         spectrum=context.spectrum or spectrum_of(geometry),
-        effective_dimension=effective_dimension([probe.weights for probe in probes], geometry),
-        cards=tuple(card for _, card, _ in made),
+        effective_dimension=effective_dimension([one.probe.weights for one in trained], geometry),
+        cards=tuple(one.card for one in trained),
         versions=_versions(),
     )
     probe_set = ProbeSet(
-        probes=probes,
+        probes=tuple(one.probe for one in trained),
         layer=layer,
         corpus_version=context.corpus_version,
         geometry_hash=geometry.digest,
         training=training,
     )
     return TrainingResult(
-        probe_set,
-        tuple(tuple(fitted.losses_) for _, _, fitted in made),
-        max(fitted.gradient_ for _, _, fitted in made),
-        tuple(fitted.n_iter_ for _, _, fitted in made),
-        tuple(
-            histogram(fitted.held_out_, column)
-            for (_, _, fitted), column in zip(made, columns.values(), strict=True)
+        probe_set=probe_set,
+        training=training,
+        losses=tuple(tuple(one.classifier.losses_) for one in trained),
+        gradient=max(one.classifier.gradient_ for one in trained),
+        iterations=tuple(one.classifier.n_iter_ for one in trained),
+        scores=tuple(
+            score_histogram(one.classifier.held_out_, column)
+            for one, column in zip(trained, columns.values(), strict=True)
         ),
-        geometry,
+        geometry=geometry,
     )
 
 
-@dataclass(frozen=True)
-class _Job:
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """The probe of one dimension, its card, and the classifier that it is."""
+
+    probe: Probe
+    card: Card
+    classifier: CausalProbe
+
+
+@dataclass(frozen=True, eq=False)
+class _Trainer:
     """What all probes of a layer share."""
 
-    states: NDArray[np.float64]
+    states: Array
     geometry: Geometry
     beside: Geometry | None
     l2: float | None
     rows: RowTable | None
     progress: Progress | None
 
-    def probe(self, name: str, labels: Labels) -> tuple[Probe, Card, CausalProbe]:
-        """The probe of one dimension, its card, and the estimator."""
+    def probe(self, name: str, labels: Labels) -> _Trained:
+        """Fit to one dimension, and judge the fit."""
 
         def tell(text: str) -> None:
             if self.progress is not None:
                 self.progress(f"{name}: {text}")
 
-        groups = self.rows.groups if self.rows is not None else None
-        if groups is not None and not groups.any():
-            groups = None  # all rows of one text: there is nothing to hold apart
+        groups = groups_of(self.rows)
         tell("Whitening")
-        study = Study.of(self.states, labels, self.geometry, groups)
-        fitted = CausalProbe(gram=self.geometry, l2=self.l2)
-        cross = crossfit(
-            study.X, study.y, study.fold, fitted.strengths(), nested=True, progress=tell
+        split = SplitRows.of(self.states, labels, self.geometry, groups)
+        classifier = CausalProbe(gram=self.geometry, l2=self.l2)
+        cross = cross_validate(
+            split.X, split.y, split.fold, classifier.strengths(), nested=True, progress=tell
         )
-        fitted.fit_study(study, cross)
-        card = assessed(
+        classifier.fit_split(split, cross)
+        card = make_card(
             name,
-            study,
-            fitted,
-            cross,
+            FittedProbe(split, classifier, cross),
             grouped=groups is not None,
             beside=self.beside,
-            seen=surface(self.rows, labels) if self.rows is not None else None,
+            surface=surface_features(self.rows, labels) if self.rows is not None else None,
             progress=tell,
         )
-        probe = Probe(name, fitted.weights_, fitted.bias_, fitted.platt_scale_, fitted.platt_shift_)
-        return probe, card, fitted
+        return _Trained(as_probe(name, classifier), card, classifier)
 
 
-def check(
+def check_inputs(
     activations: Activations,
     labels: Mapping[str, Labels],
     d: int,
     *,
-    layer: int,
-    l2: float | None,
+    layers: Sequence[int],
+    l2: float | None = None,
     rows: RowTable | None = None,
 ) -> None:
-    """What can be refused before any arithmetic; raises as `train`."""
+    """What can be refused before any arithmetic.
+
+    Args:
+        activations: P states a layer. labels: by the name of the dimension, shape (P,).
+        d: the dimension of the geometry. layers: each one once. l2, rows: as of `train`.
+
+    Raises:
+        RepeatedLayers: no layer, or one twice. LayerMissing: the activations lack one.
+        LabelCount, BadLabel, OneClass: a column. BadOption: no column, a name, or l2.
+        BadRowTable: not one row a state. DimensionMismatch: of the states and d.
+        NonFinite: a state is not finite.
+    """
+    if not layers or len(set(layers)) < len(layers):
+        raise RepeatedLayers("--layers", expected="each layer once", found=list(layers))
     positions = len(activations.positions)
     if not labels:
         raise BadOption("labels", expected="at least one dimension", found="none")
     for name, column in labels.items():
-        _check_labels(name, column, positions)
+        check_label_column(name, column, positions)
     if rows is not None and len(rows) != positions:
         raise BadRowTable("row table", expected=f"{positions}, one a position", found=len(rows))
     if activations.hidden_dim != d:
@@ -224,21 +237,8 @@ def check(
             activations.source, expected=f"{d}, as the unembedding", found=activations.hidden_dim
         )
     CausalProbe(l2=l2).strengths()
-    activations.layer(layer)
-
-
-def _check_labels(name: str, labels: Labels, positions: int) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise BadOption("--dimension", expected="Unicode text", found=repr(name)) from None
-    where = f"labels {name!r}"
-    if labels.shape != (positions,):
-        raise LabelCount(where, expected=f"{positions}, one a position", found=labels.size)
-    if not np.isin(labels, (0, 1)).all():
-        raise BadLabel(where, expected="0 or 1", found=labels[~np.isin(labels, (0, 1))][0])
-    if len(set(labels.tolist())) == 1:
-        raise OneClass(where, expected="both classes", found=f"{positions} of one")
+    for layer in layers:
+        activations.layer(layer)
 
 
 def _versions() -> dict[str, str]:

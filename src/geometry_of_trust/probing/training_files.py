@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from geometry_of_trust.errors import (
-    BadOption,
-    BadRowTable,
-    NonFinite,
-    NotPositiveDefinite,
-    RepeatedLayers,
-)
-from geometry_of_trust.files import PathLike, sha256_file
-from geometry_of_trust.formats.binary import read_activations, read_labels, read_unembedding
-from geometry_of_trust.formats.label_tables import is_label_table, read_label_table
-from geometry_of_trust.formats.row_table import RowTable, row_table
+from geometry_of_trust.errors import BadOption, BadRowTable, NonFinite, NotPositiveDefinite
+from geometry_of_trust.files import FileBytes, PathLike
+from geometry_of_trust.formats.activations_file import open_activations
+from geometry_of_trust.formats.label_tables import SUFFIXES, is_label_table, read_label_table
+from geometry_of_trust.formats.labels import read_labels
+from geometry_of_trust.formats.row_table import RowTable
+from geometry_of_trust.formats.unembedding_file import open_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.geometry.spectrum import spectrum
+from geometry_of_trust.probing.array_types import Labels
 from geometry_of_trust.probing.options import TrainingOptions
-from geometry_of_trust.probing.training import TrainingContext, TrainingResult, check, train
-
-Labels = NDArray[np.int8]
-Progress = Callable[[str], None]
+from geometry_of_trust.probing.training import (
+    TrainingContext,
+    TrainingResult,
+    check_inputs,
+    train,
+)
+from geometry_of_trust.progress import Progress
 
 
 def train_files(
@@ -37,7 +34,7 @@ def train_files(
     options: TrainingOptions = TrainingOptions(),
     progress: Progress | None = None,
 ) -> TrainingResult:
-    """`train_layers` for one layer."""
+    """`train_layers` for one layer; arguments and errors as there."""
     return train_layers(
         activations=activations,
         unembedding=unembedding,
@@ -65,7 +62,7 @@ def train_layers(
 
     Args:
         labels: a `.labels` file, or a CSV or Parquet table with a column a dimension.
-        label_columns: instead, label columns of the row table.
+        label_columns: which columns of that table count; without `labels`, of the row table.
         options: how the probes are fitted, and what the probe sets say of their data.
         progress: called with what is being done.
 
@@ -75,16 +72,18 @@ def train_layers(
     Raises:
         MalformedInput and its kinds: a file cannot be read.
         Refusal and its kinds, BadOption: as `Geometry.from_unembedding` and `train`.
-        RepeatedLayers: a layer twice.
+        BadOption, BadRowTable, MissingMember: as `named_labels`.
+        RepeatedLayers: no layer, or one twice.
+        FileChanged: a file was written to meanwhile.
     """
-    if not layers or len(set(layers)) < len(layers):
-        raise RepeatedLayers("--layers", expected="each layer once", found=list(layers))
-    states = read_activations(activations)
-    rows = row_table(activations)
-    columns = named_labels(labels, label_columns, options.dimension, rows)
-    matrix = read_unembedding(unembedding)
-    for layer in layers:  # before the long arithmetic
-        check(states, columns, matrix.hidden_dim, layer=layer, l2=options.l2, rows=rows)
+    activations_file = open_activations(activations)
+    states, rows = activations_file.activations, activations_file.rows
+    labels_file = None if labels is None else FileBytes.of(labels)
+    columns = named_labels(labels_file, label_columns, options.dimension, rows)
+    unembedding_file = open_unembedding(unembedding)
+    matrix = unembedding_file.unembedding
+    # Before the long arithmetic:
+    check_inputs(states, columns, matrix.hidden_dim, layers=layers, l2=options.l2, rows=rows)
     if progress is not None:
         progress("Inner product")
     geometry = Geometry.from_unembedding(
@@ -96,11 +95,11 @@ def train_layers(
             beside = Geometry.from_unembedding(matrix, options.epsilon, progress=progress)
         except (NotPositiveDefinite, NonFinite):
             beside = None  # the card then says that it was not measured
-    digests = {"activations": sha256_file(activations), "unembedding": sha256_file(unembedding)}
-    if labels is not None:
-        digests["labels"] = sha256_file(labels)
+    digests = {"activations": activations_file.sha256, "unembedding": unembedding_file.sha256}
+    if labels_file is not None:
+        digests["labels"] = labels_file.sha256
     context = TrainingContext(options.corpus_version, digests, beside, spectrum(geometry, matrix))
-    return [
+    results = [
         train(
             states,
             columns,
@@ -113,6 +112,9 @@ def train_layers(
         )
         for layer in layers
     ]
+    activations_file.file.check_unchanged()
+    unembedding_file.file.check_unchanged()
+    return results
 
 
 def _at(layer: int, progress: Progress | None) -> Progress | None:
@@ -130,31 +132,43 @@ def named_labels(
 ) -> Mapping[str, Labels]:
     """Labels by the name of the dimension, from a labels file, a table or the row table.
 
+    Args:
+        labels: a `.labels` file, or a table (`formats.label_tables`); None: the row table.
+        label_columns: which columns of the table, or of the row table; of a table, none: all.
+        dimension: another name for the one dimension there is.
+        rows: the row table beside the activations, if there is one.
+
+    Returns:
+        Labels 0 or 1, shape (n,), int8, in the order of the columns named or of the table.
+
     Raises:
-        BadOption: none or both are named, a column twice, or one name for several dimensions.
-        BadRowTable: no row table to take columns from. MissingMember: no such column.
-        MalformedInput and its kinds: the file cannot be read.
+        BadOption: neither labels nor columns, a column twice, columns of a `.labels` file, or one
+            name for several dimensions.
+        BadRowTable: no row table to take columns from. MissingMember: it has no such column.
+        Unreadable, TooLarge, BadText, BadLabel, BadLabelTable, MissingColumn: as `read_labels` and
+            `read_label_table`.
     """
-    if (labels is None) == (not label_columns):
-        raise BadOption(
-            "--labels",
-            expected="either it or --label-column",
-            found="none" if labels is None else "both",
-        )
-    columns: dict[str, Labels]
+    if labels is None and not label_columns:
+        raise BadOption("--labels", expected="it, --label-column, or both", found="neither")
+    if len(set(label_columns)) < len(label_columns):
+        raise BadOption("--label-column", expected="each once", found=", ".join(label_columns))
+    columns: Mapping[str, Labels]
     if labels is None:
         if rows is None:
             raise BadRowTable("--label-column", expected="a row table beside the activations",
                               found="none")  # fmt: skip
-        if len(set(label_columns)) < len(label_columns):
-            raise BadOption("--label-column", expected="each once", found=list(label_columns))
         columns = {name: rows.label(name) for name in label_columns}
     elif is_label_table(labels):
-        columns = read_label_table(labels)
+        columns = read_label_table(labels, label_columns)
+    elif label_columns:
+        expected = f"none, as only a table ({', '.join(SUFFIXES)}) has columns"
+        raise BadOption("--label-column", expected=expected, found=", ".join(label_columns))
     else:
         return {dimension or "unnamed": read_labels(labels)}
     if dimension is not None:
         if len(columns) > 1:
-            raise BadOption("--dimension", expected="one column of labels", found=list(columns))
+            raise BadOption(
+                "--dimension", expected="one column of labels", found=", ".join(columns)
+            )
         return {dimension: next(iter(columns.values()))}
     return columns

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,12 @@ from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.documents.strictjson import loads, shortest_float32
-from geometry_of_trust.errors import BadJson, LabelCount, escaped
-from geometry_of_trust.files import opened, read_bounded
-from geometry_of_trust.formats.binary import read_activations, read_labels, read_unembedding
-from geometry_of_trust.formats.row_table import RowTable, read_rows, row_table
+from geometry_of_trust.errors import BadJson, ForeignFile, LabelCount, escaped
+from geometry_of_trust.files import FileBytes, PathLike, read_bounded
+from geometry_of_trust.formats.activations_file import open_activations
+from geometry_of_trust.formats.gotue import read_unembedding
+from geometry_of_trust.formats.labels import read_labels
+from geometry_of_trust.formats.row_table import RowTable, read_own_rows, read_rows
 from geometry_of_trust.probing.probes import ProbeSet
 from geometry_of_trust.showing import extractions, verdicts
 from geometry_of_trust.signing.attestation import parse_document
@@ -28,64 +30,83 @@ ROWS_SHOWN = 12
 LAYERS_SHOWN = 64
 
 
-def describe(path: Path) -> Iterator[str]:
+_CONVERT = "got-cli convert makes a .gotact or a .gotue of it."
+_FOREIGN = (
+    (re.compile(rb"GOTG"), "a geometry checkpoint (.gotgeo) of the reference implementation",
+     "Nothing here needs one: the inner product is computed from the unembedding (.gotue)."),
+    (re.compile(rb"\x93NUMPY"), "a NumPy array (.npy)", _CONVERT),
+    (re.compile(rb".{7}\0\{", re.DOTALL), "a safetensors file", _CONVERT),
+    (re.compile(rb"GGUF"), "a model (.gguf)", "got-cli extract --model takes it."),
+    (re.compile(rb"PK\x03\x04"), "a zip archive, as of PyTorch (.pt) or NumPy (.npz)", ""),
+    (re.compile(rb"\x80[\x02-\x05]"), "a Python pickle, as of PyTorch (.pt)", ""),
+)  # fmt: skip
+"""Files that people have beside ours: how they begin, what they are, and what to do with them."""
+
+
+def describe(path: PathLike) -> Iterator[str]:
     """The lines that `show` prints for a file of any kind that this package writes or reads.
 
     Raises:
+        Unreadable: the file cannot be opened.
+        ForeignFile: one of the kinds that others write.
         BadJson: none of the kinds. Other GotErrors: of that kind, but malformed.
     """
-    with opened(path) as handle:
-        start = handle.read(4)
-    if start == b"GOTA":
-        yield from _activations(path)
-    elif start == b"GOTU":
-        yield from _unembedding(path)
-    elif start == b"PAR1":
-        yield from _row_table(read_rows(path))
-    elif path.suffix in (".labels", ".txt"):
-        yield from _labels(path)
+    file = FileBytes.of(path)
+    start = file.data[:16]
+    for pattern, kind, hint in _FOREIGN:
+        if pattern.match(start):
+            raise ForeignFile(file, expected="a file of this program", found=kind, hint=hint)
+    if start.startswith(b"GOTA"):
+        yield from _activations(file)
+    elif start.startswith(b"GOTU"):
+        yield from _unembedding(file)
+    elif start.startswith(b"PAR1"):
+        yield from _row_table(read_rows(file))
+    elif Path(file).suffix in (".labels", ".txt"):
+        yield from _labels(file)
     else:
-        yield from _document(path)
+        yield from _document(file)
 
 
-def _activations(path: Path) -> Iterator[str]:
-    held = read_activations(path)
-    yield f"activations (.gotact), {path.stat().st_size} bytes"
+def _activations(file: FileBytes) -> Iterator[str]:
+    opened = open_activations(file)
+    activations = opened.activations
+    yield f"activations (.gotact), {len(file)} bytes"
     yield verdicts.table(
         [
-            ("model", held.model_id),
-            ("precision", held.precision),
-            ("layers", ", ".join(map(str, held.layers))),
-            ("positions", f"{len(held.positions)}"),
-            ("hidden dimension", f"{held.hidden_dim}"),
-            ("layout", held.layout),
+            ("model", activations.model_id),
+            ("precision", activations.precision),
+            ("layers", ", ".join(map(str, activations.layers))),
+            ("positions", f"{len(activations.positions)}"),
+            ("hidden dimension", f"{activations.hidden_dim}"),
+            ("layout", activations.layout),
         ]
     )
-    for layer in held.layers[:LAYERS_SHOWN]:
-        norms = np.linalg.norm(held.layer(layer), axis=1)
+    for layer in activations.layers[:LAYERS_SHOWN]:
+        norms = np.linalg.norm(activations.layer(layer), axis=1)
         yield (
             f"layer {layer}: norm of a state {np.median(norms):.4g} (median), "
             f"{norms.min():.4g} to {norms.max():.4g}"
         )
-    yield from _record_lines(record_path(path))
-    table = row_table(path)
-    if table is not None:
-        yield from _row_table(table)
+    if opened.record is not None:
+        yield from _record(opened.record)
+    if opened.rows is not None:
+        yield from _row_table(opened.rows)
 
 
-def _unembedding(path: Path) -> Iterator[str]:
-    held = read_unembedding(path)
-    yield f"unembedding (.gotue), {path.stat().st_size} bytes"
-    squares = np.zeros(held.vocab_size)
+def _unembedding(file: FileBytes) -> Iterator[str]:
+    unembedding = read_unembedding(file)
+    yield f"unembedding (.gotue), {len(file)} bytes"
+    squares = np.zeros(unembedding.vocab_size)
     start = 0
-    for block in held.blocks(4096):
+    for block in unembedding.blocks(4096):
         squares[start : start + len(block)] = np.einsum("ij,ij->i", block, block)
         start += len(block)
     norms = np.sqrt(squares)
     yield verdicts.table(
         [
-            ("vocabulary", f"{held.vocab_size} tokens"),
-            ("hidden dimension", f"{held.hidden_dim}"),
+            ("vocabulary", f"{unembedding.vocab_size} tokens"),
+            ("hidden dimension", f"{unembedding.hidden_dim}"),
             (
                 "norm of a row",
                 f"{np.median(norms):.4g} (median), {norms.min():.4g} to {norms.max():.4g}",
@@ -95,8 +116,8 @@ def _unembedding(path: Path) -> Iterator[str]:
     )
 
 
-def _labels(path: Path) -> Iterator[str]:
-    labels = read_labels(path)
+def _labels(file: FileBytes) -> Iterator[str]:
+    path, labels = Path(file), read_labels(file)
     positive = int(labels.sum())
     yield f"labels: {len(labels)} positions, {positive} positive, {len(labels) - positive} negative"
     place = record_path(path)
@@ -118,9 +139,10 @@ def _labels(path: Path) -> Iterator[str]:
 
 def _labelled_rows(path: Path, record: Record, labels: NDArray[np.int8]) -> Iterator[str]:
     """Each row of a corpus with its label, text, group and token."""
-    table = row_table(path.with_suffix(".gotact"), record)
+    place = rows_path(path)
+    table = read_own_rows(place, record) if place.exists() else None
     if table is None:
-        yield f"no rows to show: no {escaped(rows_path(path).name)} beside the labels"
+        yield f"no rows to show: no {escaped(place.name)} beside the labels"
         return
     if len(table) != len(labels):
         raise LabelCount(path, expected=f"{len(table)} labels, one a row", found=len(labels))
@@ -149,7 +171,7 @@ def _row_table(table: RowTable) -> Iterator[str]:
         yield f"and {len(table) - ROWS_SHOWN} more rows"
 
 
-def _document(path: Path) -> Iterator[str]:
+def _document(path: FileBytes) -> Iterator[str]:
     data = read_bounded(path)
     tree = loads(data, path)
     if isinstance(tree, dict) and ({"signature", "verifying_key_hex"} & set(tree)):
@@ -166,20 +188,20 @@ def _document(path: Path) -> Iterator[str]:
         )
 
 
-def _attestation(data: bytes, path: Path) -> Iterator[str]:
+def _attestation(data: bytes, path: PathLike) -> Iterator[str]:
     document = parse_document(data, path, reformatted=True, wrapped=True)
-    held = document.attestation
+    attestation = document.attestation
     yield "attestation: NOT VERIFIED by show; this is only what it says (see got-cli verify)"
-    yield verdicts.attestation(held)
-    if held.binding is None:
+    yield verdicts.attestation(attestation)
+    if attestation.binding is None:
         yield "binding        none: nothing signed says what the readings were read from"
     if document.wrapped_key is not None:
         yield f"key beside it  {document.wrapped_key}"
 
 
-def _probe_set(held: ProbeSet) -> Iterator[str]:
-    yield f"probe set for layer {held.layer}, version {escaped(held.version)}"
-    for probe in held.probes:
+def _probe_set(probe_set: ProbeSet) -> Iterator[str]:
+    yield f"probe set for layer {probe_set.layer}, version {escaped(probe_set.version)}"
+    for probe in probe_set.probes:
         norm = float(np.linalg.norm(probe.weights.astype(np.float64)))
         yield (
             f"probe {escaped(repr(probe.name))}: {probe.weights.size} weights of norm {norm:.4g}, "
@@ -189,37 +211,32 @@ def _probe_set(held: ProbeSet) -> Iterator[str]:
             f"reliable from p = {shortest_float32(probe.reliability_threshold)}"
         )
     rows = [
-        ("corpus version", held.corpus_version),
-        ("geometry", held.geometry_hash or "none: any inner product would be accepted"),
+        ("corpus version", probe_set.corpus_version),
+        ("geometry", probe_set.geometry_hash or "none: any inner product would be accepted"),
     ]
-    if held.training is None:
+    if probe_set.training is None:
         rows.append(("training", "not said: attest refuses this set"))
     else:
-        rows += extractions.training_rows(held.training)
+        rows += extractions.training_rows(probe_set.training)
     yield verdicts.table(rows)
-    if held.training is not None:
+    if probe_set.training is not None:
         yield ""
-        yield extractions.cards(held.training)
+        yield extractions.cards(probe_set.training)
 
 
-def _record_lines(path: Path) -> Iterator[str]:
-    if path.exists():
-        yield from _record(read_record(path))
-
-
-def _record(held: Record) -> Iterator[str]:
+def _record(record: Record) -> Iterator[str]:
     yield "extraction record"
-    yield verdicts.table(extractions.record_rows(held))
-    if held.reproducible:
+    yield verdicts.table(extractions.record_rows(record))
+    if record.reproducible:
         yield (
             "An attestation of a reproducible run signs none of: place and revision of the model, "
             "blocks loaded, device, attention, libraries, what may differ, self-checks."
         )
-    if held.corpus is not None:
+    if record.corpus is not None:
         return
-    shown = held.tokens[:TOKENS_SHOWN]
-    more = len(held.tokens) - len(shown)
-    text: list[Any] = [token.text for token in shown]
+    shown = record.tokens[:TOKENS_SHOWN]
+    more = len(record.tokens) - len(shown)
+    text = [token.text for token in shown]
     yield f"tokens: {escaped(json.dumps(text, ensure_ascii=False), 2000)}" + (
         f" and {more} more" if more else ""
     )

@@ -211,16 +211,10 @@ def cards(held: Training) -> str:
     return "\n\n".join(cardview.card(card, held.inner_product) for card in held.cards)
 
 
-def _training(result: TrainingResult) -> Training:
-    held = result.probe_set.training
-    assert held is not None  # noqa: S101 - train always says what it trained on
-    return held
-
-
 def training(result: TrainingResult, output: PathLike) -> str:
     """What `train` prints."""
-    rows = training_rows(_training(result))
-    return f"{cards(_training(result))}\n\n{table(rows)}\nwrote {escaped(output)}"
+    rows = training_rows(result.training)
+    return f"{cards(result.training)}\n\n{table(rows)}\nwrote {escaped(output)}"
 
 
 def training_tree(result: TrainingResult, output: PathLike) -> dict[str, Any]:
@@ -239,7 +233,7 @@ def training_tree(result: TrainingResult, output: PathLike) -> dict[str, Any]:
             }
             for probe, losses in zip(result.probe_set.probes, result.losses, strict=True)
         ],
-        "training": dataclasses.asdict(_training(result)),
+        "training": dataclasses.asdict(result.training),
         "gradient": result.gradient,
         "iterations": list(result.iterations),
     }

@@ -16,7 +16,7 @@ from geometry_of_trust.errors import escaped
 from geometry_of_trust.showing.verdicts import as_json
 
 if TYPE_CHECKING:
-    from geometry_of_trust.probing.probes import Reading
+    from geometry_of_trust.probing.probe_readings import Reading
     from geometry_of_trust.probing.token_readings import ProbeReadings, TextReadings, TokenText
 
 _BAR = 20

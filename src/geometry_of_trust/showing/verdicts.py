@@ -1,13 +1,14 @@
 """Attestations and verdicts as text or JSON. Untrusted text is escaped.
 
-Imports no numpy, as `verify` of a document must not; see `reports` for the other commands.
+Imports no numpy, as `verify` of a document must not; see the other files for the other commands.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
-from typing import Any
+from dataclasses import dataclass
 
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import escaped
@@ -39,94 +40,131 @@ def moment(timestamp: int) -> str:
 # --- attestations -----------------------------------------------------------------------------
 
 
-def readings(held: Attestation) -> list[dict[str, Any]]:
-    """One entry a reading: set, layer, position, dimension (where bound), raw, p, reliable."""
-    bound_sets = held.binding["probe_sets"] if held.binding else ()
-    flat = zip(held.confidence, held.coverage_flags, strict=False)
+@dataclass(frozen=True)
+class ReadingEntry:
+    """A reading and, where it is bound, where it was read and what its probe is worth.
+
+    `probability` and `flagged` are None where a document, not verified, has too few of them.
+    """
+
+    probe_set: int
+    raw: float
+    probability: float | None
+    flagged: bool | None
+    layer: int | None = None
+    position: str = ""
+    position_index: int | None = None
+    dimension: str | None = None
+    verdict: str = ""
+
+    def tree(self) -> dict[str, object]:
+        """For a program; what is not bound is left out."""
+        bound: dict[str, object] = {}
+        if self.dimension is not None:
+            bound = {
+                "layer": self.layer,
+                "position": self.position,
+                "position_index": self.position_index,
+                "dimension": self.dimension,
+                "verdict": self.verdict,
+            }
+        return {
+            "probe_set": self.probe_set,
+            **bound,
+            "raw": self.raw,
+            "probability": self.probability,
+            "flagged": self.flagged,
+        }
+
+    def line(self) -> str:
+        """For a person."""
+        name = "probe (unbound)"
+        if self.dimension is not None:
+            index = self.position_index
+            exact = "" if index is None or self.position == str(index) else f" ({index})"
+            name = f"{self.dimension!r} at layer {self.layer}, position {self.position}{exact}"
+        if self.verdict == "INSUFFICIENT":
+            name += ", by a probe that is INSUFFICIENT"
+        flag = "unreliable: flagged" if self.flagged else "reliable"
+        p = "?" if self.probability is None else shortest_float32(self.probability)
+        return f"{name}: p = {p} ({flag}), raw = {shortest_float32(self.raw)}"
+
+
+def readings(attestation: Attestation) -> list[ReadingEntry]:
+    """One entry a reading, in order."""
+    bound_sets = attestation.binding.probe_sets if attestation.binding else ()
+    flat = zip(attestation.confidence, attestation.coverage_flags, strict=False)
     entries = []
-    for i, row in enumerate(held.layer_readings):
+    for i, row in enumerate(attestation.layer_readings):
         bound = bound_sets[i] if i < len(bound_sets) else None
         for j, raw in enumerate(row):
             confidence, flagged = next(flat, (None, None))
-            entry: dict[str, Any] = {"probe_set": i}
-            if bound is not None and j < min(len(bound["dimensions"]), len(bound["verdicts"])):
-                entry |= {
-                    "layer": bound["layer"],
-                    "position": bound["position"],
-                    "position_index": bound["position_index"],
-                    "dimension": bound["dimensions"][j],
-                    "verdict": bound["verdicts"][j],
-                }
-            entries.append(entry | {"raw": raw, "probability": confidence, "flagged": flagged})
+            entry = ReadingEntry(i, raw, confidence, flagged)
+            if bound is not None and j < min(len(bound.dimensions), len(bound.verdicts)):
+                entry = dataclasses.replace(
+                    entry,
+                    layer=bound.layer,
+                    position=bound.position,
+                    position_index=bound.position_index,
+                    dimension=bound.dimensions[j],
+                    verdict=bound.verdicts[j],
+                )
+            entries.append(entry)
     return entries
 
 
-def _reading_line(entry: dict[str, Any]) -> str:
-    name = "probe (unbound)"
-    if "dimension" in entry:
-        index = entry["position_index"]
-        exact = "" if index is None or entry["position"] == str(index) else f" ({index})"
-        name = (
-            f"{entry['dimension']!r} at layer {entry['layer']}, position {entry['position']}{exact}"
-        )
-    if entry.get("verdict") == "INSUFFICIENT":
-        name += ", by a probe that is INSUFFICIENT"
-    flag = "unreliable: flagged" if entry["flagged"] else "reliable"
-    p = "?" if entry["probability"] is None else shortest_float32(entry["probability"])
-    return f"{name}: p = {p} ({flag}), raw = {shortest_float32(entry['raw'])}"
-
-
-def attestation(held: Attestation) -> str:
+def attestation(signed: Attestation) -> str:
     """What an attestation says, for a person."""
-    tag = held.inner_product
+    tag = signed.inner_product
     added = (
         "" if tag.epsilon is None else f" (added to the diagonal: {shortest_float32(tag.epsilon)})"
     )
     rows = [
-        ("model", f"{held.model_id}  ({held.precision})"),
+        ("model", f"{signed.model_id}  ({signed.precision})"),
         ("inner product", f"{tag.name}{added}"),
-        ("time stated", moment(held.timestamp)),
-        ("corpus version", held.corpus_version),
-        ("probe version", held.probe_version),
-        ("geometry", held.geometry_hash or ""),
-        ("activations", held.input_hash),
+        ("time stated", moment(signed.timestamp)),
+        ("corpus version", signed.corpus_version),
+        ("probe version", signed.probe_version),
+        ("geometry", signed.geometry_hash or ""),
+        ("activations", signed.input_hash),
     ]
-    if held.binding is not None:
-        bound = held.binding
+    if signed.binding is not None:
+        bound = signed.binding
+        record = bound.extraction_record
         rows += [
-            ("unembedding", bound["unembedding"]["sha256"]),
-            *(("probe set", entry["sha256"]) for entry in bound["probe_sets"]),
-            ("extraction record", (bound["extraction_record"] or {}).get("sha256", "")),
-            ("made with", bound["tool"]),
-            ("key id", bound["key_id"]),
+            ("unembedding", bound.unembedding.sha256),
+            *(("probe set", entry.sha256) for entry in bound.probe_sets),
+            ("extraction record", "" if record is None else record.sha256),
+            ("made with", bound.tool),
+            ("key id", bound.key_id),
         ]
-    rows += [("reading", _reading_line(entry)) for entry in readings(held)[:100]]
-    more = len(held.confidence) - 100
+    rows += [("reading", entry.line()) for entry in readings(signed)[:100]]
+    more = len(signed.confidence) - 100
     if more > 0:
         rows.append(("", f"and {more} more"))
     return table(rows)
 
 
-def attestation_tree(held: Attestation) -> dict[str, Any]:
+def attestation_tree(signed: Attestation) -> dict[str, object]:
     """What an attestation says, for a program."""
     return {
-        "model_id": held.model_id,
-        "precision": held.precision,
-        "inner_product": held.inner_product.name,
-        "timestamp": held.timestamp,
-        "corpus_version": held.corpus_version,
-        "probe_version": held.probe_version,
-        "input_hash": held.input_hash,
-        "geometry_hash": held.geometry_hash,
-        "probe_commitment": held.probe_commitment,
-        "divergence_flag": held.divergence_flag,
-        "readings": readings(held),
+        "model_id": signed.model_id,
+        "precision": signed.precision,
+        "inner_product": signed.inner_product.name,
+        "timestamp": signed.timestamp,
+        "corpus_version": signed.corpus_version,
+        "probe_version": signed.probe_version,
+        "input_hash": signed.input_hash,
+        "geometry_hash": signed.geometry_hash,
+        "probe_commitment": signed.probe_commitment,
+        "divergence_flag": signed.divergence_flag,
+        "readings": [entry.tree() for entry in readings(signed)],
     }
 
 
-def attestation_json(held: Attestation) -> str:
+def attestation_json(signed: Attestation) -> str:
     """`attest --json`."""
-    return as_json(attestation_tree(held))
+    return as_json(attestation_tree(signed))
 
 
 # --- verdicts ---------------------------------------------------------------------------------
@@ -139,7 +177,7 @@ def _steps(steps: tuple[Step, ...]) -> str:
     )
 
 
-def _step_trees(steps: tuple[Step, ...]) -> list[dict[str, Any]]:
+def _step_trees(steps: tuple[Step, ...]) -> list[dict[str, object]]:
     return [dict(step.__dict__) for step in steps]
 
 
@@ -179,7 +217,7 @@ def refusal_json(refused: Refused) -> str:
             "complete": False,
             "verdict": refused.line,
             "refused_at_step": refused.step,
-            "error": type(refused.__cause__).__name__,
+            "error": type(refused.cause).__name__,
             "where": refused.where,
             "expected": refused.expected,
             "found": refused.found,

@@ -1,58 +1,42 @@
-"""The attestation and its binding: strict JSON in, the same JSON out, limits, signing.
+"""The attestation: strict JSON in, the same JSON out.
 
 Knows nothing of activations or models, and imports no numpy: an auditor with a document and a
-public key needs no more than this room and `verification`.
+public key needs no more than this room and `verifying.verify`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import itertools
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from geometry_of_trust.documents import schema
-from geometry_of_trust.documents.schema import (
-    DIGEST,
+from geometry_of_trust.documents.schema import DIGEST, Kind, Member, hexadecimal, member, record
+from geometry_of_trust.documents.strictjson import dumps, dumps_sorted, loads
+from geometry_of_trust.errors import LegacyDocument, NotOurSpelling, WrongType
+from geometry_of_trust.files import PathLike, read_bounded, write_file
+from geometry_of_trust.signing.binding import BINDING, Binding
+from geometry_of_trust.signing.reference_members import (
+    CausalScore,
+    CurvatureReading,
+    DensityReading,
+    DirectionalDrift,
+    DomainScope,
+)
+from geometry_of_trust.signing.signed_bytes import (
     SIGNED_MEMBERS,
     ByteLayout,
     InnerProductTag,
-    Member,
+    signed_bytes,
 )
-from geometry_of_trust.documents.strictjson import dumps, loads, shortest_float32
-from geometry_of_trust.errors import (
-    BindingMismatch,
-    GotError,
-    Inconsistent,
-    LegacyDocument,
-    LimitExceeded,
-    NotOurSpelling,
-    TimestampInFuture,
-    WrongType,
-)
-from geometry_of_trust.files import PathLike, read_bounded, write_file
-from geometry_of_trust.signing.binding import (
-    BINDING,
-    BINDING_VERSION,
-    binding_digest,
-    position_index,
-)
-from geometry_of_trust.signing.keys import PublicKey, SecretKey
 
 SCHEMA_VERSION = 1
-CLOCK_TOLERANCE_S = 300
-MAX_NAME_BYTES = 256
-MAX_ROWS = 1024
-MAX_READINGS = 65536
+LEGACY_HINT = "--allow-legacy accepts it, and says what no signature covers."
 
 MEMBERS: tuple[Member, ...] = (
     *SIGNED_MEMBERS,
-    Member("binding", BINDING, "absent", None),
-    Member("signature", schema.hexadecimal(64)),
+    member("binding", BINDING, default=None, omitted=True),
+    member("signature", hexadecimal(64)),
 )
+_MADE_HERE = ("geometry_hash", "probe_commitment")
 
 
 @dataclass(frozen=True)
@@ -79,52 +63,65 @@ class Attestation:
     parent_attestation_hash: str | None = None
     geometry_hash: str | None = None
     geometry_drift: float | None = None
-    causal_scores: tuple[Mapping[str, Any], ...] = ()
+    causal_scores: tuple[CausalScore, ...] = ()
     intervention_delta: float | None = None
     causal_flag: bool | None = None
     sequence_number: int = 0
-    directional_drifts: tuple[Mapping[str, Any], ...] = ()
+    directional_drifts: tuple[DirectionalDrift, ...] = ()
     probe_commitment: str | None = None
-    density_reading: Mapping[str, Any] | None = None
-    curvature_reading: Mapping[str, Any] | None = None
-    domain_scope_declaration: Mapping[str, Any] | None = None
-    binding: Mapping[str, Any] | None = None
+    density_reading: DensityReading | None = None
+    curvature_reading: CurvatureReading | None = None
+    domain_scope_declaration: DomainScope | None = None
+    binding: Binding | None = None
     signature: str = ""
 
     def signed_bytes(self, layout: ByteLayout = "full") -> bytes:
-        """What the signature is over (reference.md 4)."""
-        return schema.signed_bytes(self.__dict__, layout)
+        """What the signature is over (reference.md 4).
+
+        Raises:
+            NonFinite: a float is NaN or infinite.
+        """
+        return signed_bytes(self, layout)
 
     @property
     def digest(self) -> str:
-        """Attestation hash: SHA-256 of the signed bytes, without the signature (5.1)."""
+        """Attestation hash (reference.md 5.1): SHA-256 of the signed bytes, without the signature.
+
+        Raises:
+            NonFinite: as `signed_bytes`.
+        """
         return hashlib.sha256(self.signed_bytes()).hexdigest()
 
     def to_json(self) -> bytes:
-        """The one text of this attestation: pretty-printed, no trailing newline."""
-        return dumps(schema.write_members(self.__dict__, MEMBERS))
+        """The one text of this attestation: pretty-printed, no trailing newline.
+
+        Raises:
+            ValueError: a float is not a float32 value.
+        """
+        return dumps(_ATTESTATION.write(self))
+
+    def bound(self, where: PathLike = "attestation") -> Binding:
+        """The binding.
+
+        Raises:
+            LegacyDocument: there is none.
+        """
+        if self.binding is None:
+            raise LegacyDocument(
+                f"{where}.binding", expected="a binding", found="none", hint=LEGACY_HINT
+            )
+        return self.binding
 
     @property
     def not_made_here(self) -> tuple[str, ...]:
         """Members that are signed and that this package neither makes nor can recompute."""
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        made = {"schema_version", "geometry_hash", "probe_commitment"}
         return tuple(
-            member.name
-            for member in SIGNED_MEMBERS
-            if defaults[member.name] is not dataclasses.MISSING
-            and member.name not in made
-            and getattr(self, member.name) != defaults[member.name]
+            signed.name
+            for signed in SIGNED_MEMBERS
+            if not signed.required
+            and signed.name not in _MADE_HERE
+            and getattr(self, signed.name) != signed.default
         )
-
-    def signed_by(self, key: SecretKey) -> Attestation:
-        """This attestation with the signature of `key`.
-
-        Raises:
-            LimitExceeded, Inconsistent, TimestampInFuture: it must not be signed.
-        """
-        check_structure(self, "attestation")
-        return dataclasses.replace(self, signature=key.sign(self.signed_bytes()).hex())
 
 
 @dataclass(frozen=True)
@@ -133,6 +130,31 @@ class Document:
 
     attestation: Attestation
     wrapped_key: str | None = None
+
+    def to_json(self) -> bytes:
+        """The one text of this document: of the outer object, the reference's spelling."""
+        if self.wrapped_key is None:
+            return self.attestation.to_json()
+        inner = _ATTESTATION.write(self.attestation)
+        return dumps_sorted({"attestation": inner, "verifying_key_hex": self.wrapped_key})
+
+
+@dataclass(frozen=True)
+class _Outer:
+    attestation: object
+    verifying_key_hex: str
+
+
+def _same(value: object, where: str) -> object:
+    return value
+
+
+_ATTESTATION = record(Attestation, *MEMBERS)
+_OUTER = record(
+    _Outer,
+    member("attestation", Kind(_same, lambda value: value)),
+    member("verifying_key_hex", DIGEST),
+)
 
 
 def parse_document(
@@ -145,12 +167,15 @@ def parse_document(
         wrapped: accept the reference's outer object, `{"attestation": …, "verifying_key_hex": …}`.
 
     Raises:
-        BadJson and its kinds, BadText, TooLarge: not an attestation.
+        TooLarge, BadText, BadJson, DuplicateMember: not strict JSON.
+        LegacyDocument: the reference's outer object.
+        WrongType, NonFinite, UnknownMember, MissingMember: not the members of an attestation.
         NotOurSpelling: the bytes are not the text written for this content.
     """
+    # 1.1 Strict JSON, within its bounds.
     tree = loads(data, where)
-    wrapped_key = None
-    inside = str(where)
+    inside, wrapped_key = str(where), None
+    # 1.2 No outer object, unless that is allowed.
     if isinstance(tree, dict) and "attestation" in tree:
         if not wrapped:
             raise LegacyDocument(
@@ -159,27 +184,26 @@ def parse_document(
                 found="an outer object around one",
                 hint="--allow-legacy accepts it; the key in it is never trusted by itself.",
             )
-        outer = (Member("attestation", _ANYTHING), Member("verifying_key_hex", DIGEST))
-        wrapper = schema.read_members(tree, outer, inside)
-        tree, wrapped_key = wrapper["attestation"], wrapper["verifying_key_hex"]
+        outer = _OUTER.read(tree, inside)
+        tree, wrapped_key = outer.attestation, outer.verifying_key_hex
         inside = f"{inside}.attestation"
-    members = schema.read_members(tree, MEMBERS, inside)
-    if members["schema_version"] != SCHEMA_VERSION:
+    # 1.3 The members of an attestation and no others, each of its type.
+    attestation = _ATTESTATION.read(tree, inside)
+    # 1.4 This version of the schema.
+    if attestation.schema_version != SCHEMA_VERSION:
         raise WrongType(
-            f"{inside}.schema_version", expected=SCHEMA_VERSION, found=members["schema_version"]
+            f"{inside}.schema_version", expected=SCHEMA_VERSION, found=attestation.schema_version
         )
-    attestation = Attestation(**members)
-    if not reformatted and (ours := attestation.to_json()) != data:
+    document = Document(attestation, wrapped_key)
+    # 1.5 The one spelling, unless another one is allowed.
+    if not reformatted and (ours := document.to_json()) != data:
         raise NotOurSpelling(
             where,
             expected="the text that is written for its content",
             found=f"another spelling at byte {_first_difference(data, ours)}",
             hint="--allow-reformatted accepts documents that a program has re-spelled.",
         )
-    return Document(attestation, wrapped_key)
-
-
-_ANYTHING = schema.Kind(lambda value, where: value, lambda value: value, lambda value: b"")
+    return document
 
 
 def _first_difference(a: bytes, b: bytes) -> int:
@@ -190,134 +214,18 @@ def _first_difference(a: bytes, b: bytes) -> int:
 
 
 def read_attestation(path: PathLike) -> Attestation:
-    """Read an attestation file, without verifying anything but its form (`parse_document`)."""
+    """Read an attestation file, without verifying anything but its form.
+
+    Raises:
+        Unreadable, and as `parse_document`.
+    """
     return parse_document(read_bounded(path), path).attestation
 
 
 def write_attestation(path: PathLike, attestation: Attestation) -> None:
-    """Write an attestation file: staged, synced and renamed."""
+    """Write an attestation file: staged, synced and renamed.
+
+    Raises:
+        Unwritable: it cannot be written.
+    """
     write_file(path, attestation.to_json())
-
-
-def check_structure(attestation: Attestation, where: PathLike, now: float | None = None) -> None:
-    """Limits and inner agreement (step 2 of a verification; also before signing).
-
-    Args:
-        now: the clock, in Unix seconds; default the real one.
-
-    Raises:
-        LimitExceeded: a limit of reference.md 6.1.
-        TimestampInFuture: more than 300 s ahead of the clock.
-        Inconsistent: lengths disagree, or a flag does not follow from the others.
-    """
-    for name in ("model_id", "corpus_version", "probe_version"):
-        size = len(getattr(attestation, name).encode("utf-8"))
-        if size > MAX_NAME_BYTES:
-            raise LimitExceeded(
-                f"{where}.{name}", expected=f"at most {MAX_NAME_BYTES} bytes", found=size
-            )
-    rows = attestation.layer_readings
-    if len(rows) > MAX_ROWS:
-        raise LimitExceeded(
-            f"{where}.layer_readings", expected=f"at most {MAX_ROWS} rows", found=len(rows)
-        )
-    count = sum(map(len, rows))
-    if count > MAX_READINGS:
-        raise LimitExceeded(
-            f"{where}.layer_readings", expected=f"at most {MAX_READINGS} readings", found=count
-        )
-    latest = int(time.time() if now is None else now) + CLOCK_TOLERANCE_S
-    if attestation.timestamp > latest:
-        raise TimestampInFuture(
-            f"{where}.timestamp", expected=f"at most {latest}", found=attestation.timestamp
-        )
-    for name in ("confidence", "coverage_flags"):
-        length = len(getattr(attestation, name))
-        if length != count:
-            raise Inconsistent(
-                f"{where}.{name}", expected=f"{count} values, one a reading", found=length
-            )
-    if attestation.divergence_flag != any(attestation.coverage_flags):
-        raise Inconsistent(
-            f"{where}.divergence_flag",
-            expected=f"{any(attestation.coverage_flags)}, from the coverage flags",
-            found=attestation.divergence_flag,
-        )
-    for i, value in enumerate(attestation.confidence):
-        if not 0 <= value <= 1:
-            raise Inconsistent(f"{where}.confidence[{i}]", expected="0 to 1", found=value)
-    _check_causal(attestation, where)
-
-
-def _check_causal(attestation: Attestation, where: PathLike) -> None:
-    """The causal members are all there or all absent (reference.md 6.3)."""
-    scores = attestation.causal_scores
-    expected = all(score["is_causal"] for score in scores) if scores else None
-    delta_missing = (attestation.intervention_delta is None) == bool(scores)
-    if attestation.causal_flag != expected or delta_missing:
-        raise Inconsistent(
-            f"{where}.causal_flag",
-            expected="causal_scores, intervention_delta and causal_flag that agree",
-            found=f"{len(scores)} scores, delta {attestation.intervention_delta}, "
-            f"flag {attestation.causal_flag}",
-        )
-
-
-def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> None:
-    """The binding is the signed one, and says what the attestation says (step 4).
-
-    Raises:
-        BindingMismatch: naming the member, what the attestation holds and what the binding says.
-    """
-    binding = attestation.binding
-    if binding is None:
-        raise BindingMismatch(f"{where}.binding", expected="a binding", found="none")
-    acts, unembedding, geometry = (
-        binding["activations"],
-        binding["unembedding"],
-        binding["geometry"],
-    )
-    tag = attestation.inner_product
-    agreements = (
-        ("probe_commitment", attestation.probe_commitment, binding_digest(binding)),
-        ("binding.version", BINDING_VERSION, binding["version"]),
-        ("binding.activations.sha256", attestation.input_hash, acts["sha256"]),
-        ("binding.activations.model_id", attestation.model_id, acts["model_id"]),
-        ("binding.activations.precision", attestation.precision, acts["precision"]),
-        ("binding.unembedding.hidden_dim", acts["hidden_dim"], unembedding["hidden_dim"]),
-        ("binding.geometry.inner_product", tag.name, geometry["inner_product"]),
-        ("binding.geometry.epsilon", shortest_float32(tag.epsilon or 0.0), geometry["epsilon"]),
-        ("binding.geometry.sha256", attestation.geometry_hash, geometry["sha256"]),
-        ("binding.key_id", key.key_id, binding["key_id"]),
-        ("binding.probe_sets", len(attestation.layer_readings), len(binding["probe_sets"])),
-    )
-    for name, expected, found in agreements:
-        if expected != found:
-            raise BindingMismatch(f"{where}.{name}", expected=expected, found=found)
-    layers = set(acts["layers"])
-    if (tag.epsilon or 0.0) < 0:
-        raise BindingMismatch(f"{where}.inner_product", expected="0 or more", found=tag.epsilon)
-    for before, after in itertools.pairwise(acts["layers"]):
-        if before >= after:
-            raise BindingMismatch(
-                f"{where}.binding.activations.layers",
-                expected=f"a layer above {before}", found=after,
-            )  # fmt: skip
-    for i, bound in enumerate(binding["probe_sets"]):
-        here = f"{where}.binding.probe_sets[{i}]"
-        try:
-            index = position_index(bound["position"], acts["positions"], f"{here}.position")
-        except GotError as error:
-            raise BindingMismatch(error.where, expected=error.expected, found=error.found) from None
-        checks = (
-            ("dimensions", len(attestation.layer_readings[i]), len(bound["dimensions"])),
-            ("verdicts", len(bound["dimensions"]), len(bound["verdicts"])),
-            ("position_index", index, bound["position_index"]),
-        )
-        for name, expected, found in checks:
-            if expected != found:
-                raise BindingMismatch(f"{here}.{name}", expected=expected, found=found)
-        if bound["layer"] not in layers:
-            raise BindingMismatch(
-                f"{here}.layer", expected=f"one of {list(acts['layers'])}", found=bound["layer"]
-            )

@@ -7,104 +7,172 @@ integers only, so that its RFC 8785 form needs no agreement about floats.
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import rfc8785
 
-from geometry_of_trust.documents.probe_card import VERDICTS
+from geometry_of_trust.documents.codes import (
+    LAYOUTS,
+    MODES,
+    VERDICTS,
+    InnerProduct,
+    Layout,
+    Mode,
+    Verdict,
+)
 from geometry_of_trust.documents.schema import (
     DIGEST,
-    INNER_PRODUCT_CODES,
+    INNER_PRODUCT,
     PRECISION,
     STRING,
     U16,
     U32,
-    Member,
     choice,
-    structure,
+    member,
+    record,
     vector,
 )
-from geometry_of_trust.errors import BadOption, PositionMissing
 
 BINDING_VERSION = 1
 BINDING_DOMAIN = b"GOT-BINDING-V1\0"
-RECORD_MODES = {"fast": 0, "reproducible": 1}
-_NUMBER = re.compile("0|[1-9][0-9]{0,9}")
 
-BINDING = structure(
-    Member("version", U16),
-    Member("tool", STRING),
-    Member(
+
+@dataclass(frozen=True)
+class BoundActivations:
+    """The activations file: its digest, and what its header says; `positions` counts them."""
+
+    sha256: str
+    model_id: str
+    precision: str
+    hidden_dim: int
+    layout: Layout
+    layers: tuple[int, ...]
+    positions: int
+
+
+@dataclass(frozen=True)
+class BoundUnembedding:
+    """The unembedding file: its digest and shape."""
+
+    sha256: str
+    vocab_size: int
+    hidden_dim: int
+
+
+@dataclass(frozen=True)
+class BoundGeometry:
+    """The inner product, what was added to the diagonal of Φ (a decimal), and Φ's digest."""
+
+    inner_product: InnerProduct
+    epsilon: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class BoundProbeSet:
+    """A probe-set file, where it was read, and what its probes are called and worth.
+
+    Attributes:
+        sha256: of the file. layer: index of the layer.
+        position: `last`, `first`, `mean` or a number; `position_index` the row that this was, or
+            None for the mean of all rows.
+        dimensions, verdicts: one a probe.
+    """
+
+    sha256: str
+    layer: int
+    position: str
+    position_index: int | None
+    dimensions: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class BoundRecord:
+    """The extraction record: its digest, of the text that its mode says (`Record.digest`)."""
+
+    sha256: str
+    mode: Mode
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What readings came from, and who signed; `extraction_record` is None if there was none."""
+
+    version: int
+    tool: str
+    activations: BoundActivations
+    unembedding: BoundUnembedding
+    geometry: BoundGeometry
+    probe_sets: tuple[BoundProbeSet, ...]
+    extraction_record: BoundRecord | None
+    key_id: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of `GOT-BINDING-V1`, a zero byte and the RFC 8785 form; 64 hex digits."""
+        tree = BINDING.write(self)  # of strings and integers, which its type does not say
+        canonical = rfc8785.dumps(tree)  # type: ignore[arg-type]
+        return hashlib.sha256(BINDING_DOMAIN + canonical).hexdigest()
+
+
+# --- members of the object, in order ----------------------------------------------------------
+
+BINDING = record(
+    Binding,
+    member("version", U16),
+    member("tool", STRING),
+    member(
         "activations",
-        structure(
-            Member("sha256", DIGEST),
-            Member("model_id", STRING),
-            Member("precision", PRECISION),
-            Member("hidden_dim", U32),
-            Member("layout", choice({"per-layer": 0, "per-position": 1})),
-            Member("layers", vector(U32)),
-            Member("positions", U32),
+        record(
+            BoundActivations,
+            member("sha256", DIGEST),
+            member("model_id", STRING),
+            member("precision", PRECISION),
+            member("hidden_dim", U32),
+            member("layout", choice(LAYOUTS)),
+            member("layers", vector(U32)),
+            member("positions", U32),
         ),
     ),
-    Member(
+    member(
         "unembedding",
-        structure(Member("sha256", DIGEST), Member("vocab_size", U32), Member("hidden_dim", U32)),
-    ),
-    Member(
-        "geometry",
-        structure(
-            Member("inner_product", choice(INNER_PRODUCT_CODES)),
-            Member("epsilon", STRING),
-            Member("sha256", DIGEST),
+        record(
+            BoundUnembedding,
+            member("sha256", DIGEST),
+            member("vocab_size", U32),
+            member("hidden_dim", U32),
         ),
     ),
-    Member(
+    member(
+        "geometry",
+        record(
+            BoundGeometry,
+            member("inner_product", INNER_PRODUCT),
+            member("epsilon", STRING),
+            member("sha256", DIGEST),
+        ),
+    ),
+    member(
         "probe_sets",
         vector(
-            structure(
-                Member("sha256", DIGEST),
-                Member("layer", U32),
-                Member("position", STRING),
-                Member("position_index", U32, "absent", None),
-                Member("dimensions", vector(STRING)),
-                Member("verdicts", vector(choice(VERDICTS))),
+            record(
+                BoundProbeSet,
+                member("sha256", DIGEST),
+                member("layer", U32),
+                member("position", STRING),
+                member("position_index", U32, default=None, omitted=True),
+                member("dimensions", vector(STRING)),
+                member("verdicts", vector(choice(VERDICTS))),
             )
         ),
     ),
-    Member(
+    member(
         "extraction_record",
-        structure(Member("sha256", DIGEST), Member("mode", choice(RECORD_MODES))),
-        "absent",
-        None,
+        record(BoundRecord, member("sha256", DIGEST), member("mode", choice(MODES))),
+        default=None,
+        omitted=True,
     ),
-    Member("key_id", DIGEST),
+    member("key_id", DIGEST),
 )
 """What a reading came from, as one JSON object of strings and integers."""
-
-
-def binding_digest(binding: Mapping[str, Any]) -> str:
-    """SHA-256 of `GOT-BINDING-V1`, a zero byte and the RFC 8785 form; 64 hex digits."""
-    return hashlib.sha256(BINDING_DOMAIN + rfc8785.dumps(BINDING.write(binding))).hexdigest()
-
-
-def position_index(position: str, positions: int, where: str = "--position") -> int | None:
-    """The row that a position names: a number, or None for the mean of all rows.
-
-    Args:
-        position: `last`, `first`, `mean` or a number without leading zeros.
-        positions: how many rows there are.
-
-    Raises:
-        BadOption: another word. PositionMissing: a number beyond the last row.
-    """
-    if position == "mean":
-        return None
-    if position in ("last", "first"):
-        return positions - 1 if position == "last" else 0
-    if not _NUMBER.fullmatch(position):
-        raise BadOption(where, expected="last, first, mean or a number", found=repr(position))
-    if int(position) >= positions:
-        raise PositionMissing(where, expected=f"0 to {positions - 1}", found=position)
-    return int(position)

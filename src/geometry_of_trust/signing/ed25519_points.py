@@ -15,7 +15,7 @@ P = 2**255 - 19
 ORDER = 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, -1, P) % P
 # y of the points of order 8; with 1 (order 1), -1 (order 2) and 0 (order 4) they are all the y of
-# points of low order. tests/test_curve.py derives them.
+# points of low order. tests/signing/test_ed25519_points.py derives them.
 _Y8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 LOW_ORDER_Y = frozenset({0, 1, P - 1, _Y8, P - _Y8})
 
@@ -26,9 +26,13 @@ def y_of(encoded: bytes) -> int:
 
 
 def check_point(where: PathLike, raw: bytes) -> None:
-    """BadKey unless `raw` is the canonical encoding of a curve point; LowOrderKey if of low order.
+    """`raw` is the canonical encoding of a curve point that is not of low order.
 
     A point has an x exactly when x² = (y² - 1)/(d·y² + 1) is a square.
+
+    Raises:
+        BadKey: not 32 bytes, not canonical, or not a point of the curve.
+        LowOrderKey: a point whose order divides 8.
     """
     if len(raw) != POINT_BYTES:
         raise BadKey(where, expected=f"{POINT_BYTES} bytes", found=f"{len(raw)} bytes")

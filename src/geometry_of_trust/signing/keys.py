@@ -1,4 +1,4 @@
-"""Ed25519 keys: make, load, sign, check. The only room that uses `cryptography`.
+"""Ed25519 keys: load, sign, check. The only room that uses `cryptography`.
 
 Three forms of key file are read: the reference's 32 raw bytes, PEM and OpenSSH. Checking is
 strict (RFC 8032 section 5.1.7, and more): one byte string per key and per signature, and no key
@@ -17,14 +17,13 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from geometry_of_trust.errors import (
     BadKey,
-    BadOption,
     BadPassphrase,
     BadSignature,
     GotError,
@@ -33,7 +32,7 @@ from geometry_of_trust.errors import (
     UnsafeKeyPermissions,
     WrongKeyKind,
 )
-from geometry_of_trust.files import PathLike, StagedFiles, opened, reason
+from geometry_of_trust.files import PathLike, opened, reason
 from geometry_of_trust.signing.ed25519_points import (
     LOW_ORDER_Y,
     ORDER,
@@ -43,14 +42,11 @@ from geometry_of_trust.signing.ed25519_points import (
     y_of,
 )
 
-KeyFormat = Literal["pem", "raw", "openssh"]
 Passphrase = Callable[[], bytes]
 
 KEY_BYTES = POINT_BYTES
 SIGNATURE_BYTES = 64
 MAX_KEY_FILE_BYTES = 65536
-BCRYPT_ROUNDS = 32
-"""A quarter of a second; OpenSSH takes 24, the library 16."""
 
 # DER of SubjectPublicKeyInfo with the Ed25519 identifier (RFC 8410 section 4), up to the key.
 SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
@@ -121,7 +117,11 @@ class SecretKey:
 
     @classmethod
     def from_seed(cls, seed: bytes) -> Self:
-        """The key of a 32-byte seed (RFC 8032's private key); BadKey for another length."""
+        """The key of a 32-byte seed (RFC 8032's private key).
+
+        Raises:
+            BadKey: another length.
+        """
         if len(seed) != KEY_BYTES:
             raise BadKey("seed", expected=f"{KEY_BYTES} bytes", found=f"{len(seed)} bytes")
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
@@ -132,70 +132,6 @@ class SecretKey:
 
     def __repr__(self) -> str:
         return f"SecretKey(key_id={self.public.key_id!r})"
-
-
-# --- making -----------------------------------------------------------------------------------
-
-
-def generate_key_files(
-    path: PathLike,
-    *,
-    format: KeyFormat | None = None,  # noqa: A002 - named as the command's option
-    passphrase: bytes | None = None,
-) -> tuple[Path, Path, PublicKey]:
-    """Make a key: the secret at `path` (mode 0600), the public one at `path` + ".pub".
-
-    Args:
-        path: where the secret goes; missing folders are created, nothing is ever replaced.
-        format: "pem" (PKCS#8 and SubjectPublicKeyInfo; the default without a passphrase), "raw"
-            (the reference's 32 bytes) or "openssh" (the default with one).
-        passphrase: encrypts an OpenSSH key, with bcrypt.
-
-    Returns:
-        The two paths and the public key.
-
-    Raises:
-        OutputExists, Unwritable: nothing was left behind.
-        BadPassphrase: the passphrase is empty.
-        BadOption: no such format, or a passphrase for one that holds none.
-    """
-    form: str = format or ("pem" if passphrase is None else "openssh")
-    if form not in ("pem", "raw", "openssh"):
-        raise BadOption("format", expected="pem, raw or openssh", found=form)
-    if passphrase is not None and form != "openssh":
-        raise BadOption("format", expected="openssh, to hold a passphrase", found=form)
-    if passphrase == b"":
-        raise BadPassphrase(path, expected="a passphrase", found="an empty one")
-    key = Ed25519PrivateKey.generate()
-    secret, public = _encoded(key, form, passphrase)
-    secret_path, public_path = Path(path), Path(f"{os.fspath(path)}.pub")
-    with StagedFiles() as staged:
-        staged.write(secret_path, secret, mode=0o600, exclusive=True)
-        staged.write(public_path, public, exclusive=True)
-    return secret_path, public_path, SecretKey(key).public
-
-
-def _encoded(key: Ed25519PrivateKey, form: str, passphrase: bytes | None) -> tuple[bytes, bytes]:
-    """The contents of the secret and of the public file."""
-    # Imported here: checking a signature does not need it, and it takes as long as the rest.
-    from cryptography.hazmat.primitives import serialization as s  # noqa: PLC0415
-
-    public = key.public_key()
-    if form == "raw":
-        return key.private_bytes_raw(), public.public_bytes_raw()
-    if form == "pem":
-        return (
-            key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption()),
-            public.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo),
-        )
-    lock: s.KeySerializationEncryption = s.NoEncryption()
-    if passphrase is not None:
-        builder = s.PrivateFormat.OpenSSH.encryption_builder()
-        lock = builder.kdf_rounds(BCRYPT_ROUNDS).build(passphrase)
-    return (
-        key.private_bytes(s.Encoding.PEM, s.PrivateFormat.OpenSSH, lock),
-        public.public_bytes(s.Encoding.OpenSSH, s.PublicFormat.OpenSSH) + b"\n",
-    )
 
 
 # --- loading ----------------------------------------------------------------------------------
@@ -331,7 +267,7 @@ def _parsed_secret(path: PathLike, data: bytes, passphrase: Passphrase | None) -
         except TypeError:  # says that the key is encrypted
             word = _asked(path, passphrase)
             key = load(text, word)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
         if word is None:
             raise BadKey(path, expected=FORMS, found="a damaged or unknown one") from None
         raise BadPassphrase(

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.attesting.attest import recomputed
+from geometry_of_trust.attesting.assemble import recomputed
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import BadArray, GotError
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.formats.binary import Activations, read_activations
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.probing.sources import Sources
 from geometry_of_trust.signing.attestation import Attestation
 
@@ -76,30 +77,38 @@ def _ordinal(values: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 
 
-def first_difference(name: str, ours: Any, signed: Any) -> str:
+def first_difference(name: str, ours: object, signed: object) -> str:
     """Where two trees first differ, and what stands there in both; floats are float32 values.
 
     Args:
         name: what the trees are called.
-        ours, signed: numbers, strings, None, mappings and sequences of them; not equal.
+        ours, signed: numbers, strings, None, and frozen dataclasses, mappings and sequences of
+            them; not equal.
     """
     while True:
-        both = (ours, signed)
-        if all(isinstance(tree, Mapping) for tree in both) and ours.keys() == signed.keys():
-            places: list[tuple[str, Any, Any]] = [
-                (f"{name}.{key}", ours[key], signed[key]) for key in ours
-            ]
-        elif all(isinstance(tree, tuple | list) for tree in both):
+        if isinstance(ours, tuple | list) and isinstance(signed, tuple | list):
             if len(ours) != len(signed):
                 return f"{name}: {len(signed)} entries signed, {len(ours)} found"
-            pairs = zip(ours, signed, strict=True)
-            places = [(f"{name}[{i}]", a, b) for i, (a, b) in enumerate(pairs)]
+            mine = {f"[{i}]": value for i, value in enumerate(ours)}
+            theirs = {f"[{i}]": value for i, value in enumerate(signed)}
         else:
+            mine, theirs = _named(ours), _named(signed)
+        if not mine or mine.keys() != theirs.keys():
             return _leaf(name, ours, signed)
-        name, ours, signed = next(place for place in places if place[1] != place[2])
+        place = next(place for place in mine if mine[place] != theirs[place])
+        name, ours, signed = f"{name}{place}", mine[place], theirs[place]
 
 
-def _leaf(name: str, ours: Any, signed: Any) -> str:
+def _named(tree: object) -> dict[str, object]:
+    """The members of a mapping or a dataclass, by how they are written after its name."""
+    if isinstance(tree, Mapping):
+        return {f".{name}": value for name, value in tree.items()}
+    if dataclasses.is_dataclass(tree):
+        return {f".{field.name}": getattr(tree, field.name) for field in dataclasses.fields(tree)}
+    return {}
+
+
+def _leaf(name: str, ours: object, signed: object) -> str:
     if isinstance(ours, float) and isinstance(signed, float):
         return (
             f"{name}: signed {shortest_float32(signed)}, found {shortest_float32(ours)}, "
@@ -109,14 +118,19 @@ def _leaf(name: str, ours: Any, signed: Any) -> str:
 
 
 def record_difference(record: Record, digest: str, original: PathLike | None) -> str:
-    """What differs in the extraction records of equal activations, as far as can be told."""
+    """What differs in the extraction records of equal activations, as far as can be told.
+
+    Args:
+        record: of the run that was made again. digest: of the one signed.
+        original: the signer's activations, beside which their record may be.
+
+    Raises:
+        MalformedInput and its kinds, NotOurSpelling, LimitExceeded: as `read_record`.
+    """
     if original is not None and record_path(original).exists():
         theirs = read_record(record_path(original))
         if theirs.digest == digest:
-            ours, signed = (
-                {**held.measured(), "tokens": [vars(token) for token in held.tokens]}
-                for held in (record, theirs)
-            )
+            ours, signed = ({**one.measured(), "tokens": one.tokens} for one in (record, theirs))
             return first_difference("extraction record", ours, signed)
     options = "--position, --skip-special-tokens or --add-generation-prompt"
     cause = "the text's spelling"
@@ -129,31 +143,36 @@ def record_difference(record: Record, digest: str, original: PathLike | None) ->
 
 
 def activations_difference(
-    held: Attestation, sources: Sources, original: PathLike | None, *, corpus: bool
+    attestation: Attestation, sources: Sources, original: PathLike | None, *, corpus: bool
 ) -> str:
-    """Where the activations of two runs differ and by how much, as far as can be told."""
-    bound: Any = held.binding
-    ours, signed = sources.activations, bound["activations"]
-    if len(ours.positions) != signed["positions"]:
+    """Where the activations of two runs differ and by how much, as far as can be told.
+
+    Raises:
+        LegacyDocument: nothing is bound.
+        MalformedInput and its kinds: the signer's activations cannot be read.
+        BadArray: their shape is not the one that is bound.
+    """
+    ours, signed = sources.activations, attestation.bound().activations
+    if len(ours.positions) != signed.positions:
         cause = (
             "another corpus, tokenizer, --position or --limit"
             if corpus
-            else ("another text or tokenizer")
+            else "another text or tokenizer"
         )
-        return f"{len(ours.positions)} positions, {signed['positions']} signed: {cause}"
-    if ours.hidden_dim != signed["hidden_dim"]:
-        return f"hidden dimension {ours.hidden_dim}, {signed['hidden_dim']} signed: another model"
+        return f"{len(ours.positions)} positions, {signed.positions} signed: {cause}"
+    if ours.hidden_dim != signed.hidden_dim:
+        return f"hidden dimension {ours.hidden_dim}, {signed.hidden_dim} signed: another model"
     if original is not None:
         return _located(ours, read_activations(original))
     try:
-        members, _ = recomputed(held, sources)
+        again = recomputed(attestation, sources)
     except GotError as error:
         return f"readings cannot be compared: {error.what}"
-    mine, theirs = flat(members["layer_readings"]), flat(held.layer_readings)
+    mine, theirs = flat(again.layer_readings), flat(attestation.layer_readings)
     if mine.shape != theirs.shape:
         return f"{mine.size} readings, {theirs.size} signed"
     return (
-        f"of {len(held.confidence)} readings, {distance(mine, theirs)}; "
+        f"of {len(attestation.confidence)} readings, {distance(mine, theirs)}; "
         "with the signer's --activations this names layer and position"
     )
 

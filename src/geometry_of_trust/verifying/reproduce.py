@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
-from geometry_of_trust.attesting.attest import described, differences, recomputed
+from geometry_of_trust.attesting.assemble import bound_activations, differences, recomputed
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.errors import (
@@ -21,11 +21,11 @@ from geometry_of_trust.errors import (
 )
 from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions
-from geometry_of_trust.files import PathLike, sha256_file
-from geometry_of_trust.formats.binary import read_activations
+from geometry_of_trust.files import FileBytes, PathLike
+from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.probing.sources import open_sources
+from geometry_of_trust.progress import Progress
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import binding_digest
 from geometry_of_trust.signing.keys import PublicKey
 from geometry_of_trust.verifying.differences import (
     activations_difference,
@@ -75,6 +75,10 @@ class Reproduction:
     detail: str = ""
     not_checked: tuple[str, ...] = ()
 
+    def __bool__(self) -> NoReturn:
+        """Raise TypeError: a reproduction that is not a `MATCH` must not pass for one."""
+        raise TypeError("a Reproduction is neither true nor false: look at .outcome")
+
     @property
     def line(self) -> str:
         """The one line that an auditor reads."""
@@ -87,7 +91,7 @@ class _Compared:
 
     def __init__(self, held: Attestation) -> None:
         self.held = held
-        self.bound: Any = held.binding
+        self.bound = held.bound()
         self.links = [Link("attestation", True, "steps 1 to 4 of verify passed")]
 
     def equal(self, name: str, ours: object, signed: object) -> bool:
@@ -112,7 +116,7 @@ def reproduce(
     probes: Sequence[PathLike] = (),
     activations: PathLike | None = None,
     options: LoadingOptions = LoadingOptions(),
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Reproduction:
     """Extract again, recompute everything, and compare every link with what was signed.
 
@@ -141,7 +145,12 @@ def reproduce(
     held = verify(attestation, public_key).attestation
     compared = _Compared(held)
     bound = compared.bound
-    ended = _supplied(compared, probes, activations)
+    missing = _missing(held, probes)
+    if missing:
+        return compared.ends("UNVERIFIABLE", missing)
+    probe_files = [FileBytes.of(path) for path in probes]
+    original = None if activations is None else FileBytes.of(activations)
+    ended = _supplied(compared, probe_files, original)
     if ended is not None:
         return ended
     with tempfile.TemporaryDirectory(prefix="got-reproduce-") as folder:
@@ -149,8 +158,7 @@ def reproduce(
             "output_activations": Path(folder, "activations.gotact"),
             "output_unembedding": Path(folder, "unembedding.gotue"),
         }
-        as_signed = _as_signed(held, options)
-        layers = bound["activations"]["layers"]
+        as_signed, layers = _as_signed(held, options), bound.activations.layers
         again: Extraction | CorpusExtraction
         try:
             if corpus is None:
@@ -171,43 +179,41 @@ def reproduce(
             raise KeyboardInterrupt from None
         except Refusal as error:
             return compared.ends("UNVERIFIABLE", f"cannot extract: {error.what}")
-        return _compare(compared, again, probes, activations, escaped(model))
+        return _compare(compared, again, probe_files, original, escaped(model))
 
 
 def _as_signed(held: Attestation, options: LoadingOptions) -> ExtractionOptions:
     """How the model is run: what is signed of it, on this machine."""
-    bound: Any = held.binding
     return ExtractionOptions(
         **vars(options),
         dtype=DTYPES[held.precision],
         quantization="int8" if held.precision == "Int8" else None,
         reproducible=True,
         model_id=held.model_id,
-        layout=bound["activations"]["layout"],
+        layout=held.bound().activations.layout,
     )
 
 
 def _supplied(
-    compared: _Compared, probes: Sequence[PathLike], activations: PathLike | None
+    compared: _Compared, probes: Sequence[FileBytes], activations: FileBytes | None
 ) -> Reproduction | None:
     """Compare the files supplied with what was signed of them; how it ends, or None."""
     held, bound = compared.held, compared.bound
-    missing = _missing(held, probes)
-    if missing:
-        return compared.ends("UNVERIFIABLE", missing)
     if activations is not None:
-        if sha256_file(activations) != held.input_hash:
+        if activations.sha256 != held.input_hash:
             raise DigestMismatch(
                 activations, expected=f"the signed activations, {held.input_hash}", found="others"
             )
-        ours = described(read_activations(activations))
-        signed = {name: bound["activations"][name] for name in ours}
+        ours, signed = (
+            bound_activations(read_activations(activations), held.input_hash),
+            bound.activations,
+        )
         if ours != signed:
             compared.equal("header", ours, signed)
             where = first_difference("binding.activations", ours, signed)
             return compared.ends("MISMATCH", f"{where}, in the signer's file")
-    digests = [sha256_file(path) for path in probes]
-    entries = [entry["sha256"] for entry in bound["probe_sets"]]
+    digests = [file.sha256 for file in probes]
+    entries = [entry.sha256 for entry in bound.probe_sets]
     if digests != entries and sorted(digests) == sorted(entries):
         return compared.ends("UNVERIFIABLE", "probe sets: those signed, in another order")
     for i, (digest, entry) in enumerate(zip(digests, entries, strict=True)):
@@ -219,17 +225,17 @@ def _supplied(
 
 def _missing(held: Attestation, probes: Sequence[PathLike]) -> str:
     """Why nothing can be reproduced; empty if it can."""
-    bound: Any = held.binding
-    record = bound["extraction_record"]
+    bound = held.bound()
+    record = bound.extraction_record
     if record is None:
         return "no extraction record was bound: nothing signed says how the text was run"
-    if record["mode"] != "reproducible":
+    if record.mode != "reproducible":
         return (
             "the activations were extracted with the fast path, whose last bits depend on the "
             "machine; ask for an attestation of a reproducible extraction"
         )
-    if len(probes) != len(bound["probe_sets"]):
-        return f"probe sets: {len(bound['probe_sets'])} needed (--probes), {len(probes)} given"
+    if len(probes) != len(bound.probe_sets):
+        return f"probe sets: {len(bound.probe_sets)} needed (--probes), {len(probes)} given"
     return ""
 
 
@@ -244,17 +250,15 @@ def _compare(
     held, bound = compared.held, compared.bound
     sources = open_sources(again.activations_path, probes, again.unembedding_path)
     unembedding = sources.unembedding
-    if not compared.equal(
-        "unembedding", sources.unembedding_sha256, bound["unembedding"]["sha256"]
-    ):
+    if not compared.equal("unembedding", sources.unembedding_file.sha256, bound.unembedding.sha256):
         ours = (unembedding.vocab_size, unembedding.hidden_dim)
-        signed = (bound["unembedding"]["vocab_size"], bound["unembedding"]["hidden_dim"])
+        signed = (bound.unembedding.vocab_size, bound.unembedding.hidden_dim)
         shape = f"{ours[0]} x {ours[1]}, as signed, with other values"
         if ours != signed:
             shape = f"{ours[0]} x {ours[1]}, signed {signed[0]} x {signed[1]}"
         return compared.ends("MISMATCH", f"unembedding: {shape}: another model")
     record = again.record
-    if not compared.equal("activations", sources.activations_sha256, held.input_hash):
+    if not compared.equal("activations", sources.activations_file.sha256, held.input_hash):
         apart = activations_difference(held, sources, original, corpus=record.corpus is not None)
         if record.unproved:
             names = ", ".join(record.unproved)
@@ -264,31 +268,23 @@ def _compare(
                 f"activations: {apart}",
             )
         return compared.ends("MISMATCH", f"activations: {apart}")
-    signed_record = bound["extraction_record"]["sha256"]
+    signed_record = "" if bound.extraction_record is None else bound.extraction_record.sha256
     if not compared.equal("extraction record", record.digest, signed_record):
         return compared.ends("MISMATCH", record_difference(record, signed_record, original))
     try:
-        members, binding = recomputed(held, sources)
+        made = recomputed(held, sources)
     except GotError as error:  # of files that are all as signed
         return compared.ends("MISMATCH", f"readings: not of the files signed: {error.what}")
-    for name, ours_, signed_ in differences(held, members, binding):
+    for name, ours_, signed_ in differences(made, held):
         compared.links.append(Link(name, False, f"signed {signed_}, found {ours_}"))
         where = first_difference(name, ours_, signed_)
-        if name == "layer_readings" and len(flat(ours_)) == len(flat(signed_)):
-            apart = f"{distance(flat(ours_), flat(signed_))}"
-            where += f"; of {len(held.confidence)} readings, {apart}"
+        mine, theirs = flat(made.layer_readings), flat(held.layer_readings)
+        if name == "layer_readings" and len(mine) == len(theirs):
+            where += f"; of {len(held.confidence)} readings, {distance(mine, theirs)}"
         return compared.ends("MISMATCH", where)
-    compared.links.append(Link("geometry", True, members["geometry_hash"]))
+    compared.links.append(Link("geometry", True, f"{made.geometry_hash}"))
     compared.links.append(Link("readings", True, f"{len(held.confidence)}, equal bit for bit"))
-    taken = {name: bound[name] for name in ("tool", "extraction_record", "key_id")}
-    rebuilt = Attestation(
-        **members,
-        timestamp=held.timestamp,
-        corpus_version=held.corpus_version,
-        binding={**binding, **taken},
-        probe_commitment=binding_digest({**binding, **taken}),
-        signature=held.signature,
-    ).to_json()
+    rebuilt = replace(made, signature=held.signature).to_json()
     document = held.to_json()  # what step 1 compared the file with
     compared.links.append(Link("document", rebuilt == document, f"{len(document)} bytes"))
     if rebuilt != document:

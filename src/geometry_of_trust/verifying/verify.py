@@ -1,40 +1,40 @@
 """Numbered checks of an attestation: bytes in, a verdict out that says what was not checked.
 
 1 format · 2 structure · 3 signature · 4 binding · 5 files supplied · 6 readings recomputed.
-The numbers are those of docs/verification.md and of the printed lines. Checking a document alone
-imports no numpy; only step 6 needs it.
+The numbers are those of docs/verification.md and of the printed lines; those of single checks
+stand beside them, here and in the functions that the steps call. Checking a document alone imports
+no numpy; only step 6 needs it.
 """
 
 from __future__ import annotations
 
-import hmac
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal, NoReturn
 
-from geometry_of_trust.documents.names_beside import record_path
-from geometry_of_trust.documents.schema import LAYOUT_MEMBERS, ByteLayout, write_members
+from geometry_of_trust.documents.schema import write_members
 from geometry_of_trust.errors import (
     BadSignature,
-    DigestMismatch,
     GotError,
     LegacyDocument,
     WrongKeyKind,
 )
-from geometry_of_trust.files import PathLike, read_bounded, sha256_file
+from geometry_of_trust.files import PathLike, read_bounded
 from geometry_of_trust.signing.attestation import (
+    LEGACY_HINT,
     MEMBERS,
     Attestation,
     Document,
-    check_binding,
-    check_structure,
     parse_document,
 )
+from geometry_of_trust.signing.binding import Binding
+from geometry_of_trust.signing.checks import check_binding, check_structure
 from geometry_of_trust.signing.keys import PublicKey, load_public_key
+from geometry_of_trust.signing.signed_bytes import LAYOUT_MEMBERS, ByteLayout
+from geometry_of_trust.verifying.supplied_files import RECORD, Supplied, check_digest, check_files
 
-RECORD = "extraction record"
-LEGACY_HINT = "--allow-legacy accepts it, and says what no signature covers."
 STEPS = ("format", "structure", "signature", "binding", "files", "readings")
 Outcome = Literal["passed", "failed", "not run"]
 
@@ -53,6 +53,8 @@ class Step:
 class Verdict:
     """What was checked, and passed. Only `verify` makes one; a refusal raises `Refused`.
 
+    It is neither true nor false: a verdict that is not `complete` says what nobody looked at.
+
     Attributes:
         attestation: what the document holds.
         steps: the six steps, in order.
@@ -65,6 +67,10 @@ class Verdict:
     not_checked: tuple[str, ...]
     unsigned: tuple[str, ...] = ()
     legacy: bool = False
+
+    def __bool__(self) -> NoReturn:
+        """Raise TypeError: a partial verdict must not pass for a complete one."""
+        raise TypeError("a Verdict is neither true nor false: look at .complete")
 
     @property
     def complete(self) -> bool:
@@ -84,14 +90,19 @@ class Verdict:
 
 
 class Refused(GotError):
-    """A verification that failed; `step` is the number, `__cause__` the error of that step."""
+    """A verification that failed.
+
+    Attributes:
+        steps: those that ran; the last one failed. step: its number.
+        cause: the error of that step, which is also `__cause__`.
+    """
 
     def __init__(self, steps: tuple[Step, ...], cause: GotError) -> None:
         super().__init__(cause.where, expected=cause.expected, found=cause.found, hint=cause.hint)
         self.steps = steps
         self.step = steps[-1].number
         self.exit_code = cause.exit_code
-        self.__cause__ = cause
+        self.cause = self.__cause__ = cause
 
     @property
     def line(self) -> str:
@@ -101,24 +112,25 @@ class Refused(GotError):
 
 @dataclass
 class _Run:
-    """The steps so far; `step` runs one and turns its error into a refusal."""
+    """The steps so far."""
 
     steps: list[Step] = field(default_factory=list)
 
-    def step(self, check: Any, *arguments: Any) -> Any:
-        number = len(self.steps) + 1
+    @contextlib.contextmanager
+    def step(self, number: int) -> Iterator[Callable[[str], None]]:
+        """Run a step, which passes when it says what was seen; its error becomes a refusal."""
         try:
-            detail, value = check(*arguments)
+            yield lambda detail: self._end(number, "passed", detail)
         except GotError as error:
-            self.steps.append(Step(number, STEPS[number - 1], "failed", str(error)))
+            self._end(number, "failed", str(error))
             raise Refused(tuple(self.steps), error) from error
-        if detail is not None:
-            self.steps.append(Step(number, STEPS[number - 1], "passed", detail))
-        return value
 
-    def skip(self, detail: str) -> None:
-        number = len(self.steps) + 1
-        self.steps.append(Step(number, STEPS[number - 1], "not run", detail))
+    def skip(self, number: int, detail: str) -> None:
+        """A step that cannot run."""
+        self._end(number, "not run", detail)
+
+    def _end(self, number: int, outcome: Outcome, detail: str) -> None:
+        self.steps.append(Step(number, STEPS[number - 1], outcome, detail))
 
 
 def verify(
@@ -138,65 +150,71 @@ def verify(
         attestation: the file, or its bytes.
         public_key: the file, or a key already loaded.
         activations, unembedding, probes: the files that the binding digests; with all of them
-            the readings are recomputed, bit for bit.
-        allow_legacy: accept a document without binding, in the short byte layout, or in the
-            reference's outer object.
-        allow_reformatted: accept another spelling of the same JSON content.
-        now: the clock in Unix seconds, for documents from the future.
+            the readings are recomputed. The extraction record is looked for beside the
+            activations.
+        allow_legacy: accept what lacks a binding or is signed in the short layout, as the
+            reference makes it. Nothing else is relaxed.
+        allow_reformatted: accept other spellings of the same content.
+        now: the clock, in Unix seconds; default the real one.
 
     Returns:
-        A verdict; it exists only when every step that ran has passed.
+        A verdict, which exists only when every step that ran has passed.
 
     Raises:
-        Refused: a step failed. GotError: a file could not be read, or is no public key.
+        Refused: a step failed; its `cause` says how.
+        Unreadable, TooLarge: the attestation or the key cannot be read.
+        BadKey, WrongKeyKind, LowOrderKey: the key is no public key, or one to distrust.
     """
     key = public_key if isinstance(public_key, PublicKey) else load_public_key(public_key)
     where = "attestation" if isinstance(attestation, bytes) else os.fspath(attestation)
     data = attestation if isinstance(attestation, bytes) else read_bounded(attestation)
+    supplied = Supplied(activations, unembedding, tuple(probes))
     run = _Run()
-    document = run.step(_step_format, data, where, allow_legacy, allow_reformatted)
-    held: Attestation = document.attestation
-    run.step(_step_structure, held, where, now)
-    layout = run.step(_step_signature, document, key, where, allow_legacy)
-    run.step(_step_binding, held, key, where, allow_legacy)
-    if held.binding is None:
-        return _legacy_verdict(run, document, layout, activations, where)
-    missing = _supplied_files(run, held, activations, unembedding, tuple(probes))
-    recomputable = activations is not None and unembedding is not None and bool(probes)
-    if recomputable:
-        run.step(_step_readings, held, activations, unembedding, tuple(probes))
-    else:
-        run.skip(f"needs {', '.join(name for name in missing if name != RECORD)}")
-        missing.append("readings")
-    return Verdict(held, tuple(run.steps), (*missing, *held.not_made_here))
+    with run.step(1) as passed:
+        document = parse_document(data, where, reformatted=allow_reformatted, wrapped=allow_legacy)
+        passed(f"{len(data)} bytes, schema version 1")
+    claimed = document.attestation
+    with run.step(2) as passed:
+        check_structure(claimed, where, now)
+        passed(_counted(claimed))
+    with run.step(3) as passed:
+        layout = _check_signature(document, key, where, allow_legacy=allow_legacy)
+        passed(f"Ed25519 by key {key.key_id[:16]}…, {layout} layout")
+    if claimed.binding is None and allow_legacy:
+        return _legacy_verdict(run, document, layout, supplied.activations)
+    with run.step(4) as passed:
+        check_binding(claimed, key, where)
+        passed("its digest is signed; model, geometry, probes, positions and key agree")
+    missing, supplied = _files_step(run, claimed.bound(where), supplied)
+    missing += _readings_step(run, claimed, supplied, missing)
+    return Verdict(claimed, tuple(run.steps), (*missing, *claimed.not_made_here))
 
 
-def _step_format(data: bytes, where: str, allow_legacy: bool, allow_reformatted: bool) -> Any:
-    reformatted = allow_legacy or allow_reformatted  # the reference has spellings of its own
-    document = parse_document(data, where, reformatted=reformatted, wrapped=allow_legacy)
-    return f"{len(data)} bytes, schema version 1", document
-
-
-def _step_structure(held: Attestation, where: str, now: float | None) -> Any:
-    check_structure(held, where, now)
-    count = sum(map(len, held.layer_readings))
-    rows = len(held.layer_readings)
+def _counted(attestation: Attestation) -> str:
+    rows = len(attestation.layer_readings)
+    count = sum(map(len, attestation.layer_readings))
     readings = "1 reading" if count == 1 else f"{count} readings"
-    return f"{readings} from {rows} probe set{'s'[: rows != 1]}; lengths and flags agree", None
+    return f"{readings} from {rows} probe set{'s'[: rows != 1]}; lengths and flags agree"
 
 
-def _step_signature(document: Document, key: PublicKey, where: str, allow_legacy: bool) -> Any:
-    held: Attestation = document.attestation
+def _check_signature(
+    document: Document, key: PublicKey, where: str, *, allow_legacy: bool
+) -> ByteLayout:
+    """Step 3; the layout that was signed."""
+    claimed = document.attestation
+    # 3.1 The key in an outer object is the one supplied.
     if document.wrapped_key not in (None, key.raw.hex()):
         raise WrongKeyKind(
             f"{where}.verifying_key_hex", expected=key.raw.hex(), found=document.wrapped_key
         )
-    layouts: tuple[ByteLayout, ...] = ("full", "short") if held.binding is None else ("full",)
+    # 3.2 The signature is the key's over one of the layouts; with a binding only over all members.
+    layouts: tuple[ByteLayout, ...] = ("full", "short") if claimed.binding is None else ("full",)
     for layout in layouts:
         try:
-            key.verify(bytes.fromhex(held.signature), held.signed_bytes(layout))
+            key.verify(bytes.fromhex(claimed.signature), claimed.signed_bytes(layout))
         except BadSignature:
             continue
+        # 3.3 The short layout, which leaves members unsigned, is allowed.
         if layout == "short" and not allow_legacy:
             raise LegacyDocument(
                 where,
@@ -204,7 +222,7 @@ def _step_signature(document: Document, key: PublicKey, where: str, allow_legacy
                 found="one over members 1 to 13 only",
                 hint=LEGACY_HINT,
             )
-        return f"Ed25519 by key {key.key_id[:16]}…, {layout} layout", layout
+        return layout
     raise BadSignature(
         f"{where}.signature",
         expected=f"one by key {key.key_id[:16]}…",
@@ -212,120 +230,62 @@ def _step_signature(document: Document, key: PublicKey, where: str, allow_legacy
     )
 
 
-def _step_binding(held: Attestation, key: PublicKey, where: str, allow_legacy: bool) -> Any:
-    if held.binding is None:
-        if allow_legacy:
-            return None, None
-        raise LegacyDocument(
-            f"{where}.binding", expected="a binding", found="none", hint=LEGACY_HINT
-        )
-    check_binding(held, key, where)
-    return "its digest is signed; model, geometry, probes, positions and key agree", None
+# --- steps 5 and 6 ----------------------------------------------------------------------------
 
 
-def _supplied_files(
-    run: _Run,
-    held: Attestation,
-    activations: PathLike | None,
-    unembedding: PathLike | None,
-    probes: tuple[PathLike, ...],
-) -> list[str]:
-    """Step 5; returns the names of what was not supplied."""
-    binding: Any = held.binding
-    pairs: list[tuple[str, PathLike, str]] = []
-    missing: list[str] = []
-    for name, path in (("activations", activations), ("unembedding", unembedding)):
-        if path is None:
-            missing.append(name)
-        else:
-            pairs.append((name, path, binding[name]["sha256"]))
-    if probes:
-        pairs += [
-            (f"probe set {i}", path, bound["sha256"])
-            for i, (path, bound) in enumerate(zip(probes, binding["probe_sets"], strict=False))
-        ]
-    else:
-        missing.append("probes")
-    record = binding["extraction_record"]
-    if record is not None:
-        place = record_path(activations) if activations is not None else None
-        if place is not None and place.exists():
-            pairs.append((RECORD, place, record["sha256"]))
-        else:
-            missing.append(RECORD)
+def _files_step(run: _Run, binding: Binding, supplied: Supplied) -> tuple[list[str], Supplied]:
+    """Step 5; the names of what was not supplied, and what was, opened."""
+    missing = supplied.missing(binding)
     absent = f"; not supplied: {', '.join(missing)}" if missing else ""
-    if pairs:
-        run.step(_step_files, pairs, probes, binding, absent)
+    if supplied.nothing:
+        run.skip(5, absent.removeprefix("; "))
     else:
-        run.skip(absent.removeprefix("; "))
-    return missing
+        with run.step(5) as passed:
+            supplied = supplied.opened()
+            passed(f"sha256 of {', '.join(check_files(binding, supplied))}{absent}")
+    return missing, supplied
 
 
-def _step_files(
-    pairs: list[tuple[str, PathLike, str]], probes: tuple[PathLike, ...], binding: Any, absent: str
-) -> Any:
-    if probes and len(probes) != len(binding["probe_sets"]):
-        raise DigestMismatch(
-            "--probes", expected=f"{len(binding['probe_sets'])} files", found=len(probes)
-        )
-    for name, path, expected in pairs:
-        found = _record_digest(path, binding) if name == RECORD else sha256_file(path)
-        if not hmac.compare_digest(found, expected):
-            raise DigestMismatch(path, expected=f"{name} with sha256 {expected}", found=found)
-    # What such a record says of where it ran no one signs, as it differs from place to place.
-    record = binding.get("extraction_record")
-    part = " (without its environment)" if record and record["mode"] == "reproducible" else ""
-    names = [f"{name}{part if name == RECORD else ''}" for name, _, _ in pairs]
-    return f"sha256 of {', '.join(names)}{absent}", None
-
-
-def _record_digest(path: PathLike, binding: Any) -> str:
-    """The digest of what a record says; of a reproducible run, all but where it ran."""
-    # The room of extraction needs numpy, which a document-only check must not import.
-    from geometry_of_trust.documents.extraction_record_reading import read_record  # noqa: PLC0415
-
-    record = read_record(path)
-    mode = binding["extraction_record"]["mode"]
-    if record.mode != mode:
-        raise DigestMismatch(path, expected=f"the record of a {mode} run", found=record.mode)
-    return record.digest
-
-
-def _step_readings(
-    held: Attestation,
-    activations: PathLike,
-    unembedding: PathLike,
-    probes: tuple[PathLike, ...],
-) -> Any:
-    # The rooms of step 6 need numpy, which a document-only check must not import.
+def _readings_step(
+    run: _Run, claimed: Attestation, supplied: Supplied, missing: Sequence[str]
+) -> list[str]:
+    """Step 6; what was not checked of it."""
+    activations, unembedding, probes = supplied.activations, supplied.unembedding, supplied.probes
+    if activations is None or unembedding is None or not probes:
+        run.skip(6, f"needs {', '.join(name for name in missing if name != RECORD)}")
+        return ["readings"]
+    # What step 6 calls needs numpy, which a document-only check must not import.
     from geometry_of_trust.attesting.attest import check_readings  # noqa: PLC0415
 
-    check_readings(held, activations=activations, unembedding=unembedding, probes=probes)
-    return "recomputed from the files: equal, bit for bit", None
+    with run.step(6) as passed:
+        check_readings(claimed, activations=activations, unembedding=unembedding, probes=probes)
+        passed("recomputed from the files: equal, bit for bit")
+    return []
 
 
 def _legacy_verdict(
-    run: _Run, document: Document, layout: ByteLayout, activations: PathLike | None, where: str
+    run: _Run, document: Document, layout: ByteLayout, activations: PathLike | None
 ) -> Verdict:
     """Steps 4 to 6 of a document without binding: only the activations can be compared."""
-    held: Attestation = document.attestation
-    run.skip("the document has none")
+    claimed = document.attestation
+    run.skip(4, "the document has none")
     missing = ["binding"]
     if activations is None:
-        run.skip("not supplied: activations")
+        run.skip(5, "not supplied: activations")
         missing.append("activations")
     else:
-        pairs = [("activations", activations, held.input_hash)]
-        run.step(_step_files, pairs, (), {}, "; nothing else is bound")
-    run.skip("without a binding nothing says what they were read from")
+        with run.step(5) as passed:
+            check_digest("activations", activations, claimed.input_hash)
+            passed("sha256 of activations; nothing else is bound")
+    run.skip(6, "without a binding nothing says what they were read from")
     signed = {"signature", *(member.name for member in LAYOUT_MEMBERS[layout])}
-    unsigned = [name for name in write_members(held.__dict__, MEMBERS) if name not in signed]
+    unsigned = [name for name in write_members(claimed, MEMBERS) if name not in signed]
     if document.wrapped_key is not None:
         unsigned.append("verifying_key_hex")
     return Verdict(
-        held,
+        claimed,
         tuple(run.steps),
-        (*missing, "unembedding", "probes", "readings", *held.not_made_here),
+        (*missing, "unembedding", "probes", "readings", *claimed.not_made_here),
         tuple(unsigned),
         legacy=True,
     )

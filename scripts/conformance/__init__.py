@@ -1,0 +1,1 @@
+"""Conformance vectors, made from the specification with nothing of the package."""

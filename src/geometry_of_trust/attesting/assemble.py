@@ -1,0 +1,225 @@
+"""From files and what is said of them to an attestation that is not yet signed, and back.
+
+`assemble` is the one way from files to readings: `attest` signs what it returns, and step 6 of a
+verification compares what it returns with what was signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from geometry_of_trust.documents.positions import position_index
+from geometry_of_trust.documents.strictjson import shortest_float32
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.probing.probe_readings import Reading, read_probe
+from geometry_of_trust.probing.probes import ProbeSet
+from geometry_of_trust.probing.sources import ProbeSetFile, Sources, check_agreement, check_geometry
+from geometry_of_trust.signing.attestation import Attestation
+from geometry_of_trust.signing.binding import (
+    BINDING_VERSION,
+    Binding,
+    BoundActivations,
+    BoundGeometry,
+    BoundProbeSet,
+    BoundRecord,
+    BoundUnembedding,
+)
+from geometry_of_trust.signing.checks import check_name
+from geometry_of_trust.signing.signed_bytes import InnerProductTag
+
+MADE_FROM_FILES = (
+    "model_id",
+    "precision",
+    "inner_product",
+    "input_hash",
+    "probe_version",
+    "layer_readings",
+    "confidence",
+    "coverage_flags",
+    "divergence_flag",
+    "geometry_hash",
+)
+"""Members of an attestation that follow from the files."""
+BOUND_FROM_FILES = ("version", "activations", "unembedding", "geometry", "probe_sets")
+"""Members of its binding that do."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What an attestation says that does not follow from activations, unembedding and probes.
+
+    Attributes:
+        timestamp: Unix seconds. corpus_version: a name.
+        tool: name and version of what signs. key_id: of the key that signs.
+        record: what is bound of the extraction record, or None without one.
+    """
+
+    timestamp: int
+    corpus_version: str
+    tool: str
+    key_id: str
+    record: BoundRecord | None
+
+
+def bound_activations(activations: Activations, sha256: str) -> BoundActivations:
+    """What a binding says of activations with this digest."""
+    return BoundActivations(
+        sha256=sha256,
+        model_id=activations.model_id,
+        precision=activations.precision,
+        hidden_dim=activations.hidden_dim,
+        layout=activations.layout,
+        layers=activations.layers,
+        positions=len(activations.positions),
+    )
+
+
+def joined_version(probe_sets: Sequence[ProbeSet]) -> str:
+    """The versions of probe sets, each written once, in order, joined by `+`.
+
+    Raises:
+        LimitExceeded: longer than what can be signed.
+    """
+    version = "+".join(dict.fromkeys(probe_set.version for probe_set in probe_sets))
+    check_name(version, "probe_version", hint="Attest probe sets of fewer versions at a time.")
+    return version
+
+
+def assemble(
+    sources: Sources, geometry: Geometry, positions: Sequence[str], statement: Statement
+) -> Attestation:
+    """Read the probes: the attestation of these files, not yet signed.
+
+    Args:
+        positions: `last`, `first`, `mean` or a number, one a probe set.
+
+    Raises:
+        GeometryMismatch: a probe set was trained under another geometry.
+        LimitExceeded: the versions of the probe sets are too long together.
+        BadOption, PositionMissing, LayerMissing, NonFinite, DimensionMismatch: a state cannot be
+            read.
+        FileChanged: a file was written to meanwhile.
+    """
+    check_geometry(sources, geometry)
+    activations = sources.activations
+    read = [
+        _read_set(activations, probe_set, position, geometry)
+        for probe_set, position in zip(sources.probe_sets, positions, strict=True)
+    ]
+    sources.check_unchanged()
+    readings = [reading for row in read for reading in row]
+    regularised = geometry.inner_product == "CausalRegularised"
+    binding = Binding(
+        version=BINDING_VERSION,
+        tool=statement.tool,
+        activations=bound_activations(activations, sources.activations_file.sha256),
+        unembedding=BoundUnembedding(
+            sha256=sources.unembedding_file.sha256,
+            vocab_size=sources.unembedding.vocab_size,
+            hidden_dim=sources.unembedding.hidden_dim,
+        ),
+        geometry=BoundGeometry(
+            inner_product=geometry.inner_product,
+            epsilon=shortest_float32(geometry.epsilon),
+            sha256=geometry.digest,
+        ),
+        probe_sets=tuple(
+            _bound_set(file, position, len(activations.positions))
+            for file, position in zip(sources.probe_files, positions, strict=True)
+        ),
+        extraction_record=statement.record,
+        key_id=statement.key_id,
+    )
+    return Attestation(
+        model_id=activations.model_id,
+        precision=activations.precision,
+        inner_product=InnerProductTag(
+            geometry.inner_product, geometry.epsilon if regularised else None
+        ),
+        input_hash=sources.activations_file.sha256,
+        timestamp=statement.timestamp,
+        corpus_version=statement.corpus_version,
+        probe_version=joined_version(sources.probe_sets),
+        layer_readings=tuple(tuple(reading.raw for reading in row) for row in read),
+        confidence=tuple(reading.confidence for reading in readings),
+        coverage_flags=tuple(reading.flagged for reading in readings),
+        divergence_flag=any(reading.flagged for reading in readings),
+        geometry_hash=geometry.digest,
+        binding=binding,
+        probe_commitment=binding.digest,
+    )
+
+
+def _read_set(
+    activations: Activations, probe_set: ProbeSet, position: str, geometry: Geometry
+) -> list[Reading]:
+    index = position_index(position, len(activations.positions))
+    if index is None:
+        states = activations.layer(probe_set.layer)
+    else:
+        states = activations.row(probe_set.layer, index)[None, :]
+    return [read_probe(probe, geometry, states) for probe in probe_set.probes]
+
+
+def _bound_set(file: ProbeSetFile, position: str, positions: int) -> BoundProbeSet:
+    probe_set = file.probe_set
+    cards = probe_set.training.cards if probe_set.training is not None else ()
+    return BoundProbeSet(
+        sha256=file.sha256,
+        layer=probe_set.layer,
+        position=position,
+        position_index=position_index(position, positions),
+        dimensions=tuple(probe.name for probe in probe_set.probes),
+        verdicts=tuple(card.verdict for card in cards),
+    )
+
+
+def recomputed(attestation: Attestation, sources: Sources) -> Attestation:
+    """What `assemble` gives for what an attestation says: it again, if that is true; unsigned.
+
+    Positions, inner product and `Statement` are the attestation's; members that nothing here
+    makes are absent.
+
+    Raises:
+        LegacyDocument: nothing is bound.
+        ModelMismatch, PrecisionMismatch, DimensionMismatch, ProvenanceMissing: as
+            `check_agreement`.
+        NotPositiveDefinite, NonFinite: Φ cannot be made.
+        GeometryMismatch, LimitExceeded, PositionMissing, LayerMissing: as `assemble`.
+    """
+    binding = attestation.bound()
+    # 6.1 The files fit together: model, precision, dimensions, geometry.
+    check_agreement(sources, attestation.model_id)
+    geometry = Geometry.from_unembedding(
+        sources.unembedding,
+        inner_product="euclidean" if attestation.inner_product.name == "Euclidean" else "causal",
+        added=attestation.inner_product.epsilon or 0.0,
+    )
+    statement = Statement(
+        timestamp=attestation.timestamp,
+        corpus_version=attestation.corpus_version,
+        tool=binding.tool,
+        key_id=binding.key_id,
+        record=binding.extraction_record,
+    )
+    positions = [bound.position for bound in binding.probe_sets]
+    return assemble(sources, geometry, positions, statement)
+
+
+def differences(again: Attestation, signed: Attestation) -> Iterator[tuple[str, object, object]]:
+    """Names of members that follow from the files, and that two attestations give other values.
+
+    Raises:
+        LegacyDocument: one of them has no binding.
+    """
+    bound_again, bound = again.bound(), signed.bound()
+    for place, ours, theirs, names in (
+        ("", again, signed, MADE_FROM_FILES),
+        ("binding.", bound_again, bound, BOUND_FROM_FILES),
+    ):
+        for name in names:
+            mine, yours = getattr(ours, name), getattr(theirs, name)
+            if mine != yours:
+                yield f"{place}{name}", mine, yours

@@ -1,0 +1,206 @@
+"""Rows of tables, one at a time: CSV, tab-separated and Parquet, for corpora and for labels.
+
+A row comes with where it is, as people count: the line of the file on which it begins, where there
+are lines (the number that a spreadsheet shows, unless a cell has line breaks); else the row from 1.
+Memory depends on the longest row, never on the number of rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from geometry_of_trust.errors import BadText, MalformedInput, TooLarge, Unreadable, brief
+from geometry_of_trust.files import MAX_DOCUMENT_BYTES, PathLike, opened, reason
+from geometry_of_trust.formats.labels import WHITE_SPACE
+
+Row = tuple[str, Mapping[str, object]]
+"""Where the row is, for errors, and its values by column."""
+
+Choose = Callable[[Collection[str], str], Sequence[str]]
+"""Given all column names and where they stand: those that are needed; it raises if one is not."""
+
+_PARQUET_ROWS = 64
+_PARQUET_BUFFER = 2**20
+_BOM = b"\xef\xbb\xbf"
+
+# What damaged files make pyarrow raise besides its own classes, as fuzzing found.
+_PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, LookupError, ArithmeticError, TypeError)
+
+
+# --- files of lines ---------------------------------------------------------------------------
+
+
+def lines(path: PathLike) -> Iterator[tuple[str, bytes]]:
+    """Where each line is, counted from 1, and its bytes with their end; no byte-order mark.
+
+    Raises:
+        Unreadable: the file cannot be read. TooLarge: a line of more than `MAX_DOCUMENT_BYTES`.
+    """
+    with opened(path) as handle:
+        number = 0
+        while True:
+            number += 1
+            where = f"{path}, line {number}"
+            try:
+                line = handle.readline(MAX_DOCUMENT_BYTES + 1)
+            except OSError as error:
+                raise Unreadable(path, expected="a readable file", found=reason(error)) from None
+            if len(line) > MAX_DOCUMENT_BYTES:
+                raise TooLarge(where, expected=f"at most {MAX_DOCUMENT_BYTES} bytes", found="more")
+            if not line:
+                return
+            yield where, line.removeprefix(_BOM) if number == 1 else line
+
+
+def decoded(where: str, line: bytes) -> str:
+    """A line as text.
+
+    Raises:
+        BadText: it is not UTF-8; the error names the byte.
+    """
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        found = f"byte {error.start + 1} of the line"
+        raise BadText(where, expected="UTF-8", found=found) from None
+
+
+def csv_rows(
+    path: PathLike, choose: Choose, refused: type[MalformedInput], *, delimiter: str = ","
+) -> Iterator[Row]:
+    """The rows of a file of separated values, as of RFC 4180; every cell is text.
+
+    The first line that is not blank names the columns. Blank lines are skipped, except in a table
+    of one column, where each is an empty cell.
+
+    Args:
+        choose: asked once, with the header.
+        refused: the class of error for a file that is no table.
+
+    Raises:
+        Unreadable, TooLarge, BadText: as `lines` and `decoded`.
+        refused: not CSV, a column twice, or a row of another length than the header.
+    """
+    reader = csv.reader(
+        (decoded(where, line) for where, line in lines(path)), delimiter=delimiter, strict=True
+    )
+    header: list[str] | None = None
+    while True:
+        where = f"{path}, line {reader.line_num + 1}"  # where the row begins
+        try:
+            with _long_cells():
+                cells = next(reader, None)
+        except csv.Error as error:
+            raise refused(where, expected="CSV as of RFC 4180", found=error) from None
+        if cells is None:
+            return
+        if not cells and header is not None and len(header) == 1:
+            cells = [""]
+        if not cells:
+            continue
+        if header is None:
+            header = [name.strip(WHITE_SPACE) for name in cells]
+            _check_distinct(header, where, refused)
+            choose(header, where)
+        elif len(cells) != len(header):
+            raise refused(where, expected=f"{len(header)} cells", found=len(cells))
+        else:
+            yield where, dict(zip(header, cells, strict=True))
+
+
+@contextlib.contextmanager
+def _long_cells() -> Iterator[None]:
+    # The limit is the csv module's own, for all readers; by itself it is 128 KiB.
+    before = csv.field_size_limit(MAX_DOCUMENT_BYTES)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def separators(names: Collection[str]) -> str:
+    """A hint where a header of one name seems to be several, separated by something else."""
+    if len(names) == 1 and set(";,\t") & set(*names):
+        return "Columns of a .csv are separated by commas, of a .tsv by tabs: save it again so."
+    return ""
+
+
+def _check_distinct(names: Sequence[str], where: str, refused: type[MalformedInput]) -> None:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise refused(where, expected="each column once", found=", ".join(map(repr, twice)))
+
+
+# --- Parquet ----------------------------------------------------------------------------------
+
+
+def parquet_rows(
+    path: PathLike, choose: Choose, refused: type[MalformedInput], *, most: int | None = None
+) -> Iterator[Row]:
+    """The rows of a Parquet file, of the columns needed, as Python values.
+
+    Args:
+        choose: asked once, with the names of all columns; only those that it returns are read.
+        refused: the class of error for a file that is no table.
+        most: how many rows the file may say it has; None: any number.
+
+    Raises:
+        Unreadable: the file cannot be opened. TooLarge: more than `most` rows.
+        BadText: text that is not UTF-8, naming row and column.
+        refused: not Parquet, damaged, a column twice, or a value that Python does not have.
+    """
+    with opened(path) as handle:
+        try:
+            # A buffer for each column, so that a large row group is not read at once.
+            file = pq.ParquetFile(handle, buffer_size=_PARQUET_BUFFER, pre_buffer=False)
+            names, rows = file.schema_arrow.names, file.metadata.num_rows
+        except _PARQUET_ERRORS as error:
+            raise refused(path, expected="a Parquet file", found=brief(error)) from None
+        if most is not None and rows > most:
+            raise TooLarge(path, expected=f"at most {most} rows", found=rows)
+        _check_distinct(names, str(path), refused)
+        names = list(choose(names, str(path)))
+        number = 0
+        for batch in _batches(file, names, str(path), refused):
+            columns = [batch.column(name) for name in names]
+            for index in range(batch.num_rows):
+                number += 1
+                where = f"{path}, row {number}"
+                yield (
+                    where,
+                    {
+                        name: _cell(column, index, (where, name), refused)
+                        for name, column in zip(names, columns, strict=True)
+                    },
+                )
+
+
+def _batches(
+    file: pq.ParquetFile, names: list[str], where: str, refused: type[MalformedInput]
+) -> Iterator[pa.RecordBatch]:
+    number = 0
+    try:
+        for batch in file.iter_batches(_PARQUET_ROWS, columns=names, use_threads=False):
+            yield batch
+            number += batch.num_rows
+    except _PARQUET_ERRORS as error:
+        place = f"{where}, after row {number}"
+        raise refused(place, expected="Parquet data", found=brief(error)) from None
+
+
+def _cell(column: Any, index: int, place: tuple[str, str], refused: type[MalformedInput]) -> object:
+    try:
+        value: object = column[index].as_py()
+    except _PARQUET_ERRORS as error:
+        where = "{}, column {!r}".format(*place)
+        if isinstance(error, UnicodeDecodeError):  # pyarrow believes what says it is UTF-8
+            raise BadText(where, expected="UTF-8", found="other bytes") from None
+        raise refused(where, expected="a value known to Python", found=brief(error)) from None
+    return value

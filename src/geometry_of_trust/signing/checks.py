@@ -1,0 +1,189 @@
+"""Limits and inner agreement of an attestation, before it is signed and when it is verified.
+
+The numbers beside the checks are those of docs/verification.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+
+from geometry_of_trust.documents.positions import position_index
+from geometry_of_trust.documents.strictjson import shortest_float32
+from geometry_of_trust.errors import (
+    BindingMismatch,
+    GotError,
+    Inconsistent,
+    LimitExceeded,
+    TimestampInFuture,
+)
+from geometry_of_trust.files import PathLike
+from geometry_of_trust.signing.attestation import Attestation
+from geometry_of_trust.signing.binding import BINDING_VERSION, BoundProbeSet
+from geometry_of_trust.signing.keys import PublicKey, SecretKey
+
+CLOCK_TOLERANCE_S = 300
+MAX_NAME_BYTES = 256
+MAX_ROWS = 1024
+MAX_READINGS = 65536
+
+
+def sign(attestation: Attestation, key: SecretKey) -> Attestation:
+    """An attestation with the signature of `key`.
+
+    Raises:
+        LimitExceeded, TimestampInFuture, Inconsistent: it must not be signed (`check_structure`).
+        NonFinite: a float is NaN or infinite.
+    """
+    check_structure(attestation, "attestation")
+    return dataclasses.replace(attestation, signature=key.sign(attestation.signed_bytes()).hex())
+
+
+def check_name(name: str, where: str, hint: str = "") -> None:
+    """A model's name, or a version, is short enough to be signed.
+
+    Raises:
+        LimitExceeded: more than 256 bytes of UTF-8.
+    """
+    size = len(name.encode("utf-8"))
+    if size > MAX_NAME_BYTES:
+        raise LimitExceeded(
+            where, expected=f"at most {MAX_NAME_BYTES} bytes", found=size, hint=hint
+        )
+
+
+def check_structure(attestation: Attestation, where: PathLike, now: float | None = None) -> None:
+    """Limits and inner agreement (step 2 of a verification; also before signing).
+
+    Args:
+        now: the clock, in Unix seconds; default the real one.
+
+    Raises:
+        LimitExceeded: a limit of reference.md 6.1.
+        TimestampInFuture: more than 300 s ahead of the clock.
+        Inconsistent: lengths disagree, or a flag does not follow from the others.
+    """
+    # 2.1 Names and versions are short.
+    for name in ("model_id", "corpus_version", "probe_version"):
+        check_name(getattr(attestation, name), f"{where}.{name}")
+    # 2.2 Not too many rows, nor readings.
+    count = sum(map(len, attestation.layer_readings))
+    for limit, found, what in (
+        (MAX_ROWS, len(attestation.layer_readings), "rows"),
+        (MAX_READINGS, count, "readings"),
+    ):
+        if found > limit:
+            raise LimitExceeded(
+                f"{where}.layer_readings", expected=f"at most {limit} {what}", found=found
+            )
+    # 2.3 Not from the future.
+    latest = int(time.time() if now is None else now) + CLOCK_TOLERANCE_S
+    if attestation.timestamp > latest:
+        raise TimestampInFuture(
+            f"{where}.timestamp", expected=f"at most {latest}", found=attestation.timestamp
+        )
+    # 2.4 One confidence and one coverage flag a reading.
+    for name in ("confidence", "coverage_flags"):
+        length = len(getattr(attestation, name))
+        if length != count:
+            raise Inconsistent(
+                f"{where}.{name}", expected=f"{count} values, one a reading", found=length
+            )
+    # 2.5 The divergence flag follows from the coverage flags.
+    if attestation.divergence_flag != any(attestation.coverage_flags):
+        raise Inconsistent(
+            f"{where}.divergence_flag",
+            expected=f"{any(attestation.coverage_flags)}, from the coverage flags",
+            found=attestation.divergence_flag,
+        )
+    # 2.6 Confidences are probabilities.
+    for i, value in enumerate(attestation.confidence):
+        if not 0 <= value <= 1:
+            raise Inconsistent(f"{where}.confidence[{i}]", expected="0 to 1", found=value)
+    _check_causal(attestation, where)
+
+
+def _check_causal(attestation: Attestation, where: PathLike) -> None:
+    # 2.7 The causal members are all there or all absent, and agree (reference.md 6.3).
+    scores = attestation.causal_scores
+    expected = all(score.is_causal for score in scores) if scores else None
+    delta_missing = (attestation.intervention_delta is None) == bool(scores)
+    if attestation.causal_flag != expected or delta_missing:
+        raise Inconsistent(
+            f"{where}.causal_flag",
+            expected="causal_scores, intervention_delta and causal_flag that agree",
+            found=f"{len(scores)} scores, delta {attestation.intervention_delta}, "
+            f"flag {attestation.causal_flag}",
+        )
+
+
+def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> None:
+    """The binding is the signed one, and says what the attestation says (step 4).
+
+    Raises:
+        LegacyDocument: there is none.
+        BindingMismatch: naming the member, what the attestation holds and what the binding says.
+    """
+    # 4.1 There is one.
+    binding = attestation.bound(where)
+    bound, geometry, tag = binding.activations, binding.geometry, attestation.inner_product
+    sets = binding.probe_sets
+    for name, expected, found in (
+        # 4.2 It is the one whose digest was signed.
+        ("probe_commitment", attestation.probe_commitment, binding.digest),
+        # 4.3 It is of this version.
+        ("binding.version", BINDING_VERSION, binding.version),
+        # 4.4 Its activations are those attested, and of the unembedding's dimension.
+        ("binding.activations.sha256", attestation.input_hash, bound.sha256),
+        ("binding.activations.model_id", attestation.model_id, bound.model_id),
+        ("binding.activations.precision", attestation.precision, bound.precision),
+        ("binding.unembedding.hidden_dim", bound.hidden_dim, binding.unembedding.hidden_dim),
+        # 4.5 Its geometry is the one attested.
+        ("binding.geometry.inner_product", tag.name, geometry.inner_product),
+        ("binding.geometry.epsilon", shortest_float32(tag.epsilon or 0.0), geometry.epsilon),
+        ("binding.geometry.sha256", attestation.geometry_hash, geometry.sha256),
+        # 4.6 Its key is the one that signed.
+        ("binding.key_id", key.key_id, binding.key_id),
+        # 4.7 It has a probe set for each row.
+        ("binding.probe_sets", len(attestation.layer_readings), len(sets)),
+    ):
+        if expected != found:
+            raise BindingMismatch(f"{where}.{name}", expected=expected, found=found)
+    # 4.8 What was added to the diagonal is not below zero.
+    if (tag.epsilon or 0.0) < 0:
+        raise BindingMismatch(f"{where}.inner_product", expected="0 or more", found=tag.epsilon)
+    # 4.9 Layers ascend.
+    for before, after in itertools.pairwise(bound.layers):
+        if before >= after:
+            raise BindingMismatch(
+                f"{where}.binding.activations.layers",
+                expected=f"a layer above {before}", found=after,
+            )  # fmt: skip
+    layers = frozenset(bound.layers)
+    for i, (row, bound_set) in enumerate(zip(attestation.layer_readings, sets, strict=True)):
+        here = f"{where}.binding.probe_sets[{i}]"
+        _check_bound_set(bound_set, len(row), bound.positions, here)
+        # 4.13 Its layer is one that the activations have.
+        if bound_set.layer not in layers:
+            raise BindingMismatch(
+                f"{here}.layer", expected=f"one of {list(bound.layers)}", found=bound_set.layer
+            )
+
+
+def _check_bound_set(bound: BoundProbeSet, readings: int, positions: int, where: str) -> None:
+    """One entry of `probe_sets`, of which so many readings are attested."""
+    # 4.10 Its position is one that the activations have.
+    try:
+        index = position_index(bound.position, positions, f"{where}.position")
+    except GotError as error:
+        raise BindingMismatch(error.where, expected=error.expected, found=error.found) from None
+    for name, expected, found in (
+        # 4.11 It has a name and a verdict for each reading.
+        ("dimensions", readings, len(bound.dimensions)),
+        ("verdicts", len(bound.dimensions), len(bound.verdicts)),
+        # 4.12 The row is the one that the position names.
+        ("position_index", index, bound.position_index),
+    ):
+        if expected != found:
+            raise BindingMismatch(f"{where}.{name}", expected=expected, found=found)

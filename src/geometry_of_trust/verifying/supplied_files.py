@@ -1,0 +1,117 @@
+"""The files that an auditor has beside an attestation, and whether they are those bound (step 5).
+
+The numbers beside the checks are those of docs/verification.md. Imports no numpy.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from pathlib import Path
+
+from geometry_of_trust.documents.extraction_record_reading import read_record
+from geometry_of_trust.documents.names_beside import record_path
+from geometry_of_trust.errors import DigestMismatch
+from geometry_of_trust.files import FileBytes, PathLike
+from geometry_of_trust.signing.binding import Binding, BoundRecord
+
+RECORD = "extraction record"
+
+
+@dataclass(frozen=True)
+class Supplied:
+    """The files that an auditor has; None or empty for what is missing."""
+
+    activations: PathLike | None = None
+    unembedding: PathLike | None = None
+    probes: tuple[PathLike, ...] = ()
+
+    @property
+    def nothing(self) -> bool:
+        """There are none."""
+        return self.activations is None and self.unembedding is None and not self.probes
+
+    @property
+    def record(self) -> Path | None:
+        """The extraction record beside the activations, if it is there."""
+        path = None if self.activations is None else record_path(self.activations)
+        return path if path is not None and path.exists() else None
+
+    def opened(self) -> Supplied:
+        """The same files, each opened once: what is digested here is what is parsed later.
+
+        Raises:
+            Unreadable, FileChanged: one cannot be opened.
+        """
+        activations, unembedding = (
+            None if path is None else FileBytes.of(path)
+            for path in (self.activations, self.unembedding)
+        )
+        return Supplied(activations, unembedding, tuple(FileBytes.of(path) for path in self.probes))
+
+    def missing(self, binding: Binding) -> list[str]:
+        """What is bound and not here, in words."""
+        return [
+            name
+            for name, missing in (
+                ("activations", self.activations is None),
+                ("unembedding", self.unembedding is None),
+                ("probes", not self.probes),
+                (RECORD, binding.extraction_record is not None and self.record is None),
+            )
+            if missing
+        ]
+
+
+def check_files(binding: Binding, supplied: Supplied) -> list[str]:
+    """All that is supplied is what is bound; returns what that was, in words.
+
+    Raises:
+        DigestMismatch: a file is another one, or there are other than as many probe sets.
+        MalformedInput and its kinds: a file cannot be read.
+        NotOurSpelling, LimitExceeded: of the extraction record, as `read_record`.
+    """
+    # 5.1 There are as many probe sets as are bound.
+    probes, sets = supplied.probes, binding.probe_sets
+    if probes and len(probes) != len(sets):
+        raise DigestMismatch("--probes", expected=f"{len(sets)} files", found=len(probes))
+    # 5.2 Each file has the digest that is bound.
+    checked = []
+    for name, path, bound in (
+        ("activations", supplied.activations, binding.activations.sha256),
+        ("unembedding", supplied.unembedding, binding.unembedding.sha256),
+        *(
+            (f"probe set {i}", path, entry.sha256)
+            for i, (path, entry) in enumerate(zip(probes, sets, strict=False))
+        ),
+    ):
+        if path is not None:
+            check_digest(name, path, bound)
+            checked.append(name)
+    # 5.3 The record is of the mode and has the digest that are bound.
+    if binding.extraction_record is not None and supplied.record is not None:
+        checked.append(_check_record(binding.extraction_record, supplied.record))
+    return checked
+
+
+def check_digest(name: str, path: PathLike, bound: str) -> None:
+    """A file has this SHA-256.
+
+    Raises:
+        DigestMismatch: it has another one. Unreadable, FileChanged: it cannot be read.
+    """
+    found = FileBytes.of(path).sha256
+    if not hmac.compare_digest(found, bound):
+        raise DigestMismatch(path, expected=f"{name} with sha256 {bound}", found=found)
+
+
+def _check_record(bound: BoundRecord, path: Path) -> str:
+    record = read_record(path)
+    if record.mode != bound.mode:
+        raise DigestMismatch(path, expected=f"the record of a {bound.mode} run", found=record.mode)
+    if not hmac.compare_digest(record.digest, bound.sha256):
+        raise DigestMismatch(
+            path, expected=f"{RECORD} with sha256 {bound.sha256}", found=record.digest
+        )
+    # What such a record says of where it ran no one signs, as it differs from place to place.
+    return f"{RECORD} (without its environment)" if bound.mode == "reproducible" else RECORD

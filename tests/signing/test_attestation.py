@@ -1,0 +1,165 @@
+"""The attestation as a value and as a document: one text, and no other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from geometry_of_trust import errors
+from geometry_of_trust.documents.schema import Member
+from geometry_of_trust.signing import binding, reference_members
+from geometry_of_trust.signing.attestation import (
+    MEMBERS,
+    Attestation,
+    Document,
+    parse_document,
+    read_attestation,
+    write_attestation,
+)
+from geometry_of_trust.signing.binding import BINDING, Binding
+from geometry_of_trust.signing.checks import check_binding, check_structure, sign
+from geometry_of_trust.signing.keys import SecretKey
+from geometry_of_trust.signing.signed_bytes import SIGNED_MEMBERS
+from places import VECTORS
+
+KEY = SecretKey.from_seed(bytes([1]) * 32)
+DEMO = VECTORS / "demo" / "attestation.json"
+
+
+@pytest.fixture(scope="module")
+def signed() -> Attestation:
+    return read_attestation(DEMO)
+
+
+def test_a_document_of_before_reads_back_to_its_bytes(signed: Attestation, tmp_path: Path) -> None:
+    assert signed.to_json() == DEMO.read_bytes()
+    write_attestation(tmp_path / "a.json", signed)
+    assert read_attestation(tmp_path / "a.json") == signed
+
+
+def test_signing_again_gives_the_same_signature(signed: Attestation) -> None:
+    unsigned = dataclasses.replace(signed, signature="")
+    assert sign(unsigned, KEY) == signed
+    KEY.public.verify(bytes.fromhex(signed.signature), signed.signed_bytes())
+
+
+def test_the_binding_and_its_parts_are_frozen(signed: Attestation) -> None:
+    bound = signed.bound()
+    parts = (
+        signed, signed.inner_product, bound, bound.activations, bound.unembedding, bound.geometry,
+        bound.extraction_record, *bound.probe_sets,
+    )  # fmt: skip
+    for part in parts:
+        assert dataclasses.is_dataclass(part)
+        name = dataclasses.fields(part)[0].name
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part, name, None)
+    assert hash(signed) == hash(read_attestation(DEMO))
+
+
+def test_every_value_that_is_signed_is_a_frozen_dataclass() -> None:
+    for module in (binding, reference_members):
+        values = [
+            value
+            for value in vars(module).values()
+            if isinstance(value, type) and value.__module__ == module.__name__
+        ]
+        assert len(values) >= 6
+        for value in values:
+            assert dataclasses.is_dataclass(value)
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(object.__new__(value), dataclasses.fields(value)[0].name, None)
+
+
+def test_a_table_has_the_fields_of_its_dataclass() -> None:
+    def attributes(members: tuple[Member, ...]) -> set[str]:
+        return {member.attribute for member in members}
+
+    assert attributes(MEMBERS) == {field.name for field in dataclasses.fields(Attestation)}
+    defaults = {member.attribute: member.default for member in MEMBERS if not member.required}
+    for field in dataclasses.fields(Attestation):
+        if field.name in defaults:
+            assert field.default == defaults[field.name]
+
+
+def test_the_binding_in_json(signed: Attestation) -> None:
+    tree = json.loads(DEMO.read_bytes())["binding"]
+    assert BINDING.read(tree, "b") == signed.bound()
+    assert BINDING.write(signed.bound()) == tree
+    mean = dataclasses.replace(signed.bound().probe_sets[0], position="mean", position_index=None)
+    averaged: Binding = dataclasses.replace(
+        signed.bound(), probe_sets=(mean,), extraction_record=None
+    )
+    written = BINDING.write(averaged)
+    assert isinstance(written, dict)
+    assert "extraction_record" not in written
+    assert "position_index" not in written["probe_sets"][0]
+    assert BINDING.read(written, "b") == averaged
+    assert averaged.digest != signed.bound().digest
+    with pytest.raises(errors.WrongType) as caught:
+        BINDING.read({**tree, "extraction_record": None}, "b")
+    assert caught.value.where == "b.extraction_record"
+
+
+def test_without_a_binding(signed: Attestation) -> None:
+    bare = dataclasses.replace(signed, binding=None)
+    assert b'"binding"' not in bare.to_json()
+    with pytest.raises(errors.LegacyDocument) as caught:
+        bare.bound("x")
+    assert caught.value.where == "x.binding"
+    with pytest.raises(errors.LegacyDocument):
+        check_binding(bare, KEY.public, "x")
+
+
+def test_what_nothing_here_makes(signed: Attestation) -> None:
+    assert signed.not_made_here == ()
+    made_up = dataclasses.replace(signed, sequence_number=3, model_hash="ab" * 32)
+    assert made_up.not_made_here == ("model_hash", "sequence_number")
+
+
+def test_an_outer_object_has_one_spelling_too(signed: Attestation) -> None:
+    wrapped = Document(signed, KEY.public.raw.hex())
+    data = wrapped.to_json()
+    assert parse_document(data, "w", wrapped=True) == wrapped
+    with pytest.raises(errors.LegacyDocument):
+        parse_document(data, "w")
+    with pytest.raises(errors.NotOurSpelling):
+        parse_document(data + b"\n", "w", wrapped=True)
+    assert parse_document(data + b"\n", "w", wrapped=True, reformatted=True) == wrapped
+
+
+def test_what_may_be_signed(signed: Attestation) -> None:
+    check_structure(signed, "a")
+    nan = dataclasses.replace(signed, layer_readings=((float("nan"),),))
+    with pytest.raises(errors.NonFinite):
+        sign(nan, KEY)
+    with pytest.raises(errors.TimestampInFuture):
+        check_structure(signed, "a", now=signed.timestamp - 301)
+
+
+def test_members_in_signing_order() -> None:
+    assert MEMBERS[: len(SIGNED_MEMBERS)] == SIGNED_MEMBERS
+    assert [member.name for member in MEMBERS[len(SIGNED_MEMBERS) :]] == ["binding", "signature"]
+
+
+def test_documents_and_signing_import_no_numpy() -> None:
+    """By rule of the folder: whatever is put there."""
+    code = (
+        "import pkgutil, importlib, sys\n"
+        "import geometry_of_trust.documents as documents, geometry_of_trust.signing as signing\n"
+        "names = [f'{room.__name__}.{module.name}' for room in (documents, signing)"
+        " for module in pkgutil.iter_modules(room.__path__)]\n"
+        "for name in (*names, 'geometry_of_trust.verifying.verify',"
+        " 'geometry_of_trust.showing.verdicts'):\n"
+        "    importlib.import_module(name)\n"
+        "print(len(names))\n"
+        "sys.exit(str({'numpy', 'scipy', 'sklearn', 'torch', 'pyarrow'} & set(sys.modules) or ''))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+    assert int(done.stdout) > 10
