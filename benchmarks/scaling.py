@@ -113,11 +113,11 @@ def look(name: str, position: str = "last", **options: Any) -> tuple[Any, Any]:
     from geometry_of_trust.corpus import estimating, extracting
     from geometry_of_trust.extraction import costs
 
-    held: list[Any] = []
+    runs: list[Any] = []
     real, pace = estimating.estimate, costs.pace
 
     def kept(run: Any, elapsed: float = 0.0, *, once: bool = False) -> Any:
-        held[:] = [run]
+        runs[:] = [run]
         return real(run, elapsed, once=once)
 
     estimating.estimate = kept
@@ -132,7 +132,7 @@ def look(name: str, position: str = "last", **options: Any) -> tuple[Any, Any]:
             )  # fmt: skip
     finally:
         estimating.estimate, costs.pace = real, pace
-    return result, held[0]
+    return result, runs[0]
 
 
 def computed() -> None:

@@ -58,9 +58,9 @@ def prompts(work: Work) -> Digests:
         digests |= {
             f"{i}: {work.prompts[i]}": digest(part) for i, part in zip(chosen, parts, strict=True)
         }
-    held = digest(read_activations(written.activations_path).values)
+    alone = digest(read_activations(written.activations_path).values)
     shutil.rmtree(folder)  # it holds a whole unembedding
-    if held != digests[f"0: {work.prompts[0]}"]:
+    if alone != digests[f"0: {work.prompts[0]}"]:
         raise RuntimeError("a model kept loaded gives other activations than extract()")
     if runner.unproved:
         print("operations that are not proved to have one value:", *runner.unproved,

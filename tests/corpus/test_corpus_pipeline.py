@@ -359,8 +359,8 @@ def test_the_command(
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "2 layers x 5 rows" in printed
-    held = read_activations(out / "a.gotact")
-    assert held.values.shape == (2, 5, HIDDEN)
+    activations = read_activations(out / "a.gotact")
+    assert activations.values.shape == (2, 5, HIDDEN)
     for name in ("a.gotact", "a.labels", "a.rows.parquet", "a.record.json"):
         assert main(["show", str(out / name)]) == 0
     shown = capsys.readouterr().out

@@ -103,11 +103,11 @@ def test_batches_and_tokens_are_counted(model: Path, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_is_left_as_it_is(model: Path, tmp_path: Path) -> None:
-    held = tmp_path / "a.gotact.partial"
-    held.mkdir()
-    (held / "plan.json").write_text("{}")
+    interrupted = tmp_path / "a.gotact.partial"
+    interrupted.mkdir()
+    (interrupted / "plan.json").write_text("{}")
     dry(model, tmp_path, resume=False, strict=True, engine="local")
-    assert [path.name for path in held.iterdir()] == ["plan.json"]
+    assert [path.name for path in interrupted.iterdir()] == ["plan.json"]
 
 
 def test_options_are_checked_as_for_the_run(model: Path, tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ def test_a_corpus_is_its_texts(folder: Folder, tmp_path: Path) -> None:
         command = ["extract", "--model", str(folder("llama")), "--input-file", "texts.txt"]
         options = ["--layers", "0", "2", "--position", "all", "--device", "cpu", "--reproducible"]
         assert main([*command, *options, *names, "--quantization", "int8"]) == 0
-    held = read_activations(tmp_path / "a.gotact")
+    activations = read_activations(tmp_path / "a.gotact")
     alone = [
         extract(
             folder("llama"), text, MIDDLE, **arguments_of(reproducible=True, quantization="int8"),
@@ -266,8 +266,8 @@ def test_a_corpus_is_its_texts(folder: Folder, tmp_path: Path) -> None:
         ).activations.values
         for text in texts
     ]  # fmt: skip
-    assert held.precision == "Int8"
-    np.testing.assert_array_equal(held.values, np.concatenate(alone, axis=1))
+    assert activations.precision == "Int8"
+    np.testing.assert_array_equal(activations.values, np.concatenate(alone, axis=1))
 
 
 # --- what is refused --------------------------------------------------------------------------

@@ -253,15 +253,17 @@ def test_another_text_of_the_same_length_is_located(case: Case) -> None:
     assert result.outcome == "MISMATCH"
     assert "units in the last place" in result.detail
     located = case.reproduce(text=changed, activations=case.activations)
-    held = read_activations(case.activations)
+    activations = read_activations(case.activations)
     again = extract(
         case.model, changed, [1, 2], options=ExtractionOptions(model_id="tiny", reproducible=True),
         output_activations=case.folder / "other" / "a.gotact",
         output_unembedding=case.folder / "other" / "u.gotue",
     )  # fmt: skip
-    layer, position, index = np.argwhere(held.values != again.activations.values)[0]
-    assert f"layer {held.layers[layer]}, position {position}, index {index}" in located.detail
-    differing = np.count_nonzero(held.values != again.activations.values)
+    layer, position, index = np.argwhere(activations.values != again.activations.values)[0]
+    assert (
+        f"layer {activations.layers[layer]}, position {position}, index {index}" in located.detail
+    )
+    differing = np.count_nonzero(activations.values != again.activations.values)
     assert f"{differing} values differ" in located.detail
 
 
@@ -304,10 +306,10 @@ def test_another_probe_set(case: Case, tmp_path: Path) -> None:
 
 
 def test_signed_readings_that_are_not_so(case: Case, tmp_path: Path) -> None:
-    held = read_attestation(case.document)
-    first = np.float32(held.layer_readings[0][0])
+    attestation = read_attestation(case.document)
+    first = np.float32(attestation.layer_readings[0][0])
     near = float(np.nextafter(first, np.float32(np.inf)))
-    lie = sign(dataclasses.replace(held, layer_readings=((near,),)), KEY)
+    lie = sign(dataclasses.replace(attestation, layer_readings=((near,),)), KEY)
     write_attestation(tmp_path / "t.json", lie)
     result = reproduce(
         tmp_path / "t.json", KEY.public, model=case.model, text=TEXT, probes=[case.probes]
@@ -318,8 +320,8 @@ def test_signed_readings_that_are_not_so(case: Case, tmp_path: Path) -> None:
 
 
 def test_the_signer_s_activations_must_be_those_signed(case: Case, tmp_path: Path) -> None:
-    held = read_activations(case.activations)
-    other = dataclasses.replace(held, values=np.array(held.values) + np.float32(1))
+    activations = read_activations(case.activations)
+    other = dataclasses.replace(activations, values=np.array(activations.values) + np.float32(1))
     write_activations(tmp_path / "a.gotact", other)
     with pytest.raises(errors.DigestMismatch):
         case.reproduce(activations=tmp_path / "a.gotact")
@@ -361,9 +363,13 @@ def test_a_lie_is_named_where_it_stands(case: Case, tmp_path: Path) -> None:
 
 
 def test_more_readings_than_the_probes_give(case: Case, tmp_path: Path) -> None:
-    held = read_attestation(case.document)
-    (raw,), (p,), (flag,) = held.layer_readings[0], held.confidence, held.coverage_flags
-    entry = held.bound().probe_sets[0]
+    attestation = read_attestation(case.document)
+    (raw,), (p,), (flag,) = (
+        attestation.layer_readings[0],
+        attestation.confidence,
+        attestation.coverage_flags,
+    )
+    entry = attestation.bound().probe_sets[0]
     twice = dataclasses.replace(entry, dimensions=entry.dimensions * 2, verdicts=entry.verdicts * 2)
     more = forged(
         case, tmp_path, bound(case, "probe_sets", 0, to=twice), layer_readings=((raw, raw),),
@@ -476,11 +482,11 @@ def test_probe_sets_in_another_order(case: Case, tmp_path: Path) -> None:
     )  # fmt: skip
     first = tmp_path / "p1.json"
     write_file(first, result.probe_set.to_json())
-    held = attest(
+    attestation = attest(
         activations=own.activations, probes=[first, own.probes], key=KEY, timestamp=TIMESTAMP,
         unembedding=tmp_path / "u.gotue",
     )  # fmt: skip
-    write_attestation(own.document, held)
+    write_attestation(own.document, attestation)
     assert own.reproduce(probes=[first, own.probes]).line == "MATCH"
     swapped = own.reproduce(probes=[own.probes, first])
     assert swapped.line == "UNVERIFIABLE: probe sets: those signed, in another order"

@@ -58,7 +58,10 @@ def check(runner: Runner, batch: Batch, *, strict: bool) -> tuple[Check, ...]:
 
 
 def elsewhere(runner: Runner, text: Sequence[int], states: NDArray[np.float32]) -> Check:
-    """A text's states on this machine against those that another machine computed."""
+    """A text's states on this machine against those that another computed.
+
+    Both float32, shape (layers, tokens, d).
+    """
     request = runner.opened.request
     bound = 0.0 if request.reproducible else _BOUNDS[request.options.dtype]
     return _compared("states, on two machines", alone(runner, text), states, bound)
@@ -73,7 +76,11 @@ def _compared(name: str, a: NDArray[np.float32], b: NDArray[np.float32], bound: 
 
 
 def alone(runner: Runner, text: Sequence[int]) -> NDArray[np.float32]:
-    """The states of all tokens of one text that runs by itself."""
+    """The states of all tokens of one text that runs by itself: shape (layers, tokens, d).
+
+    Raises:
+        NonFinite, UnsupportedArchitecture, ModelFailed: as `Runner.states`.
+    """
     return runner.states(Batch.of_text(text))
 
 

@@ -186,7 +186,7 @@ def _kept(run: CorpusRun, weights: Sizes, count: int) -> int:
         return weights.in_memory(count) + sum(weights.stored[:count])
     if not weights.mapped:
         return weights.in_memory(count)
-    return 0 if run.request.options.low_memory else weights.held * sum(weights.blocks[:count])
+    return 0 if run.request.options.low_memory else weights.itemsize * sum(weights.blocks[:count])
 
 
 def memory_running(
@@ -199,11 +199,11 @@ def memory_running(
     if weights.mapped and (
         request.options.low_memory or once
     ):  # each block is given back after use
-        kept = weights.held * one
+        kept = weights.itemsize * one
     computed = 8 if request.reproducible else run_itemsize(run)
     if not once and widens(request, sum(weights.blocks[:count])):
         kept += 8 * sum(weights.blocks[:count])
-    elif computed != weights.held:
+    elif computed != weights.itemsize:
         kept += computed * one
     writing = 2 * CHUNK_BYTES
     return kept + max(writing, *(workspace(run, shape) for shape in shapes))
@@ -224,7 +224,7 @@ def _checks(run: CorpusRun, weights: Sizes, count: int) -> int:
             return logits
         return weights.in_memory(blocks) + weights.read(blocks) + logits
     beside = sum(weights.blocks[:count]) if anew else max(weights.blocks)
-    return weights.held * beside + logits
+    return weights.itemsize * beside + logits
 
 
 def run_itemsize(run: CorpusRun) -> int:

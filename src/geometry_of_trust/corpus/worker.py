@@ -27,7 +27,8 @@ class Task:
 
     Attributes:
         blocks, whole_because: how much of the model to load, as of `running.load`.
-        sample: the tokens of a text. states: what this process computed for it.
+        sample: the tokens of a text.
+        states: what this process computed for it: float32, shape (layers, tokens, d).
         version: of this package.
     """
 

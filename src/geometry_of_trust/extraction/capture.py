@@ -25,7 +25,7 @@ from geometry_of_trust.extraction import sums
 from geometry_of_trust.extraction.float64 import as_written, float64
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.quiet import unwarned
-from geometry_of_trust.extraction.weights import Held, Weights
+from geometry_of_trust.extraction.weights import Before, Weights
 
 
 class _EnoughError(Exception):
@@ -65,7 +65,7 @@ class Batch:
         return len(self.texts) if self.mean else sum(map(len, self.kept))
 
     def chosen(self, states: torch.Tensor) -> torch.Tensor:
-        """The rows kept of states (texts, tokens, d), as float32 on the CPU."""
+        """The rows kept of states of shape (texts, tokens, d): float32, (rows, d), on the CPU."""
         width = states.shape[1]
         flat = [n * width + t for n, kept in enumerate(self.kept) for t in kept]
         rows = states.reshape(-1, states.shape[2])
@@ -77,7 +77,11 @@ class Batch:
         return torch.stack([sums.mean(part, [0]) for part in parts]).float()
 
     def place(self, row: int) -> str:
-        """What errors call a row."""
+        """What errors call a row.
+
+        Raises:
+            IndexError: there is no such row.
+        """
         if self.mean:
             return self._text(row)
         for n, kept in enumerate(self.kept):
@@ -125,7 +129,7 @@ def residual_stream(
     states = torch.empty(len(layers), batch.rows, hidden_dim, dtype=torch.float32)
     shape = (len(batch.texts), batch.width, hidden_dim)
     waiting = set(layers)
-    brought: Held = []
+    brought: Before = []
 
     def before(block: nn.Module, _arguments: object) -> None:
         brought.extend(weights.bring(block))

@@ -38,7 +38,7 @@ class Sizes:
         blocks: numbers in each block. outside: numbers outside of them.
         rows: numbers of the embeddings and of the unembedding, of which only rows are used.
         stored: bytes of each block in the files. stored_outside: of all else in them.
-        held: bytes of one number of a block in memory; held_outside: of another one.
+        itemsize: bytes of one number of a block in memory; itemsize_outside: of another one.
         mapped: memory holds the files' own pages, each from its first use on.
         from_files: `stored` was read from files that are here; else it follows from the shapes.
     """
@@ -48,8 +48,8 @@ class Sizes:
     rows: int
     stored: tuple[int, ...]
     stored_outside: int
-    held: int
-    held_outside: int
+    itemsize: int
+    itemsize_outside: int
     mapped: bool
     from_files: bool
 
@@ -59,7 +59,7 @@ class Sizes:
 
     def in_memory(self, count: int) -> int:
         """Bytes of memory that these blocks take, with all outside of them."""
-        return self.held * sum(self.blocks[:count]) + self.held_outside * self.outside
+        return self.itemsize * sum(self.blocks[:count]) + self.itemsize_outside * self.outside
 
 
 def sizes(opened: Opened) -> Sizes:
@@ -79,7 +79,7 @@ def sizes(opened: Opened) -> Sizes:
     types = {_configured(opened.config)} if stored is None else stored.types
     asked = getattr(torch, request.options.dtype).itemsize
     widest = max(types)
-    held = widest if request.options.low_memory else asked
+    itemsize = widest if request.options.low_memory else asked
     in_file = request.options.low_memory or types == {asked}
     plain = opened.source.gguf is None and request.options.quantization is None
     return Sizes(
@@ -88,8 +88,8 @@ def sizes(opened: Opened) -> Sizes:
         rows=_numbers(rows),
         stored=tuple(widest * n for n in counts) if stored is None else stored.blocks,
         stored_outside=widest * outside if stored is None else stored.outside,
-        held=1 if request.options.quantization is not None else held,
-        held_outside=held,
+        itemsize=1 if request.options.quantization is not None else itemsize,
+        itemsize_outside=itemsize,
         mapped=in_file and plain and opened.device.type == "cpu",
         from_files=stored is not None,
     )

@@ -75,21 +75,21 @@ def prepare(
         NoDevice: the model goes on all GPUs, and they have not enough memory.
     """
     dtype = getattr(torch, request.options.dtype)
-    held = stored_type(source) if request.options.low_memory else dtype
+    stored = stored_type(source) if request.options.low_memory else dtype
     load = partial(loading.load_model, source, skeleton, anatomy, count=count)
     scales: dict[torch.Tensor, torch.Tensor] = {}
     if request.options.quantization is None and on_all_gpus(request, device):
-        model = load(dtype=held, device=device, more={"device_map": "auto"})
+        model = load(dtype=stored, device=device, more={"device_map": "auto"})
         _check_placed(model, device)
     elif request.options.quantization is None:
-        model = load(dtype=held, device=device)
+        model = load(dtype=stored, device=device)
     else:
-        model = load(dtype=held, device=torch.device("cpu"), more=quantizing.options(anatomy))
+        model = load(dtype=stored, device=torch.device("cpu"), more=quantizing.options(anatomy))
         scales = quantizing.plain(model, request.model)
         untyped(model).to(device)
         scales = {weight: scale.to(device) for weight, scale in scales.items()}
     types: dict[torch.Tensor, torch.dtype] = {}
-    if held != dtype:
+    if stored != dtype:
         skeleton = load(dtype=dtype, device=torch.device("meta"))
         named = model.state_dict(keep_vars=True)
         types = {named[name]: shape.dtype for name, shape in skeleton.state_dict().items()}

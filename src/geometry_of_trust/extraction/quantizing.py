@@ -40,8 +40,8 @@ def check(wanted: str | None, source: Source, config: PreTrainedConfig) -> None:
             in the integers of bitsandbytes.
     """
     if wanted is None:
-        held = getattr(config, "quantization_config", None)
-        if isinstance(held, dict) and held.get("quant_method") == "bitsandbytes":
+        saved = getattr(config, "quantization_config", None)
+        if isinstance(saved, dict) and saved.get("quant_method") == "bitsandbytes":
             raise BadOption(
                 "quantization",
                 expected=f"int8 for {source.argument}, which bitsandbytes has quantised",

@@ -185,7 +185,10 @@ class Runner:
         return name if isinstance(name, str) else None
 
     def unembedding_rows(self) -> Iterator[NDArray[np.float32]]:
-        """U as float32 in blocks of rows, each valid until the next: of float32 weights no copy."""
+        """U in blocks of rows, float32, shape (rows, d), each valid until the next.
+
+        Of float32 weights they are no copy.
+        """
         weight = self.weight.detach()
         rows = max(1, CHUNK_BYTES // (4 * weight.shape[1]))
         for start in range(0, len(weight), rows):

@@ -89,9 +89,9 @@ class Reproduction:
 class _Compared:
     """The links so far; an outcome when one of them differs."""
 
-    def __init__(self, held: Attestation) -> None:
-        self.held = held
-        self.bound = held.bound()
+    def __init__(self, attestation: Attestation) -> None:
+        self.attestation = attestation
+        self.bound = attestation.bound()
         self.links = [Link("attestation", True, "steps 1 to 4 of verify passed")]
 
     def equal(self, name: str, ours: object, signed: object) -> bool:
@@ -102,7 +102,7 @@ class _Compared:
 
     def ends(self, outcome: Outcome, detail: str = "", *not_checked: str) -> Reproduction:
         """The reproduction, with the links so far."""
-        return Reproduction(self.held, outcome, tuple(self.links), detail, not_checked)
+        return Reproduction(self.attestation, outcome, tuple(self.links), detail, not_checked)
 
 
 def reproduce(
@@ -142,10 +142,10 @@ def reproduce(
         raise BadOption("--input", expected="a text or a corpus", found=found)
     if text is not None and (chosen := row_options.of_one_text()) is not None:
         corpus, row_options, text = [text], chosen, None
-    held = verify(attestation, public_key).attestation
-    compared = _Compared(held)
+    signed = verify(attestation, public_key).attestation
+    compared = _Compared(signed)
     bound = compared.bound
-    missing = _missing(held, probes)
+    missing = _missing(signed, probes)
     if missing:
         return compared.ends("UNVERIFIABLE", missing)
     probe_files = [FileBytes.of(path) for path in probes]
@@ -158,7 +158,7 @@ def reproduce(
             "output_activations": Path(folder, "activations.gotact"),
             "output_unembedding": Path(folder, "unembedding.gotue"),
         }
-        as_signed, layers = _as_signed(held, options), bound.activations.layers
+        as_signed, layers = _as_signed(signed, options), bound.activations.layers
         again: Extraction | CorpusExtraction
         try:
             if corpus is None:
@@ -182,15 +182,15 @@ def reproduce(
         return _compare(compared, again, probe_files, original, escaped(model))
 
 
-def _as_signed(held: Attestation, options: LoadingOptions) -> ExtractionOptions:
+def _as_signed(attestation: Attestation, options: LoadingOptions) -> ExtractionOptions:
     """How the model is run: what is signed of it, on this machine."""
     return ExtractionOptions(
         **vars(options),
-        dtype=DTYPES[held.precision],
-        quantization="int8" if held.precision == "Int8" else None,
+        dtype=DTYPES[attestation.precision],
+        quantization="int8" if attestation.precision == "Int8" else None,
         reproducible=True,
-        model_id=held.model_id,
-        layout=held.bound().activations.layout,
+        model_id=attestation.model_id,
+        layout=attestation.bound().activations.layout,
     )
 
 
@@ -198,14 +198,16 @@ def _supplied(
     compared: _Compared, probes: Sequence[FileBytes], activations: FileBytes | None
 ) -> Reproduction | None:
     """Compare the files supplied with what was signed of them; how it ends, or None."""
-    held, bound = compared.held, compared.bound
+    attestation, bound = compared.attestation, compared.bound
     if activations is not None:
-        if activations.sha256 != held.input_hash:
+        if activations.sha256 != attestation.input_hash:
             raise DigestMismatch(
-                activations, expected=f"the signed activations, {held.input_hash}", found="others"
+                activations,
+                expected=f"the signed activations, {attestation.input_hash}",
+                found="others",
             )
         ours, signed = (
-            bound_activations(read_activations(activations), held.input_hash),
+            bound_activations(read_activations(activations), attestation.input_hash),
             bound.activations,
         )
         if ours != signed:
@@ -223,9 +225,9 @@ def _supplied(
     return None
 
 
-def _missing(held: Attestation, probes: Sequence[PathLike]) -> str:
+def _missing(attestation: Attestation, probes: Sequence[PathLike]) -> str:
     """Why nothing can be reproduced; empty if it can."""
-    bound = held.bound()
+    bound = attestation.bound()
     record = bound.extraction_record
     if record is None:
         return "no extraction record was bound: nothing signed says how the text was run"
@@ -247,7 +249,7 @@ def _compare(
     model: str,
 ) -> Reproduction:
     """Compare an extraction with what was signed, link by link, up to the first that differs."""
-    held, bound = compared.held, compared.bound
+    attestation, bound = compared.attestation, compared.bound
     sources = open_sources(again.activations_path, probes, again.unembedding_path)
     unembedding = sources.unembedding
     if not compared.equal("unembedding", sources.unembedding_file.sha256, bound.unembedding.sha256):
@@ -258,8 +260,10 @@ def _compare(
             shape = f"{ours[0]} x {ours[1]}, signed {signed[0]} x {signed[1]}"
         return compared.ends("MISMATCH", f"unembedding: {shape}: another model")
     record = again.record
-    if not compared.equal("activations", sources.activations_file.sha256, held.input_hash):
-        apart = activations_difference(held, sources, original, corpus=record.corpus is not None)
+    if not compared.equal("activations", sources.activations_file.sha256, attestation.input_hash):
+        apart = activations_difference(
+            attestation, sources, original, corpus=record.corpus is not None
+        )
         if record.unproved:
             names = ", ".join(record.unproved)
             return compared.ends(
@@ -272,30 +276,32 @@ def _compare(
     if not compared.equal("extraction record", record.digest, signed_record):
         return compared.ends("MISMATCH", record_difference(record, signed_record, original))
     try:
-        made = recomputed(held, sources)
+        made = recomputed(attestation, sources)
     except GotError as error:  # of files that are all as signed
         return compared.ends("MISMATCH", f"readings: not of the files signed: {error.what}")
-    for name, ours_, signed_ in differences(made, held):
+    for name, ours_, signed_ in differences(made, attestation):
         compared.links.append(Link(name, False, f"signed {signed_}, found {ours_}"))
         where = first_difference(name, ours_, signed_)
-        mine, theirs = flat(made.layer_readings), flat(held.layer_readings)
+        mine, theirs = flat(made.layer_readings), flat(attestation.layer_readings)
         if name == "layer_readings" and len(mine) == len(theirs):
-            where += f"; of {len(held.confidence)} readings, {distance(mine, theirs)}"
+            where += f"; of {len(attestation.confidence)} readings, {distance(mine, theirs)}"
         return compared.ends("MISMATCH", where)
     compared.links.append(Link("geometry", True, f"{made.geometry_hash}"))
-    compared.links.append(Link("readings", True, f"{len(held.confidence)}, equal bit for bit"))
-    rebuilt = replace(made, signature=held.signature).to_json()
-    document = held.to_json()  # what step 1 compared the file with
+    compared.links.append(
+        Link("readings", True, f"{len(attestation.confidence)}, equal bit for bit")
+    )
+    rebuilt = replace(made, signature=attestation.signature).to_json()
+    document = attestation.to_json()  # what step 1 compared the file with
     compared.links.append(Link("document", rebuilt == document, f"{len(document)} bytes"))
     if rebuilt != document:
-        names = ", ".join(held.not_made_here)
+        names = ", ".join(attestation.not_made_here)
         return compared.ends(
             "UNVERIFIABLE", f"all that can be made again is equal; nothing here makes {names}"
         )
     return compared.ends(
         "MATCH",
         "",
-        f"that {model!r} is what the name {held.model_id!r} stands for",
+        f"that {model!r} is what the name {attestation.model_id!r} stands for",
         "time, corpus version and tool",
         "how the probes were trained and what their cards say",
     )
