@@ -100,7 +100,7 @@ def cards(data: Corpus, layers: tuple[int, ...]) -> None:
 def figures_of(card: Card) -> dict[str, str]:
     """What is printed of a card."""
     assert card.other is not None
-    held = vars(card.controls)
+    controls = vars(card.controls)
     return {
         "AUROC": shown(card.quality.auroc),
         "AUROC, Euclidean": shown(card.other.auroc),
@@ -109,7 +109,7 @@ def figures_of(card: Card) -> dict[str, str]:
         "λ": f"{card.l2:.0e}",
         **{
             f"control: {name.replace('_', ' ')}": "none" if value is None else f"{value:.3f}"
-            for name, value in held.items()
+            for name, value in controls.items()
         },
         "verdict": card.verdict,
     }
@@ -154,9 +154,9 @@ def fit_times(data: Corpus, layers: tuple[int, ...]) -> bool:
     )
 
 
-def shown(held: Figure) -> str:
+def shown(figure: Figure) -> str:
     """A figure and its interval."""
-    return f"{held.value:.3f} ({held.low:.3f} to {held.high:.3f})"
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
 
 
 def table(title: str, layers: tuple[int, ...], lines: dict[str, list[str]]) -> None:

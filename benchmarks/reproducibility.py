@@ -50,10 +50,10 @@ TITLES = {
 
 def share(base: Result, other: Result, who: str, thing: str) -> str:
     """The cell `k/n`: how many of the digests are equal."""
-    held, found = base[who].get(thing, {}), other[who].get(thing, {})
+    expected, found = base[who].get(thing, {}), other[who].get(thing, {})
     if not found:
         return "—"
-    equal = sum(held[name] == value for name, value in found.items())
+    equal = sum(expected[name] == value for name, value in found.items())
     return f"{equal}/{len(found)} ({equal / len(found):.0%})"
 
 

@@ -107,16 +107,17 @@ def layers_of(model: Path) -> list[int]:
     return [round(blocks * share) for share in (8 / 30, 15 / 30, 22 / 30)]
 
 
-def look(name: str, **options: Any) -> tuple[Any, Any]:
+def look(name: str, position: str = "last", **options: Any) -> tuple[Any, Any]:
     """What a dry run says of a model, and the run that it would be."""
+    from geometry_of_trust import CorpusOptions, ExtractionOptions
     from geometry_of_trust.corpus import estimating, extracting
     from geometry_of_trust.extraction import costs
 
-    held: list[Any] = []
+    runs: list[Any] = []
     real, pace = estimating.estimate, costs.pace
 
     def kept(run: Any, elapsed: float = 0.0, *, once: bool = False) -> Any:
-        held[:] = [run]
+        runs[:] = [run]
         return real(run, elapsed, once=once)
 
     estimating.estimate = kept
@@ -124,12 +125,14 @@ def look(name: str, **options: Any) -> tuple[Any, Any]:
     try:
         with folder_of(name) as model:
             result = extracting.estimate_corpus(
-                model, STATEMENTS, layers_of(model), limit=TEXTS, device="cpu", model_id="m",
-                output_activations="a", output_unembedding="u", **options,
+                model, STATEMENTS, layers_of(model),
+                output_activations="a", output_unembedding="u",
+                options=ExtractionOptions(device="cpu", model_id="m", **options),
+                corpus_options=CorpusOptions(limit=TEXTS, position=position),
             )  # fmt: skip
     finally:
         estimating.estimate, costs.pace = real, pace
-    return result, held[0]
+    return result, runs[0]
 
 
 def computed() -> None:

@@ -16,6 +16,7 @@ from geometry_of_trust.formats.gotue import write_unembedding
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.keys import SecretKey
+from options import training_arguments
 
 KEY = SecretKey.from_seed(bytes([1]) * 32)
 OTHER_KEY = SecretKey.from_seed(bytes([2]) * 32)
@@ -51,7 +52,7 @@ def train_one(files: Files, output: Path, **options: Any) -> Path:
         activations=files.activations,
         labels=files.labels,
         unembedding=files.unembedding,
-        **chosen,
+        **training_arguments(**chosen),
     )
     write_file(output, result.probe_set.to_json())
     return output

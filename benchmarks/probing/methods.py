@@ -55,16 +55,16 @@ Scores = tuple[Array, Array]
 Method = Callable[[Rows, Array], Scores]
 
 
-def ours(geometry: Geometry, rows: Rows, held: Array) -> Scores:
+def ours(geometry: Geometry, rows: Rows, test_rows: Array) -> Scores:
     """`CausalProbe`, calibrated."""
     probe = CausalProbe(gram=geometry).fit(rows.H, rows.y, rows.groups)
-    return probe.logits(held), probe.predict_proba(held)[:, 1]
+    return probe.logits(test_rows), probe.predict_proba(test_rows)[:, 1]
 
 
-def peer(rows: Rows, held: Array) -> Scores:
+def peer(rows: Rows, test_rows: Array) -> Scores:
     """scikit-learn's, uncalibrated: it has no calibration of its own."""
     fitted = fit_peer(rows)
-    return fitted.decision_function(held), fitted.predict_proba(held)[:, 1]
+    return fitted.decision_function(test_rows), fitted.predict_proba(test_rows)[:, 1]
 
 
 def fit_peer(rows: Rows, solver: str = "lbfgs", tolerance: float = 1e-4) -> Pipeline:
@@ -92,7 +92,7 @@ def fit_peer(rows: Rows, solver: str = "lbfgs", tolerance: float = 1e-4) -> Pipe
         return make_pipeline(StandardScaler(), search).fit(rows.H, rows.y)
 
 
-def means(rows: Rows, held: Array) -> Scores:
+def means(rows: Rows, test_rows: Array) -> Scores:
     """The direction from one class's mean to the other's, Platt scaling on inner folds."""
 
     def direction(inside: NDArray[np.bool_]) -> Array:
@@ -104,11 +104,11 @@ def means(rows: Rows, held: Array) -> Scores:
     for k in range(int(rows.fold.max()) + 1):
         out[rows.fold == k] = rows.H[rows.fold == k] @ direction(rows.fold != k)
     scale, shift = platt_scaling(out, rows.y)
-    scores = held @ direction(np.full(len(rows.y), True))
+    scores = test_rows @ direction(np.full(len(rows.y), True))
     return scores, expit(scale * scores + shift)
 
 
-def reference(geometry: Geometry, rows: Rows, held: Array) -> Scores:
+def reference(geometry: Geometry, rows: Rows, test_rows: Array) -> Scores:
     """The reference's training (reference.md 7.3): 100 epochs, row by row, learning rate 0.001."""
     assert geometry.phi is not None
     images = rows.H.astype(np.float32) @ geometry.phi
@@ -119,7 +119,7 @@ def reference(geometry: Geometry, rows: Rows, held: Array) -> Scores:
             error = np.float32(sigmoid(float(weights @ image + bias))) - label
             weights -= (rate * error) * image
             bias -= rate * error
-    logits = held @ geometry.phi.astype(np.float64) @ weights + float(bias)
+    logits = test_rows @ geometry.phi.astype(np.float64) @ weights + float(bias)
     return logits, expit(logits)
 
 

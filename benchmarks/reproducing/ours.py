@@ -6,21 +6,25 @@ import hashlib
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 from benchmarks.reproducing.work import Digests, Work, digest, sha256
 
 from geometry_of_trust.attesting.attest import attest
+from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.files import write_file
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.formats.gotue import read_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.signing.keys import SecretKey
 
 KEY = SecretKey.from_seed(bytes([1]) * 32)
 TIMESTAMP = 1_700_000_000
 CHAIN_LAYER = 15
+REPRODUCIBLE = ExtractionOptions(device="cpu", reproducible=True)
 
 
 def prompts(work: Work) -> Digests:
@@ -30,21 +34,16 @@ def prompts(work: Work) -> Digests:
     corpus is run. The first is also run by `extract` itself; all must give the same.
     """
     from geometry_of_trust.extraction import capture, loading, running
-    from geometry_of_trust.extraction.pipeline import extract
+    from geometry_of_trust.extraction.one_text import extract
     from geometry_of_trust.extraction.request import Request
 
     folder = work.output / "first"
     folder.mkdir()
     written = extract(
-        work.model, work.prompts[0], work.layers, device="cpu", reproducible=True,
+        work.model, work.prompts[0], work.layers, options=REPRODUCIBLE,
         output_activations=folder / "a.gotact", output_unembedding=folder / "u.gotue",
     )  # fmt: skip
-    request = Request(
-        model=str(work.model), model_id="smollm2", layers=work.layers,
-        activations=folder / "a", unembedding=folder / "u", device="cpu", dtype="float32",
-        trust_remote_code=False, revision=None, layout="per-layer", reproducible=True,
-        low_memory=False,
-    )  # fmt: skip
+    request = Request.of(work.model, work.layers, folder / "a", folder / "u", REPRODUCIBLE)
     with loading.silence():
         opened = running.open_model(request, lambda message: None)
         texts = [[token.id for token in loading.tokenize(opened.tokenizer, text)]
@@ -59,9 +58,9 @@ def prompts(work: Work) -> Digests:
         digests |= {
             f"{i}: {work.prompts[i]}": digest(part) for i, part in zip(chosen, parts, strict=True)
         }
-    held = digest(read_activations(written.activations_path).values)
+    alone = digest(read_activations(written.activations_path).values)
     shutil.rmtree(folder)  # it holds a whole unembedding
-    if held != digests[f"0: {work.prompts[0]}"]:
+    if alone != digests[f"0: {work.prompts[0]}"]:
         raise RuntimeError("a model kept loaded gives other activations than extract()")
     if runner.unproved:
         print("operations that are not proved to have one value:", *runner.unproved,
@@ -83,7 +82,7 @@ def _batches(texts: list[list[int]], size: int) -> list[list[int]]:
 
 def tiny(work: Work) -> Digests:
     """The `.gotact` files of tiny models, each with weights in two types."""
-    from geometry_of_trust.extraction.pipeline import extract
+    from geometry_of_trust.extraction.one_text import extract
 
     digests = {}
     for model in work.tiny_models:
@@ -91,8 +90,9 @@ def tiny(work: Work) -> Digests:
             folder = work.output / f"{model.name}-{dtype}"
             folder.mkdir()
             extraction = extract(
-                model, work.tiny_text, work.tiny_layers, model_id=model.name, device="cpu",
-                dtype=dtype, reproducible=True, output_activations=folder / "a.gotact",
+                model, work.tiny_text, work.tiny_layers,
+                options=replace(REPRODUCIBLE, model_id=model.name, dtype=dtype),
+                output_activations=folder / "a.gotact",
                 output_unembedding=folder / "u.gotue",
             )  # fmt: skip
             digests[f"{model.name}, {dtype}"] = sha256(extraction.activations_path)
@@ -101,11 +101,12 @@ def tiny(work: Work) -> Digests:
 
 def extract_chain(work: Work) -> None:
     """Activations of the labelled text, and the unembedding, into the output folder."""
-    from geometry_of_trust.extraction.pipeline import extract
+    from geometry_of_trust.extraction.one_text import extract
 
     extract(
-        work.model, work.chain_text.read_text(), [CHAIN_LAYER], model_id="smollm2",
-        device="cpu", reproducible=True, output_activations=work.output / "a.gotact",
+        work.model, work.chain_text.read_text(), [CHAIN_LAYER],
+        options=replace(REPRODUCIBLE, model_id="smollm2"),
+        output_activations=work.output / "a.gotact",
         output_unembedding=work.output / "u.gotue",
     )  # fmt: skip
 
@@ -120,7 +121,7 @@ def chain(work: Work) -> dict[str, Digests]:
     activations, unembedding = source / "a.gotact", source / "u.gotue"
     trained = train_files(
         activations=activations, labels=work.chain_labels, unembedding=unembedding,
-        layer=CHAIN_LAYER, dimension="place",
+        layer=CHAIN_LAYER, options=TrainingOptions(dimension="place"),
     ).probe_set.to_json()  # fmt: skip
     write_file(work.output / "p.json", trained)
     tree = json.loads(trained)

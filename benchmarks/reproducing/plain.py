@@ -87,9 +87,9 @@ def chain(work: Work, model: Plain) -> dict[str, Digests]:
         fitted = LogisticRegression(max_iter=1000).fit(states[0], labels)
     weights = np.append(fitted.coef_[0], fitted.intercept_[0]).astype(np.float32)
     np.save(work.output / "plain-probe.npy", weights)
-    held = np.load(work.base / "plain-probe.npy")
+    probe = np.load(work.base / "plain-probe.npy")
     product = np.load(work.output / "phi of SmolLM2.npy")
-    readings = states[0] @ product @ held[:-1] + held[-1]
+    readings = states[0] @ product @ probe[:-1] + probe[-1]
     return {
         "probe": {"journey": digest(weights)},
         "attestation": {"journey": digest(readings[-1:])},

@@ -7,13 +7,16 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Digests = dict[str, str]
 """SHA-256, in hex, by the name of what was digested."""
+
+if TYPE_CHECKING:
+    from geometry_of_trust.extraction.options import Dtype
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Work:
     layers: tuple[int, ...]
     prompts: tuple[str, ...]
     tiny_models: tuple[Path, ...]
-    tiny_types: tuple[str, ...]
+    tiny_types: tuple[Dtype, ...]
     tiny_layers: tuple[int, ...]
     tiny_text: str
     random: Path

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from geometry_of_trust.converting.in_memory import to_numpy as to_numpy
     from geometry_of_trust.converting.in_memory import to_pandas as to_pandas
     from geometry_of_trust.converting.in_memory import to_torch as to_torch
+    from geometry_of_trust.corpus.corpus_run import CorpusExtraction as CorpusExtraction
     from geometry_of_trust.corpus.entries import Columns as Columns
     from geometry_of_trust.corpus.estimating import Estimate as Estimate
     from geometry_of_trust.corpus.estimating import FileSize as FileSize
     from geometry_of_trust.corpus.extracting import estimate_corpus as estimate_corpus
     from geometry_of_trust.corpus.extracting import extract_corpus as extract_corpus
-    from geometry_of_trust.corpus.pipeline import CorpusExtraction as CorpusExtraction
+    from geometry_of_trust.corpus.options import CorpusOptions as CorpusOptions
+    from geometry_of_trust.corpus.options import Listener as Listener
+    from geometry_of_trust.corpus.options import RowOptions as RowOptions
     from geometry_of_trust.documents.extraction_record import Check as Check
     from geometry_of_trust.documents.extraction_record import Corpus as Corpus
     from geometry_of_trust.documents.extraction_record import Record as Record
@@ -37,8 +40,10 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.probe_card import Figure as Figure
     from geometry_of_trust.documents.probe_card import Quality as Quality
     from geometry_of_trust.errors import GotError as GotError
-    from geometry_of_trust.extraction.pipeline import Extraction as Extraction
-    from geometry_of_trust.extraction.pipeline import extract as extract
+    from geometry_of_trust.extraction.one_text import Extraction as Extraction
+    from geometry_of_trust.extraction.one_text import extract as extract
+    from geometry_of_trust.extraction.options import ExtractionOptions as ExtractionOptions
+    from geometry_of_trust.extraction.options import LoadingOptions as LoadingOptions
     from geometry_of_trust.formats.arrays import Activations as Activations
     from geometry_of_trust.formats.arrays import Unembedding as Unembedding
     from geometry_of_trust.formats.gotact import read_activations as read_activations
@@ -63,6 +68,8 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.layer_choice import Sweep as Sweep
     from geometry_of_trust.probing.layer_sweep import sweep as sweep
     from geometry_of_trust.probing.layer_sweep import sweep_files as sweep_files
+    from geometry_of_trust.probing.options import FittingOptions as FittingOptions
+    from geometry_of_trust.probing.options import TrainingOptions as TrainingOptions
     from geometry_of_trust.probing.probe_readings import Reading as Reading
     from geometry_of_trust.probing.probe_readings import read_probe as read_probe
     from geometry_of_trust.probing.probe_set_files import write_probe_sets as write_probe_sets
@@ -76,6 +83,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.token_readings import TextReadings as TextReadings
     from geometry_of_trust.probing.token_readings import TokenText as TokenText
     from geometry_of_trust.probing.token_readings import read_tokens as read_tokens
+    from geometry_of_trust.probing.training import TrainingContext as TrainingContext
     from geometry_of_trust.probing.training import TrainingResult as TrainingResult
     from geometry_of_trust.probing.training import train as train
     from geometry_of_trust.probing.training_files import train_files as train_files
@@ -115,15 +123,17 @@ _NAMES = {
     "attesting.attest": ("attest",),
     "converting.conversion": ("Converted", "convert"),
     "converting.in_memory": ("to_numpy", "to_pandas", "to_torch"),
+    "corpus.corpus_run": ("CorpusExtraction",),
     "corpus.entries": ("Columns",),
     "corpus.estimating": ("Estimate", "FileSize"),
     "corpus.extracting": ("estimate_corpus", "extract_corpus"),
-    "corpus.pipeline": ("CorpusExtraction",),
+    "corpus.options": ("CorpusOptions", "Listener", "RowOptions"),
     "documents.extraction_record": ("Check", "Corpus", "Record", "Token", "WrittenFile"),
     "documents.extraction_record_reading": ("read_record",),
     "documents.probe_card": ("Bin", "Card", "Controls", "Figure", "Quality"),
     "errors": ("GotError",),
-    "extraction.pipeline": ("Extraction", "extract"),
+    "extraction.one_text": ("Extraction", "extract"),
+    "extraction.options": ("ExtractionOptions", "LoadingOptions"),
     "formats.arrays": ("Activations", "Unembedding"),
     "formats.gotact": ("read_activations", "write_activations"),
     "formats.gotue": ("read_unembedding", "write_unembedding"),
@@ -136,13 +146,14 @@ _NAMES = {
     "probing.cross_validation": ("CrossValidation",),
     "probing.layer_choice": ("DimensionSweep", "FinalTest", "LayerFigures", "Sweep"),
     "probing.layer_sweep": ("sweep", "sweep_files"),
+    "probing.options": ("FittingOptions", "TrainingOptions"),
     "probing.probe_readings": ("Reading", "read_probe"),
     "probing.probe_set_files": ("write_probe_sets",),
     "probing.probes": ("Probe", "ProbeSet", "Training", "read_probe_set"),
     "probing.score_histogram": ("ScoreHistogram",),
     "probing.split_rows": ("SplitRows",),
     "probing.token_readings": ("ProbeReadings", "TextReadings", "TokenText", "read_tokens"),
-    "probing.training": ("TrainingResult", "train"),
+    "probing.training": ("TrainingContext", "TrainingResult", "train"),
     "probing.training_files": ("train_files", "train_layers"),
     "signing.attestation": ("Attestation", "read_attestation", "write_attestation"),
     "signing.binding": (

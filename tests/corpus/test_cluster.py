@@ -28,7 +28,9 @@ from geometry_of_trust.corpus.partial import partial_path
 from geometry_of_trust.corpus.worker import Outcome, Task, Worker
 from geometry_of_trust.extraction import running
 from geometry_of_trust.extraction.capture import Batch
+from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.extraction.request import Request
+from options import arguments_of
 from tiny_models import FAMILIES, build, quick
 
 TEXTS = [f"The river {'Seine ' * (n % 7)}flows through Paris {n}." for n in range(60)]
@@ -74,7 +76,7 @@ def run(model: Path, to: Path, **options: Any) -> dict[str, bytes]:
     chosen: dict[str, Any] = {"device": "cpu", "position": "all", "batch_size": 1} | options
     extract_corpus(
         model, TEXTS, [0, 2], output_activations=to / "a.gotact",
-        output_unembedding=to / "u.gotue", model_id="tiny", **chosen,
+        output_unembedding=to / "u.gotue", **arguments_of(model_id="tiny", **chosen),
     )  # fmt: skip
     return {path.name: path.read_bytes() for path in to.iterdir()}
 
@@ -190,11 +192,8 @@ def test_more_workers_than_processors(address: str, model: Path, tmp_path: Path)
 @pytest.fixture
 def task(model: Path) -> Task:
     """What a worker is given, made by this process."""
-    request = Request(
-        str(model), "tiny", (0, 2), Path("a"), Path("b"), "cpu", "float32",
-        trust_remote_code=False, revision=None, layout="per-layer", reproducible=True,
-        low_memory=False,
-    )  # fmt: skip
+    options = ExtractionOptions(model_id="tiny", device="cpu")
+    request = Request(str(model), (0, 2), Path("a"), Path("b"), options)
     opened = running.open_model(request, lambda text: None)
     runner = running.load(opened, 3, once=False)
     sample = (0, 5, 6, 7)
@@ -229,7 +228,8 @@ def other_model(task: Task, folder: Path) -> Task:
 
 @pytest.mark.parametrize("reproducible", [True, False])
 def test_a_worker_that_differs(reproducible: bool, task: Task, tmp_path: Path) -> None:
-    task = replace(task, request=replace(task.request, reproducible=reproducible))
+    options = replace(task.request.options, reproducible=reproducible)
+    task = replace(task, request=replace(task.request, options=options))
     for other in (
         replace(task, version="0"),
         other_model(task, tmp_path),

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -14,18 +14,18 @@ from transformers import AutoTokenizer
 
 from geometry_of_trust import errors
 from geometry_of_trust.cli import main
-from geometry_of_trust.corpus.entries import Columns
+from geometry_of_trust.corpus.corpus_run import CorpusExtraction
 from geometry_of_trust.corpus.extracting import extract_corpus
-from geometry_of_trust.corpus.pipeline import CorpusExtraction
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
-from geometry_of_trust.extraction.pipeline import extract
+from geometry_of_trust.extraction.one_text import extract
 from geometry_of_trust.formats.activations_file import open_activations
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.formats.labels import read_labels
 from geometry_of_trust.formats.row_table import read_rows
 from geometry_of_trust.formats.row_writer import NONE
 from gguf_files import write_gguf
+from options import arguments_of
 from tiny_models import FAMILIES, HIDDEN, build, quick
 
 TEXTS = [
@@ -61,17 +61,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 def run(model: Path, to: Path, corpus: Any = TEXTS, **options: Any) -> CorpusExtraction:
-    chosen: dict[str, Any] = {"device": "cpu", "model_id": "tiny"} | options
     return extract_corpus(
         model, corpus, LAYERS, output_activations=to / "a.gotact",
-        output_unembedding=to / "u.gotue", **chosen,
+        output_unembedding=to / "u.gotue", **arguments_of(**({"model_id": "tiny"} | options)),
     )  # fmt: skip
 
 
 def alone(model: Path, to: Path, text: str, **options: Any) -> Any:
     done = extract(
-        model, text, LAYERS, device="cpu", output_activations=to / "one.gotact",
-        output_unembedding=to / "one.gotue", **options,
+        model, text, LAYERS, output_activations=to / "one.gotact",
+        output_unembedding=to / "one.gotue", **arguments_of(**options),
     )  # fmt: skip
     return done.activations.values
 
@@ -89,9 +88,9 @@ def test_every_row_is_that_of_its_text_alone(name: str, folder: Folder, tmp_path
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("batch_size", [None, 1, 3])
+@pytest.mark.parametrize("batch_size", ["auto", 1, 3])
 def test_so_it_is_nearly_with_the_fast_path(
-    name: str, batch_size: int | None, folder: Folder, tmp_path: Path
+    name: str, batch_size: Literal["auto"] | int, folder: Folder, tmp_path: Path
 ) -> None:
     done = run(folder(name), tmp_path, position="all", reproducible=False, batch_size=batch_size)
     table = read_rows(done.rows_path)
@@ -198,11 +197,11 @@ def corpus(tmp_path: Path) -> Path:
     return path
 
 
-COLUMNS = Columns(labels=("river", "long"), group="of")
+COLUMNS: dict[str, Any] = {"label_columns": ("river", "long"), "group_column": "of"}
 
 
 def test_labels_and_groups(corpus: Path, folder: Folder, tmp_path: Path) -> None:
-    done = run(folder("llama"), tmp_path, corpus, columns=COLUMNS, position="all")
+    done = run(folder("llama"), tmp_path, corpus, **COLUMNS, position="all")
     table = read_rows(done.rows_path)
     river = [int("river" in TEXTS[n]) for n in table.text]
     assert read_labels(done.labels_path).tolist() == river
@@ -215,15 +214,15 @@ def test_labels_and_groups(corpus: Path, folder: Folder, tmp_path: Path) -> None
 
 
 def test_edited_labels_are_kept(corpus: Path, folder: Folder, tmp_path: Path) -> None:
-    done = run(folder("llama"), tmp_path, corpus, columns=COLUMNS)
-    assert not run(folder("llama"), tmp_path, corpus, columns=COLUMNS).labels_kept
+    done = run(folder("llama"), tmp_path, corpus, **COLUMNS)
+    assert not run(folder("llama"), tmp_path, corpus, **COLUMNS).labels_kept
     done.labels_path.write_text("1\n" * len(TEXTS))
-    assert run(folder("llama"), tmp_path, corpus, columns=COLUMNS).labels_kept
+    assert run(folder("llama"), tmp_path, corpus, **COLUMNS).labels_kept
     assert done.labels_path.read_text() == "1\n" * len(TEXTS)
 
 
 def test_the_record_names_the_corpus(corpus: Path, folder: Folder, tmp_path: Path) -> None:
-    done = run(folder("llama"), tmp_path, corpus, columns=COLUMNS)
+    done = run(folder("llama"), tmp_path, corpus, **COLUMNS)
     record = read_record(done.record_path)
     assert record == done.record
     assert record.corpus is not None
@@ -231,16 +230,16 @@ def test_the_record_names_the_corpus(corpus: Path, folder: Folder, tmp_path: Pat
     table = open_activations(done.activations_path).rows
     assert table is not None
     assert record.corpus.rows_sha256 == table.digest()
-    again = run(folder("llama"), tmp_path / "again", corpus, columns=COLUMNS)
+    again = run(folder("llama"), tmp_path / "again", corpus, **COLUMNS)
     assert again.record_path.read_bytes() == done.record_path.read_bytes()
-    for columns in (Columns(labels=("long",), group="of"), Columns(labels=COLUMNS.labels)):
-        other = run(folder("llama"), tmp_path / "other", corpus, columns=columns)
+    for changed in ({"label_columns": ("long",)}, {"group_column": None}):
+        other = run(folder("llama"), tmp_path / "other", corpus, **(COLUMNS | changed))
         assert other.record.digest != record.digest
         assert other.record.activations == record.activations
 
 
 def test_another_row_table_is_not_taken(corpus: Path, folder: Folder, tmp_path: Path) -> None:
-    done = run(folder("llama"), tmp_path, corpus, columns=COLUMNS)
+    done = run(folder("llama"), tmp_path, corpus, **COLUMNS)
     other = run(folder("llama"), tmp_path / "other", corpus)
     shutil.copy(other.rows_path, done.rows_path)
     with pytest.raises(errors.RecordMismatch):
@@ -360,8 +359,8 @@ def test_the_command(
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "2 layers x 5 rows" in printed
-    held = read_activations(out / "a.gotact")
-    assert held.values.shape == (2, 5, HIDDEN)
+    activations = read_activations(out / "a.gotact")
+    assert activations.values.shape == (2, 5, HIDDEN)
     for name in ("a.gotact", "a.labels", "a.rows.parquet", "a.record.json"):
         assert main(["show", str(out / name)]) == 0
     shown = capsys.readouterr().out
@@ -402,8 +401,8 @@ def test_one_text_after_a_corpus_has_no_row_table(folder: Folder, tmp_path: Path
     done = run(folder("llama"), tmp_path)
     table = done.rows_path.read_bytes()
     extract(
-        folder("llama"), TEXTS[0], LAYERS, device="cpu", output_activations=done.activations_path,
-        output_unembedding=done.unembedding_path,
+        folder("llama"), TEXTS[0], LAYERS, output_activations=done.activations_path,
+        output_unembedding=done.unembedding_path, **arguments_of(),
     )  # fmt: skip
     assert not done.rows_path.exists()
     done.rows_path.write_bytes(table)

@@ -15,12 +15,12 @@ import torch
 
 from geometry_of_trust import errors
 from geometry_of_trust.cli import main
-from geometry_of_trust.corpus import estimating, pipeline
-from geometry_of_trust.corpus.entries import Columns
+from geometry_of_trust.corpus import corpus_run, estimating
 from geometry_of_trust.corpus.estimating import Estimate
 from geometry_of_trust.corpus.extracting import estimate_corpus, extract_corpus
 from geometry_of_trust.extraction import costs
 from geometry_of_trust.showing import extractions
+from options import arguments_of
 from places import EXAMPLES
 from tiny_models import FAMILIES, HIDDEN, LAYERS, VOCABULARY, build, quick
 
@@ -47,7 +47,7 @@ def places(folder: Path) -> dict[str, Any]:
 
 
 def dry(model: Path, folder: Path, texts: Any = TEXTS, layers: Any = (0, 2), **o: Any) -> Estimate:
-    return estimate_corpus(model, texts, layers, **places(folder), **({"device": "cpu"} | o))
+    return estimate_corpus(model, texts, layers, **places(folder), **arguments_of(**o))
 
 
 def labelled(folder: Path) -> Path:
@@ -73,12 +73,13 @@ def labelled(folder: Path) -> Path:
 def test_the_files_have_the_sizes_that_were_said(
     model: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    corpus, columns = labelled(tmp_path), Columns(labels=("true",), group="place")
+    corpus = labelled(tmp_path)
+    columns: dict[str, Any] = {"label_columns": ("true",), "group_column": "place"}
     before = set(tmp_path.iterdir())
-    said = dry(model, tmp_path, corpus, columns=columns, **options)
+    said = dry(model, tmp_path, corpus, **columns, **options)
     assert set(tmp_path.iterdir()) == before, "a dry run left something"
     run = extract_corpus(
-        model, corpus, [0, 2], columns=columns, device="cpu", **places(tmp_path), **options
+        model, corpus, [0, 2], **places(tmp_path), **arguments_of(**columns, **options)
     )
     assert [file.path for file in said.files] == [tmp_path / name for name in OUTPUTS]
     for file in said.files:
@@ -89,7 +90,8 @@ def test_the_files_have_the_sizes_that_were_said(
     assert (said.texts, said.rows) == (run.record.corpus.texts, run.record.corpus.rows)
     assert (said.layers, said.hidden_dim, said.blocks) == (2, HIDDEN, 3)
     assert said.size == sum(file.size for file in said.files)
-    assert said.seconds > 0
+    moved = said.weights + said.weights_checks + 2 * said.size
+    assert said.seconds > moved / estimating._DISK, "weights are read, files written and digested"
 
 
 def test_batches_and_tokens_are_counted(model: Path, tmp_path: Path) -> None:
@@ -101,11 +103,11 @@ def test_batches_and_tokens_are_counted(model: Path, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_is_left_as_it_is(model: Path, tmp_path: Path) -> None:
-    held = tmp_path / "a.gotact.partial"
-    held.mkdir()
-    (held / "plan.json").write_text("{}")
+    interrupted = tmp_path / "a.gotact.partial"
+    interrupted.mkdir()
+    (interrupted / "plan.json").write_text("{}")
     dry(model, tmp_path, resume=False, strict=True, engine="local")
-    assert [path.name for path in held.iterdir()] == ["plan.json"]
+    assert [path.name for path in interrupted.iterdir()] == ["plan.json"]
 
 
 def test_options_are_checked_as_for_the_run(model: Path, tmp_path: Path) -> None:
@@ -175,10 +177,10 @@ def test_memory_follows_how_the_weights_are_held(
 ) -> None:
     monkeypatch.setattr(estimating, "workspace", lambda run, shape: 0)
     monkeypatch.setattr(estimating, "CHUNK_BYTES", 0)
-    opened: list[pipeline.CorpusRun] = []
+    opened: list[corpus_run.CorpusRun] = []
     real = estimating.estimate
 
-    def kept(run: pipeline.CorpusRun, elapsed: float, *, once: bool) -> Estimate:
+    def kept(run: corpus_run.CorpusRun, elapsed: float, *, once: bool) -> Estimate:
         opened.append(run)
         return real(run, elapsed, once=once)
 
@@ -199,7 +201,7 @@ def test_memory_follows_how_the_weights_are_held(
     assert running(low_memory=True, reproducible=False) == 4 * block
     outside = 2 * VOCABULARY * HIDDEN + HIDDEN
     assert running(dtype="bfloat16") == 2 * (2 * block + outside)
-    monkeypatch.setattr(pipeline, "available_memory", lambda: 4 * 8 * 2 * block)
+    monkeypatch.setattr(corpus_run, "available_memory", lambda: 4 * 8 * 2 * block)
     assert running() == (2 * 4 + 8) * block, "no room for all blocks in float64: one at a time"
 
 

@@ -14,11 +14,11 @@ import pytest
 
 from geometry_of_trust import errors
 from geometry_of_trust.cli import main
-from geometry_of_trust.corpus.entries import Columns
+from geometry_of_trust.corpus.corpus_run import CorpusExtraction
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.partial import Journal, Partial, partial_path
-from geometry_of_trust.corpus.pipeline import CorpusExtraction
 from geometry_of_trust.formats.gotact import ActivationsSink
+from options import arguments_of
 from places import TESTS
 from tiny_models import FAMILIES, build, quick
 
@@ -41,7 +41,7 @@ def run(model: Path, to: Path, texts: Any = TEXTS, **options: Any) -> CorpusExtr
     chosen: dict[str, Any] = {"device": "cpu", "position": "all", "batch_size": 2} | options
     return extract_corpus(
         model, texts, [0, 2], output_activations=to / "a.gotact",
-        output_unembedding=to / "u.gotue", model_id="tiny", **chosen,
+        output_unembedding=to / "u.gotue", **arguments_of(model_id="tiny", **chosen),
     )  # fmt: skip
 
 
@@ -225,7 +225,8 @@ def test_another_run_is_not_resumed(
     with pytest.raises(errors.ResumeMismatch) as caught:
         extract_corpus(
             model, texts, layers, output_activations=stopped / "a.gotact",
-            output_unembedding=stopped / "u.gotue", model_id=model_id, resume=True, **options,
+            output_unembedding=stopped / "u.gotue",
+            **arguments_of(model_id=model_id, resume=True, **options),
         )  # fmt: skip
     assert f"{name}: " in caught.value.expected
     run(model, stopped, resume=True)  # nothing was lost
@@ -252,7 +253,7 @@ def test_another_model_is_not_resumed(
     else:
         corpus = tmp_path / "c.csv"
         corpus.write_text("text,g\n" + "".join(f'"{text}",x\n' for text in TEXTS))
-        options["columns"] = Columns(group="g")
+        options["group_column"] = "g"
     with pytest.raises(errors.ResumeMismatch) as caught:
         run(own, tmp_path, corpus, resume=True, **options)
     names = {"weights": "model: ", "tokenizer": "tokenizer: ", "groups": "rows: "}
@@ -262,7 +263,7 @@ def test_another_model_is_not_resumed(
 def test_the_batches_of_the_run_are_kept(
     model: Path, whole: dict[str, bytes], stopped: Path
 ) -> None:
-    assert run(model, stopped, resume=True, batch_size=None).resumed_rows > 0
+    assert run(model, stopped, resume=True, batch_size="auto").resumed_rows > 0
     assert contents(stopped) == whole
 
 

@@ -15,9 +15,10 @@ import pytest
 
 from geometry_of_trust import errors
 from geometry_of_trust.corpus import partial
+from geometry_of_trust.corpus.corpus_run import CorpusExtraction
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.partial import Partial, check_space, partial_path
-from geometry_of_trust.corpus.pipeline import CorpusExtraction
+from options import arguments_of
 from tiny_models import FAMILIES, HIDDEN, VOCABULARY, build, quick
 
 TEXTS = [f"The river {'Seine ' * (n % 4)}flows through Paris {n}." for n in range(12)]
@@ -39,8 +40,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(model: Path, folder: Path, **options: Any) -> CorpusExtraction:
     return extract_corpus(
-        model, TEXTS, LAYERS, device="cpu", model_id="tiny", batch_size=2,
-        output_activations=folder / "a.gotact", output_unembedding=folder / "u.gotue", **options,
+        model, TEXTS, LAYERS, **arguments_of(model_id="tiny", batch_size=2, **options),
+        output_activations=folder / "a.gotact", output_unembedding=folder / "u.gotue",
     )  # fmt: skip
 
 
@@ -184,7 +185,7 @@ def test_a_disk_full_at_the_end(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("geometry_of_trust.corpus.pipeline.stage_unembedding", full)
+        patch.setattr("geometry_of_trust.corpus.corpus_run.stage_unembedding", full)
         with pytest.raises(errors.Unwritable):
             run(model, tmp_path)
     nothing_but_the_run(tmp_path)

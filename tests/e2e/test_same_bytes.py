@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from geometry_of_trust import SecretKey, attest, extract
+from geometry_of_trust import ExtractionOptions, SecretKey, attest, extract
 from places import EXAMPLES, VECTORS
 
 DEMO = VECTORS / "demo"
@@ -19,8 +19,8 @@ def test_the_demo_s_question_gives_the_same_attestation(smollm2: Path, tmp_path:
     activations, unembedding = tmp_path / "question.gotact", tmp_path / "unembedding.gotue"
     extract(
         smollm2, (EXAMPLES / "question.txt").read_text("utf-8").rstrip("\n"), [8, 15],
-        model_id="smollm2-135m-instruct", device="cpu", reproducible=True,
         output_activations=activations, output_unembedding=unembedding,
+        options=ExtractionOptions(model_id="smollm2-135m-instruct", device="cpu"),
     )  # fmt: skip
     signed = attest(
         activations=activations, unembedding=unembedding, probes=[DEMO / "probes.json"], key=KEY,

@@ -21,6 +21,7 @@ import torch
 
 from geometry_of_trust.extraction import deterministic_operations, kernels, sums
 from geometry_of_trust.extraction.float64 import float64
+from geometry_of_trust.extraction.options import ExtractionOptions
 from tiny_models import FAMILIES, TEXT, build
 
 F = torch.nn.functional
@@ -340,13 +341,14 @@ def test_what_is_not_proved_stands_in_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from geometry_of_trust.documents.extraction_record_reading import read_record
-    from geometry_of_trust.extraction.pipeline import extract
+    from geometry_of_trust.extraction.one_text import extract
 
     monkeypatch.setattr(
         deterministic_operations, "_ROUNDED", deterministic_operations._ROUNDED - {"mul", "add"}
     )
     extract(
-        build(FAMILIES["llama"], tmp_path / "model"), TEXT, [0], device="cpu",
+        build(FAMILIES["llama"], tmp_path / "model"), TEXT, [0],
+        options=ExtractionOptions(device="cpu"),
         output_activations=tmp_path / "a.gotact", output_unembedding=tmp_path / "u.gotue",
     )  # fmt: skip
     assert read_record(tmp_path / "a.record.json").unproved == ("add", "mul")
@@ -358,14 +360,15 @@ def test_what_nobody_computed_anew_stands_in_the_record(
     """A buffer that the model's code does not set up again keeps its value from loading."""
     from geometry_of_trust.documents.extraction_record_reading import read_record
     from geometry_of_trust.extraction import preparing
-    from geometry_of_trust.extraction.pipeline import extract
+    from geometry_of_trust.extraction.one_text import extract
 
     class Idle:
         def _init_weights(self, module: torch.nn.Module) -> None: ...
 
     monkeypatch.setattr(preparing, "_owner", lambda *arguments: Idle())
     extract(
-        build(FAMILIES["llama"], tmp_path / "model"), TEXT, [0], device="cpu",
+        build(FAMILIES["llama"], tmp_path / "model"), TEXT, [0],
+        options=ExtractionOptions(device="cpu"),
         output_activations=tmp_path / "a.gotact", output_unembedding=tmp_path / "u.gotue",
     )  # fmt: skip
     names = read_record(tmp_path / "a.record.json").unproved

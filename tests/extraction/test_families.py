@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from geometry_of_trust.extraction.pipeline import Extraction, extract
+from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.formats.gotue import read_unembedding
+from options import arguments_of
 from tiny_models import FAMILIES, HIDDEN, LAYERS, TEXT, VOCABULARY, build, quick
 
 with warnings.catch_warnings():
@@ -52,7 +53,7 @@ def run(model: Path, layers: tuple[int, ...], to: Path, **options: Any) -> Extra
         layers,
         output_activations=to / "a.gotact",
         output_unembedding=to / "u.gotue",
-        **chosen,
+        **arguments_of(**chosen),
     )
 
 

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from geometry_of_trust import errors
-from geometry_of_trust.extraction.pipeline import extract
+from geometry_of_trust.extraction.one_text import extract
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.formats.gotue import read_unembedding
 from gguf_files import write_gguf
+from options import arguments_of
 from tiny_models import TEXT, quick
 
 with warnings.catch_warnings():
@@ -38,9 +39,7 @@ def check(file: Path, to: Path, layers: tuple[int, ...], dtype: str = "float32")
         layers,
         output_activations=to / "a.gotact",
         output_unembedding=to / "u.gotue",
-        device="cpu",
-        dtype=dtype,
-        reproducible=False,  # the arithmetic of transformers alone
+        **arguments_of(dtype=dtype, reproducible=False),  # the arithmetic of transformers alone
     )
     model: Any = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, dtype=getattr(torch, dtype)
@@ -78,13 +77,13 @@ def test_a_gguf_file_reproducibly(tmp_path: Path) -> None:
         "output_unembedding": tmp_path / "u",
     }
     fast, exact = (
-        extract(tmp_path / "tiny.gguf", TEXT, [2], device="cpu", reproducible=mode, **names)
+        extract(tmp_path / "tiny.gguf", TEXT, [2], **arguments_of(reproducible=mode), **names)
         for mode in (False, True)
     )
     np.testing.assert_allclose(exact.activations.values, fast.activations.values, rtol=1e-3)
     assert exact.record.unembedding.sha256 == fast.record.unembedding.sha256
     with pytest.raises(errors.NotInFiles):
-        extract(tmp_path / "tiny.gguf", TEXT, [2], device="cpu", low_memory=True, **names)
+        extract(tmp_path / "tiny.gguf", TEXT, [2], **arguments_of(low_memory=True), **names)
 
 
 def test_a_file_that_is_not_gguf(tmp_path: Path) -> None:
@@ -96,7 +95,7 @@ def test_a_file_that_is_not_gguf(tmp_path: Path) -> None:
             [0],
             output_activations=tmp_path / "a.gotact",
             output_unembedding=tmp_path / "u.gotue",
-            device="cpu",
+            **arguments_of(),
         )
 
 

@@ -16,7 +16,8 @@ import torch
 
 from geometry_of_trust import errors
 from geometry_of_trust.extraction import loading, preparing
-from geometry_of_trust.extraction.pipeline import extract
+from geometry_of_trust.extraction.one_text import extract
+from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.extraction.request import Request
 from tiny_models import FAMILIES, TEXT, build, quick
 
@@ -28,10 +29,7 @@ def _quick() -> Iterator[None]:
 
 
 def request_for(device: str) -> Request:
-    return Request(
-        "m", "m", (0,), Path("a"), Path("b"), device, "float32", trust_remote_code=False,
-        revision=None, layout="per-layer", reproducible=True, low_memory=False,
-    )  # fmt: skip
+    return Request("m", (0,), Path("a"), Path("b"), ExtractionOptions(device=device))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +60,8 @@ def test_a_placed_model_has_the_same_states(
     def states(name: str) -> Any:
         done = extract(
             model, TEXT, [0, 2], output_activations=tmp_path / f"{name}.gotact",
-            output_unembedding=tmp_path / "u.gotue", reproducible=reproducible,
+            output_unembedding=tmp_path / "u.gotue",
+            options=ExtractionOptions(reproducible=reproducible),
         )  # fmt: skip
         return done.activations.values
 

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from geometry_of_trust import errors
 from geometry_of_trust.cli import main
 from geometry_of_trust.documents.extraction_record_reading import read_record
-from geometry_of_trust.extraction.pipeline import Extraction, extract
+from geometry_of_trust.extraction.one_text import Extraction, extract
+from geometry_of_trust.extraction.options import ExtractionOptions, Quantization
 from geometry_of_trust.formats.gotact import read_activations
 from gguf_files import write_gguf
+from options import arguments_of
 from tiny_models import FAMILIES, LAYERS, TEXT, build, quick
 
 with warnings.catch_warnings():
@@ -59,7 +61,7 @@ def run(model: Path, to: Path, layers: tuple[int, ...] = MIDDLE, **options: Any)
         layers,
         output_activations=to / "a.gotact",
         output_unembedding=to / "u.gotue",
-        **chosen,
+        **arguments_of(**chosen),
     )
 
 
@@ -157,7 +159,7 @@ def test_earlier_tokens_do_not_depend_on_later_ones(folder: Folder, tmp_path: Pa
         "output_unembedding": tmp_path / "u.gotue",
     }
     short, long = (
-        extract(folder("llama"), text, MIDDLE, **names, **options)
+        extract(folder("llama"), text, MIDDLE, **names, **arguments_of(**options))
         for text in (TEXT[:9], TEXT[:9] + " \x00\x01 and more, of another kind")
     )
     same = [
@@ -214,20 +216,16 @@ def test_smollm2(smollm2: Path, tmp_path: Path) -> None:
 
 
 def test_the_blocks_take_a_quarter_of_the_memory(folder: Folder, tmp_path: Path) -> None:
-    from geometry_of_trust.extraction import running
-    from geometry_of_trust.extraction.pipeline import calm
+    from geometry_of_trust.extraction import running as model_running
     from geometry_of_trust.extraction.request import Request
 
     sizes = []
-    for quantization in (None, "int8"):
-        request = Request(
-            model=str(folder("llama")), model_id="m", layers=(2,),
-            activations=tmp_path / "a.gotact", unembedding=tmp_path / "u.gotue", device="cpu",
-            dtype="float32", trust_remote_code=False, revision=None, layout="per-layer",
-            reproducible=False, low_memory=False, quantization=quantization,
-        )  # fmt: skip
-        with calm():
-            runner = running.load(running.open_model(request, lambda text: None), 3, once=False)
+    quantizations: tuple[Quantization | None, ...] = (None, "int8")
+    for quantization in quantizations:
+        options = ExtractionOptions(device="cpu", reproducible=False, quantization=quantization)
+        request = Request.of(folder("llama"), (2,), tmp_path / "a", tmp_path / "u", options)
+        opened = model_running.open_model(request, lambda text: None)
+        runner = model_running.load(opened, 3, once=False)
         weights = [weight for weight in runner.blocks.parameters() if weight.ndim == 2]
         scales = runner.loaded.weights.scales
         sizes.append(sum(map(bytes_of, weights)) + sum(map(bytes_of, scales.values())))
@@ -260,16 +258,16 @@ def test_a_corpus_is_its_texts(folder: Folder, tmp_path: Path) -> None:
         command = ["extract", "--model", str(folder("llama")), "--input-file", "texts.txt"]
         options = ["--layers", "0", "2", "--position", "all", "--device", "cpu", "--reproducible"]
         assert main([*command, *options, *names, "--quantization", "int8"]) == 0
-    held = read_activations(tmp_path / "a.gotact")
+    activations = read_activations(tmp_path / "a.gotact")
     alone = [
         extract(
-            folder("llama"), text, MIDDLE, device="cpu", reproducible=True, quantization="int8",
+            folder("llama"), text, MIDDLE, **arguments_of(reproducible=True, quantization="int8"),
             output_activations=tmp_path / "b.gotact", output_unembedding=tmp_path / "v.gotue",
         ).activations.values
         for text in texts
     ]  # fmt: skip
-    assert held.precision == "Int8"
-    np.testing.assert_array_equal(held.values, np.concatenate(alone, axis=1))
+    assert activations.precision == "Int8"
+    np.testing.assert_array_equal(activations.values, np.concatenate(alone, axis=1))
 
 
 # --- what is refused --------------------------------------------------------------------------

@@ -19,11 +19,12 @@ from safetensors.torch import load_file, save_file
 
 from geometry_of_trust import errors
 from geometry_of_trust.documents.extraction_record_reading import read_record
-from geometry_of_trust.extraction.pipeline import Extraction, extract
+from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.files import sha256_file
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.formats.gotue import read_unembedding
 from geometry_of_trust.formats.labels import read_labels
+from options import arguments_of
 from tiny_models import FAMILIES, HIDDEN, LAYERS, TEXT, VOCABULARY, Family, build, quick
 
 CODE = """
@@ -120,7 +121,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path
 def run(model: Path | str, layers: tuple[int, ...], to: Path, **options: Any) -> Extraction:
     names = {"output_activations": to / "a.gotact", "output_unembedding": to / "u.gotue"}
     text = options.pop("text", TEXT)
-    return extract(model, text, layers, **({"device": "cpu"} | names | options))
+    return extract(model, text, layers, **arguments_of(**(names | options)))
 
 
 def change_weights(model: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
@@ -232,9 +233,16 @@ def test_own_code_follows_the_general_rule(own: Callable[[str], Path], tmp_path:
     )
 
 
-@pytest.mark.parametrize("quirk", ["no list", "no head", "skips"])
+@pytest.mark.parametrize(
+    ("quirk", "expected", "found"),
+    [
+        ("no list", f"one ModuleList of {LAYERS} blocks in OwnModel", "none"),
+        ("no head", "get_output_embeddings() with a weight of shape (vocabulary, d)", "none"),
+        ("skips", "every block to be run", "not [0]"),
+    ],
+)
 def test_where_the_general_rule_ends(
-    quirk: str, own: Callable[[str], Path], tmp_path: Path
+    quirk: str, expected: str, found: str, own: Callable[[str], Path], tmp_path: Path
 ) -> None:
     with pytest.raises(errors.UnsupportedArchitecture) as caught:
         run(own(quirk), (0,), tmp_path, trust_remote_code=True)
@@ -574,7 +582,8 @@ def test_outputs_must_differ(other: str, shared: Path, tmp_path: Path) -> None:
 ALONE = """
 import sys
 from pathlib import Path
-from geometry_of_trust.extraction.pipeline import extract
+from geometry_of_trust.extraction.one_text import extract
+from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.documents.extraction_record_reading import read_record
 assert not {"torch", "transformers"} & set(sys.modules)
 model, to = sys.argv[1], Path(sys.argv[2])
@@ -648,7 +657,8 @@ def sample():
 before, peak, done = anonymous(), [0], threading.Event()
 sampler = threading.Thread(target=sample)
 sampler.start()
-extraction = extract(model, "The Seine flows through Paris.", [8, 15], device="cpu", **outputs)
+options = ExtractionOptions(device="cpu")
+extraction = extract(model, "The Seine flows through Paris.", [8, 15], options=options, **outputs)
 done.set()
 sampler.join()
 print(len(peak), max(peak) - before, mapped())

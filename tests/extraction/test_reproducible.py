@@ -25,10 +25,11 @@ from geometry_of_trust import errors
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.extraction import capture, preparing
 from geometry_of_trust.extraction.float64 import WIDE, as_written, float64
+from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.extraction.page_release import FilePages
-from geometry_of_trust.extraction.pipeline import Extraction, extract
 from geometry_of_trust.extraction.weights import Weights
 from geometry_of_trust.formats.gotact import read_activations
+from options import arguments_of
 from tiny_models import FAMILIES, LAYERS, TEXT, Family, build, quick
 
 with warnings.catch_warnings():
@@ -97,7 +98,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 def run(model: Path, to: Path, layers: tuple[int, ...] = MIDDLE, **options: Any) -> Extraction:
     names = {"output_activations": to / "a.gotact", "output_unembedding": to / "u.gotue"}
-    return extract(model, TEXT, layers, **({"device": "cpu"} | names | options))
+    return extract(model, TEXT, layers, **arguments_of(**(names | options)))
 
 
 def digests(extraction: Extraction) -> tuple[str, str]:
@@ -116,14 +117,15 @@ COMPATIBLE = {
 }
 ELSEWHERE = """
 import json, sys
-from geometry_of_trust.extraction.pipeline import extract
+from geometry_of_trust.extraction.one_text import extract
+from geometry_of_trust.extraction.options import ExtractionOptions
 
 text, to, reproducible, *models = sys.argv[1:]
 outputs = {"output_activations": to + "/a.gotact", "output_unembedding": to + "/u.gotue"}
-options = {"device": "cpu", "reproducible": reproducible == "True"}
+options = ExtractionOptions(device="cpu", reproducible=reproducible == "True")
 found = {}
 for model in models:
-    extraction = extract(model, text, [0, 2, 3], **outputs, **options)
+    extraction = extract(model, text, [0, 2, 3], **outputs, options=options)
     found[model] = extraction.record.activations.sha256
 print(json.dumps(found))
 """
@@ -450,13 +452,16 @@ def test_low_memory_of_broken_files(folder: Folder, tmp_path: Path) -> None:
 MEASURED = """
 import sys
 from pathlib import Path
-from geometry_of_trust.extraction.pipeline import extract
+from geometry_of_trust.extraction.one_text import extract
+from geometry_of_trust.extraction.options import ExtractionOptions
 
 model, to, low, reproducible = sys.argv[1:]
 def extracted(name):
     outputs = {"output_activations": f"{to}/{name}", "output_unembedding": f"{to}/u.gotue"}
-    options = {"low_memory": low == "True", "reproducible": reproducible == "True"}
-    return extract(model, "The river", [7], device="cpu", **outputs, **options)
+    options = ExtractionOptions(
+        device="cpu", low_memory=low == "True", reproducible=reproducible == "True"
+    )
+    return extract(model, "The river", [7], **outputs, options=options)
 result = extracted("a.gotact")
 peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
 print(peak, result.record.activations.sha256)

@@ -26,6 +26,7 @@ from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import write_activations
 from geometry_of_trust.formats.gotue import write_unembedding
 from geometry_of_trust.probing.calibration_report import calibration_report
+from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.probing.training_files import train_files
 
 D = 6
@@ -56,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_unembedding(folder / "other.gotue", 2 * U)
     result = train_files(
         activations=folder / "old.gotact", labels=folder / "old.labels",
-        unembedding=folder / "u.gotue", layer=2, dimension="warm",
+        unembedding=folder / "u.gotue", layer=2, options=TrainingOptions(dimension="warm"),
     )  # fmt: skip
     probe_set = result.probe_set
     write_file(folder / "p.json", probe_set.to_json())

@@ -31,6 +31,8 @@ from geometry_of_trust.formats.row_writer import RowWriter, TextRows
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.layer_choice import Sweep
 from geometry_of_trust.probing.layer_sweep import rows_of_test_fold, sweep, sweep_files
+from geometry_of_trust.probing.options import FittingOptions
+from options import training_arguments
 from tiny_models import FAMILIES, LAYERS, build, quick
 
 TEXTS, D = 160, 8
@@ -108,7 +110,9 @@ def write(folder: Path, states: NDArray[np.float32], order: list[int] | None = N
 
 
 def swept(files: Files, *columns: str, **options: Any) -> Sweep:
-    return sweep_files(**files.sources, label_columns=columns or ("warm",), **options)
+    return sweep_files(
+        **files.sources, label_columns=columns or ("warm",), **training_arguments(**options)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +254,12 @@ def test_without_a_row_table_each_row_is_a_group(tmp_path: Path) -> None:
     files = write(tmp_path, states_of(SIGNAL))
     rows_path(files.sources["activations"]).unlink()
     (tmp_path / "a.labels").write_text("".join(f"{label}\n" for label in LABELS))
-    alone = sweep_files(**files.sources, labels=tmp_path / "a.labels", dimension="warm", layers=[7])
+    alone = sweep_files(
+        **files.sources,
+        labels=tmp_path / "a.labels",
+        layers=[7],
+        options=FittingOptions(dimension="warm"),
+    )
     assert not alone.grouped
     assert alone.dimensions[0].final.groups == TEXTS // 5
     assert alone.dimensions[0].layers[0].controls.position_and_length is None
@@ -279,7 +288,9 @@ def test_the_words_are_compared_at_each_layer(result: Sweep) -> None:
 )
 def test_refusals(files: Files, options: dict[str, Any], error: type[GotError]) -> None:
     with pytest.raises(error):
-        sweep_files(**(files.sources | {"label_columns": ("warm",)} | options))
+        sweep_files(
+            **(files.sources | {"label_columns": ("warm",)} | training_arguments(**options))
+        )
 
 
 @pytest.mark.parametrize(("positives", "error"), [(0, OneClass), (3, TooFewGroups),

@@ -24,7 +24,8 @@ from geometry_of_trust.errors import (
     RecordMismatch,
     Unreadable,
 )
-from geometry_of_trust.extraction.pipeline import extract
+from geometry_of_trust.extraction.one_text import extract
+from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.files import write_file
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import write_activations
@@ -40,6 +41,7 @@ from geometry_of_trust.probing.token_readings import (
 )
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.showing import token_readings
+from options import training_arguments
 from pipeline import KEY
 from tiny_models import FAMILIES, TEXT, build, quick
 
@@ -58,13 +60,14 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("one")
     model = build(FAMILIES["llama"], folder / "model")
     extract(model, TEXT, [1, 2], output_activations=folder / "a.gotact",
-            output_unembedding=folder / "u.gotue", model_id="tiny")  # fmt: skip
+            output_unembedding=folder / "u.gotue",
+            options=ExtractionOptions(model_id="tiny"))  # fmt: skip
     count = len((folder / "a.labels").read_text().splitlines())
     (folder / "a.labels").write_text("".join(f"{k % 2}\n" for k in range(count)))
     for name, inner in (("p", "causal"), ("e", "euclidean")):
         result = train_files(
             activations=folder / "a.gotact", unembedding=folder / "u.gotue", layer=2,
-            labels=folder / "a.labels", dimension="odd", inner_product=inner,  # type: ignore[arg-type]
+            labels=folder / "a.labels", **training_arguments(dimension="odd", inner_product=inner),
         )  # fmt: skip
         write_file(folder / f"{name}.json", result.probe_set.to_json())
     unembedding = read_unembedding(folder / "u.gotue")

@@ -35,10 +35,11 @@ from geometry_of_trust.probing import logistic, training
 from geometry_of_trust.probing.array_types import Array, Labels
 from geometry_of_trust.probing.cross_validation import L2_GRID, cross_validate
 from geometry_of_trust.probing.logistic import fit_logistic, platt_scaling
+from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.probing.probe_readings import read_probe
 from geometry_of_trust.probing.probes import ProbeSet
 from geometry_of_trust.probing.splits import assign_folds, canonical_order
-from geometry_of_trust.probing.training import train
+from geometry_of_trust.probing.training import TrainingContext, train
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.probing.whitening import factor, whitened
 
@@ -294,8 +295,7 @@ def test_provenance() -> None:
         layer=3,
         dimension="tall",
         l2=0.1,
-        corpus_version="c1",
-        digests=digests,
+        context=TrainingContext("c1", digests),
     )
     probe_set = result.probe_set
     trained = result.training
@@ -328,7 +328,7 @@ def test_from_files(tmp_path: Path) -> None:
         labels=tmp_path / "a.labels",
         unembedding=tmp_path / "u.gotue",
         layer=3,
-        dimension="tall",
+        options=TrainingOptions(dimension="tall"),
         progress=said.append,
     )
     trained = result.training

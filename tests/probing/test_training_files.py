@@ -33,6 +33,7 @@ from geometry_of_trust.formats.row_table import read_rows
 from geometry_of_trust.formats.row_writer import RowWriter, TextRows
 from geometry_of_trust.probing.probes import ProbeSet, read_probe_set
 from geometry_of_trust.probing.training_files import train_files, train_layers
+from options import training_arguments
 
 D, TEXTS, LAYERS = 6, 40, (1, 4)
 
@@ -153,7 +154,11 @@ def test_columns_of_a_table_are_named(corpus: Corpus, both: ProbeSet, tmp_path: 
     ).probe_set
     assert cards(named) == cards(both)[::-1]
     one = train_files(
-        **corpus.sources, layer=1, labels=table, label_columns=["warm"], dimension="heat"
+        **corpus.sources,
+        layer=1,
+        labels=table,
+        label_columns=["warm"],
+        **training_arguments(dimension="heat"),
     ).probe_set
     assert [probe.name for probe in one.probes] == ["heat"]
     with pytest.raises(BadLabelTable):
@@ -174,7 +179,10 @@ def test_columns_that_cannot_be_taken(corpus: Corpus) -> None:
 
 def test_a_labels_file_uses_the_groups_too(corpus: Corpus, both: ProbeSet) -> None:
     probe_set = train_files(
-        **corpus.sources, layer=1, labels=corpus.folder / "a.labels", dimension="warm"
+        **corpus.sources,
+        layer=1,
+        labels=corpus.folder / "a.labels",
+        **training_arguments(dimension="warm"),
     ).probe_set
     assert cards(probe_set)[0] == cards(both)[0]
 
@@ -202,7 +210,10 @@ def test_all_rows_of_one_text_are_rows_of_their_own(tmp_path: Path) -> None:
 
 def test_the_card_shows_both_inner_products(corpus: Corpus, both: ProbeSet) -> None:
     euclidean = train_files(
-        **corpus.sources, layer=1, label_columns=["warm"], inner_product="euclidean"
+        **corpus.sources,
+        layer=1,
+        label_columns=["warm"],
+        **training_arguments(inner_product="euclidean"),
     ).probe_set
     ours, theirs = cards(both)[0], cards(euclidean)[0]
     assert (ours.other_inner_product, theirs.other_inner_product) == ("Euclidean", "Causal")
@@ -236,7 +247,7 @@ def test_several_layers_share_a_geometry(corpus: Corpus, both: ProbeSet) -> None
 def test_refusals(corpus: Corpus, options: dict[str, Any], error: type[GotError]) -> None:
     chosen: dict[str, Any] = {"layers": (1,), "label_columns": ("warm",)} | options
     with pytest.raises(error):
-        train_layers(**corpus.sources, **chosen)
+        train_layers(**corpus.sources, **training_arguments(**chosen))
 
 
 def test_too_few_groups_of_a_class_are_refused(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 from geometry_of_trust import errors
 from geometry_of_trust.attesting.attest import attest
 from geometry_of_trust.cli import main
-from geometry_of_trust.corpus.entries import Columns
 from geometry_of_trust.corpus.extracting import extract_corpus
+from geometry_of_trust.corpus.options import CorpusOptions, RowOptions
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.extraction import deterministic_operations
-from geometry_of_trust.extraction.pipeline import extract
+from geometry_of_trust.extraction.one_text import extract
+from geometry_of_trust.extraction.options import ExtractionOptions, LoadingOptions
 from geometry_of_trust.files import write_file
 from geometry_of_trust.formats.gotact import read_activations, write_activations
 from geometry_of_trust.probing.training_files import train_files
@@ -32,6 +33,7 @@ from geometry_of_trust.signing.reference_members import CausalScore
 from geometry_of_trust.signing.signed_bytes import InnerProductTag
 from geometry_of_trust.verifying.reproduce import Reproduction, reproduce
 from geometry_of_trust.verifying.verify import Refused, verify
+from options import arguments_of
 from pipeline import KEY, OTHER_KEY, TIMESTAMP, replaced
 from tiny_models import FAMILIES, TEXT, build, quick
 
@@ -83,7 +85,7 @@ def make(folder: Path, **options: Any) -> Case:
     chosen: dict[str, Any] = {"model_id": "tiny", "reproducible": True} | options
     extract(
         case.model, TEXT, [1, 2], output_activations=case.activations,
-        output_unembedding=folder / "u.gotue", **chosen,
+        output_unembedding=folder / "u.gotue", **arguments_of(**chosen),
     )  # fmt: skip
     positions = len(read_activations(case.activations).positions)
     labels = folder / "a.labels"
@@ -144,7 +146,7 @@ def test_whatever_it_was_extracted_with(tmp_path: Path, options: dict[str, Any])
 
 
 def test_low_memory_makes_no_difference(case: Case) -> None:
-    assert case.reproduce(low_memory=True).line == "MATCH"
+    assert case.reproduce(options=LoadingOptions(low_memory=True)).line == "MATCH"
 
 
 def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
@@ -152,11 +154,11 @@ def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
     texts = [f"The river {name} flows" for name in ("Seine", "Thames", "Rhine", "Po")]
     rows = [{"text": text, "long": n % 2, "of": n // 2} for n, text in enumerate(texts)]
     corpus.write_text("\n".join(map(json.dumps, rows)))
-    reading: dict[str, Any] = {"columns": Columns(labels=("long",), group="of"), "position": "1"}
+    rows_given = CorpusOptions(label_columns=("long",), group_column="of", position="1")
     own = Case(tmp_path, case.model)
     extract_corpus(
-        case.model, corpus, [1, 2], output_activations=own.activations, model_id="tiny",
-        output_unembedding=tmp_path / "u.gotue", **reading,
+        case.model, corpus, [1, 2], output_activations=own.activations, corpus_options=rows_given,
+        output_unembedding=tmp_path / "u.gotue", options=ExtractionOptions(model_id="tiny"),
     )  # fmt: skip
     labels = tmp_path / "a.labels"
     trained = train_files(
@@ -164,13 +166,14 @@ def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
     )
     write_file(own.probes, trained.probe_set.to_json())
     own.sign(position="2")
-    chosen: dict[str, Any] = {"text": None, "corpus": corpus, "reading": reading}
+    signed = RowOptions(label_columns=("long",), group_column="of", position="1")
+    chosen: dict[str, Any] = {"text": None, "corpus": corpus, "row_options": signed}
     assert own.reproduce(**chosen).line == "MATCH"
-    other = own.reproduce(**(chosen | {"reading": reading | {"position": "2"}}))
+    other = own.reproduce(**(chosen | {"row_options": dataclasses.replace(signed, position="2")}))
     assert other.line.startswith("MISMATCH at activations: ")
-    other = own.reproduce(**(chosen | {"reading": reading | {"limit": 3}}))
+    other = own.reproduce(**(chosen | {"row_options": dataclasses.replace(signed, limit=3)}))
     assert "--limit" in other.line
-    chosen["reading"] = reading | {"columns": Columns(labels=("long",))}
+    chosen["row_options"] = dataclasses.replace(signed, group_column=None)
     other = own.reproduce(**chosen)
     assert other.line.startswith("MISMATCH at extraction record: the activations are equal")
     assert "labels, groups" in other.line
@@ -222,7 +225,8 @@ def test_tokens_chosen_of_one_text(
         assert main([*command, *more]) == 2
     assert main([*command, "--input-file", "x.txt"]) == 2
     with pytest.raises(errors.BadOption):
-        own.reproduce(reading={"position": "mean"})
+        own.reproduce(row_options=RowOptions(position="mean", limit=1))
+    assert own.reproduce(row_options=RowOptions(position="mean")).line == "MATCH"
 
 
 def test_nothing_is_left_in_the_temporary_folder(
@@ -249,15 +253,17 @@ def test_another_text_of_the_same_length_is_located(case: Case) -> None:
     assert result.outcome == "MISMATCH"
     assert "units in the last place" in result.detail
     located = case.reproduce(text=changed, activations=case.activations)
-    held = read_activations(case.activations)
+    activations = read_activations(case.activations)
     again = extract(
-        case.model, changed, [1, 2], model_id="tiny", reproducible=True,
+        case.model, changed, [1, 2], options=ExtractionOptions(model_id="tiny", reproducible=True),
         output_activations=case.folder / "other" / "a.gotact",
         output_unembedding=case.folder / "other" / "u.gotue",
     )  # fmt: skip
-    layer, position, index = np.argwhere(held.values != again.activations.values)[0]
-    assert f"layer {held.layers[layer]}, position {position}, index {index}" in located.detail
-    differing = np.count_nonzero(held.values != again.activations.values)
+    layer, position, index = np.argwhere(activations.values != again.activations.values)[0]
+    assert (
+        f"layer {activations.layers[layer]}, position {position}, index {index}" in located.detail
+    )
+    differing = np.count_nonzero(activations.values != again.activations.values)
     assert f"{differing} values differ" in located.detail
 
 
@@ -300,10 +306,10 @@ def test_another_probe_set(case: Case, tmp_path: Path) -> None:
 
 
 def test_signed_readings_that_are_not_so(case: Case, tmp_path: Path) -> None:
-    held = read_attestation(case.document)
-    first = np.float32(held.layer_readings[0][0])
+    attestation = read_attestation(case.document)
+    first = np.float32(attestation.layer_readings[0][0])
     near = float(np.nextafter(first, np.float32(np.inf)))
-    lie = sign(dataclasses.replace(held, layer_readings=((near,),)), KEY)
+    lie = sign(dataclasses.replace(attestation, layer_readings=((near,),)), KEY)
     write_attestation(tmp_path / "t.json", lie)
     result = reproduce(
         tmp_path / "t.json", KEY.public, model=case.model, text=TEXT, probes=[case.probes]
@@ -314,8 +320,8 @@ def test_signed_readings_that_are_not_so(case: Case, tmp_path: Path) -> None:
 
 
 def test_the_signer_s_activations_must_be_those_signed(case: Case, tmp_path: Path) -> None:
-    held = read_activations(case.activations)
-    other = dataclasses.replace(held, values=np.array(held.values) + np.float32(1))
+    activations = read_activations(case.activations)
+    other = dataclasses.replace(activations, values=np.array(activations.values) + np.float32(1))
     write_activations(tmp_path / "a.gotact", other)
     with pytest.raises(errors.DigestMismatch):
         case.reproduce(activations=tmp_path / "a.gotact")
@@ -357,9 +363,13 @@ def test_a_lie_is_named_where_it_stands(case: Case, tmp_path: Path) -> None:
 
 
 def test_more_readings_than_the_probes_give(case: Case, tmp_path: Path) -> None:
-    held = read_attestation(case.document)
-    (raw,), (p,), (flag,) = held.layer_readings[0], held.confidence, held.coverage_flags
-    entry = held.bound().probe_sets[0]
+    attestation = read_attestation(case.document)
+    (raw,), (p,), (flag,) = (
+        attestation.layer_readings[0],
+        attestation.confidence,
+        attestation.coverage_flags,
+    )
+    entry = attestation.bound().probe_sets[0]
     twice = dataclasses.replace(entry, dimensions=entry.dimensions * 2, verdicts=entry.verdicts * 2)
     more = forged(
         case, tmp_path, bound(case, "probe_sets", 0, to=twice), layer_readings=((raw, raw),),
@@ -472,11 +482,11 @@ def test_probe_sets_in_another_order(case: Case, tmp_path: Path) -> None:
     )  # fmt: skip
     first = tmp_path / "p1.json"
     write_file(first, result.probe_set.to_json())
-    held = attest(
+    attestation = attest(
         activations=own.activations, probes=[first, own.probes], key=KEY, timestamp=TIMESTAMP,
         unembedding=tmp_path / "u.gotue",
     )  # fmt: skip
-    write_attestation(own.document, held)
+    write_attestation(own.document, attestation)
     assert own.reproduce(probes=[first, own.probes]).line == "MATCH"
     swapped = own.reproduce(probes=[own.probes, first])
     assert swapped.line == "UNVERIFIABLE: probe sets: those signed, in another order"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from cyclopts import App, Group, Parameter
 
+from geometry_of_trust.corpus.options import CorpusOptions, Listener
 from geometry_of_trust.errors import BadOption, BadPassphrase, escaped
+from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.files import read_bounded
 from geometry_of_trust.version import __version__
 
@@ -19,6 +22,15 @@ STEPS = Group("The six steps, in order", sort_key=0)
 MORE = Group("More", sort_key=1)
 Many = Parameter(consume_multiple=True, negative=())
 Switch = Parameter(negative=())
+_SPELT = {"layout": "gotact-layout", "label_columns": "label-column"}
+Flat = Parameter(
+    name="*",
+    negative=(),
+    consume_multiple=True,
+    name_transform=lambda field: _SPELT.get(field, field.replace("_", "-")),
+    show_default=lambda default: None if default in (None, ()) else str(default),
+)
+"""A value whose fields are options: named, explained and checked where the value is declared."""
 
 app = App(
     name="got-cli",
@@ -48,21 +60,11 @@ def progress_on(what: str) -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(Text(escaped(text)))
 
 
-class Bar:
-    """What a long run tells: a text, or rows done of all."""
-
-    def say(self, text: str) -> None:
-        """Change the text."""
-
-    def advance(self, done: int, total: int) -> None:
-        """Move the bar."""
-
-
 @contextlib.contextmanager
-def bar_on(what: str) -> Iterator[Bar]:
+def bar_on(what: str) -> Iterator[Listener]:
     """A bar with rate, remaining time and memory on stderr, only where that is a terminal."""
     if not sys.stderr.isatty():
-        yield Bar()
+        yield Listener()
         return
     import psutil
     from rich.console import Console
@@ -100,16 +102,38 @@ def bar_on(what: str) -> Iterator[Bar]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(escaped(what), total=None)
 
-        class Shown(Bar):
-            def say(self, text: str) -> None:
-                progress.update(task, description=escaped(text))
+        def say(text: str) -> None:
+            progress.update(task, description=escaped(text))
 
-            def advance(self, done: int, total: int) -> None:
-                if progress.tasks[0].total is None:  # rows of an interrupted run took no time
-                    progress.reset(task, completed=done, total=total, description="Running")
-                progress.update(task, completed=done)
+        def advance(done: int, total: int) -> None:
+            if progress.tasks[0].total is None:  # rows of an interrupted run took no time
+                progress.reset(task, completed=done, total=total, description="Running")
+            progress.update(task, completed=done)
 
-        yield Shown()
+        yield Listener(say, advance)
+
+
+def arithmetic(options: ExtractionOptions, *, fast: bool) -> ExtractionOptions:
+    """The options with `--fast`, which is short for a run that is not reproducible.
+
+    Raises:
+        BadOption: --reproducible too.
+    """
+    if not fast:
+        return options
+    if options.reproducible:
+        raise BadOption("--fast", expected="it or --reproducible", found="both")
+    return replace(options, reproducible=False)
+
+
+def warn(options: ExtractionOptions, corpus_options: CorpusOptions) -> None:
+    """Say what a user may not expect of a run."""
+    if options.trust_remote_code:
+        talk("warning: --trust-remote-code runs code that comes with the model")
+    if corpus_options.engine == "ray" and not options.computes_exactly:
+        talk(
+            "warning: the last bits depend on the machine, and Ray may use several; --reproducible"
+        )
 
 
 def talk(text: str) -> None:
@@ -134,18 +158,3 @@ def passphrase_from(file: Path | None, *, twice: bool = False) -> Callable[[], b
         return first.encode()
 
     return ask
-
-
-def of_one_text(
-    position: str | None, skip_special_tokens: bool, *of_a_corpus: object
-) -> str | None:
-    """Which tokens of one text were chosen, if any; refuse what only a corpus has."""
-    if any(of_a_corpus):
-        raise BadOption(
-            "--input",
-            expected="no option that is for a corpus",
-            found="one",
-            hint="Options on columns, parts of a corpus, chats, batches and Ray go with "
-            "--input-file.",
-        )
-    return position or ("all" if skip_special_tokens else None)

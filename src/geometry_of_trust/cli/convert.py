@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from geometry_of_trust.cli.common import MORE, OK, Many, Switch, app, progress_on
+from geometry_of_trust.documents.codes import Layout
 
 
 @app.command(group=MORE)
@@ -17,7 +18,7 @@ def convert(
     model_id: str | None = None,
     precision: Literal["Fp32", "Fp16", "Bfloat16", "Int8"] | None = None,
     layers: Annotated[list[int] | None, Many] = None,
-    gotact_layout: Literal["per-layer", "per-position"] | None = None,
+    gotact_layout: Layout | None = None,
     rows: Annotated[bool, Switch] = False,
 ) -> int:
     """Convert between .gotact or .gotue and .safetensors, .npy, .parquet; or between layouts.

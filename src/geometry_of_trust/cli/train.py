@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from geometry_of_trust.cli.common import OK, STEPS, Many, Switch, app, progress_on, talk
+from geometry_of_trust.cli.common import OK, STEPS, Flat, Many, Switch, app, progress_on, talk
 from geometry_of_trust.errors import BadOption, escaped
+from geometry_of_trust.probing.options import TrainingOptions
 
 
 @app.command(group=STEPS, sort_key=4)
@@ -19,11 +20,7 @@ def train(
     label_column: Annotated[list[str] | None, Many] = None,
     layer: int | None = None,
     layers: Annotated[list[int] | None, Many] = None,
-    dimension: str | None = None,
-    epsilon: float = 1e-6,
-    l2: float | None = None,
-    inner_product: Literal["causal", "euclidean"] = "causal",
-    corpus_version: str = "unversioned",
+    options: Annotated[TrainingOptions, Flat] = TrainingOptions(),
     plot: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -47,16 +44,6 @@ def train(
         Which of the layers in the file.
     layers
         Several of them, a probe set each.
-    dimension
-        What the probe reads, e.g. place_name [default: the column's name, or unnamed].
-    epsilon
-        Added to the diagonal of a singular Gram matrix, relative to its mean.
-    l2
-        Strength of the L2 penalty [default: chosen by cross-validation].
-    inner_product
-        causal (the unembedding's Gram matrix) or euclidean; the card shows both.
-    corpus_version
-        Name of the labelled data, kept in the probe set.
     plot
         A picture of reliability, scores, AUROC by layer and the spectrum, .png or .svg.
     json
@@ -81,11 +68,7 @@ def train(
             layers=[layer] if layer is not None else list(layers or ()),
             labels=labels,
             label_columns=label_column or (),
-            dimension=dimension,
-            epsilon=epsilon,
-            l2=l2,
-            inner_product=inner_product,
-            corpus_version=corpus_version,
+            options=options,
             progress=progress,
         )
         picture = {} if plot is None else {plot: training_picture(results, plot)}

@@ -58,9 +58,12 @@ def check(runner: Runner, batch: Batch, *, strict: bool) -> tuple[Check, ...]:
 
 
 def elsewhere(runner: Runner, text: Sequence[int], states: NDArray[np.float32]) -> Check:
-    """A text's states on this machine against those that another machine computed."""
+    """A text's states on this machine against those that another computed.
+
+    Both float32, shape (layers, tokens, d).
+    """
     request = runner.opened.request
-    bound = 0.0 if request.reproducible else _BOUNDS[request.dtype]
+    bound = 0.0 if request.reproducible else _BOUNDS[request.options.dtype]
     return _compared("states, on two machines", alone(runner, text), states, bound)
 
 
@@ -73,7 +76,11 @@ def _compared(name: str, a: NDArray[np.float32], b: NDArray[np.float32], bound: 
 
 
 def alone(runner: Runner, text: Sequence[int]) -> NDArray[np.float32]:
-    """The states of all tokens of one text that runs by itself."""
+    """The states of all tokens of one text that runs by itself: shape (layers, tokens, d).
+
+    Raises:
+        NonFinite, UnsupportedArchitecture, ModelFailed: as `Runner.states`.
+    """
     return runner.states(Batch.of_text(text))
 
 
@@ -88,8 +95,9 @@ def _hooks(runner: Runner, text: Sequence[int]) -> list[Check]:
     request = runner.opened.request
     if runner.loaded.weights.types:
         return []
-    if request.reproducible or request.low_memory or request.quantization:
-        request = dataclasses.replace(request, reproducible=False, quantization=None)
+    if request.reproducible or request.options.low_memory or request.options.quantization:
+        as_stored = dataclasses.replace(request.options, reproducible=False, quantization=None)
+        request = dataclasses.replace(request, options=as_stored)
         opened = dataclasses.replace(runner.opened, request=request)
         runner = running.load(opened, runner.loaded.blocks, once=True)
     ids = Batch.of_text(text)
@@ -121,7 +129,7 @@ def _batches(runner: Runner, texts: Sequence[list[int]]) -> Check:
         other, bound = [*other, *first][: len(first)], 0.0
     else:
         first = first[: max(1, len(first) - 1)] if len(other) <= len(first) else first
-        bound = _BOUNDS[request.dtype]
+        bound = _BOUNDS[request.options.dtype]
     # Texts of one token leave nothing to pad.
     padded = "padded " if len(other) != len(first) else ""
     name = f"states alone and in a {padded}batch"

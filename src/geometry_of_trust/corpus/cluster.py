@@ -71,12 +71,13 @@ class RayEngine:
                     raise outcome.error
                 self._runner.unproved.update(outcome.unproved)
                 yield outcome.job, row["states"]
-            gc.collect()  # a dataset of Ray is a cycle, and would keep its batches
+            gc.collect()  # Ray's datasets are cycles; the collector counts objects, not bytes
 
     def _task(self, sample: tuple[int, ...]) -> Task:
         request = self._runner.opened.request
         if os.path.exists(request.model):  # workers start in folders of their own
-            request = replace(request, model=os.path.abspath(request.model))
+            named = replace(request.options, model_id=request.model_id)
+            request = replace(request, model=os.path.abspath(request.model), options=named)
         return Task(
             request,
             self._runner.loaded.blocks,
@@ -89,9 +90,8 @@ class RayEngine:
     def _rows(self, blocks: list[pa.Table], task: Task) -> Iterator[dict[str, Any]]:
         """What the workers make of the blocks."""
         ray = ray_data()
-        data: Any = ray.data
-        pool = data.ActorPoolStrategy(size=min(self._share.workers, len(blocks)))
-        rows = data.from_blocks(blocks).map_batches(
+        pool = ray.data.ActorPoolStrategy(size=min(self._share.workers, len(blocks)))
+        rows = ray.data.from_blocks(blocks).map_batches(
             Worker,
             fn_constructor_args=(task,),
             batch_size=1,
@@ -151,7 +151,7 @@ def ray_data() -> ModuleType:
         import ray  # noqa: PLC0415 - heavy
         import ray.data  # noqa: PLC0415 - heavy
 
-        context: Any = ray.data.DataContext.get_current()
+        context = ray.data.DataContext.get_current()
     logging.getLogger("ray.data").setLevel(logging.CRITICAL + 1)
     context.enable_progress_bars = False
     module: ModuleType = ray
@@ -166,7 +166,7 @@ def connected(address: str | None) -> Iterator[None]:
     Raises:
         MissingExtra, NoCluster, BadOption: as `_check_address`.
     """
-    ray: Any = ray_data()
+    ray = ray_data()
     with contextlib.redirect_stdout(sys.stderr):  # where Ray says that a worker died
         if ray.is_initialized():
             yield
@@ -248,7 +248,7 @@ def shared(workers: int | None, device: str) -> Share:
     Raises:
         NoCluster: not a processor for each.
     """
-    ray: Any = ray_data()
+    ray = ray_data()
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     machines = [machine for machine in machines if machine.get("CPU")]
     cpus = int(min((machine["CPU"] for machine in machines), default=0))

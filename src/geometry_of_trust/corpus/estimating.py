@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geometry_of_trust.corpus import checking
-from geometry_of_trust.corpus.pipeline import CorpusRun, widens
+from geometry_of_trust.corpus.corpus_run import CorpusRun, widens
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.extraction import architectures, costs
 from geometry_of_trust.extraction.costs import Sizes
@@ -124,7 +124,7 @@ def estimate(run: CorpusRun, elapsed: float = 0.0, *, once: bool = False) -> Est
         texts=len(plan.lengths),
         tokens=plan.total_tokens,
         batches=len(shapes),
-        layers=len(run.request.layers),
+        layers=len(run.opened.layers),
         hidden_dim=opened.anatomy.hidden_dim,
         files=files,
         blocks=count,
@@ -143,7 +143,7 @@ def estimate(run: CorpusRun, elapsed: float = 0.0, *, once: bool = False) -> Est
 def blocks_loaded(run: CorpusRun) -> int:
     """How many blocks a run loads."""
     anatomy = run.opened.anatomy
-    return run.request.layers[-1] + 1 if anatomy.whole_because is None else anatomy.blocks
+    return run.opened.layers[-1] + 1 if anatomy.whole_because is None else anatomy.blocks
 
 
 def _shapes(run: CorpusRun) -> Iterator[Shape]:
@@ -158,12 +158,12 @@ def _shapes(run: CorpusRun) -> Iterator[Shape]:
 def _files(run: CorpusRun, *, once: bool) -> tuple[FileSize, ...]:
     to_activations, to_unembedding, to_labels, to_record = run.request.outputs
     partial = run.partial
-    weight = run.opened.skeleton.get_output_embeddings().weight
+    shape = (run.opened.anatomy.vocab_size, run.opened.anatomy.hidden_dim)
     fixed, a_token = _RECORD_OF_TEXT if once else (_RECORD, 0)
     rows = FileSize(rows_path(to_activations), partial.file("rows").stat().st_size, exact=True)
     return (
         FileSize(to_activations, run.sink(io.BytesIO()).size, exact=True),
-        FileSize(to_unembedding, unembedding_size(tuple(weight.shape)), exact=True),
+        FileSize(to_unembedding, unembedding_size(shape), exact=True),
         FileSize(to_labels, partial.file("labels").stat().st_size, exact=True),
         *([] if once else [rows]),
         FileSize(to_record, fixed + a_token * run.plan.total_tokens, exact=False),
@@ -180,11 +180,13 @@ def _loading(weights: Sizes, count: int) -> int:
 
 def _kept(run: CorpusRun, weights: Sizes, count: int) -> int:
     """Weights of the model that runs, as they are held, between two batches."""
-    if run.request.quantization is not None:  # the integers, and the pages they were made of
+    if (
+        run.request.options.quantization is not None
+    ):  # the integers, and the pages they were made of
         return weights.in_memory(count) + sum(weights.stored[:count])
     if not weights.mapped:
         return weights.in_memory(count)
-    return 0 if run.request.low_memory else weights.held * sum(weights.blocks[:count])
+    return 0 if run.request.options.low_memory else weights.itemsize * sum(weights.blocks[:count])
 
 
 def memory_running(
@@ -194,12 +196,14 @@ def memory_running(
     request = run.request
     kept = _kept(run, weights, count)
     one = max(weights.blocks[:count])
-    if weights.mapped and (request.low_memory or once):  # each block is given back after use
-        kept = weights.held * one
+    if weights.mapped and (
+        request.options.low_memory or once
+    ):  # each block is given back after use
+        kept = weights.itemsize * one
     computed = 8 if request.reproducible else run_itemsize(run)
     if not once and widens(request, sum(weights.blocks[:count])):
         kept += 8 * sum(weights.blocks[:count])
-    elif computed != weights.held:
+    elif computed != weights.itemsize:
         kept += computed * one
     writing = 2 * CHUNK_BYTES
     return kept + max(writing, *(workspace(run, shape) for shape in shapes))
@@ -212,22 +216,22 @@ def _checks(run: CorpusRun, weights: Sizes, count: int) -> int:
     for the logits if the run does not compute in it, and runs without hooks.
     """
     request, blocks = run.request, run.opened.anatomy.blocks
-    anew = request.reproducible or request.low_memory
+    anew = request.reproducible or request.options.low_memory
     width = min(checking.TOKENS, max(run.plan.lengths))
-    logits = 3 * 4 * width * len(run.opened.skeleton.get_output_embeddings().weight)
-    if request.quantization is not None or not weights.mapped:
+    logits = 3 * 4 * width * run.opened.anatomy.vocab_size
+    if request.options.quantization is not None or not weights.mapped:
         if count == blocks and not anew:
             return logits
         return weights.in_memory(blocks) + weights.read(blocks) + logits
     beside = sum(weights.blocks[:count]) if anew else max(weights.blocks)
-    return weights.held * beside + logits
+    return weights.itemsize * beside + logits
 
 
 def run_itemsize(run: CorpusRun) -> int:
     """Bytes of a number that is computed with."""
     if run.request.reproducible:
         return 8
-    return 4 if run.request.dtype == "float32" else 2
+    return 4 if run.request.options.dtype == "float32" else 2
 
 
 def workspace(run: CorpusRun, shape: Shape) -> int:
@@ -262,7 +266,7 @@ def _seconds(
         tokens = min(checking.TOKENS, max(run.plan.lengths))
         seconds += (5 * needed + whole) * batch.a_number(tokens)
     moved = 0
-    if run.request.low_memory:
+    if run.request.options.low_memory:
         moved += len(shapes) * sum(weights.stored[:count])
     if run.request.reproducible and (once or not widens(run.request, needed)):
         moved += len(shapes) * 8 * needed

@@ -9,56 +9,32 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from geometry_of_trust.corpus.choosing import Position
 from geometry_of_trust.corpus.entries import Columns, Entry, read_corpus
+from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.corpus.partial import Partial
 from geometry_of_trust.errors import BadOption, EmptyText, RunInProgress
-from geometry_of_trust.extraction.pipeline import calm
-from geometry_of_trust.extraction.request import Request, utf8
-from geometry_of_trust.extras import optional
+from geometry_of_trust.extraction.options import ExtractionOptions, utf8
+from geometry_of_trust.extraction.quiet import running_model
+from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.formats.arrays import Layout
 
 if TYPE_CHECKING:
+    from geometry_of_trust.corpus.corpus_run import CorpusExtraction, EngineOf
     from geometry_of_trust.corpus.estimating import Estimate
-    from geometry_of_trust.corpus.pipeline import CorpusExtraction, EngineOf
-
-Say = Callable[[str], None]
-Advance = Callable[[int, int], None]
 
 
 def extract_corpus(
     model: PathLike,
     corpus: PathLike | Iterable[str],
-    layers: Sequence[int],
+    layers: Sequence[int] | None,
     *,
-    output_activations: PathLike,
-    output_unembedding: PathLike,
-    columns: Columns | None = None,
-    split: str | None = None,
-    limit: int | None = None,
-    position: str = "last",
-    skip_special_tokens: bool = False,
-    add_generation_prompt: bool = False,
-    batch_size: int | None = None,
-    resume: bool = False,
-    strict: bool = False,
-    engine: Literal["local", "ray"] = "local",
-    ray_address: str | None = None,
-    workers: int | None = None,
-    device: str = "auto",
-    dtype: str = "float32",
-    quantization: Literal["int8"] | None = None,
-    trust_remote_code: bool = False,
-    revision: str | None = None,
-    model_id: str | None = None,
-    layout: Layout = "per-layer",
-    reproducible: bool | None = None,
-    low_memory: bool = False,
-    say: Say | None = None,
-    advance: Advance | None = None,
+    output_activations: PathLike = "activations.gotact",
+    output_unembedding: PathLike = "unembedding.gotue",
+    options: ExtractionOptions = ExtractionOptions(),
+    corpus_options: CorpusOptions = CorpusOptions(),
+    listener: Listener = Listener(),
 ) -> CorpusExtraction:
     """Run a causal language model on many texts; write a row a text, or a row a token.
 
@@ -67,81 +43,48 @@ def extract_corpus(
     a folder beside the activations (`….gotact.partial`), from which it can be resumed.
 
     Args:
+        model: name on the hub, folder, or `.gguf` file.
         corpus: a `.txt`, `.jsonl`, `.csv` or `.parquet` file, a folder or a name for `datasets`;
             or texts.
-        columns: names of the columns with the text, the labels and the group.
-        split: of a dataset.
-        limit: only the first so many texts.
-        position: `all`, `last`, `first`, `mean` or a number: the tokens of each text to keep.
-        skip_special_tokens: keep none of the tokenizer's special tokens.
-        add_generation_prompt: end chats with what makes the assistant's turn begin.
-        batch_size: texts that run together; None: chosen from memory. Without `reproducible`
-            the last bits depend on it.
-        resume: go on with an interrupted run, if there is one.
-        strict: refuse to go on when a self-check exceeds its bound.
-        engine: `local`, or `ray`: workers on several machines, to the same bytes.
-        ray_address: of a running cluster; None: one of its own on this machine.
-        workers: of Ray, each with the model; None: one a machine.
-        say: told what is being done. advance: told rows done and rows in all.
-        All others: as of `extract`.
+        layers: block indices, in any order; None: all blocks.
+        output_activations, output_unembedding: the files to write (`.gotact`, `.gotue`).
+        options: how the model is run. corpus_options: how the corpus is read and run.
+        listener: told how the run goes on.
+
+    Returns:
+        The activations, float32, shape (layers, rows, d), mapped from their file, and where the
+        files are.
 
     Raises:
         RunInProgress: an interrupted run is there, and `resume` was not asked for.
         ResumeMismatch: it was started with other options, or on other data.
-        NoSpace, CheckFailed, Interrupted.
+        NoSpace, CheckFailed, Interrupted, Unwritable.
         NoCluster, WorkerDiffers, WorkerLost: with `engine` ray.
+        BadOption: columns or a split of texts that are no table.
         As `read_corpus`, `make_plan` and `extract`; errors of one text name it.
     """
-    request = Request.asked(
-        model,
-        layers,
-        output_activations=output_activations,
-        output_unembedding=output_unembedding,
-        device=device,
-        dtype=dtype,
-        quantization=quantization,
-        trust_remote_code=trust_remote_code,
-        revision=revision,
-        model_id=model_id,
-        layout=layout,
-        reproducible=reproducible,
-        low_memory=low_memory,
-    )
-    where = Position(position, skip_special_tokens)
-    _check_batch_size(batch_size)
-    _check_engine(engine, ray_address, workers)
-    columns = columns or Columns()
-    entries = _entries(corpus, columns, split, limit)
-    say, advance = say or (lambda text: None), advance or (lambda done, total: None)
+    request = Request.of(model, layers, output_activations, output_unembedding, options)
+    entries = _entries(corpus, corpus_options)
     with running_model(), Partial(request.activations) as partial, _kept_if_begun(partial):
-        from geometry_of_trust.corpus import checking, pipeline  # noqa: PLC0415 - heavy
+        from geometry_of_trust.corpus import checking, corpus_run  # noqa: PLC0415 - heavy
         from geometry_of_trust.extraction import running  # noqa: PLC0415 - heavy
 
-        if partial.started and not resume:
+        if partial.started and not corpus_options.resume:
             raise RunInProgress(
                 partial.folder,
                 expected="no interrupted run",
                 found="one that can go on",
                 hint="Go on with --resume, or remove this folder to start anew.",
             )
-        opened = running.open_model(request, say)
-        say("Reading the corpus")
-        run = pipeline.prepare(
-            opened,
-            entries,
-            partial,
-            position=where,
-            batch_size=batch_size,
-            add_generation_prompt=add_generation_prompt,
-            label_columns=columns.labels,
-        )
-        with _engine(engine, ray_address, workers, device, say) as engine_of:
-            return pipeline.execute(
+        opened = running.open_model(request, listener.say)
+        listener.say("Reading the corpus")
+        run = corpus_run.prepare(opened, entries, partial, corpus_options)
+        with _engine(corpus_options, options.device, listener.say) as engine_of:
+            return corpus_run.execute(
                 run,
                 engine_of,
-                lambda runner, batch: checking.check(runner, batch, strict=strict),
-                say,
-                advance,
+                lambda runner, batch: checking.check(runner, batch, strict=corpus_options.strict),
+                listener,
             )
 
 
@@ -156,60 +99,33 @@ def _kept_if_begun(partial: Partial) -> Iterator[None]:
         raise
 
 
-def _check_engine(engine: str, ray_address: str | None, workers: int | None) -> None:
-    if engine not in ("local", "ray"):
-        raise BadOption("--engine", expected="local or ray", found=engine)
-    if workers is not None and workers < 1:
-        raise BadOption("--workers", expected="1 or more", found=workers)
-    for name, value in (("--ray-address", ray_address), ("--workers", workers)):
-        if value is not None and engine != "ray":
-            raise BadOption(name, expected="--engine ray with it", found=f"--engine {engine}")
-
-
 @contextlib.contextmanager
-def _engine(
-    engine: str, address: str | None, workers: int | None, device: str, say: Say
-) -> Iterator[EngineOf]:
+def _engine(options: CorpusOptions, device: str, say: Callable[[str], None]) -> Iterator[EngineOf]:
     """How to make the engine of a loaded model; a cluster is there until the `with` ends."""
     from geometry_of_trust.corpus import engines  # noqa: PLC0415 - heavy
 
-    if engine == "local":
+    if options.engine == "local":
         yield lambda runner: contextlib.nullcontext(engines.LocalEngine(runner))
         return
     from geometry_of_trust.corpus import cluster  # noqa: PLC0415 - heavy
 
-    say("Looking for the cluster" if address else "Starting Ray")
-    with cluster.connected(address):
-        share = cluster.shared(workers, device)
+    say("Looking for the cluster" if options.ray_address else "Starting Ray")
+    with cluster.connected(options.ray_address):
+        share = cluster.shared(options.workers, device)
         yield lambda runner: contextlib.nullcontext(cluster.RayEngine(runner, share))
 
 
 def estimate_corpus(
     model: PathLike,
     corpus: PathLike | Iterable[str],
-    layers: Sequence[int],
+    layers: Sequence[int] | None,
     *,
-    output_activations: PathLike,
-    output_unembedding: PathLike,
-    columns: Columns | None = None,
-    split: str | None = None,
-    limit: int | None = None,
-    position: str = "last",
-    skip_special_tokens: bool = False,
-    add_generation_prompt: bool = False,
-    batch_size: int | None = None,
-    device: str = "auto",
-    dtype: str = "float32",
-    quantization: Literal["int8"] | None = None,
-    trust_remote_code: bool = False,
-    revision: str | None = None,
-    model_id: str | None = None,
-    layout: Layout = "per-layer",
-    reproducible: bool | None = None,
-    low_memory: bool = False,
+    output_activations: PathLike = "activations.gotact",
+    output_unembedding: PathLike = "unembedding.gotue",
+    options: ExtractionOptions = ExtractionOptions(),
+    corpus_options: CorpusOptions = CorpusOptions(),
     once: bool = False,
-    say: Say | None = None,
-    **_others: object,
+    say: Callable[[str], None] | None = None,
 ) -> Estimate:
     """What `extract_corpus` would take, without loading a weight: a dry run.
 
@@ -218,70 +134,44 @@ def estimate_corpus(
 
     Args:
         once: it is one text for `extract`, which makes no self-checks and no row table.
-        All others: as of `extract_corpus`. Those not named here change nothing of what it takes.
+        say: told what is being done.
+        All others: as of `extract_corpus`.
 
     Raises:
         As `extract_corpus`, except what only loading and running a model raise.
     """
     begun = time.perf_counter()
-    request = Request.asked(
-        model,
-        layers,
-        output_activations=output_activations,
-        output_unembedding=output_unembedding,
-        device=device,
-        dtype=dtype,
-        quantization=quantization,
-        trust_remote_code=trust_remote_code,
-        revision=revision,
-        model_id=model_id,
-        layout=layout,
-        reproducible=reproducible,
-        low_memory=low_memory,
-    )
-    where = Position(position, skip_special_tokens)
-    _check_batch_size(batch_size)
-    columns = columns or Columns()
-    entries = _entries(corpus, columns, split, limit)
-    say = say or (lambda text: None)
+    request = Request.of(model, layers, output_activations, output_unembedding, options)
+    entries = _entries(corpus, corpus_options)
+    say = say or Listener().say
     with (
         running_model(),
         tempfile.TemporaryDirectory(prefix="got-") as folder,
         Partial(Path(folder, "dry")) as partial,
     ):
-        from geometry_of_trust.corpus import estimating, pipeline  # noqa: PLC0415 - heavy
+        from geometry_of_trust.corpus import corpus_run, estimating  # noqa: PLC0415 - heavy
         from geometry_of_trust.extraction import running  # noqa: PLC0415 - heavy
 
         opened = running.open_model(request, say)
         say("Reading the corpus")
-        run = pipeline.prepare(
-            opened,
-            entries,
-            partial,
-            position=where,
-            batch_size=batch_size,
-            add_generation_prompt=add_generation_prompt,
-            label_columns=columns.labels,
-        )
+        run = corpus_run.prepare(opened, entries, partial, corpus_options)
         say("Estimating")
         return estimating.estimate(run, time.perf_counter() - begun, once=once)
 
 
-def _check_batch_size(batch_size: int | None) -> None:
-    if batch_size is not None and batch_size < 1:
-        raise BadOption("--batch-size", expected="auto, or 1 or more", found=batch_size)
+def _entries(corpus: PathLike | Iterable[str], options: RowOptions) -> Iterator[Entry]:
+    """The entries of a file, folder or name, or of texts.
 
-
-def _entries(
-    corpus: PathLike | Iterable[str], columns: Columns, split: str | None, limit: int | None
-) -> Iterator[Entry]:
+    Raises:
+        BadOption: columns or a split of texts; and as `read_corpus`, at the first entry.
+    """
     if isinstance(corpus, str | os.PathLike):
-        return read_corpus(corpus, columns=columns, split=split, limit=limit)
-    if columns != Columns() or split is not None:
+        return read_corpus(
+            corpus, columns=options.columns, split=options.split, limit=options.limit
+        )
+    if options.columns != Columns() or options.split is not None:
         raise BadOption("--input", expected="no columns and no split", found="one")
-    if limit is not None and limit < 1:
-        raise BadOption("--limit", expected="1 or more", found=limit)
-    texts = itertools.islice(corpus, limit)
+    texts = itertools.islice(corpus, options.limit)
     return (_entry(text, f"text {n + 1}") for n, text in enumerate(texts))
 
 
@@ -290,17 +180,3 @@ def _entry(text: str, where: str) -> Entry:
     if not text:
         raise EmptyText(where, expected="at least one character", found="none")
     return Entry(text, None, {}, None, where)
-
-
-@contextlib.contextmanager
-def running_model() -> Iterator[None]:
-    """Whatever runs a model: quiet, and with a clear refusal where its libraries are missing.
-
-    Raises:
-        MissingExtra.
-    """
-    with calm():
-        with optional():
-            from geometry_of_trust.extraction import loading  # noqa: PLC0415 - heavy
-        with loading.silence():
-            yield

@@ -92,22 +92,24 @@ class Partial:
         tree: dict[str, Any] = json.loads(read_bounded(self.file("plan.json")))
         return tree
 
-    def begin(self, settings: Mapping[str, Any]) -> None:
+    def begin(self, settings: Mapping[str, object]) -> None:
         """From now on the run can be resumed."""
         write_file(self.file("plan.json"), json.dumps(settings, indent=2).encode())
 
-    def check(self, settings: Mapping[str, Any]) -> None:
+    def check(self, settings: Mapping[str, object]) -> None:
         """Refuse to go on with other settings.
 
         Raises:
             ResumeMismatch: naming all that differ.
         """
-        held = self.settings()
-        names = [name for name in {**held, **settings} if held.get(name) != settings.get(name)]
+        earlier = self.settings()
+        names = [
+            name for name in {**earlier, **settings} if earlier.get(name) != settings.get(name)
+        ]
         if names:
             raise ResumeMismatch(
                 self.folder,
-                expected="; ".join(f"{name}: {held.get(name)}" for name in names),
+                expected="; ".join(f"{name}: {earlier.get(name)}" for name in names),
                 found="; ".join(f"{name}: {settings.get(name)}" for name in names),
                 hint="Give the same options and data, or remove this folder and start anew.",
             )
@@ -190,7 +192,7 @@ class Journal:
         return done
 
     def write(self, number: int, unit: Sequence[int], states: NDArray[np.float32]) -> None:
-        """Write the rows of one batch, (layers, rows, d), and vouch for them soon.
+        """Write the rows of one batch, float32, shape (layers, rows, d), and vouch for them soon.
 
         Raises:
             OSError: nothing that was vouched for is lost.

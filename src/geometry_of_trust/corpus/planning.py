@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import itertools
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
-from geometry_of_trust.corpus.choosing import Position
 from geometry_of_trust.corpus.entries import Entry
+from geometry_of_trust.corpus.options import RowOptions
 from geometry_of_trust.errors import BadChat, EmptyText, brief
-from geometry_of_trust.extraction.request import utf8
+from geometry_of_trust.extraction.options import utf8
 from geometry_of_trust.formats.row_writer import RowWriter, TextRows
+
+if TYPE_CHECKING:
+    from geometry_of_trust.extraction.loading import Encoded, Tokenizer
+    from geometry_of_trust.extraction.running import Opened
 
 _CHUNK = 256
 """Texts that the tokenizer gets at a time; it runs them in parallel."""
@@ -78,21 +82,19 @@ class Tokens:
 
 def make_plan(
     entries: Iterable[Entry],
-    opened: Any,
-    position: Position,
+    opened: Opened,
+    options: RowOptions,
     *,
-    add_generation_prompt: bool,
     tokens_path: Path,
     rows_file: BinaryIO,
-    label_columns: Sequence[str],
-    labels_file: BinaryIO | None,
+    labels_file: BinaryIO,
 ) -> Plan:
     """Read a corpus once, tokenize it and write its row table.
 
     Args:
-        opened: a `running.Opened`: the tokenizer, and what the model takes.
-        add_generation_prompt: end a chat with what makes the assistant's turn begin.
-        label_columns: the names of the labels that every entry has.
+        opened: the tokenizer, and what the model takes.
+        options: which tokens give rows, and with which labels.
+        tokens_path, rows_file: where the tokens go, and the row table.
         labels_file: gets a label a line, from the first label column, or 0 if there is none.
 
     Raises:
@@ -102,7 +104,8 @@ def make_plan(
     """
     plan = Plan(tokens_path)
     corpus = hashlib.sha256(b"GOT-CORPUS-V1\0")
-    texts = _Texts(opened.tokenizer, add_generation_prompt)
+    texts = _Texts(opened.tokenizer, options.add_generation_prompt)
+    position, label_columns = options.tokens, options.label_columns
     with tokens_path.open("wb") as tokens, RowWriter(rows_file, label_columns) as writer:
         for n, (entry, text, encoded) in enumerate(texts.encoded(entries)):
             data = utf8(text, entry.where)
@@ -116,9 +119,8 @@ def make_plan(
             tokens.write(words.tobytes())
             rows = _rows(n, entry, encoded, kept, texts, mean=position.mean)
             writer.add(rows)
-            if labels_file is not None:
-                label = entry.labels[label_columns[0]] if label_columns else 0
-                labels_file.write(b"%d\n" % label * len(rows.special))
+            label = entry.labels[label_columns[0]] if label_columns else 0
+            labels_file.write(b"%d\n" % label * len(rows.special))
             plan.lengths.append(len(encoded.ids))
             plan.rows.append(len(rows.special))
             plan.chats |= entry.messages is not None
@@ -130,7 +132,7 @@ def make_plan(
 
 
 def _rows(
-    n: int, entry: Entry, encoded: Any, kept: Sequence[int], texts: _Texts, *, mean: bool
+    n: int, entry: Entry, encoded: Encoded, kept: Sequence[int], texts: _Texts, *, mean: bool
 ) -> TextRows:
     """The rows of one text."""
     if mean:
@@ -152,12 +154,12 @@ def _rows(
 class _Texts:
     """Entries as texts and tokens."""
 
-    def __init__(self, tokenizer: Any, add_generation_prompt: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, add_generation_prompt: bool) -> None:
         self._tokenizer = tokenizer
         self._add_generation_prompt = add_generation_prompt
         self._token_texts: dict[int, str] = {}
 
-    def encoded(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, str, Any]]:
+    def encoded(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, str, Encoded]]:
         """Each entry with its text and its tokens, some hundred at a time."""
         from geometry_of_trust.extraction import loading  # noqa: PLC0415 - heavy
 
@@ -166,7 +168,7 @@ class _Texts:
             texts = [self._text(entry) for entry in chunk]
             # A template writes the special tokens itself.
             chats = [entry.messages is not None for entry in chunk]
-            encoded: dict[int, Any] = {}
+            encoded: dict[int, Encoded] = {}
             for chat in (False, True):
                 chosen = [k for k, is_chat in enumerate(chats) if is_chat is chat]
                 if chosen:
@@ -187,9 +189,10 @@ class _Texts:
                 found="none",
                 hint="Give plain texts (--text-column).",
             )
-        messages: list[Mapping[str, Any]] = list(entry.messages)
+        # Roles and contents are texts; what else there is, is the template's affair.
+        messages = cast("list[dict[str, str]]", list(map(dict, entry.messages)))
         try:
-            text: str = self._tokenizer.apply_chat_template(
+            text = self._tokenizer.apply_chat_template(
                 messages,
                 tokenize=False,
                 add_generation_prompt=self._add_generation_prompt,
@@ -199,7 +202,7 @@ class _Texts:
             raise BadChat(
                 entry.where, expected="messages that the chat template takes", found=found
             ) from None
-        return text
+        return str(text)
 
     def token(self, number: int) -> str:
         """A token's text; each is decoded once."""

@@ -5,45 +5,43 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from geometry_of_trust.corpus.choosing import Batching, Position
+from geometry_of_trust.corpus.choosing import Batching
+from geometry_of_trust.corpus.options import RowOptions
 from geometry_of_trust.corpus.planning import Plan
 from geometry_of_trust.extraction.running import Opened
+
+if TYPE_CHECKING:
+    from geometry_of_trust.extraction.loading import Tokenizer
 
 _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 
 
 def settings_of(
-    opened: Opened,
-    plan: Plan,
-    position: Position,
-    batching: Batching,
-    *,
-    add_generation_prompt: bool,
-    libraries: dict[str, str],
-) -> dict[str, Any]:
+    opened: Opened, plan: Plan, rows: RowOptions, batching: Batching, libraries: dict[str, str]
+) -> dict[str, object]:
     """All that must be as it was when a run is resumed, as JSON.
 
     Weights are told apart by their files' names, sizes and times of change: reading them all
     would take as long as loading them. Versions of libraries count only for a fast run, since a
     reproducible one has the same bytes with each.
     """
-    request = opened.request
+    request, options = opened.request, opened.request.options
     return {
         "model": _model_digest(opened),
         "model_id": request.model_id,
-        "revision": request.revision,
+        "revision": options.revision,
         "tokenizer": tokenizer_digest(opened.tokenizer),
-        "dtype": request.dtype,
-        "quantization": request.quantization,
+        "dtype": options.dtype,
+        "quantization": options.quantization,
         "reproducible": request.reproducible,
         "device": str(opened.device),
-        "layers": list(request.layers),
-        "layout": request.layout,
-        "position": position.name,
-        "skip_special_tokens": position.skip_special,
-        "add_generation_prompt": add_generation_prompt,
+        "layers": list(opened.layers),
+        "layout": options.layout,
+        "position": rows.tokens.name,
+        "skip_special_tokens": rows.skip_special_tokens,
+        "add_generation_prompt": rows.add_generation_prompt,
         "batches": batching.to_tree(),
         "corpus": plan.corpus_sha256,
         "rows": plan.rows_sha256,
@@ -64,7 +62,7 @@ def _model_digest(opened: Opened) -> str:
     return digest.hexdigest()
 
 
-def tokenizer_digest(tokenizer: Any) -> str:
+def tokenizer_digest(tokenizer: Tokenizer) -> str:
     """Of all that a fast tokenizer is made of; of another one, of its vocabulary and template."""
     if tokenizer.is_fast:
         parts = tokenizer.backend_tokenizer.to_str()
@@ -74,7 +72,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.sha256(f"{parts}\0{template}".encode()).hexdigest()
 
 
-def template_digest(tokenizer: Any) -> str | None:
+def template_digest(tokenizer: Tokenizer) -> str | None:
     """SHA-256 of the chat template, None if there is none."""
     template = getattr(tokenizer, "chat_template", None)
     return hashlib.sha256(str(template).encode()).hexdigest() if template else None

@@ -6,16 +6,16 @@ import pickle
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.corpus import checking, pipeline
+from geometry_of_trust.corpus import checking, corpus_run
 from geometry_of_trust.corpus.engines import Job
 from geometry_of_trust.errors import GotError, WorkerDiffers
-from geometry_of_trust.extraction import loading, running
-from geometry_of_trust.extraction.pipeline import calm
+from geometry_of_trust.extraction import running
+from geometry_of_trust.extraction.quiet import running_model
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.running import Runner
 from geometry_of_trust.version import __version__
@@ -27,7 +27,8 @@ class Task:
 
     Attributes:
         blocks, whole_because: how much of the model to load, as of `running.load`.
-        sample: the tokens of a text. states: what this process computed for it.
+        sample: the tokens of a text.
+        states: what this process computed for it: float32, shape (layers, tokens, d).
         version: of this package.
     """
 
@@ -51,7 +52,7 @@ class Task:
         running.use_threads(self.threads)
         opened = running.open_model(self.request, lambda text: None)
         runner = running.load(opened, self.blocks, whole_because=self.whole_because, once=False)
-        pipeline.widen(runner)
+        corpus_run.widen(runner)
         check = checking.elsewhere(runner, self.sample, self.states)
         if not check.passed:
             raise WorkerDiffers(
@@ -77,13 +78,24 @@ class Outcome:
     error: GotError | None
 
 
+class WorkedRow(TypedDict):
+    """What Ray brings back of a batch.
+
+    Attributes:
+        outcome: an `Outcome`, pickled. states: float32, shape (1, layers, rows, d).
+    """
+
+    outcome: list[bytes]
+    states: NDArray[np.float32]
+
+
 class Worker:
     """An actor of Ray Data. It does not raise, since Ray would wrap and print what it raises."""
 
     def __init__(self, task: Task) -> None:
         self._runner: Runner | GotError
         try:
-            with calm(), loading.silence():
+            with running_model():
                 self._runner = task.open()
         except GotError as error:
             where = f"{error.where}, on {platform.node()}"
@@ -91,7 +103,7 @@ class Worker:
                 where, expected=error.expected, found=error.found, hint=error.hint
             )
 
-    def __call__(self, row: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    def __call__(self, row: Mapping[str, NDArray[np.object_]]) -> WorkedRow:
         """A row with a batch becomes a row with its states, (1, layers, rows, d)."""
         job: Job = pickle.loads(row["job"][0])  # noqa: S301
         states, unproved = np.empty((0, 0, 0), np.float32), set[str]()

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from geometry_of_trust.errors import (
 from geometry_of_trust.extraction import sums
 from geometry_of_trust.extraction.float64 import as_written, float64
 from geometry_of_trust.extraction.page_release import FilePages
-from geometry_of_trust.extraction.weights import Held, Weights
+from geometry_of_trust.extraction.quiet import unwarned
+from geometry_of_trust.extraction.weights import Before, Weights
 
 
 class _EnoughError(Exception):
@@ -64,7 +65,7 @@ class Batch:
         return len(self.texts) if self.mean else sum(map(len, self.kept))
 
     def chosen(self, states: torch.Tensor) -> torch.Tensor:
-        """The rows kept of states (texts, tokens, d), as float32 on the CPU."""
+        """The rows kept of states of shape (texts, tokens, d): float32, (rows, d), on the CPU."""
         width = states.shape[1]
         flat = [n * width + t for n, kept in enumerate(self.kept) for t in kept]
         rows = states.reshape(-1, states.shape[2])
@@ -76,7 +77,11 @@ class Batch:
         return torch.stack([sums.mean(part, [0]) for part in parts]).float()
 
     def place(self, row: int) -> str:
-        """What errors call a row."""
+        """What errors call a row.
+
+        Raises:
+            IndexError: there is no such row.
+        """
         if self.mean:
             return self._text(row)
         for n, kept in enumerate(self.kept):
@@ -124,12 +129,12 @@ def residual_stream(
     states = torch.empty(len(layers), batch.rows, hidden_dim, dtype=torch.float32)
     shape = (len(batch.texts), batch.width, hidden_dim)
     waiting = set(layers)
-    brought: Held = []
+    brought: Before = []
 
-    def before(block: nn.Module, _arguments: Any) -> None:
+    def before(block: nn.Module, _arguments: object) -> None:
         brought.extend(weights.bring(block))
 
-    def after(index: int, block: nn.Module, _arguments: Any, output: Any) -> None:
+    def after(index: int, block: nn.Module, _arguments: object, output: object) -> None:
         if index in waiting:
             # A copy, at once: no later operation of the model can alter it.
             with as_written():
@@ -144,7 +149,7 @@ def residual_stream(
     run_in = float64(unproved) if weights.wide else torch.inference_mode()
     with _hooks(blocks[: layers[-1] + 1], before, after):
         try:
-            with run_in:
+            with run_in, unwarned():
                 model(**_inputs(model, batch))
         except (_EnoughError, GotError) as end:
             if isinstance(end, GotError):
@@ -182,16 +187,18 @@ def final_states(
     """
     kept: list[torch.Tensor] = []
 
-    def after(index: int, block: nn.Module, _arguments: Any, output: Any) -> None:
+    def after(index: int, block: nn.Module, _arguments: object, output: object) -> None:
         state = output[0] if isinstance(output, tuple | list) else output
-        kept[:] = [batch.chosen(state)]
+        kept[:] = [batch.chosen(cast("torch.Tensor", state))]  # or an error of the model
         for parameter in block.parameters():
             pages.release(parameter)
 
-    body: Any = getattr(model, "base_model", model)  # transformers' name for all but the last step
+    body: nn.Module = getattr(
+        model, "base_model", model
+    )  # transformers' name for all but the last step
     hooks = _hooks(blocks or nn.ModuleList(), lambda block, arguments: None, after)
     try:
-        with hooks, torch.inference_mode():
+        with hooks, torch.inference_mode(), unwarned():
             values: NDArray[np.float32] = batch.chosen(body(**_inputs(body, batch))[0]).numpy()
     except Exception as error:
         found = brief(error)
@@ -218,20 +225,23 @@ def _hooks(
             handle.remove()
 
 
-def _inputs(model: nn.Module, batch: Batch) -> dict[str, Any]:
+def _inputs(model: nn.Module, batch: Batch) -> dict[str, object]:
     """What the model takes of: token ids, an attention mask that masks padding, no cache."""
     width = batch.width
     device = next(model.parameters()).device
     ids = [[*text, *[0] * (width - len(text))] for text in batch.texts]
     mask = [[1] * len(text) + [0] * (width - len(text)) for text in batch.texts]
-    options = {"attention_mask": torch.tensor(mask, device=device), "use_cache": False}
+    options: dict[str, object] = {
+        "attention_mask": torch.tensor(mask, device=device),
+        "use_cache": False,
+    }
     known = inspect.signature(model.forward).parameters
     return {"input_ids": torch.tensor(ids, device=device)} | {
         name: value for name, value in options.items() if name in known
     }
 
 
-def _state(layer: int, output: Any, shape: tuple[int, int, int]) -> torch.Tensor:
+def _state(layer: int, output: object, shape: tuple[int, int, int]) -> torch.Tensor:
     """The hidden state, of `shape`, in what a block returns: a tensor, or the first of some."""
     state = output[0] if isinstance(output, tuple | list) and output else output
     if not isinstance(state, torch.Tensor) or state.shape != shape:

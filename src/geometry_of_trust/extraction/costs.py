@@ -7,11 +7,11 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from transformers.utils.hub import cached_file
@@ -20,6 +20,9 @@ from geometry_of_trust.errors import IncompleteModel, brief
 from geometry_of_trust.extraction.float64 import float64
 from geometry_of_trust.extraction.loading import Source
 from geometry_of_trust.extraction.running import Opened
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 _WIDTH = 4096
 """A larger matrix is no slower for each of its numbers."""
@@ -35,7 +38,7 @@ class Sizes:
         blocks: numbers in each block. outside: numbers outside of them.
         rows: numbers of the embeddings and of the unembedding, of which only rows are used.
         stored: bytes of each block in the files. stored_outside: of all else in them.
-        held: bytes of one number of a block in memory; held_outside: of another one.
+        itemsize: bytes of one number of a block in memory; itemsize_outside: of another one.
         mapped: memory holds the files' own pages, each from its first use on.
         from_files: `stored` was read from files that are here; else it follows from the shapes.
     """
@@ -45,8 +48,8 @@ class Sizes:
     rows: int
     stored: tuple[int, ...]
     stored_outside: int
-    held: int
-    held_outside: int
+    itemsize: int
+    itemsize_outside: int
     mapped: bool
     from_files: bool
 
@@ -56,7 +59,7 @@ class Sizes:
 
     def in_memory(self, count: int) -> int:
         """Bytes of memory that these blocks take, with all outside of them."""
-        return self.held * sum(self.blocks[:count]) + self.held_outside * self.outside
+        return self.itemsize * sum(self.blocks[:count]) + self.itemsize_outside * self.outside
 
 
 def sizes(opened: Opened) -> Sizes:
@@ -66,37 +69,37 @@ def sizes(opened: Opened) -> Sizes:
         IncompleteModel: a file of weights that is here is broken.
     """
     request, skeleton = opened.request, opened.skeleton
-    blocks = skeleton.get_submodule(opened.anatomy.blocks_path)
+    blocks = opened.anatomy.blocks_of(skeleton)
     counts = tuple(_numbers(block.parameters()) for block in blocks)
     rows = [m.weight for m in skeleton.modules() if isinstance(m, torch.nn.Embedding)]
-    rows.append(skeleton.get_output_embeddings().weight)
+    rows.append(opened.anatomy.unembedding_of(skeleton).get_parameter("weight"))
     inside = {id(parameter) for parameter in blocks.parameters()}
     outside = _numbers(p for p in skeleton.parameters() if id(p) not in inside)
     stored = _stored(opened, len(counts))
     types = {_configured(opened.config)} if stored is None else stored.types
-    asked = getattr(torch, request.dtype).itemsize
+    asked = getattr(torch, request.options.dtype).itemsize
     widest = max(types)
-    held = widest if request.low_memory else asked
-    in_file = request.low_memory or types == {asked}
-    plain = opened.source.gguf is None and request.quantization is None
+    itemsize = widest if request.options.low_memory else asked
+    in_file = request.options.low_memory or types == {asked}
+    plain = opened.source.gguf is None and request.options.quantization is None
     return Sizes(
         blocks=counts,
         outside=outside,
         rows=_numbers(rows),
         stored=tuple(widest * n for n in counts) if stored is None else stored.blocks,
         stored_outside=widest * outside if stored is None else stored.outside,
-        held=1 if request.quantization is not None else held,
-        held_outside=held,
+        itemsize=1 if request.options.quantization is not None else itemsize,
+        itemsize_outside=itemsize,
         mapped=in_file and plain and opened.device.type == "cpu",
         from_files=stored is not None,
     )
 
 
-def _numbers(parameters: Any) -> int:
+def _numbers(parameters: Iterable[torch.Tensor]) -> int:
     return sum({id(p): p.numel() for p in parameters}.values())
 
 
-def _configured(config: Any) -> int:
+def _configured(config: PreTrainedConfig) -> int:
     """Bytes of a number in the files of a model that are not here, as its configuration says."""
     dtype = getattr(config, "dtype", None)
     dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
@@ -189,7 +192,7 @@ def pace(opened: Opened, tokens: int, seconds: float = 0.2) -> float:
     inner = max((p.numel() // d for p in _matrices(opened)), default=d)
     shape = (min(inner, _WIDTH), min(d, _WIDTH))
     request = opened.request
-    dtype = torch.float64 if request.reproducible else getattr(torch, request.dtype)
+    dtype = torch.float64 if request.reproducible else getattr(torch, request.options.dtype)
     context: AbstractContextManager[None] = (
         float64() if request.reproducible else torch.inference_mode()
     )
@@ -206,5 +209,5 @@ def pace(opened: Opened, tokens: int, seconds: float = 0.2) -> float:
 
 def _matrices(opened: Opened) -> list[torch.Tensor]:
     """The weights of two dimensions in the first block."""
-    first = opened.skeleton.get_submodule(opened.anatomy.blocks_path)[0]
+    first = opened.anatomy.blocks_of(opened.skeleton)[0]
     return [parameter for parameter in first.parameters() if parameter.ndim == 2]

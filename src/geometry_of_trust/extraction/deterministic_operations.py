@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from geometry_of_trust.extraction import kernels, sums
@@ -38,7 +39,13 @@ _EXACT = {
 _ROUNDED = {"abs", "add", "div", "mul", "neg", "reciprocal", "rsub", "sgn", "sub"}
 
 
-def _scaled(result: Tensor, other: Any, beta: float, alpha: float) -> Tensor:
+Result = Tensor | tuple[Tensor | None, ...] | None
+"""What an operation gives; None: nothing, let torch do it."""
+
+Operation = Callable[..., Result]
+
+
+def _scaled(result: Tensor, other: Tensor, beta: float, alpha: float) -> Tensor:
     """The result times alpha, and another tensor times beta."""
     result = result if alpha == 1 else result * alpha
     return result if beta == 0 else result + (other if beta == 1 else other * beta)
@@ -52,19 +59,22 @@ def _vector(a: Tensor, b: Tensor) -> Tensor:
     return sums.matmul(a, b[:, None])[:, 0]
 
 
-def _mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+Dims = int | Sequence[int] | None
+
+
+def _mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: object = None) -> Tensor:
     return sums.mean(x, _dims(dim), keepdim=keepdim)
 
 
-def _sum(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def _sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: object = None) -> Tensor:
     return sums.total(x, _dims(dim), keepdim=keepdim)
 
 
-def _dims(dim: Any) -> list[int]:
+def _dims(dim: Dims) -> list[int]:
     return [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
 
 
-def _quotient(a: Any, b: Any, *, rounding_mode: str | None = None) -> Tensor | None:
+def _quotient(a: Tensor, b: Tensor | float, *, rounding_mode: str | None = None) -> Tensor | None:
     """On a GPU, where a number is divided by as if it were multiplied by its reciprocal."""
     if a.device.type == "cpu" or (isinstance(b, Tensor) and b.device == a.device):
         return None
@@ -73,10 +83,10 @@ def _quotient(a: Any, b: Any, *, rounding_mode: str | None = None) -> Tensor | N
     )
 
 
-def _positive_zero(function: Callable[..., Any]) -> Callable[..., Any]:
+def _positive_zero(function: Callable[..., Tensor | tuple[Tensor, Tensor]]) -> Operation:
     """Of −0 and +0 a kernel takes whichever comes first in its vectors: +0 for both."""
 
-    def chosen(*args: Any, **kwargs: Any) -> Any:
+    def chosen(*args: object, **kwargs: object) -> Result:
         result = function(*args, **kwargs)
         if isinstance(result, Tensor):
             return result + 0.0
@@ -86,7 +96,12 @@ def _positive_zero(function: Callable[..., Any]) -> Callable[..., Any]:
     return chosen
 
 
-def _arange(*args: Any, dtype: Any = None, device: Any = None, **others: Any) -> Tensor | None:
+def _arange(
+    *args: float,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+    **others: object,
+) -> Tensor | None:
     """Of a start or step that is no integer: start + step·i; a kernel may add up otherwise."""
     start, end, step = (0, *args, 1) if len(args) == 1 else (*args, 1)[:3]
     if (dtype is not None and not dtype.is_floating_point) or start % 1 == step % 1 == 0:
@@ -97,25 +112,29 @@ def _arange(*args: Any, dtype: Any = None, device: Any = None, **others: Any) ->
     return result if dtype is None else result.to(dtype)
 
 
-def _added(sign: int) -> Callable[..., Any]:
-    def added(a: Any, b: Any, *, alpha: float = 1) -> Any:
+def _added(sign: int) -> Operation:
+    def added(a: Tensor, b: Tensor | float, *, alpha: float = 1) -> Tensor:
         return a + b * (sign * alpha)
 
     return added
 
 
-def _index_add(x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Any:
+def _index_add(
+    x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1
+) -> Tensor | None:
     """Added to each place at most once, else left to torch (None)."""
     if alpha != 1 or len(set(index.tolist())) < len(index):
         return None
     return x.index_copy(dim, index, x.index_select(dim, index) + source)
 
 
-def _index_put(x: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Any:
+def _index_put(
+    x: Tensor, indices: tuple[Tensor, ...], values: Tensor, accumulate: bool = False
+) -> Tensor | None:
     return None if accumulate else torch.index_put(x, indices, values)
 
 
-_REPLACED: dict[str, Callable[..., Any]] = {
+_REPLACED: dict[str, Operation] = {
     "mm": sums.matmul,
     "bmm": sums.matmul,
     "mv": _vector,
@@ -161,10 +180,7 @@ _WITH_ALPHA = {
 }
 
 
-_Mode: Any = TorchDispatchMode  # which has no types
-
-
-class OneValue(_Mode):  # type: ignore[misc]
+class DeterministicOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Operations on float64 tensors as this module says; the names of the others in `unproved`."""
 
     @classmethod
@@ -172,12 +188,16 @@ class OneValue(_Mode):  # type: ignore[misc]
         return False  # nothing is compiled here, and torch would import its compiler to say so
 
     def __init__(self, unproved: set[str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.unproved = unproved
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+        self,
+        func: OpOverload,
+        types: object,
+        args: tuple[Any, ...] = (),  # whatever torch's operations take
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
         plain = name[:-1] if name.endswith("_") and not name.endswith("__") else name
@@ -210,5 +230,5 @@ def _is_computed(x: Tensor) -> bool:
     return x.device.type != "meta" and (x.is_floating_point() or x.is_complex())
 
 
-def _is_complex(args: tuple[Any, ...]) -> bool:
+def _is_complex(args: tuple[object, ...]) -> bool:
     return any(isinstance(x, Tensor) and x.is_complex() for x in args)

@@ -2,8 +2,8 @@
 
 transformers goes through float32 on purpose (norms, softmax, rotary angles, attention of GPT-J
 and GPT-Neo), which is more precise than bfloat16 and less than float64. A function mode answers it
-with float64, and under it `onevalue` sees to it that each operation has one value on every machine.
-See docs/reproducibility.md.
+with float64, and under it `deterministic_operations` sees to it that each operation has one value
+on every machine. See docs/reproducibility.md.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from geometry_of_trust.extraction import sums
 from geometry_of_trust.extraction.attention import attention
-from geometry_of_trust.extraction.deterministic_operations import OneValue
+from geometry_of_trust.extraction.deterministic_operations import DeterministicOperations
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 WIDE = {
     torch.float16: torch.float64,
@@ -52,11 +55,11 @@ class Float64(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
+        func: Callable[..., object],
+        types: object,
+        args: tuple[Any, ...] = (),  # whatever torch's functions take
         kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    ) -> object:
         name = getattr(func, "__name__", "")
         kwargs = dict(kwargs or {})
         if name in _AS_IT_IS:
@@ -78,24 +81,29 @@ class Float64(TorchFunctionMode):
         return _wide(result, halves=name == "embedding")
 
 
-def _cast_like(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+def _cast_like(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Callable[..., object], tuple[object, ...], dict[str, Any]]:
     """`x.to(y)` and `x.type_as(y)` as casts to the device and the widened type of y."""
     tensor, other, *more = args
     dtype = WIDE.get(other.dtype, other.dtype)
     return torch.Tensor.to, (tensor, other.device, dtype, *more), kwargs
 
 
-def _wide_type(argument: Any) -> Any:
+def _wide_type(argument: object) -> object:
     return WIDE.get(argument, argument) if isinstance(argument, torch.dtype) else argument
 
 
-def _wide(result: Any, *, halves: bool) -> Any:
+def _wide(result: object, *, halves: bool) -> object:
     """A result in float64; those of half precision only if they are `halves` of weights."""
     if isinstance(result, torch.Tensor):
         narrow = result.dtype in WIDE and (halves or result.dtype not in _HALVES)
         return result.to(WIDE[result.dtype]) if narrow else result
-    if type(result) in (tuple, list) and any(isinstance(part, torch.Tensor) for part in result):
-        return type(result)(_wide(part, halves=halves) for part in result)
+    # Not of a named tuple, which is made in another way.
+    if type(result) is tuple and any(isinstance(part, torch.Tensor) for part in result):
+        return tuple(_wide(part, halves=halves) for part in result)
+    if type(result) is list and any(isinstance(part, torch.Tensor) for part in result):
+        return [_wide(part, halves=halves) for part in result]
     return result
 
 
@@ -113,7 +121,7 @@ def float64(unproved: set[str] | None = None) -> Iterator[None]:
             torch.no_grad(),
             sums.sharing(),
             _uncompiled(),
-            OneValue(set() if unproved is None else unproved),
+            DeterministicOperations(set() if unproved is None else unproved),
             Float64(),
         ):
             yield
@@ -121,12 +129,12 @@ def float64(unproved: set[str] | None = None) -> Iterator[None]:
         torch.set_default_dtype(default)
 
 
-def _uncompiled() -> AbstractContextManager[Any]:
+def _uncompiled() -> AbstractContextManager[object]:
     """A context in which nothing is compiled, our own operations least of all."""
     # Importing the compiler takes seconds: only if a model's code has done so.
     if "torch._dynamo" not in sys.modules:
         return contextlib.nullcontext()
-    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
     return stance
 
 
@@ -134,7 +142,7 @@ as_written = torch._C.DisableTorchFunction
 """A context in which torch does what the code says, inside of `float64` too."""
 
 
-def allow_float64(model: Any) -> None:
+def allow_float64(model: PreTrainedModel) -> None:
     """Turn off what stops when it gets float64.
 
     That is GPT-2's attention that asks for float32 and checks it, and the grouped product of
@@ -144,4 +152,4 @@ def allow_float64(model: Any) -> None:
         model.set_experts_implementation("eager")
     for module in model.modules():
         if getattr(module, "reorder_and_upcast_attn", False):
-            module.reorder_and_upcast_attn = False
+            setattr(module, "reorder_and_upcast_attn", False)  # noqa: B010 - not one of its own

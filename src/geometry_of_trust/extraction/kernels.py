@@ -51,7 +51,7 @@ _EXPM1 = [1 / math.factorial(n) for n in range(1, 15)]
 
 
 def sqrt(x: Tensor) -> Tensor:
-    """The square root, correctly rounded: the processor's, by numpy; on a GPU the GPU's."""
+    """The square root, correctly rounded, in the same shape: by numpy; on a GPU the GPU's."""
     if x.device.type != "cpu":
         return torch.sqrt(x)
     with np.errstate(invalid="ignore"):
@@ -66,7 +66,7 @@ def _exponential(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def exp(x: Tensor) -> Tensor:
-    """e^x; 0 below −708, where float64 begins to lose digits."""
+    """e^x, in the same shape; 0 below −708, where float64 begins to lose digits."""
     q, s = _exponential(x.clamp(-708.0, 709.0))
     result = (q + 1.0) * s
     result = torch.where(x < -708.0, 0.0, result)
@@ -74,17 +74,17 @@ def exp(x: Tensor) -> Tensor:
 
 
 def sigmoid(x: Tensor) -> Tensor:
-    """1 / (1 + e^-x)."""
+    """1 / (1 + e^-x), in the same shape."""
     return 1.0 / (exp(-x) + 1.0)
 
 
 def silu(x: Tensor) -> Tensor:
-    """Swish: x / (1 + e^-x)."""
+    """Swish: x / (1 + e^-x), in the same shape."""
     return x / (exp(-x) + 1.0)
 
 
 def tanh(x: Tensor) -> Tensor:
-    """(e^2x − 1) / (e^2x + 1), without cancellation."""
+    """(e^2x − 1) / (e^2x + 1), without cancellation, in the same shape."""
     q, s = _exponential(2.0 * x.abs().clamp_max(22.0))
     t = s * q + (s - 1.0)
     return torch.copysign(t / (t + 2.0), x)
@@ -112,7 +112,7 @@ def _erf_table() -> Tensor:
 
 
 def erf(x: Tensor) -> Tensor:
-    """The error function."""
+    """The error function, in the same shape."""
     size = x.abs().clamp_max(6.0)
     nearest = torch.round(size * 8.0)
     place = torch.nan_to_num(nearest).to(torch.int64)
@@ -122,7 +122,7 @@ def erf(x: Tensor) -> Tensor:
 
 
 def gelu(x: Tensor, approximate: str) -> Tensor:
-    """Gauss's x Φ(x), or its approximation by tanh."""
+    """Gauss's x Φ(x), or its approximation by tanh, in the same shape."""
     if approximate == "tanh":
         inner = (x * x * x * 0.044715 + x) * math.sqrt(2 / math.pi)
         return x * 0.5 * (tanh(inner) + 1.0)
@@ -134,7 +134,7 @@ _COS = [(-1) ** n / math.factorial(2 * n) for n in range(11)]
 
 
 def sin(x: Tensor, quadrant: int = 0) -> Tensor:
-    """The sine, for |x| below 2^20; `quadrant` right angles are added."""
+    """The sine, for |x| below 2^20, in the same shape; `quadrant` right angles are added."""
     n = torch.round(x * (2 / math.pi))
     r = x - n * _HALF_PI[0] - n * _HALF_PI[1] - n * _HALF_PI[2]
     place = torch.nan_to_num(n).to(torch.int64) + quadrant
@@ -144,12 +144,12 @@ def sin(x: Tensor, quadrant: int = 0) -> Tensor:
 
 
 def cos(x: Tensor) -> Tensor:
-    """The cosine, for |x| below 2^20."""
+    """The cosine, for |x| below 2^20, in the same shape."""
     return sin(x, quadrant=1)
 
 
 def softmax(x: Tensor, dim: int) -> Tensor:
-    """e^x over its sum."""
+    """e^x over its sum along a dimension, in the same shape."""
     e = exp(x - x.amax(dim, keepdim=True))
     return e / total(e, [dim], keepdim=True)
 
@@ -157,7 +157,11 @@ def softmax(x: Tensor, dim: int) -> Tensor:
 def layer_norm(
     x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The normed x, its mean and its reciprocal deviation."""
+    """The normed x, in its shape; its mean and its reciprocal deviation, with dimensions of size 1.
+
+    Args:
+        shape: of the last dimensions, over which is normed; and that of weight and bias.
+    """
     dims = range(-len(shape), 0)
     middle = mean(x, dims, keepdim=True)
     centred = x - middle
@@ -168,14 +172,14 @@ def layer_norm(
 
 
 def rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None, eps: float | None) -> Tensor:
-    """The ratio of x and the root of its mean square."""
+    """The ratio of x and the root of its mean square over the last dimensions, `shape`."""
     square = mean(x * x, range(-len(shape), 0), keepdim=True)
     result = x / sqrt(square + (torch.finfo(x.dtype).eps if eps is None else eps))
     return result if weight is None else result * weight
 
 
 def in_decimal(function: Callable[..., Decimal], *arguments: Tensor | float) -> Tensor | None:
-    """A function of few numbers, element by element; None of many."""
+    """A function of few numbers, element by element, in their joint shape; None of many."""
     given = [torch.as_tensor(a, dtype=torch.float64) for a in arguments]
     first = given[0] if len(given) == 1 else given[0] + torch.zeros_like(given[1])
     tensors = [tensor.expand(first.shape) for tensor in given]
@@ -192,7 +196,7 @@ def in_decimal(function: Callable[..., Decimal], *arguments: Tensor | float) -> 
 
 
 def power(base: Tensor | float, exponent: Tensor | float) -> Tensor | None:
-    """base^exponent: products and roots, few of any, else None."""
+    """base^exponent, in their joint shape: products and roots, few of any, else None."""
     if isinstance(base, Tensor) and not isinstance(exponent, Tensor):
         if exponent == 1:
             return base.clone()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import huggingface_hub.utils as hub
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.dynamic_module_utils import resolve_trust_remote_code
 from transformers.utils.hub import cached_file
 
 from geometry_of_trust.documents.extraction_record import Token
@@ -29,7 +31,12 @@ from geometry_of_trust.errors import (
     UntrustedCode,
     brief,
 )
-from geometry_of_trust.extraction.architectures import Anatomy, shortened
+from geometry_of_trust.extraction.architectures import Anatomy, shortened, untyped
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    Tokenizer = PreTrainedTokenizerBase
 
 DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu")
 _COMMIT = re.compile(r"/snapshots/([0-9a-f]{40})/")
@@ -39,8 +46,7 @@ _HUB_GGUF = re.compile(r"([^/]+/[^/]+)/(.+\.gguf)")
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
     """No logging below errors and no progress bars of transformers and of the hub's client."""
-    log: Any = transformers.logging
-    bars_of_hub: Any = hub
+    log, bars_of_hub = untyped(transformers.logging), untyped(hub)
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     hub_bars = not bars_of_hub.are_progress_bars_disabled()
     log.set_verbosity_error()
@@ -103,9 +109,9 @@ class Source:
     trust: bool
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, str | bool]:
         """What every `from_pretrained` needs; the commit, so that all is of one version."""
-        options: dict[str, Any] = {"trust_remote_code": self.trust}
+        options: dict[str, str | bool] = {"trust_remote_code": self.trust}
         if self.commit is not None:
             options["revision"] = self.commit
         if self.gguf is not None:
@@ -142,7 +148,7 @@ def find_model(argument: str, *, revision: str | None, trust: bool) -> Source:
     return Source(argument, location, gguf, commit and commit[1], trust)
 
 
-def load_config(source: Source) -> Any:
+def load_config(source: Source) -> PreTrainedConfig:
     """The model's configuration.
 
     Raises:
@@ -150,17 +156,18 @@ def load_config(source: Source) -> Any:
         UnsupportedArchitecture: transformers does not know its kind.
     """
     try:
-        return AutoConfig.from_pretrained(source.location, **source.options)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source.location, **source.options)
     except Exception as error:  # whatever the files make the library raise
         _refuse_untrusted(source, error)
         raise UnsupportedArchitecture(
             source.argument, expected="a configuration known to transformers", found=brief(error)
         ) from None
+    return config
 
 
 def _refuse_untrusted(source: Source, error: Exception) -> None:
-    # transformers has no class of its own for this refusal; the argument's name is in its text.
-    if not source.trust and isinstance(error, ValueError) and "trust_remote_code" in str(error):
+    # transformers has no class of its own for this refusal, but one function that raises it.
+    if not source.trust and _raised_by(error, resolve_trust_remote_code):
         raise UntrustedCode(
             source.argument,
             expected="a model that transformers knows",
@@ -169,7 +176,15 @@ def _refuse_untrusted(source: Source, error: Exception) -> None:
         ) from None
 
 
-def load_tokenizer(source: Source) -> Any:
+def _raised_by(error: BaseException, function: Callable[..., object]) -> bool:
+    """Whether the innermost function that an error came from is this one."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code is inspect.unwrap(function).__code__
+
+
+def load_tokenizer(source: Source) -> Tokenizer:
     """The model's tokenizer.
 
     Raises:
@@ -202,7 +217,9 @@ class Encoded:
     special: list[bool]
 
 
-def encode(tokenizer: Any, texts: Sequence[str], *, add_special: bool = True) -> list[Encoded]:
+def encode(
+    tokenizer: Tokenizer, texts: Sequence[str], *, add_special: bool = True
+) -> list[Encoded]:
     """The tokens of texts, special ones added as the tokenizer does by default, or not at all."""
     encoding = tokenizer(
         list(texts),
@@ -229,13 +246,12 @@ def encode(tokenizer: Any, texts: Sequence[str], *, add_special: bool = True) ->
     return encoded
 
 
-def token_text(tokenizer: Any, number: int) -> str:
+def token_text(tokenizer: Tokenizer, number: int) -> str:
     """A token decoded alone."""
-    text: str = tokenizer.decode([number], clean_up_tokenization_spaces=False)
-    return text
+    return str(tokenizer.decode([number], clean_up_tokenization_spaces=False))
 
 
-def tokenize(tokenizer: Any, text: str) -> tuple[Token, ...]:
+def tokenize(tokenizer: Tokenizer, text: str) -> tuple[Token, ...]:
     """The tokens of one text.
 
     Raises:
@@ -250,37 +266,37 @@ def tokenize(tokenizer: Any, text: str) -> tuple[Token, ...]:
     )
 
 
-def skeleton(source: Source, config: Any) -> Any:
+def skeleton(source: Source, config: PreTrainedConfig) -> PreTrainedModel:
     """The whole model without weights: its modules, on torch's `meta` device.
 
     Raises:
         UnsupportedArchitecture: not a causal language model, or its code cannot be run here.
         UntrustedCode: it comes with its own code.
     """
-    options: dict[str, Any] = {"trust_remote_code": source.trust}
+    options: dict[str, str | bool] = {"trust_remote_code": source.trust}
     if source.trust and source.commit is not None and getattr(config, "auto_map", None):
         options["code_revision"] = source.commit
     try:
         with torch.device("meta"):
-            make: Any = AutoModelForCausalLM.from_config
-            return make(config, **options)
+            made: PreTrainedModel = untyped(AutoModelForCausalLM).from_config(config, **options)
     except Exception as error:  # whatever the model's code raises
         _refuse_untrusted(source, error)
         raise UnsupportedArchitecture(
             source.argument, expected="a causal language model", found=brief(error)
         ) from None
+    return made
 
 
 def load_model(
     source: Source,
-    whole: Any,
+    whole: PreTrainedModel,
     anatomy: Anatomy,
     *,
     count: int,
     dtype: torch.dtype,
     device: torch.device,
-    more: Mapping[str, Any] | None = None,
-) -> Any:
+    more: Mapping[str, object] | None = None,
+) -> PreTrainedModel:
     """The model with its first `count` blocks, in evaluation mode on `device`.
 
     Args:
@@ -297,7 +313,7 @@ def load_model(
         cls = shortened(cls, anatomy.blocks_path, count)
     options = dict(more or {}) | ({"device_map": "meta"} if device.type == "meta" else {})
     try:
-        model, report = cls.from_pretrained(
+        loaded: tuple[PreTrainedModel, dict[str, Any]] = untyped(cls).from_pretrained(
             source.location,
             config=whole.config,
             dtype=dtype,
@@ -312,6 +328,7 @@ def load_model(
         ) from None
     except Exception as error:  # whatever the files and the model's code raise
         raise ModelFailed(source.argument, expected="a model", found=brief(error)) from error
+    model, report = loaded
     lost = {str(name) for name in report["missing_keys"]}
     lost |= {str(name) for name, *_ in report["mismatched_keys"]}
     if lost:
@@ -320,4 +337,7 @@ def load_model(
             expected="all weights of the model",
             found=f"{len(lost)} missing or of another shape, such as {min(lost)}",
         )
-    return model.eval() if "device_map" in options else model.eval().to(device)
+    untyped(model).eval()
+    if "device_map" not in options:
+        untyped(model).to(device)
+    return model

@@ -48,14 +48,14 @@ class FilePages:
         return cls(tuple(starts), tuple(ends))
 
     def hold(self, tensor: torch.Tensor) -> bool:
-        """Whether `tensor` lies in them."""
+        """Whether a tensor, of any shape, lies in them."""
         if tensor.device.type != "cpu" or not tensor.is_contiguous():
             return False
         k = bisect.bisect_right(self.starts, tensor.data_ptr()) - 1
         return k >= 0 and tensor.data_ptr() + tensor.nbytes <= self.ends[k]
 
     def release(self, tensor: torch.Tensor) -> None:
-        """Drop the pages that lie wholly inside `tensor`, if they are a file's."""
+        """Drop the pages wholly inside a tensor, of any shape, if they are a file's."""
         if not self.hold(tensor):
             return
         start = tensor.data_ptr()

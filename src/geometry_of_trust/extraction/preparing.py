@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
@@ -17,12 +17,15 @@ from transformers.utils.hub import cached_file
 
 from geometry_of_trust.errors import IncompleteModel, NoDevice, NotInFiles, brief
 from geometry_of_trust.extraction import loading, quantizing
-from geometry_of_trust.extraction.architectures import Anatomy
+from geometry_of_trust.extraction.architectures import Anatomy, untyped
 from geometry_of_trust.extraction.float64 import allow_float64, float64
 from geometry_of_trust.extraction.loading import Source
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.weights import Weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _STORED = {
     "F64": torch.float64,
@@ -43,7 +46,7 @@ class Loaded:
         weights: how its weights are held.
     """
 
-    model: Any
+    model: PreTrainedModel
     blocks: int
     pages: FilePages
     weights: Weights
@@ -52,7 +55,7 @@ class Loaded:
 def prepare(
     request: Request,
     source: Source,
-    skeleton: Any,
+    skeleton: PreTrainedModel,
     anatomy: Anatomy,
     *,
     count: int,
@@ -71,28 +74,28 @@ def prepare(
         NotInFiles: low memory is asked for, and the weights cannot be left in their files.
         NoDevice: the model goes on all GPUs, and they have not enough memory.
     """
-    dtype = getattr(torch, request.dtype)
-    held = stored_type(source) if request.low_memory else dtype
+    dtype = getattr(torch, request.options.dtype)
+    stored = stored_type(source) if request.options.low_memory else dtype
     load = partial(loading.load_model, source, skeleton, anatomy, count=count)
     scales: dict[torch.Tensor, torch.Tensor] = {}
-    if request.quantization is None and on_all_gpus(request, device):
-        model = load(dtype=held, device=device, more={"device_map": "auto"})
+    if request.options.quantization is None and on_all_gpus(request, device):
+        model = load(dtype=stored, device=device, more={"device_map": "auto"})
         _check_placed(model, device)
-    elif request.quantization is None:
-        model = load(dtype=held, device=device)
+    elif request.options.quantization is None:
+        model = load(dtype=stored, device=device)
     else:
-        model = load(dtype=held, device=torch.device("cpu"), more=quantizing.options(anatomy))
+        model = load(dtype=stored, device=torch.device("cpu"), more=quantizing.options(anatomy))
         scales = quantizing.plain(model, request.model)
-        model = model.to(device)
+        untyped(model).to(device)
         scales = {weight: scale.to(device) for weight, scale in scales.items()}
     types: dict[torch.Tensor, torch.dtype] = {}
-    if held != dtype:
+    if stored != dtype:
         skeleton = load(dtype=dtype, device=torch.device("meta"))
         named = model.state_dict(keep_vars=True)
         types = {named[name]: shape.dtype for name, shape in skeleton.state_dict().items()}
     weights = Weights(types, request.reproducible, scales, dtype)
-    blocks = model.get_submodule(anatomy.blocks_path)
-    weights.settle(model, blocks, model.get_submodule(anatomy.unembedding_path))
+    blocks = anatomy.blocks_of(model)
+    weights.settle(model, blocks, anatomy.unembedding_of(model))
     if weights.wide or types:
         found = set() if unproved is None else unproved
         left = _compute_buffers(model, skeleton, float64(found) if weights.wide else nullcontext())
@@ -100,17 +103,19 @@ def prepare(
             found |= left | _tensors_beside(model)
             allow_float64(model)
     pages = FilePages.of_process()
-    if request.low_memory:
+    if request.options.low_memory:
         _check_in_files(blocks, pages, request.model)
     return Loaded(model, count, pages, weights)
 
 
 def on_all_gpus(request: Request, device: torch.device) -> bool:
     """Whether accelerate places a model on all GPUs: there are several, and none was named."""
-    return request.device == "auto" and device.type == "cuda" and torch.cuda.device_count() > 1
+    return (
+        request.options.device == "auto" and device.type == "cuda" and torch.cuda.device_count() > 1
+    )
 
 
-def _check_placed(model: Any, device: torch.device) -> None:
+def _check_placed(model: PreTrainedModel, device: torch.device) -> None:
     """Refuse what accelerate keeps elsewhere and brings at each use: blocks are converted here.
 
     Raises:
@@ -133,7 +138,7 @@ def stored_type(source: Source) -> torch.dtype:
         NotInFiles: they are in files of another kind, which cannot be mapped.
         IncompleteModel: a file is missing or broken.
     """
-    open_file: Any = safe_open
+    open_file = untyped(safe_open)
     try:
         files = [] if source.gguf else [open_file(path, "pt") for path in _weight_files(source)]
         types = {file.get_slice(name).get_dtype() for file in files for name in file.keys()}  # noqa: SIM118
@@ -172,7 +177,7 @@ def _weight_files(source: Source) -> list[str]:
     return [file for name in sorted(names) if (file := find(name)) is not None]
 
 
-def _check_in_files(blocks: Any, pages: FilePages, where: str) -> None:
+def _check_in_files(blocks: nn.ModuleList, pages: FilePages, where: str) -> None:
     """All but one block's worth of weights is where low memory needs it (if the kernel tells).
 
     Raises:
@@ -189,7 +194,7 @@ def _check_in_files(blocks: Any, pages: FilePages, where: str) -> None:
         )
 
 
-def _tensors_beside(model: Any) -> set[str]:
+def _tensors_beside(model: nn.Module) -> set[str]:
     """Tensors of floats that modules hold as plain attributes: made by code that nobody watched."""
     return {
         f"tensor {path}.{name}"
@@ -199,7 +204,9 @@ def _tensors_beside(model: Any) -> set[str]:
     }
 
 
-def _compute_buffers(model: Any, skeleton: Any, context: AbstractContextManager[None]) -> set[str]:
+def _compute_buffers(
+    model: nn.Module, skeleton: PreTrainedModel, context: AbstractContextManager[None]
+) -> set[str]:
     """Compute what a model's code computes once and no file holds, such as rotary frequencies.
 
     The model's own code does it, as transformers has it do after loading. What that code leaves
@@ -224,21 +231,22 @@ def _compute_buffers(model: Any, skeleton: Any, context: AbstractContextManager[
     return left
 
 
-def _compute_buffers_of(module: nn.Module, names: list[str], skeleton: Any, path: str) -> list[str]:
+def _compute_buffers_of(
+    module: nn.Module, names: list[str], skeleton: PreTrainedModel, path: str
+) -> list[str]:
     """Those of one module; names of those that its code leaves out.
 
     Only the skeleton's module is set up anew, which has no weights.
     """
     left = []
     source = skeleton.get_submodule(path)
-    empty = {name: source._buffers[name] for name in names}
+    empty = {name: source.get_buffer(name) for name in names}
     for name, buffer in empty.items():
         source._buffers[name] = torch.full(buffer.shape, torch.nan, dtype=buffer.dtype)
     try:
-        _owner(skeleton, path)._init_weights(source)
+        untyped(_owner(skeleton, path))._init_weights(source)
         for name in names:
-            computed, there = source._buffers[name], module._buffers[name]
-            assert computed is not None and there is not None  # noqa: S101, PT018 - named above
+            computed, there = source.get_buffer(name), module.get_buffer(name)
             if computed.isnan().any():
                 left.append(name)
             else:
@@ -248,9 +256,9 @@ def _compute_buffers_of(module: nn.Module, names: list[str], skeleton: Any, path
     return left
 
 
-def _owner(model: Any, path: str) -> Any:
+def _owner(model: PreTrainedModel, path: str) -> nn.Module:
     """The innermost model of transformers' around a module: its code initialises it."""
-    owner = model
+    owner: nn.Module = model
     parts = path.split(".") if path else []
     for k in range(1, len(parts) + 1):
         module = model.get_submodule(".".join(parts[:k]))

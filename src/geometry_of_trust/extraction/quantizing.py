@@ -13,22 +13,26 @@ import contextlib
 import logging
 import re
 from collections.abc import Iterator
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from transformers import BitsAndBytesConfig
 
 from geometry_of_trust.errors import BadOption, UnsupportedArchitecture
-from geometry_of_trust.extraction.architectures import Anatomy
+from geometry_of_trust.extraction.architectures import Anatomy, untyped
 from geometry_of_trust.extraction.loading import Source
 from geometry_of_trust.extras import optional
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _STEPS = 127
 """How many steps there are from 0 to the largest value of a row."""
 
 
-def check(wanted: str | None, source: Source, config: Any) -> None:
+def check(wanted: str | None, source: Source, config: PreTrainedConfig) -> None:
     """Refuse early what cannot be quantised, and what is and was not said to be.
 
     Raises:
@@ -37,8 +41,8 @@ def check(wanted: str | None, source: Source, config: Any) -> None:
             in the integers of bitsandbytes.
     """
     if wanted is None:
-        held = getattr(config, "quantization_config", None)
-        if isinstance(held, dict) and held.get("quant_method") == "bitsandbytes":
+        saved = getattr(config, "quantization_config", None)
+        if isinstance(saved, dict) and saved.get("quant_method") == "bitsandbytes":
             raise BadOption(
                 "quantization",
                 expected=f"int8 for {source.argument}, which bitsandbytes has quantised",
@@ -60,7 +64,7 @@ def version() -> str:
     return f"bitsandbytes {_library().__version__}"
 
 
-def _library() -> Any:
+def _library() -> ModuleType:
     with optional(), _quiet():
         import bitsandbytes  # noqa: PLC0415 - optional, and slow to import
     return bitsandbytes
@@ -78,18 +82,17 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def options(anatomy: Anatomy) -> dict[str, Any]:
+def options(anatomy: Anatomy) -> dict[str, object]:
     """What `from_pretrained` needs to quantise the blocks' linear layers, and nothing else.
 
     On the CPU, whatever device the model then runs on: the same integers everywhere.
     """
     outside = rf"(?!{re.escape(anatomy.blocks_path)}\.).*"
-    make: Any = BitsAndBytesConfig
-    config = make(load_in_8bit=True, llm_int8_skip_modules=[outside])
+    config = untyped(BitsAndBytesConfig)(load_in_8bit=True, llm_int8_skip_modules=[outside])
     return {"quantization_config": config, "device_map": "cpu"}
 
 
-def plain(model: Any, where: str) -> dict[torch.Tensor, torch.Tensor]:
+def plain(model: PreTrainedModel, where: str) -> dict[torch.Tensor, torch.Tensor]:
     """Make a quantised model one of plain linear layers, whose weights are int8.
 
     Returns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors
@@ -13,6 +13,7 @@ import tokenizers
 import torch
 import transformers
 from numpy.typing import NDArray
+from torch import nn
 
 from geometry_of_trust.documents.extraction_record import Token
 from geometry_of_trust.errors import (
@@ -27,9 +28,14 @@ from geometry_of_trust.extraction.architectures import Anatomy
 from geometry_of_trust.extraction.loading import Source
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.preparing import Loaded, prepare
+from geometry_of_trust.extraction.quiet import making, unwarned
 from geometry_of_trust.extraction.request import Request
-from geometry_of_trust.files import PathLike
 from geometry_of_trust.progress import Progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from geometry_of_trust.extraction.loading import Tokenizer
 
 CHUNK_BYTES = 8 * 2**20
 """How much of the unembedding is converted, or used of its file, at a time."""
@@ -40,16 +46,18 @@ class Opened:
     """A model that was found and looked at; none of its weights is loaded.
 
     Attributes:
+        layers: those asked for, ascending.
         config: its configuration. skeleton: the whole model on torch's `meta` device.
         limit: how many tokens it takes, None if it does not say.
     """
 
     request: Request
+    layers: tuple[int, ...]
     source: Source
     device: torch.device
-    config: Any
-    tokenizer: Any
-    skeleton: Any
+    config: PreTrainedConfig
+    tokenizer: Tokenizer
+    skeleton: PreTrainedModel
     anatomy: Anatomy
     limit: int | None
 
@@ -61,7 +69,7 @@ class Opened:
         """
         if self.limit is not None and len(ids) > self.limit:
             raise TextTooLong(where, expected=f"at most {self.limit} tokens", found=len(ids))
-        size = len(self.skeleton.get_input_embeddings().weight)
+        size = len(_weight(self.skeleton.get_input_embeddings()))
         if max(ids) >= size:
             raise NoTokenizer(
                 self.request.model,
@@ -78,18 +86,21 @@ def open_model(request: Request, progress: Progress) -> Opened:
         NoDevice, DimensionMismatch: as `extract`.
         MissingExtra, BadOption: as `quantizing.check`.
     """
+    options = request.options
     device = _device(request)
     progress(f"Looking for {request.model}")
-    source = loading.find_model(
-        request.model, revision=request.revision, trust=request.trust_remote_code
-    )
-    config = loading.load_config(source)
-    quantizing.check(request.quantization, source, config)
-    _check_layers(request.layers, architectures.block_count(config, request.model))
-    tokenizer = loading.load_tokenizer(source)
-    skeleton = loading.skeleton(source, config)
+    with making(), unwarned():
+        source = loading.find_model(
+            request.model, revision=options.revision, trust=options.trust_remote_code
+        )
+        config = loading.load_config(source)
+        quantizing.check(options.quantization, source, config)
+        layers = _layers(request.layers, architectures.block_count(config, request.model))
+        tokenizer = loading.load_tokenizer(source)
+        skeleton = loading.skeleton(source, config)
     return Opened(
         request,
+        layers,
         source,
         device,
         config,
@@ -137,7 +148,7 @@ class Runner:
         return capture.residual_stream(
             self.loaded.model,
             self.blocks,
-            self.opened.request.layers,
+            self.opened.layers,
             batch,
             hidden_dim=self.opened.anatomy.hidden_dim,
             pages=self.pages,
@@ -146,19 +157,24 @@ class Runner:
         )
 
     @property
-    def blocks(self) -> Any:
+    def blocks(self) -> nn.ModuleList:
         """The blocks that are loaded."""
-        return self.loaded.model.get_submodule(self.opened.anatomy.blocks_path)
+        return self.opened.anatomy.blocks_of(self.loaded.model)
 
     @property
-    def unembedding(self) -> Any:
+    def unembedding(self) -> nn.Module:
         """The module whose weight is U."""
-        return self.loaded.model.get_submodule(self.opened.anatomy.unembedding_path)
+        return self.opened.anatomy.unembedding_of(self.loaded.model)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """U, shape (V, d), as it is held."""
+        return _weight(self.unembedding)
 
     @property
     def tied(self) -> bool:
         """Whether U is another parameter of the model too."""
-        weight = self.unembedding.weight
+        weight = self.weight
         places = self.loaded.model.named_parameters(remove_duplicate=False)
         return sum(other is weight for _, other in places) > 1
 
@@ -169,12 +185,15 @@ class Runner:
         return name if isinstance(name, str) else None
 
     def unembedding_rows(self) -> Iterator[NDArray[np.float32]]:
-        """U as float32 in blocks of rows, each valid until the next: of float32 weights no copy."""
-        weight: torch.Tensor = self.unembedding.weight.detach()
+        """U in blocks of rows, float32, shape (rows, d), each valid until the next.
+
+        Of float32 weights they are no copy.
+        """
+        weight = self.weight.detach()
         rows = max(1, CHUNK_BYTES // (4 * weight.shape[1]))
         for start in range(0, len(weight), rows):
             part = weight[start : start + rows]
-            part = self.loaded.weights.of_model(self.unembedding.weight, part)
+            part = self.loaded.weights.of_model(self.weight, part)
             yield part.to("cpu", torch.float32).contiguous().numpy()
             self.loaded.pages.release(weight[start : start + rows])
 
@@ -218,17 +237,17 @@ def start(
     Raises:
         ExtractionRefused, NonFinite: as `extract`.
     """
-    request, anatomy = opened.request, opened.anatomy
+    anatomy, deepest = opened.anatomy, opened.layers[-1]
 
     def attempt(count: int, whole_because: str | None) -> tuple[Runner, NDArray[np.float32]]:
         progress(f"Loading {count} of {anatomy.blocks} blocks")
         runner = load(opened, count, whole_because=whole_because, once=once)
         tokens = sum(map(len, batch.texts))
-        in_float64 = " in float64" if request.reproducible else ""
-        progress(f"Running {request.layers[-1] + 1} blocks on {tokens} tokens{in_float64}")
+        in_float64 = " in float64" if opened.request.reproducible else ""
+        progress(f"Running {deepest + 1} blocks on {tokens} tokens{in_float64}")
         return runner, runner.states(batch)
 
-    needed = request.layers[-1] + 1
+    needed = deepest + 1
     if needed == anatomy.blocks:
         return attempt(needed, None)
     if anatomy.whole_because is not None:
@@ -247,16 +266,17 @@ def load(opened: Opened, count: int, *, whole_because: str | None = None, once: 
         IncompleteModel, ModelFailed, NotInFiles: as `prepare`.
     """
     unproved: set[str] = set()
-    loaded = prepare(
-        opened.request,
-        opened.source,
-        opened.skeleton,
-        opened.anatomy,
-        count=count,
-        device=opened.device,
-        unproved=unproved,
-    )
-    pages = loaded.pages if once or opened.request.low_memory else FilePages()
+    with making(), unwarned():
+        loaded = prepare(
+            opened.request,
+            opened.source,
+            opened.skeleton,
+            opened.anatomy,
+            count=count,
+            device=opened.device,
+            unproved=unproved,
+        )
+    pages = loaded.pages if once or opened.request.options.low_memory else FilePages()
     return Runner(opened, loaded, whole_because, pages, unproved)
 
 
@@ -266,29 +286,34 @@ def _device(request: Request) -> torch.device:
     Raises:
         BadOption: it has no float64, or cannot use weights that are left in their files.
     """
-    device = loading.find_device(request.device)
+    device = loading.find_device(request.options.device)
     for wanted, fits, name in (
         (request.reproducible, device.type != "mps", "reproducible"),
-        (request.low_memory, device.type == "cpu", "low memory"),
+        (request.options.low_memory, device.type == "cpu", "low memory"),
     ):
         if wanted and not fits:
-            if request.device == "auto":
+            if request.options.device == "auto":
                 return torch.device("cpu")
-            raise BadOption("device", expected=f"cpu for a {name} run", found=request.device)
+            raise BadOption(
+                "device", expected=f"cpu for a {name} run", found=request.options.device
+            )
     return device
 
 
-def _check_layers(layers: Sequence[int], count: int) -> None:
-    for layer in layers:
-        if not 0 <= layer < count:
-            raise LayerOutOfRange("layers", expected=f"0 to {count - 1}", found=layer)
+def _weight(module: nn.Module) -> torch.Tensor:
+    """The weight of an embedding or of a linear layer."""
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)  # noqa: S101 - a module that has none was refused
+    return weight
 
 
-def layer_count(model: PathLike, *, revision: str | None = None, trust: bool = False) -> int:
-    """Number of blocks, for whoever wants all of them.
+def _layers(asked: tuple[int, ...] | None, count: int) -> tuple[int, ...]:
+    """The layers asked for, or all.
 
     Raises:
-        UnknownModel, UntrustedCode, UnsupportedArchitecture: as `extract`.
+        LayerOutOfRange.
     """
-    source = loading.find_model(str(model), revision=revision, trust=trust)
-    return architectures.block_count(loading.load_config(source), str(model))
+    for layer in asked or ():
+        if not 0 <= layer < count:
+            raise LayerOutOfRange("layers", expected=f"0 to {count - 1}", found=layer)
+    return tuple(range(count)) if asked is None else asked

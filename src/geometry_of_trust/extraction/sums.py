@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,12 +47,12 @@ def _split(x: Tensor, dim: int | tuple[int, ...], bits: int, parts: int) -> list
 
 
 def power_of_two(exponent: Tensor) -> Tensor:
-    """2^exponent, for exponents of normal numbers."""
+    """2^exponent, in the same shape, float64, for exponents of normal numbers."""
     return (exponent.to(torch.int64).clamp(-1022, 1023) + 1023 << 52).view(torch.float64)
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """The product a @ b of two matrices, or two stacks of as many.
+    """The product a @ b of two matrices, shapes (m, K) and (K, n), or two stacks of as many.
 
     With K terms in a sum and 53 − ⌈log₂ K⌉ bits for a product, a gets two fifths of them thrice
     and b three fifths twice: 48 and 52 bits of their largest elements up to K = 2048. What is
@@ -84,14 +83,14 @@ def _products(rows: Tensor, b: Tensor, bits: int) -> Tensor:
     return (third + fifth).add_(fourth).add_(second).add_(first).add_(0.0)
 
 
-def _each(function: Callable[..., Tensor], arguments: Iterable[tuple[Any, ...]]) -> list[Tensor]:
+def _each(function: Callable[..., Tensor], arguments: Iterable[tuple[object, ...]]) -> list[Tensor]:
     """The function of each tuple of arguments, by the threads of `sharing` if there are several."""
     calls = list(arguments)
     pool = _pool.get()
     if pool is None or len(calls) == 1:
         return [function(*call) for call in calls]
 
-    def call(these: tuple[Any, ...]) -> Tensor:
+    def call(these: tuple[object, ...]) -> Tensor:
         with torch.no_grad():
             return function(*these)
 
@@ -118,7 +117,10 @@ def sharing() -> Iterator[None]:
 
 
 def total(x: Tensor, dim: Sequence[int], *, keepdim: bool = False) -> Tensor:
-    """The sum of x along dimensions, to about 2^-80 of its largest element, rounded."""
+    """The sum of x along dimensions of its shape (all if none are named), rounded.
+
+    To about 2^-80 of its largest element.
+    """
     dims = tuple(dim) if dim else tuple(range(x.ndim))
     count = math.prod(x.shape[d] for d in dims)
     if count == 0 or not dims:
@@ -129,7 +131,7 @@ def total(x: Tensor, dim: Sequence[int], *, keepdim: bool = False) -> Tensor:
 
 
 def mean(x: Tensor, dim: Sequence[int], *, keepdim: bool = False) -> Tensor:
-    """The mean of x along dimensions."""
+    """The mean of x along dimensions of its shape; all if none are named."""
     count = math.prod(x.shape[d] for d in dim) if dim else x.numel()
     # By a tensor: a GPU multiplies by the reciprocal of a number instead.
     return total(x, dim, keepdim=keepdim) / torch.full((), count, dtype=x.dtype, device=x.device)

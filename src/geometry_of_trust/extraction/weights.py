@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
 
 from geometry_of_trust.extraction.float64 import WIDE, as_written
 
-Held = list[tuple[torch.Tensor, torch.Tensor]]
+Before = list[tuple[torch.Tensor, torch.Tensor]]
 """Parameters, with what they were before."""
 
 
@@ -26,9 +25,10 @@ class Weights:
     """How to get from weights as they are held to weights to compute with.
 
     Attributes:
-        types: the model's type of each parameter and buffer that is held in another one.
+        types: the model's type of each parameter and buffer, of any shape, that is held in another.
         wide: whether to compute in float64.
-        scales: of each parameter that is held in integers; the weight is integer × scale. Both
+        scales: of each parameter that is held in integers, shape (rows, 1); the weight is integer ×
+            scale. Both
             together have 32 bits, so that the weight is exact in float64.
         dtype: what such a weight is rounded to unless it is computed with in float64.
     """
@@ -39,11 +39,11 @@ class Weights:
     dtype: torch.dtype = torch.float32
 
     def of_model(self, parameter: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-        """A part of a parameter in the model's type."""
+        """A part of a parameter in the model's type, in its shape."""
         return part.to(self.types.get(parameter, part.dtype))
 
     def value(self, parameter: torch.Tensor) -> torch.Tensor:
-        """A parameter as it is computed with; itself if that is how it is held."""
+        """A parameter as it is computed with, in its shape; itself if that is how it is held."""
         scale = self.scales.get(parameter)
         if scale is not None and not parameter.dtype.is_floating_point:
             scale = scale.double() if self.wide else scale
@@ -51,26 +51,26 @@ class Weights:
         value = self.of_model(parameter, parameter.data)
         return value.to(WIDE[value.dtype]) if self.wide and value.dtype in WIDE else value
 
-    def bring(self, module: nn.Module) -> Held:
+    def bring(self, module: nn.Module) -> Before:
         """Let a module's parameters be what they are computed with; returns what they were."""
-        held: Held = []
+        before: Before = []
         with as_written():
             for parameter in module.parameters():
                 value = self.value(parameter)
                 if value.dtype != parameter.dtype:
-                    held.append((parameter, parameter.data))
+                    before.append((parameter, parameter.data))
                     parameter.data = value
-        return held
+        return before
 
     @staticmethod
-    def put_back(held: Held) -> None:
+    def put_back(before: Before) -> None:
         """Undo `bring`, so that what it made is dropped."""
         with as_written():
-            while held:
-                parameter, value = held.pop()
+            while before:
+                parameter, value = before.pop()
                 parameter.data = value
 
-    def settle(self, model: Any, blocks: nn.ModuleList, unembedding: nn.Module) -> None:
+    def settle(self, model: nn.Module, blocks: nn.ModuleList, unembedding: nn.Module) -> None:
         """Convert for good what is outside of the blocks, and all buffers that a file holds.
 
         An embedding is a choice of rows: `float64` widens them, so it can stay as it is held

@@ -29,12 +29,11 @@ from geometry_of_trust.probing.cross_validation import (
 )
 from geometry_of_trust.probing.label_checks import check_two_kinds
 from geometry_of_trust.probing.logistic import fit_logistic, platt_scaling
+from geometry_of_trust.probing.options import L2_RANGE
 from geometry_of_trust.probing.probes import Probe
 from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.splits import MAX_FOLDS
 from geometry_of_trust.probing.whitening import weights_and_bias
-
-L2_RANGE = (1e-12, 1e3)
 
 
 class CausalProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

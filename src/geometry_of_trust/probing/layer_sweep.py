@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -33,6 +32,7 @@ from geometry_of_trust.probing.layer_choice import (
     Sweep,
     choose_layer,
 )
+from geometry_of_trust.probing.options import FittingOptions
 from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.splits import assign_folds, canonical_order, groups_by_class
@@ -55,16 +55,14 @@ def sweep_files(
     layers: Sequence[int] | None = None,
     labels: PathLike | None = None,
     label_columns: Sequence[str] = (),
-    dimension: str | None = None,
-    epsilon: float = 1e-6,
-    l2: float | None = None,
-    inner_product: Literal["causal", "euclidean"] = "causal",
+    options: FittingOptions = FittingOptions(),
     progress: Progress | None = None,
 ) -> Sweep:
     """`sweep` of files, with the row table beside the activations if there is one.
 
     Args:
-        layers: None: all that the file has. All others: as of `train_layers`.
+        layers: None: all that the file has.
+        options: how the probes are fitted. All others: as of `train_layers`.
 
     Raises:
         MalformedInput and its kinds: a file cannot be read.
@@ -72,14 +70,18 @@ def sweep_files(
     """
     activations_file = open_activations(activations)
     states, rows = activations_file.activations, activations_file.rows
-    columns = named_labels(labels, label_columns, dimension, rows)
+    columns = named_labels(labels, label_columns, options.dimension, rows)
     matrix = read_unembedding(unembedding)
     wanted = _ascending(states, layers)
-    check_inputs(states, columns, matrix.hidden_dim, layers=wanted, l2=l2, rows=rows)
+    check_inputs(states, columns, matrix.hidden_dim, layers=wanted, l2=options.l2, rows=rows)
     if progress is not None:
         progress("Inner product")
-    geometry = Geometry.from_unembedding(matrix, epsilon, inner_product, progress=progress)
-    return sweep(states, columns, geometry, layers=wanted, l2=l2, rows=rows, progress=progress)
+    geometry = Geometry.from_unembedding(
+        matrix, options.epsilon, options.inner_product, progress=progress
+    )
+    return sweep(
+        states, columns, geometry, layers=wanted, l2=options.l2, rows=rows, progress=progress
+    )
 
 
 def sweep(

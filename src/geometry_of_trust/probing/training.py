@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import numpy as np
@@ -57,6 +57,24 @@ class TrainingResult:
     geometry: Geometry
 
 
+@dataclass(frozen=True)
+class TrainingContext:
+    """What is known besides states, labels and geometry, and goes into the probe set.
+
+    Attributes:
+        corpus_version: name of the labelled data.
+        digests: SHA-256 of `activations`, `unembedding` and `labels`, where they are files.
+        beside: an inner product to measure next to that of the training; None: next to a causal
+            one the Euclidean, next to that none.
+        spectrum: of Φ; None: computed, without the share of the mean.
+    """
+
+    corpus_version: str = "unversioned"
+    digests: Mapping[str, str] = field(default_factory=dict)
+    beside: Geometry | None = None
+    spectrum: Spectrum | None = None
+
+
 def train(
     activations: Activations,
     labels: Labels | Mapping[str, Labels],
@@ -66,10 +84,7 @@ def train(
     dimension: str = "unnamed",
     l2: float | None = None,
     rows: RowTable | None = None,
-    beside: Geometry | None = None,
-    spectrum: Spectrum | None = None,
-    corpus_version: str = "unversioned",
-    digests: Mapping[str, str] | None = None,
+    context: TrainingContext = TrainingContext(),
     progress: Progress | None = None,
 ) -> TrainingResult:
     """Fit a probe wᵀΦh + b to labelled states of one layer, for each dimension, and judge it.
@@ -85,11 +100,7 @@ def train(
         dimension: what the probe is said to read, where `labels` does not say.
         l2: λ from 1e-12 to 1e3, or None to choose it from `cross_validation.L2_GRID`.
         rows: the row table: which rows belong together, and what a reader sees of them.
-        beside: an inner product to measure next to `geometry`; None: next to a causal one the
-            Euclidean, next to that none.
-        spectrum: of Φ; None: computed, without the share of the mean.
-        corpus_version: kept in the probe set.
-        digests: SHA-256 of `activations`, `unembedding` and `labels`, where they are files.
+        context: what is known of the files that these came from.
         progress: called with what is being done.
 
     Returns:
@@ -103,23 +114,23 @@ def train(
     """
     columns = labels if isinstance(labels, Mapping) else {dimension: labels}
     check_inputs(activations, columns, geometry.hidden_dim, layers=(layer,), l2=l2, rows=rows)
+    beside = context.beside
     if beside is None and geometry.inner_product != "Euclidean":
         beside = Geometry("Euclidean", 0.0, geometry.hidden_dim, None)
     trainer = _Trainer(activations.layer(layer), geometry, beside, l2, rows, progress)
     trained = [trainer.probe(name, column) for name, column in columns.items()]
-    digests = digests or {}
     training = Training(
         precision=activations.precision,
         model_id=activations.model_id,
         layer=layer,
         rows=len(activations.positions),
-        activations_sha256=digests.get("activations"),
-        unembedding_sha256=digests.get("unembedding"),
-        labels_sha256=digests.get("labels"),
+        activations_sha256=context.digests.get("activations"),
+        unembedding_sha256=context.digests.get("unembedding"),
+        labels_sha256=context.digests.get("labels"),
         rows_digest=rows.digest() if rows is not None else None,
         inner_product=geometry.inner_product,
         epsilon=geometry.epsilon,
-        spectrum=spectrum or spectrum_of(geometry),
+        spectrum=context.spectrum or spectrum_of(geometry),
         effective_dimension=effective_dimension([one.probe.weights for one in trained], geometry),
         cards=tuple(one.card for one in trained),
         versions=_versions(),
@@ -127,7 +138,7 @@ def train(
     probe_set = ProbeSet(
         probes=tuple(one.probe for one in trained),
         layer=layer,
-        corpus_version=corpus_version,
+        corpus_version=context.corpus_version,
         geometry_hash=geometry.digest,
         training=training,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from geometry_of_trust.errors import BadOption, BadRowTable, NonFinite, NotPositiveDefinite
 from geometry_of_trust.files import FileBytes, PathLike
@@ -15,7 +14,13 @@ from geometry_of_trust.formats.unembedding_file import open_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.geometry.spectrum import spectrum
 from geometry_of_trust.probing.array_types import Labels
-from geometry_of_trust.probing.training import TrainingResult, check_inputs, train
+from geometry_of_trust.probing.options import TrainingOptions
+from geometry_of_trust.probing.training import (
+    TrainingContext,
+    TrainingResult,
+    check_inputs,
+    train,
+)
 from geometry_of_trust.progress import Progress
 
 
@@ -26,11 +31,7 @@ def train_files(
     layer: int,
     labels: PathLike | None = None,
     label_columns: Sequence[str] = (),
-    dimension: str | None = None,
-    epsilon: float = 1e-6,
-    l2: float | None = None,
-    inner_product: Literal["causal", "euclidean"] = "causal",
-    corpus_version: str = "unversioned",
+    options: TrainingOptions = TrainingOptions(),
     progress: Progress | None = None,
 ) -> TrainingResult:
     """`train_layers` for one layer; arguments and errors as there."""
@@ -40,11 +41,7 @@ def train_files(
         layers=(layer,),
         labels=labels,
         label_columns=label_columns,
-        dimension=dimension,
-        epsilon=epsilon,
-        l2=l2,
-        inner_product=inner_product,
-        corpus_version=corpus_version,
+        options=options,
         progress=progress,
     )[0]
 
@@ -56,11 +53,7 @@ def train_layers(
     layers: Sequence[int],
     labels: PathLike | None = None,
     label_columns: Sequence[str] = (),
-    dimension: str | None = None,
-    epsilon: float = 1e-6,
-    l2: float | None = None,
-    inner_product: Literal["causal", "euclidean"] = "causal",
-    corpus_version: str = "unversioned",
+    options: TrainingOptions = TrainingOptions(),
     progress: Progress | None = None,
 ) -> list[TrainingResult]:
     """Read the files, build the geometry once, and train at each layer.
@@ -70,7 +63,8 @@ def train_layers(
     Args:
         labels: a `.labels` file, or a CSV or Parquet table with a column a dimension.
         label_columns: which columns of that table count; without `labels`, of the row table.
-        dimension: what the probe reads, where there is one and its column should not say.
+        options: how the probes are fitted, and what the probe sets say of their data.
+        progress: called with what is being done.
 
     Returns:
         One result a layer; the files' digests are in the probe sets.
@@ -85,36 +79,35 @@ def train_layers(
     activations_file = open_activations(activations)
     states, rows = activations_file.activations, activations_file.rows
     labels_file = None if labels is None else FileBytes.of(labels)
-    columns = named_labels(labels_file, label_columns, dimension, rows)
+    columns = named_labels(labels_file, label_columns, options.dimension, rows)
     unembedding_file = open_unembedding(unembedding)
     matrix = unembedding_file.unembedding
     # Before the long arithmetic:
-    check_inputs(states, columns, matrix.hidden_dim, layers=layers, l2=l2, rows=rows)
+    check_inputs(states, columns, matrix.hidden_dim, layers=layers, l2=options.l2, rows=rows)
     if progress is not None:
         progress("Inner product")
-    geometry = Geometry.from_unembedding(matrix, epsilon, inner_product, progress=progress)
+    geometry = Geometry.from_unembedding(
+        matrix, options.epsilon, options.inner_product, progress=progress
+    )
     beside = None
-    if inner_product == "euclidean":
+    if options.inner_product == "euclidean":
         try:
-            beside = Geometry.from_unembedding(matrix, epsilon, progress=progress)
+            beside = Geometry.from_unembedding(matrix, options.epsilon, progress=progress)
         except (NotPositiveDefinite, NonFinite):
             beside = None  # the card then says that it was not measured
     digests = {"activations": activations_file.sha256, "unembedding": unembedding_file.sha256}
     if labels_file is not None:
         digests["labels"] = labels_file.sha256
-    shape = spectrum(geometry, matrix)
+    context = TrainingContext(options.corpus_version, digests, beside, spectrum(geometry, matrix))
     results = [
         train(
             states,
             columns,
             geometry,
             layer=layer,
-            l2=l2,
+            l2=options.l2,
             rows=rows,
-            beside=beside,
-            spectrum=shape,
-            corpus_version=corpus_version,
-            digests=digests,
+            context=context,
             progress=_at(layer, progress) if len(layers) > 1 else progress,
         )
         for layer in layers

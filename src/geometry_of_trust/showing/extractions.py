@@ -9,9 +9,9 @@ from geometry_of_trust.documents.extraction_record import Check, Corpus, Record
 from geometry_of_trust.showing.text import table
 
 if TYPE_CHECKING:
+    from geometry_of_trust.corpus.corpus_run import CorpusExtraction
     from geometry_of_trust.corpus.estimating import Estimate
-    from geometry_of_trust.corpus.pipeline import CorpusExtraction
-    from geometry_of_trust.extraction.pipeline import Extraction
+    from geometry_of_trust.extraction.one_text import Extraction
 
 
 def record_rows(record: Record) -> list[tuple[str, str]]:

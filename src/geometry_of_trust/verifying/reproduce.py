@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from geometry_of_trust.attesting.assemble import bound_activations, differences, recomputed
 from geometry_of_trust.corpus.extracting import extract_corpus
+from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.errors import (
     BadOption,
     DigestMismatch,
@@ -18,10 +19,12 @@ from geometry_of_trust.errors import (
     Refusal,
     escaped,
 )
-from geometry_of_trust.extraction.pipeline import Extraction, extract
+from geometry_of_trust.extraction.one_text import Extraction, extract
+from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.probing.sources import open_sources
+from geometry_of_trust.progress import Progress
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.keys import PublicKey
 from geometry_of_trust.verifying.differences import (
@@ -34,9 +37,14 @@ from geometry_of_trust.verifying.differences import (
 from geometry_of_trust.verifying.verify import verify
 
 if TYPE_CHECKING:
-    from geometry_of_trust.corpus.pipeline import CorpusExtraction
+    from geometry_of_trust.corpus.corpus_run import CorpusExtraction
 
-DTYPES = {"Fp32": "float32", "Fp16": "float16", "Bfloat16": "bfloat16", "Int8": "float32"}
+DTYPES: dict[str, Dtype] = {
+    "Fp32": "float32",
+    "Fp16": "float16",
+    "Bfloat16": "bfloat16",
+    "Int8": "float32",
+}
 Outcome = Literal["MATCH", "MISMATCH", "UNVERIFIABLE"]
 
 
@@ -81,9 +89,9 @@ class Reproduction:
 class _Compared:
     """The links so far; an outcome when one of them differs."""
 
-    def __init__(self, held: Attestation) -> None:
-        self.held = held
-        self.bound = held.bound()
+    def __init__(self, attestation: Attestation) -> None:
+        self.attestation = attestation
+        self.bound = attestation.bound()
         self.links = [Link("attestation", True, "steps 1 to 4 of verify passed")]
 
     def equal(self, name: str, ours: object, signed: object) -> bool:
@@ -94,7 +102,7 @@ class _Compared:
 
     def ends(self, outcome: Outcome, detail: str = "", *not_checked: str) -> Reproduction:
         """The reproduction, with the links so far."""
-        return Reproduction(self.held, outcome, tuple(self.links), detail, not_checked)
+        return Reproduction(self.attestation, outcome, tuple(self.links), detail, not_checked)
 
 
 def reproduce(
@@ -104,43 +112,40 @@ def reproduce(
     model: PathLike,
     text: str | None = None,
     corpus: PathLike | Iterable[str] | None = None,
-    reading: Mapping[str, Any] | None = None,
+    row_options: RowOptions = RowOptions(),
     probes: Sequence[PathLike] = (),
     activations: PathLike | None = None,
-    device: str = "auto",
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    low_memory: bool = False,
-    progress: Callable[[str], None] | None = None,
+    options: LoadingOptions = LoadingOptions(),
+    progress: Progress | None = None,
 ) -> Reproduction:
     """Extract again, recompute everything, and compare every link with what was signed.
 
     Args:
         attestation: the document; it must verify on its own (steps 1 to 4).
         public_key: the signer's.
-        model, text, device, revision, trust_remote_code, low_memory: as for `extract`.
+        model, text: as for `extract`.
         corpus: instead of a text, as for `extract_corpus`.
-        reading: how it gave rows: those of its arguments `columns`, `split`, `limit`, `position`,
-            `skip_special_tokens` and `add_generation_prompt` that the signer gave. A single text
-            that was read so is a corpus of one: `corpus=[text]`.
+        row_options: how the signer's corpus gave rows, or which tokens of the text did.
         probes: the signer's probe sets, in the order signed.
         activations: the signer's activations, if you have them: a mismatch is then located to
             layer, position and units in the last place.
+        options: where the model comes from and where it runs, here.
         progress: called with what is being done.
 
     Raises:
         Refused: the document itself does not verify.
-        BadOption: not one of text and corpus, or a text with a reading.
+        BadOption: not one of text and corpus, or a text with options that only a corpus has.
         GotError: a file cannot be read.
     """
-    if text is not None and corpus is not None:
-        raise BadOption("--input", expected="a text or a corpus", found="both")
-    if text is not None and reading is not None:
-        raise BadOption("reading", expected="none with a text", found=", ".join(reading))
-    held = verify(attestation, public_key).attestation
-    compared = _Compared(held)
+    if (text is None) == (corpus is None):
+        found = "neither" if text is None else "both"
+        raise BadOption("--input", expected="a text or a corpus", found=found)
+    if text is not None and (chosen := row_options.of_one_text()) is not None:
+        corpus, row_options, text = [text], chosen, None
+    signed = verify(attestation, public_key).attestation
+    compared = _Compared(signed)
     bound = compared.bound
-    missing = _missing(held, probes)
+    missing = _missing(signed, probes)
     if missing:
         return compared.ends("UNVERIFIABLE", missing)
     probe_files = [FileBytes.of(path) for path in probes]
@@ -149,29 +154,27 @@ def reproduce(
     if ended is not None:
         return ended
     with tempfile.TemporaryDirectory(prefix="got-reproduce-") as folder:
-        options: dict[str, Any] = {
+        to = {
             "output_activations": Path(folder, "activations.gotact"),
             "output_unembedding": Path(folder, "unembedding.gotue"),
-            "device": device,
-            "dtype": DTYPES[held.precision],
-            "trust_remote_code": trust_remote_code,
-            "revision": revision,
-            "model_id": held.model_id,
-            "layout": bound.activations.layout,
-            "reproducible": True,
-            "low_memory": low_memory,
-            "quantization": "int8" if held.precision == "Int8" else None,
         }
-        layers = bound.activations.layers
+        as_signed, layers = _as_signed(signed, options), bound.activations.layers
         again: Extraction | CorpusExtraction
         try:
-            if text is not None:
-                again = extract(model, text, layers, **options, progress=progress)
-            elif corpus is not None:
-                options |= reading or {}
-                again = extract_corpus(model, corpus, layers, **options, say=progress)
+            if corpus is None:
+                again = extract(
+                    model, text or "", layers, **to, options=as_signed, progress=progress
+                )
             else:
-                raise BadOption("--input", expected="a text or a corpus", found="neither")
+                again = extract_corpus(
+                    model,
+                    corpus,
+                    layers,
+                    **to,
+                    options=as_signed,
+                    corpus_options=CorpusOptions(**vars(row_options)),
+                    listener=Listener() if progress is None else Listener(progress),
+                )
         except Interrupted:  # whose advice is to resume, in a folder that is gone
             raise KeyboardInterrupt from None
         except Refusal as error:
@@ -179,18 +182,32 @@ def reproduce(
         return _compare(compared, again, probe_files, original, escaped(model))
 
 
+def _as_signed(attestation: Attestation, options: LoadingOptions) -> ExtractionOptions:
+    """How the model is run: what is signed of it, on this machine."""
+    return ExtractionOptions(
+        **vars(options),
+        dtype=DTYPES[attestation.precision],
+        quantization="int8" if attestation.precision == "Int8" else None,
+        reproducible=True,
+        model_id=attestation.model_id,
+        layout=attestation.bound().activations.layout,
+    )
+
+
 def _supplied(
     compared: _Compared, probes: Sequence[FileBytes], activations: FileBytes | None
 ) -> Reproduction | None:
     """Compare the files supplied with what was signed of them; how it ends, or None."""
-    held, bound = compared.held, compared.bound
+    attestation, bound = compared.attestation, compared.bound
     if activations is not None:
-        if activations.sha256 != held.input_hash:
+        if activations.sha256 != attestation.input_hash:
             raise DigestMismatch(
-                activations, expected=f"the signed activations, {held.input_hash}", found="others"
+                activations,
+                expected=f"the signed activations, {attestation.input_hash}",
+                found="others",
             )
         ours, signed = (
-            bound_activations(read_activations(activations), held.input_hash),
+            bound_activations(read_activations(activations), attestation.input_hash),
             bound.activations,
         )
         if ours != signed:
@@ -208,9 +225,9 @@ def _supplied(
     return None
 
 
-def _missing(held: Attestation, probes: Sequence[PathLike]) -> str:
+def _missing(attestation: Attestation, probes: Sequence[PathLike]) -> str:
     """Why nothing can be reproduced; empty if it can."""
-    bound = held.bound()
+    bound = attestation.bound()
     record = bound.extraction_record
     if record is None:
         return "no extraction record was bound: nothing signed says how the text was run"
@@ -232,7 +249,7 @@ def _compare(
     model: str,
 ) -> Reproduction:
     """Compare an extraction with what was signed, link by link, up to the first that differs."""
-    held, bound = compared.held, compared.bound
+    attestation, bound = compared.attestation, compared.bound
     sources = open_sources(again.activations_path, probes, again.unembedding_path)
     unembedding = sources.unembedding
     if not compared.equal("unembedding", sources.unembedding_file.sha256, bound.unembedding.sha256):
@@ -243,8 +260,10 @@ def _compare(
             shape = f"{ours[0]} x {ours[1]}, signed {signed[0]} x {signed[1]}"
         return compared.ends("MISMATCH", f"unembedding: {shape}: another model")
     record = again.record
-    if not compared.equal("activations", sources.activations_file.sha256, held.input_hash):
-        apart = activations_difference(held, sources, original, corpus=record.corpus is not None)
+    if not compared.equal("activations", sources.activations_file.sha256, attestation.input_hash):
+        apart = activations_difference(
+            attestation, sources, original, corpus=record.corpus is not None
+        )
         if record.unproved:
             names = ", ".join(record.unproved)
             return compared.ends(
@@ -257,30 +276,32 @@ def _compare(
     if not compared.equal("extraction record", record.digest, signed_record):
         return compared.ends("MISMATCH", record_difference(record, signed_record, original))
     try:
-        made = recomputed(held, sources)
+        made = recomputed(attestation, sources)
     except GotError as error:  # of files that are all as signed
         return compared.ends("MISMATCH", f"readings: not of the files signed: {error.what}")
-    for name, ours_, signed_ in differences(made, held):
+    for name, ours_, signed_ in differences(made, attestation):
         compared.links.append(Link(name, False, f"signed {signed_}, found {ours_}"))
         where = first_difference(name, ours_, signed_)
-        mine, theirs = flat(made.layer_readings), flat(held.layer_readings)
+        mine, theirs = flat(made.layer_readings), flat(attestation.layer_readings)
         if name == "layer_readings" and len(mine) == len(theirs):
-            where += f"; of {len(held.confidence)} readings, {distance(mine, theirs)}"
+            where += f"; of {len(attestation.confidence)} readings, {distance(mine, theirs)}"
         return compared.ends("MISMATCH", where)
     compared.links.append(Link("geometry", True, f"{made.geometry_hash}"))
-    compared.links.append(Link("readings", True, f"{len(held.confidence)}, equal bit for bit"))
-    rebuilt = replace(made, signature=held.signature).to_json()
-    document = held.to_json()  # what step 1 compared the file with
+    compared.links.append(
+        Link("readings", True, f"{len(attestation.confidence)}, equal bit for bit")
+    )
+    rebuilt = replace(made, signature=attestation.signature).to_json()
+    document = attestation.to_json()  # what step 1 compared the file with
     compared.links.append(Link("document", rebuilt == document, f"{len(document)} bytes"))
     if rebuilt != document:
-        names = ", ".join(held.not_made_here)
+        names = ", ".join(attestation.not_made_here)
         return compared.ends(
             "UNVERIFIABLE", f"all that can be made again is equal; nothing here makes {names}"
         )
     return compared.ends(
         "MATCH",
         "",
-        f"that {model!r} is what the name {held.model_id!r} stands for",
+        f"that {model!r} is what the name {attestation.model_id!r} stands for",
         "time, corpus version and tool",
         "how the probes were trained and what their cards say",
     )

@@ -1,10 +1,10 @@
-"""One corpus run, from its arguments to its five files."""
+"""One corpus run: prepared without loading a weight, then executed, to its five files."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -12,9 +12,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.corpus.choosing import Batching, Position
+from geometry_of_trust.corpus.choosing import Batching
 from geometry_of_trust.corpus.engines import Engine, Job
 from geometry_of_trust.corpus.entries import Entry
+from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.corpus.partial import Journal, Partial, check_space
 from geometry_of_trust.corpus.planning import Plan, Tokens, make_plan
 from geometry_of_trust.corpus.settings import settings_of, template_digest
@@ -23,7 +24,7 @@ from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import Interrupted, Unwritable
 from geometry_of_trust.extraction import architectures, running
 from geometry_of_trust.extraction.capture import Batch
-from geometry_of_trust.extraction.pipeline import is_edited, make_record
+from geometry_of_trust.extraction.recording import is_edited, make_record
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.running import Opened, Runner
 from geometry_of_trust.files import StagedFiles, reason, sha256_file
@@ -34,8 +35,6 @@ from geometry_of_trust.formats.gotue import stage_unembedding
 MOST_TOKENS = 2**31
 """No limit: a batch of so many texts as was asked for."""
 
-Say = Callable[[str], None]
-Advance = Callable[[int, int], None]
 EngineOf = Callable[[Runner], contextlib.AbstractContextManager[Engine]]
 
 
@@ -72,16 +71,14 @@ class CorpusRun:
 
     Attributes:
         plan: what is to be run. partial: the folder in which it is made.
-        label_columns: names of the labels.
+        rows: which rows the corpus gives. batching: which texts run together.
     """
 
     opened: Opened
     plan: Plan
     partial: Partial
-    position: Position
+    rows: RowOptions
     batching: Batching
-    add_generation_prompt: bool
-    label_columns: tuple[str, ...]
 
     @property
     def request(self) -> Request:
@@ -100,9 +97,9 @@ class CorpusRun:
             handle,
             model_id=request.model_id,
             precision=request.precision,
-            layers=request.layers,
+            layers=self.opened.layers,
             shape=self.shape,
-            layout=request.layout,
+            layout=request.options.layout,
         )
 
     def jobs(self, tokens: Tokens) -> Iterator[Job]:
@@ -110,22 +107,21 @@ class CorpusRun:
         for number, unit in enumerate(self.batching.units(self.plan.lengths)):
             texts, kept = zip(*(tokens.text(n) for n in unit), strict=True)
             names = [f"text {n + 1}" for n in unit]
-            yield Job(number, unit, Batch(texts, kept, self.position.mean, names))
+            yield Job(number, unit, Batch(texts, kept, self.rows.tokens.mean, names))
 
 
 def execute(
     run: CorpusRun,
     engine_of: EngineOf,
     checks: Callable[[Runner, Batch], tuple[Check, ...]],
-    say: Say,
-    advance: Advance,
+    listener: Listener,
 ) -> CorpusExtraction:
     """Load the model, run what is not done yet, and let the files appear together.
 
     Args:
         engine_of: makes the engine of a loaded model.
         checks: the self-checks, on the first batch.
-        say: told what is being done. advance: told rows done and rows in all.
+        listener: told how it goes on.
 
     Raises:
         Interrupted, Unwritable: what was done is kept, and can be resumed.
@@ -145,16 +141,18 @@ def execute(
             done = journal.done(run.batching.units(run.plan.lengths))
             todo = (job for job in run.jobs(tokens) if job.number not in done)
             first = next(todo, None) or next(run.jobs(tokens))
-            runner, states = running.start(run.opened, first.batch, say, once=False)
-            say("Checking")
+            runner, states = running.start(run.opened, first.batch, listener.say, once=False)
+            listener.say("Checking")
             checked = checks(runner, first.batch)
             widen(runner)
             if not run.partial.started:
                 run.partial.begin(_settings(run))  # not before there is something to go on with
             with engine_of(runner) as engine:
                 results = itertools.chain([(first, states)], engine.run(todo))
-                _write_rows(journal, results, run.plan.total_rows, sum(done.values()), advance)
-        say("Writing")
+                _write_rows(
+                    journal, results, run.plan.total_rows, sum(done.values()), listener.advance
+                )
+        listener.say("Writing")
         return replace(_finish(run, runner, checked), resumed_rows=sum(done.values()))
 
 
@@ -172,14 +170,7 @@ def _resumable(partial: Partial) -> Iterator[None]:
 
 
 def _settings(run: CorpusRun) -> dict[str, object]:
-    return settings_of(
-        run.opened,
-        run.plan,
-        run.position,
-        run.batching,
-        add_generation_prompt=run.add_generation_prompt,
-        libraries=running.libraries(),
-    )
+    return settings_of(run.opened, run.plan, run.rows, run.batching, running.libraries())
 
 
 def _allocate(run: CorpusRun, sink: ActivationsSink) -> None:
@@ -190,9 +181,9 @@ def _allocate(run: CorpusRun, sink: ActivationsSink) -> None:
     Raises:
         NoSpace, Unwritable.
     """
-    vocab_size, hidden_dim = run.opened.skeleton.get_output_embeddings().weight.shape
+    anatomy = run.opened.anatomy
     there = run.partial.file("values").stat().st_size
-    check_space(run.partial.folder, sink.size - there + 4 * vocab_size * hidden_dim)
+    check_space(run.partial.folder, sink.size - there + 4 * anatomy.vocab_size * anatomy.hidden_dim)
     try:
         sink.allocate()
     except OSError as error:
@@ -210,7 +201,7 @@ def widen(runner: Runner) -> None:
 
 def widens(request: Request, numbers: int) -> bool:
     """Whether a run holds all of so many weights in float64."""
-    wide = request.reproducible and not request.low_memory
+    wide = request.reproducible and not request.options.low_memory
     return wide and 8 * numbers < available_memory() / 4
 
 
@@ -226,7 +217,7 @@ def _write_rows(
     results: Iterator[tuple[Job, NDArray[np.float32]]],
     total: int,
     done: int,
-    advance: Advance,
+    advance: Callable[[int, int], None],
 ) -> None:
     """Write rows as they come; whatever stops it, what was written is vouched for first."""
     advance(done, total)
@@ -256,7 +247,7 @@ def _finish(run: CorpusRun, runner: Runner, checks: tuple[Check, ...]) -> Corpus
     partial, request = run.partial, run.request
     to_activations, to_unembedding, to_labels, to_record = request.outputs
     to_rows = rows_path(to_activations)
-    vocab_size, hidden_dim = runner.unembedding.weight.shape
+    vocab_size, hidden_dim = runner.weight.shape
     labels_kept = is_edited(to_labels) and not _same(to_labels, partial.file("labels"))
     with StagedFiles() as staged:
         staged.link(partial.file("values"), to_activations)
@@ -287,7 +278,7 @@ def _finish(run: CorpusRun, runner: Runner, checks: tuple[Check, ...]) -> Corpus
         record=record,
         labels_kept=labels_kept,
         unembedding_shape=(vocab_size, hidden_dim),
-        label_columns=run.label_columns,
+        label_columns=run.rows.label_columns,
         resumed_rows=0,
     )
 
@@ -301,53 +292,46 @@ def _corpus(run: CorpusRun) -> Corpus:
     return Corpus(
         texts=len(plan.lengths),
         rows=plan.total_rows,
-        position=run.position.name,
-        skip_special_tokens=run.position.skip_special,
-        add_generation_prompt=run.add_generation_prompt,
+        position=run.rows.tokens.name,
+        skip_special_tokens=run.rows.skip_special_tokens,
+        add_generation_prompt=run.rows.add_generation_prompt,
         chat_template_sha256=template_digest(run.opened.tokenizer) if plan.chats else None,
         rows_sha256=plan.rows_sha256,
     )
 
 
 def prepare(
-    opened: Opened,
-    entries: Iterable[Entry],
-    partial: Partial,
-    *,
-    position: Position,
-    batch_size: int | None,
-    add_generation_prompt: bool,
-    label_columns: Sequence[str],
+    opened: Opened, entries: Iterable[Entry], partial: Partial, options: CorpusOptions
 ) -> CorpusRun:
     """Read and tokenize a corpus into the folder of its run.
 
     If that holds an interrupted run, its batches are taken, unless others are asked for. Reading
     again writes what is there, unless the corpus changed; then `execute` refuses.
+
+    Raises:
+        As `make_plan`.
     """
-    held = partial.settings()["batches"] if partial.started else None
-    if held is None:
+    earlier = partial.settings()["batches"] if partial.started else None
+    if earlier is None:
         partial.discard()
     partial.detach()
     with partial.file("rows").open("wb") as rows, partial.file("labels").open("wb") as labels:
         plan = make_plan(
             entries,
             opened,
-            position,
-            add_generation_prompt=add_generation_prompt,
+            options,
             tokens_path=partial.file("tokens"),
             rows_file=rows,
-            label_columns=label_columns,
             labels_file=labels,
         )
-    if batch_size is not None:
-        batching = Batching(batch_size, MOST_TOKENS, padded=not opened.request.reproducible)
-    elif held is not None:
-        batching = Batching(**held)
+    if options.batch_size != "auto":
+        padded = not opened.request.reproducible
+        batching = Batching(options.batch_size, MOST_TOKENS, padded=padded)
+    elif earlier is not None:
+        batching = Batching(**earlier)
     else:
         batching = automatic_batching(opened, max(plan.lengths))
-    return CorpusRun(
-        opened, plan, partial, position, batching, add_generation_prompt, tuple(label_columns)
-    )
+    return CorpusRun(opened, plan, partial, options, batching)
 
 
 def automatic_batching(opened: Opened, longest: int) -> Batching:
@@ -361,7 +345,7 @@ def automatic_batching(opened: Opened, longest: int) -> Batching:
     wide = 8 if opened.request.reproducible else 4
     inner = max(getattr(config, "intermediate_size", None) or 4 * d, d)
     heads = getattr(config, "num_attention_heads", None) or max(1, d // 64)
-    a_token = wide * (12 * d + 4 * inner + 3 * heads * longest) + 4 * d * len(opened.request.layers)
+    a_token = wide * (12 * d + 4 * inner + 3 * heads * longest) + 4 * d * len(opened.layers)
     most = 512 if opened.device.type == "cpu" else 16384
     tokens = max(1, min(most, available_memory() // 4 // a_token))
     return Batching(None, tokens, padded=not opened.request.reproducible)

@@ -1,0 +1,140 @@
+"""One extraction, from its arguments to its four files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geometry_of_trust.documents.extraction_record import Record, WrittenFile
+from geometry_of_trust.documents.names_beside import rows_path
+from geometry_of_trust.errors import EmptyText
+from geometry_of_trust.extraction.options import ExtractionOptions, utf8
+from geometry_of_trust.extraction.quiet import running_model
+from geometry_of_trust.extraction.recording import is_edited, make_record
+from geometry_of_trust.extraction.request import Request
+from geometry_of_trust.files import PathLike, StagedFiles, sha256_file
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import stage_activations
+from geometry_of_trust.formats.gotue import stage_unembedding
+from geometry_of_trust.formats.labels import labels_stub
+
+if TYPE_CHECKING:
+    from geometry_of_trust.extraction.running import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Extraction:
+    """What an extraction gives.
+
+    Attributes:
+        activations: the residual stream, in memory.
+        activations_path, unembedding_path, labels_path, record_path: the files.
+        record: what stands in the extraction record.
+        labels_kept: an edited labels file was there, and was left as it was.
+        unembedding_shape: (V, d) of the unembedding written.
+    """
+
+    activations: Activations
+    activations_path: Path
+    unembedding_path: Path
+    labels_path: Path
+    record_path: Path
+    record: Record
+    labels_kept: bool
+    unembedding_shape: tuple[int, int]
+
+    @property
+    def token_texts(self) -> tuple[str, ...]:
+        """The text of the token at each position."""
+        return tuple(token.text for token in self.record.tokens)
+
+
+def extract(
+    model: PathLike,
+    text: str,
+    layers: Sequence[int] | None,
+    *,
+    output_activations: PathLike = "activations.gotact",
+    output_unembedding: PathLike = "unembedding.gotue",
+    options: ExtractionOptions = ExtractionOptions(),
+    progress: Callable[[str], None] | None = None,
+) -> Extraction:
+    """Run a causal language model on a text; write its residual stream and its unembedding.
+
+    Layer i is the output of block i (0-based) at every token, before any final norm. Blocks after
+    the deepest layer are neither loaded nor run. Beside the activations come a labels stub and
+    the extraction record; all four files appear together, or none.
+
+    Args:
+        model: name on the hub, folder, or `.gguf` file.
+        text: one text; the tokenizer adds its special tokens.
+        layers: block indices, in any order; None: all blocks.
+        output_activations, output_unembedding: the files to write (`.gotact`, `.gotue`).
+        options: how the model is run, and how its activations are written.
+        progress: told what is being done.
+
+    Returns:
+        The activations, float32, shape (layers, tokens, d), and where the files are.
+
+    Raises:
+        UsageError: EmptyText, RepeatedLayers, BadOption, MissingExtra.
+        ExtractionRefused: LayerOutOfRange, TextTooLong, UnknownModel, NoTokenizer,
+            UnsupportedArchitecture, UntrustedCode, IncompleteModel, NotInFiles, ModelFailed,
+            NoDevice.
+        DimensionMismatch: the unembedding does not read the residual stream directly.
+        NonFinite: the activations are not finite; names layer and position.
+        MalformedInput: BadText; Unwritable, with nothing left behind.
+    """
+    request = Request.of(model, layers, output_activations, output_unembedding, options)
+    if not text:
+        raise EmptyText("text", expected="at least one character", found="none")
+    prompt_sha256 = hashlib.sha256(utf8(text, "text")).hexdigest()
+    report = progress or (lambda message: None)
+    with running_model():
+        from geometry_of_trust.extraction import running  # noqa: PLC0415 - heavy
+
+        run = running.run(request, text, report)
+        report("Writing")
+        return _write(request, run, prompt_sha256)
+
+
+def _write(request: Request, run: Run, prompt_sha256: str) -> Extraction:
+    """Write the four files, the record last."""
+    to_activations, to_unembedding, to_labels, to_record = request.outputs
+    activations = Activations(
+        model_id=request.model_id,
+        precision=request.precision,
+        layers=run.runner.opened.layers,
+        positions=range(len(run.tokens)),
+        values=run.values,
+        layout=request.options.layout,
+    )
+    vocab_size, hidden_dim = run.runner.weight.shape
+    rows = run.runner.unembedding_rows()
+    labels_kept = is_edited(to_labels)
+    with StagedFiles() as staged:
+        stage_activations(staged, to_activations, activations)
+        stage_unembedding(staged, to_unembedding, (vocab_size, hidden_dim), rows)
+        if not labels_kept:
+            staged.write(to_labels, labels_stub(len(run.tokens)))
+        written = [
+            WrittenFile(path.name, sha256_file(staged.temporary(path)))
+            for path in (to_activations, to_unembedding)
+        ]
+        record = make_record(run.runner, prompt_sha256, run.tokens, *written)
+        staged.write(to_record, record.to_json())
+    # What an earlier corpus run left is of the activations that are replaced.
+    rows_path(to_activations).unlink(missing_ok=True)
+    return Extraction(
+        activations=activations,
+        activations_path=to_activations,
+        unembedding_path=to_unembedding,
+        labels_path=to_labels,
+        record_path=to_record,
+        record=record,
+        labels_kept=labels_kept,
+        unembedding_shape=(vocab_size, hidden_dim),
+    )

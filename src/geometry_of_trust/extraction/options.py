@@ -1,0 +1,108 @@
+"""How a model is run, as a user says it: values that are checked where they are made.
+
+No library but the standard one is needed to make them. The options of the command line are these
+fields, with what is said of them here as its help.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from geometry_of_trust.documents.codes import Layout
+from geometry_of_trust.errors import BadOption, BadText
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+Quantization = Literal["int8"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadingOptions:
+    """Where a model comes from, and where it runs: what a reproducible run's bytes do not show.
+
+    Attributes:
+        device: auto, cpu, cuda, cuda:0 ...
+        revision: Branch, tag or commit on the hub.
+        trust_remote_code: Run code that comes with the model. Only for models that you trust.
+        low_memory: Read each block from disk when it is needed: for a model larger than memory.
+
+    Raises:
+        BadText: characters that UTF-8 does not have.
+    """
+
+    device: str = "auto"
+    revision: str | None = None
+    trust_remote_code: bool = False
+    low_memory: bool = False
+
+    def __post_init__(self) -> None:
+        utf8(self.device, "device")
+        utf8(self.revision or "", "revision")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionOptions(LoadingOptions):
+    """How a model is run on texts, and how its activations are written.
+
+    Attributes:
+        dtype: What the model runs in; the file holds float32 always.
+        quantization: int8: the blocks' weights rounded to 8 bits.
+        model_id: Name written into the file [default: what --model says].
+        layout: Where the layer index stands; see docs/formats.md.
+        reproducible: Compute in 64 bits and round once: the same bytes on every machine [default:
+            for float32].
+
+    Raises:
+        BadOption: an unknown dtype, layout or quantization; or quantization with what it excludes.
+        BadText: as `LoadingOptions`.
+    """
+
+    dtype: Dtype = "float32"
+    quantization: Quantization | None = None
+    model_id: str | None = None
+    layout: Layout = "per-layer"
+    reproducible: bool | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("dtype", self.dtype, get_args(Dtype))
+        check_choice("layout", self.layout, get_args(Layout))
+        if self.quantization is not None:
+            self._check_quantization()
+
+    def _check_quantization(self) -> None:
+        check_choice("quantization", self.quantization, get_args(Quantization))
+        if self.low_memory:
+            raise BadOption(
+                "quantization",
+                expected="none with low memory, which leaves weights as they are in their files",
+                found=self.quantization,
+                hint="Choose one of the two.",
+            )
+        if self.reproducible and self.dtype != "float32":
+            raise BadOption(
+                "quantization",
+                expected="dtype float32 for a reproducible run of quantised weights",
+                found=self.dtype,
+            )
+
+    @property
+    def computes_exactly(self) -> bool:
+        """Whether a run is reproducible, asked for or not: if the weights are plain float32."""
+        if self.reproducible is not None:
+            return self.reproducible
+        return self.dtype == "float32" and self.quantization is None
+
+
+def check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
+    """BadOption for a value that is none of those known."""
+    if value not in known:
+        raise BadOption(name, expected=" or ".join(known), found=value)
+
+
+def utf8(text: str, where: str) -> bytes:
+    """The text's bytes; BadText for characters that UTF-8 does not have."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise BadText(where, expected="UTF-8", found="other bytes") from None

@@ -1,0 +1,73 @@
+"""What a run leaves beside its arrays: the record of what was run, and labels that are kept."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geometry_of_trust.documents.extraction_record import Record, Token, WrittenFile
+from geometry_of_trust.errors import TooLarge, Unreadable
+from geometry_of_trust.files import read_bounded
+from geometry_of_trust.version import __version__
+
+if TYPE_CHECKING:
+    from geometry_of_trust.extraction.running import Runner
+
+_STUB = re.compile(rb"(0\r?\n)*0(\r?\n)?")
+
+
+def is_edited(labels: Path) -> bool:
+    """Whether something is there that is not a stub as it was written."""
+    try:
+        return not _STUB.fullmatch(read_bounded(labels))
+    except TooLarge:
+        return True
+    except Unreadable:
+        return os.path.lexists(labels)
+
+
+def make_record(
+    runner: Runner,
+    prompt_sha256: str,
+    tokens: tuple[Token, ...],
+    activations: WrittenFile,
+    unembedding: WrittenFile,
+) -> Record:
+    """The record of a run."""
+    from geometry_of_trust.extraction import quantizing  # noqa: PLC0415 - heavy
+    from geometry_of_trust.extraction.running import libraries  # noqa: PLC0415 - heavy
+
+    opened = runner.opened
+    request, options, anatomy = opened.request, opened.request.options, opened.anatomy
+    return Record(
+        tool_version=__version__,
+        model=request.model,
+        model_id=request.model_id,
+        revision=options.revision,
+        commit=opened.source.commit,
+        model_class=type(runner.loaded.model).__name__,
+        blocks_path=anatomy.blocks_path,
+        blocks_total=anatomy.blocks,
+        blocks_loaded=runner.loaded.blocks,
+        whole_because=runner.whole_because,
+        unembedding_path=anatomy.unembedding_path,
+        tied=runner.tied,
+        bias=runner.unembedding.bias is not None,
+        layers=opened.layers,
+        dtype=options.dtype,
+        precision=request.precision,
+        reproducible=request.reproducible,
+        device=str(opened.device),
+        attention=runner.attention,
+        low_memory=options.low_memory,
+        quantization=options.quantization,
+        quantization_library=None if options.quantization is None else quantizing.version(),
+        unproved=tuple(sorted(runner.unproved)),
+        libraries=libraries(),
+        activations=activations,
+        unembedding=unembedding,
+        prompt_sha256=prompt_sha256,
+        tokens=tokens,
+    )

@@ -1,0 +1,58 @@
+"""How probes are trained, as a user says it: values that are checked where they are made.
+
+As in `extraction.options`: the command line's options are these fields, with their help.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from geometry_of_trust.errors import BadOption
+
+InnerProductName = Literal["causal", "euclidean"]
+
+L2_RANGE = (1e-12, 1e3)
+"""Strengths of the penalty that the solver is shown to converge for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittingOptions:
+    """How a probe is fitted, and under which inner product.
+
+    Attributes:
+        dimension: What the probe reads, e.g. place_name [default: the column's name, or unnamed].
+        epsilon: Added to the diagonal of a singular Gram matrix, relative to its mean.
+        l2: Strength of the L2 penalty [default: chosen by cross-validation].
+        inner_product: causal (the unembedding's Gram matrix) or euclidean; the card shows both.
+
+    Raises:
+        BadOption: a strength or an epsilon out of range, or another inner product.
+    """
+
+    dimension: str | None = None
+    epsilon: float = 1e-6
+    l2: float | None = None
+    inner_product: InnerProductName = "causal"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
+            raise BadOption("--epsilon", expected="a finite number from 0 up", found=self.epsilon)
+        if self.l2 is not None and not L2_RANGE[0] <= self.l2 <= L2_RANGE[1]:
+            raise BadOption("--l2", expected="a number from 1e-12 to 1e3", found=self.l2)
+        if self.inner_product not in get_args(InnerProductName):
+            raise BadOption(
+                "--inner-product", expected="causal or euclidean", found=self.inner_product
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(FittingOptions):
+    """How a probe set is trained.
+
+    Attributes:
+        corpus_version: Name of the labelled data, kept in the probe set.
+    """
+
+    corpus_version: str = "unversioned"
