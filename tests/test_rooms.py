@@ -37,8 +37,8 @@ ROOMS: dict[str, set[str]] = {
         "version", "errors", "files", "documents", "signing", "formats", "geometry", "probing",
     },
     "verifying": {
-        "errors", "files", "documents", "signing", "formats", "extraction", "corpus", "probing",
-        "attesting",
+        "errors", "files", "progress", "documents", "signing", "formats", "extraction", "corpus",
+        "probing", "attesting",
     },
     "showing": {
         "errors", "files", "documents", "signing", "formats", "extraction", "corpus",
@@ -46,8 +46,8 @@ ROOMS: dict[str, set[str]] = {
     },
     "plotting": {"errors", "extras", "files", "documents", "geometry", "probing", "showing"},
     "cli": {
-        "version", "errors", "extras", "files", "signing", "extraction", "corpus", "converting",
-        "probing", "attesting", "verifying", "showing", "plotting",
+        "version", "errors", "extras", "files", "documents", "signing", "extraction", "corpus",
+        "converting", "probing", "attesting", "verifying", "showing", "plotting",
     },
     "__main__": {"cli"},
 }  # fmt: skip
@@ -67,20 +67,21 @@ FLOORS: dict[str, str] = {
     """,
     "geometry": "exact gram inner_product spectrum",
     "extraction": """
-        page_release attention sums request architectures kernels deterministic_operations
-        float64 weights loading quantizing preparing capture running costs pipeline
+        page_release attention sums architectures kernels deterministic_operations float64
+        weights loading quantizing options request preparing quiet capture running costs
+        recording one_text
     """,
     "corpus": """
-        choosing sources entries partial planning settings engines checking pipeline estimating
-        worker cluster extracting
+        choosing sources entries partial engines checking options planning settings corpus_run
+        estimating worker cluster extracting
     """,
     "converting": "tensorfile exchange in_memory npy tensors tables vllm conversion",
     "probing": """
         probes sources probe_readings token_readings array_types counted_random splits
         score_histogram intervals reliability_bins resampling metrics logistic whitening
-        layer_choice held_out_figures cross_validation label_checks split_rows causal_probe
-        surface_features controls card_making training probe_set_files training_files fresh_rows
-        calibration_report layer_sweep
+        layer_choice held_out_figures cross_validation label_checks split_rows surface_features
+        controls fresh_rows options causal_probe card_making training probe_set_files
+        training_files calibration_report layer_sweep
     """,
     "attesting": "assemble attest",
     "verifying": "differences supplied_files verify reproduce",

@@ -81,7 +81,11 @@ def read_bounded(path: PathLike, limit: int = MAX_DOCUMENT_BYTES) -> bytes:
 
 
 def sha256_file(path: PathLike) -> str:
-    """SHA-256 of a file as 64 lower-case hex digits, in constant memory."""
+    """SHA-256 of a file as 64 lower-case hex digits, in constant memory.
+
+    Raises:
+        Unreadable: the file cannot be read.
+    """
     with opened(path) as handle:
         try:
             return hashlib.file_digest(handle, "sha256").hexdigest()
@@ -295,7 +299,11 @@ class StagedFiles:
         self.open(path, mode=mode, exclusive=exclusive).write(data)
 
     def temporary(self, path: PathLike) -> Path:
-        """Where the content of `path` is before the block ends, flushed, for reading back."""
+        """Where the content of `path` is before the block ends, flushed, for reading back.
+
+        Raises:
+            KeyError: `path` was never staged: a fault of the caller's.
+        """
         for handle, name, target, _ in self._files:
             if target == Path(path):
                 handle.flush()

@@ -37,7 +37,12 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class TensorFile:
-    """A safetensors file: metadata and tensors by name; no value has been read."""
+    """A safetensors file: metadata and tensors by name; no value has been read.
+
+    Attributes:
+        where: what the file was called. metadata: strings by name.
+        tensors: where each lies in `data`: the bytes after the header, shape (bytes,).
+    """
 
     where: str
     metadata: Mapping[str, str]
@@ -45,7 +50,9 @@ class TensorFile:
     data: NDArray[np.uint8]
 
     def view(self, name: str) -> NDArray[np.generic]:
-        """A tensor as a read-only view of the file, perhaps unaligned; bfloat16 as uint16.
+        """A tensor as a read-only view of the file, in its shape; bfloat16 as uint16.
+
+        It may be unaligned.
 
         Raises:
             BadTensors: of a type that is not looked into.

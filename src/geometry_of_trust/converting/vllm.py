@@ -46,7 +46,7 @@ def read(file: TensorFile, given: Names, near: PathLike) -> Activations:
 
 
 def token_ids(file: TensorFile) -> NDArray[np.int64]:
-    """The id of each token, int64.
+    """The id of each token, shape (P,), int64.
 
     Raises:
         BadTensors: not one integer from 0 to 2³¹ − 1 for each token of `hidden_states`.
@@ -69,7 +69,11 @@ def token_ids(file: TensorFile) -> NDArray[np.int64]:
 
 
 def stage_rows(staged: StagedFiles, path: PathLike, numbers: NDArray[np.int64]) -> None:
-    """Write the row table beside the activations at `path`: one text, its token ids, no spans."""
+    """Write the row table beside the activations at `path`: one text, its token ids, no spans.
+
+    Args:
+        numbers: ids of the tokens, shape (P,).
+    """
     count = len(numbers)
     with RowWriter(staged.open(rows_path(path))) as writer:
         writer.add(

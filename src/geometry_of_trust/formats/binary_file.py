@@ -102,7 +102,8 @@ class BinaryFile:
     ) -> NDArray[np.float32]:
         """A read-only little-endian float32 array over the bytes; none of them is read.
 
-        It may be unaligned. The caller has checked the file's length, so that it lies inside.
+        It has this shape, may be unaligned, and begins at byte `offset`; `strides` are in bytes.
+        The caller has checked the file's length, so that it lies inside.
         """
         return np.ndarray(shape, "<f4", buffer=self.file.data, offset=offset, strides=strides)
 

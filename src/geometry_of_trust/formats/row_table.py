@@ -38,7 +38,7 @@ class RowTable:
     """A row table in memory; each array has one entry a row of the activations, `NONE` for none.
 
     Attributes:
-        text: index of the row's text in the corpus, int64, ascending.
+        text: index of the row's text in the corpus, int64, ascending. All arrays: shape (P,).
         group: the text's group, or None.
         token_index, token_id, start, end: int64.
         token: text of the token, or None.
