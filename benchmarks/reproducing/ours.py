@@ -33,7 +33,7 @@ def prompts(work: Work) -> Digests:
     The base setting runs one text at a time, all others batches of 8 texts of equal length, as a
     corpus is run. The first is also run by `extract` itself; all must give the same.
     """
-    from geometry_of_trust.extraction import capture, loading, running
+    from geometry_of_trust.extraction import capture, loading, running, tokenizing
     from geometry_of_trust.extraction.one_text import extract
     from geometry_of_trust.extraction.request import Request
 
@@ -46,7 +46,7 @@ def prompts(work: Work) -> Digests:
     request = Request.of(work.model, work.layers, folder / "a", folder / "u", REPRODUCIBLE)
     with loading.silence():
         opened = running.open_model(request, lambda message: None)
-        texts = [[token.id for token in loading.tokenize(opened.tokenizer, text)]
+        texts = [[token.id for token in tokenizing.tokenize(opened.tokenizer, text)]
                  for text in work.prompts]  # fmt: skip
         batch = capture.Batch.of_text(texts[0])
         runner, _ = running.start(opened, batch, lambda message: None, once=False)

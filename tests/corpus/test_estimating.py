@@ -15,7 +15,7 @@ import torch
 
 from geometry_of_trust import errors
 from geometry_of_trust.cli import main
-from geometry_of_trust.corpus import corpus_run, estimating
+from geometry_of_trust.corpus import corpus_run, estimating, memory
 from geometry_of_trust.corpus.estimating import Estimate
 from geometry_of_trust.corpus.extracting import estimate_corpus, extract_corpus
 from geometry_of_trust.extraction import costs
@@ -201,7 +201,7 @@ def test_memory_follows_how_the_weights_are_held(
     assert running(low_memory=True, reproducible=False) == 4 * block
     outside = 2 * VOCABULARY * HIDDEN + HIDDEN
     assert running(dtype="bfloat16") == 2 * (2 * block + outside)
-    monkeypatch.setattr(corpus_run, "available_memory", lambda: 4 * 8 * 2 * block)
+    monkeypatch.setattr(memory, "available_memory", lambda: 4 * 8 * 2 * block)
     assert running() == (2 * 4 + 8) * block, "no room for all blocks in float64: one at a time"
 
 

@@ -416,7 +416,7 @@ def test_tokens(shared: Path, tmp_path: Path) -> None:
 def test_a_tokenizer_without_offsets() -> None:
     from transformers import ByT5Tokenizer
 
-    from geometry_of_trust.extraction.loading import tokenize
+    from geometry_of_trust.extraction.tokenizing import tokenize
 
     tokenizer: Any = ByT5Tokenizer()
     assert not tokenizer.is_fast

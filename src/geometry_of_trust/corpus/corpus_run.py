@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from geometry_of_trust.corpus.choosing import Batching
 from geometry_of_trust.corpus.engines import Engine, Job
 from geometry_of_trust.corpus.entries import Entry
+from geometry_of_trust.corpus.memory import automatic_batching, widen
 from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.corpus.partial import Journal, Partial, check_space
 from geometry_of_trust.corpus.planning import Plan, Tokens, make_plan
@@ -22,7 +23,7 @@ from geometry_of_trust.corpus.settings import settings_of, template_digest
 from geometry_of_trust.documents.extraction_record import Check, Corpus, Record, WrittenFile
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import Interrupted, Unwritable
-from geometry_of_trust.extraction import architectures, running
+from geometry_of_trust.extraction import running
 from geometry_of_trust.extraction.capture import Batch
 from geometry_of_trust.extraction.recording import is_edited, make_record
 from geometry_of_trust.extraction.request import Request
@@ -192,26 +193,6 @@ def _allocate(run: CorpusRun, sink: ActivationsSink) -> None:
         ) from None
 
 
-def widen(runner: Runner) -> None:
-    """Convert all blocks to float64 once, not for every batch, if memory allows."""
-    numbers = sum(parameter.numel() for parameter in runner.blocks.parameters())
-    if widens(runner.opened.request, numbers):
-        runner.loaded.weights.bring(runner.blocks)
-
-
-def widens(request: Request, numbers: int) -> bool:
-    """Whether a run holds all of so many weights in float64."""
-    wide = request.reproducible and not request.options.low_memory
-    return wide and 8 * numbers < available_memory() / 4
-
-
-def available_memory() -> int:
-    """Bytes that this machine can give."""
-    import psutil  # noqa: PLC0415 - only a corpus needs it
-
-    return int(psutil.virtual_memory().available)
-
-
 def _write_rows(
     journal: Journal,
     results: Iterator[tuple[Job, NDArray[np.float32]]],
@@ -332,20 +313,3 @@ def prepare(
     else:
         batching = automatic_batching(opened, max(plan.lengths))
     return CorpusRun(opened, plan, partial, options, batching)
-
-
-def automatic_batching(opened: Opened, longest: int) -> Batching:
-    """As many tokens at a time as keep the processor busy and a quarter of the memory free.
-
-    More bring nothing: the weights are then read once for so many tokens that reading them takes
-    no time to speak of.
-    """
-    config = architectures.text_config(opened.config)
-    d = opened.anatomy.hidden_dim
-    wide = 8 if opened.request.reproducible else 4
-    inner = max(getattr(config, "intermediate_size", None) or 4 * d, d)
-    heads = getattr(config, "num_attention_heads", None) or max(1, d // 64)
-    a_token = wide * (12 * d + 4 * inner + 3 * heads * longest) + 4 * d * len(opened.layers)
-    most = 512 if opened.device.type == "cpu" else 16384
-    tokens = max(1, min(most, available_memory() // 4 // a_token))
-    return Batching(None, tokens, padded=not opened.request.reproducible)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geometry_of_trust.corpus import checking
-from geometry_of_trust.corpus.corpus_run import CorpusRun, widens
+from geometry_of_trust.corpus.corpus_run import CorpusRun
+from geometry_of_trust.corpus.memory import widens
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.extraction import architectures, costs
 from geometry_of_trust.extraction.costs import Sizes

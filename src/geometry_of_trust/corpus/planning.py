@@ -16,11 +16,12 @@ from geometry_of_trust.corpus.entries import Entry
 from geometry_of_trust.corpus.options import RowOptions
 from geometry_of_trust.errors import BadChat, EmptyText, brief
 from geometry_of_trust.extraction.options import utf8
+from geometry_of_trust.extraction.tokenizing import Encoded, encode, token_text
 from geometry_of_trust.formats.row_writer import RowWriter, TextRows
 
 if TYPE_CHECKING:
-    from geometry_of_trust.extraction.loading import Encoded, Tokenizer
     from geometry_of_trust.extraction.running import Opened
+    from geometry_of_trust.extraction.tokenizing import Tokenizer
 
 _CHUNK = 256
 """Texts that the tokenizer gets at a time; it runs them in parallel."""
@@ -161,8 +162,6 @@ class _Texts:
 
     def encoded(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, str, Encoded]]:
         """Each entry with its text and its tokens, some hundred at a time."""
-        from geometry_of_trust.extraction import loading  # noqa: PLC0415 - heavy
-
         iterator = iter(entries)
         while chunk := list(itertools.islice(iterator, _CHUNK)):
             texts = [self._text(entry) for entry in chunk]
@@ -173,7 +172,7 @@ class _Texts:
                 chosen = [k for k, is_chat in enumerate(chats) if is_chat is chat]
                 if chosen:
                     some = [texts[k] for k in chosen]
-                    many = loading.encode(self._tokenizer, some, add_special=not chat)
+                    many = encode(self._tokenizer, some, add_special=not chat)
                     encoded |= dict(zip(chosen, many, strict=True))
             for k, entry in enumerate(chunk):
                 yield entry, texts[k], encoded[k]
@@ -206,8 +205,6 @@ class _Texts:
 
     def token(self, number: int) -> str:
         """A token's text; each is decoded once."""
-        from geometry_of_trust.extraction import loading  # noqa: PLC0415 - heavy
-
         if number not in self._token_texts:
-            self._token_texts[number] = loading.token_text(self._tokenizer, number)
+            self._token_texts[number] = token_text(self._tokenizer, number)
         return self._token_texts[number]

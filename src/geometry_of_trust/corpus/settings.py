@@ -13,7 +13,7 @@ from geometry_of_trust.corpus.planning import Plan
 from geometry_of_trust.extraction.running import Opened
 
 if TYPE_CHECKING:
-    from geometry_of_trust.extraction.loading import Tokenizer
+    from geometry_of_trust.extraction.tokenizing import Tokenizer
 
 _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 

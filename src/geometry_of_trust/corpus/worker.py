@@ -11,7 +11,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.corpus import checking, corpus_run
+from geometry_of_trust.corpus import checking, memory
 from geometry_of_trust.corpus.engines import Job
 from geometry_of_trust.errors import GotError, WorkerDiffers
 from geometry_of_trust.extraction import running
@@ -52,7 +52,7 @@ class Task:
         running.use_threads(self.threads)
         opened = running.open_model(self.request, lambda text: None)
         runner = running.load(opened, self.blocks, whole_because=self.whole_because, once=False)
-        corpus_run.widen(runner)
+        memory.widen(runner)
         check = checking.elsewhere(runner, self.sample, self.states)
         if not check.passed:
             raise WorkerDiffers(

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.dynamic_module_utils import resolve_trust_remote_code
 from transformers.utils.hub import cached_file
 
-from geometry_of_trust.documents.extraction_record import Token
 from geometry_of_trust.errors import (
     BadOption,
-    EmptyText,
     IncompleteModel,
     ModelFailed,
     NoDevice,
@@ -35,8 +33,6 @@ from geometry_of_trust.extraction.architectures import Anatomy, shortened, untyp
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-    Tokenizer = PreTrainedTokenizerBase
 
 DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu")
 _COMMIT = re.compile(r"/snapshots/([0-9a-f]{40})/")
@@ -184,7 +180,7 @@ def _raised_by(error: BaseException, function: Callable[..., object]) -> bool:
     return trace is not None and trace.tb_frame.f_code is inspect.unwrap(function).__code__
 
 
-def load_tokenizer(source: Source) -> Tokenizer:
+def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     """The model's tokenizer.
 
     Raises:
@@ -200,70 +196,6 @@ def load_tokenizer(source: Source) -> Tokenizer:
     if tokenizer.vocab_size <= len(tokenizer.all_special_ids):
         raise NoTokenizer(source.argument, expected="a tokenizer", found="no vocabulary")
     return tokenizer
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A text as tokens.
-
-    Attributes:
-        ids: at least one.
-        spans: the characters that each token covers, from start to before end; None for none.
-        special: whether each is one of the tokenizer's special tokens.
-    """
-
-    ids: list[int]
-    spans: list[tuple[int, int] | None]
-    special: list[bool]
-
-
-def encode(
-    tokenizer: Tokenizer, texts: Sequence[str], *, add_special: bool = True
-) -> list[Encoded]:
-    """The tokens of texts, special ones added as the tokenizer does by default, or not at all."""
-    encoding = tokenizer(
-        list(texts),
-        add_special_tokens=add_special,
-        return_offsets_mapping=tokenizer.is_fast,
-        return_special_tokens_mask=True,
-        verbose=False,
-    )
-    special = set(tokenizer.all_special_ids)
-    encoded = []
-    for n, ids in enumerate(encoding["input_ids"]):
-        spans = encoding["offset_mapping"][n] if tokenizer.is_fast else [(0, 0)] * len(ids)
-        mask = encoding["special_tokens_mask"][n]
-        encoded.append(
-            Encoded(
-                ids=ids,
-                spans=[(start, end) if start < end else None for start, end in spans],
-                special=[
-                    bool(added) or number in special
-                    for added, number in zip(mask, ids, strict=True)
-                ],
-            )
-        )
-    return encoded
-
-
-def token_text(tokenizer: Tokenizer, number: int) -> str:
-    """A token decoded alone."""
-    return str(tokenizer.decode([number], clean_up_tokenization_spaces=False))
-
-
-def tokenize(tokenizer: Tokenizer, text: str) -> tuple[Token, ...]:
-    """The tokens of one text.
-
-    Raises:
-        EmptyText: there are none.
-    """
-    (encoded,) = encode(tokenizer, [text])
-    if not encoded.ids:
-        raise EmptyText("text", expected="at least one token", found="none")
-    return tuple(
-        Token(number, token_text(tokenizer, number), span, special)
-        for number, span, special in zip(encoded.ids, encoded.spans, encoded.special, strict=True)
-    )
 
 
 def skeleton(source: Source, config: PreTrainedConfig) -> PreTrainedModel:

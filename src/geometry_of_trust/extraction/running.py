@@ -30,12 +30,13 @@ from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.preparing import Loaded, prepare
 from geometry_of_trust.extraction.quiet import making, unwarned
 from geometry_of_trust.extraction.request import Request
+from geometry_of_trust.extraction.tokenizing import tokenize
 from geometry_of_trust.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-    from geometry_of_trust.extraction.loading import Tokenizer
+    from geometry_of_trust.extraction.tokenizing import Tokenizer
 
 CHUNK_BYTES = 8 * 2**20
 """How much of the unembedding is converted, or used of its file, at a time."""
@@ -219,7 +220,7 @@ def run(request: Request, text: str, progress: Progress) -> Run:
         ExtractionRefused, DimensionMismatch, NonFinite: as `extract`.
     """
     opened = open_model(request, progress)
-    tokens = loading.tokenize(opened.tokenizer, text)
+    tokens = tokenize(opened.tokenizer, text)
     ids = [token.id for token in tokens]
     opened.check(ids)
     runner, values = start(opened, capture.Batch.of_text(ids), progress, once=True)

@@ -1,0 +1,79 @@
+"""Texts as tokens: their ids, what of the text each covers, and which of them are special."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geometry_of_trust.documents.extraction_record import Token
+from geometry_of_trust.errors import EmptyText
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    Tokenizer = PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text as tokens.
+
+    Attributes:
+        ids: at least one.
+        spans: the characters that each token covers, from start to before end; None for none.
+        special: whether each is one of the tokenizer's special tokens.
+    """
+
+    ids: list[int]
+    spans: list[tuple[int, int] | None]
+    special: list[bool]
+
+
+def encode(
+    tokenizer: Tokenizer, texts: Sequence[str], *, add_special: bool = True
+) -> list[Encoded]:
+    """The tokens of texts, special ones added as the tokenizer does by default, or not at all."""
+    encoding = tokenizer(
+        list(texts),
+        add_special_tokens=add_special,
+        return_offsets_mapping=tokenizer.is_fast,
+        return_special_tokens_mask=True,
+        verbose=False,
+    )
+    special = set(tokenizer.all_special_ids)
+    encoded = []
+    for n, ids in enumerate(encoding["input_ids"]):
+        spans = encoding["offset_mapping"][n] if tokenizer.is_fast else [(0, 0)] * len(ids)
+        mask = encoding["special_tokens_mask"][n]
+        encoded.append(
+            Encoded(
+                ids=ids,
+                spans=[(start, end) if start < end else None for start, end in spans],
+                special=[
+                    bool(added) or number in special
+                    for added, number in zip(mask, ids, strict=True)
+                ],
+            )
+        )
+    return encoded
+
+
+def token_text(tokenizer: Tokenizer, number: int) -> str:
+    """A token decoded alone."""
+    return str(tokenizer.decode([number], clean_up_tokenization_spaces=False))
+
+
+def tokenize(tokenizer: Tokenizer, text: str) -> tuple[Token, ...]:
+    """The tokens of one text.
+
+    Raises:
+        EmptyText: there are none.
+    """
+    (encoded,) = encode(tokenizer, [text])
+    if not encoded.ids:
+        raise EmptyText("text", expected="at least one token", found="none")
+    return tuple(
+        Token(number, token_text(tokenizer, number), span, special)
+        for number, span, special in zip(encoded.ids, encoded.spans, encoded.special, strict=True)
+    )
