@@ -68,12 +68,12 @@ FLOORS: dict[str, str] = {
     "geometry": "exact gram inner_product spectrum",
     "extraction": """
         page_release attention sums architectures kernels deterministic_operations float64
-        weights loading quantizing options request preparing quiet capture running costs
-        recording one_text
+        weights loading quantizing options request preparing quiet capture tokenizing running
+        costs recording one_text
     """,
     "corpus": """
-        choosing sources entries partial engines checking options planning settings corpus_run
-        estimating worker cluster extracting
+        choosing sources entries partial engines checking options planning settings memory
+        corpus_run estimating worker cluster extracting
     """,
     "converting": "tensorfile exchange in_memory npy tensors tables vllm conversion",
     "probing": """
