@@ -111,7 +111,7 @@ def test_the_walk_sees_what_it_is_for() -> None:
     for name, others in (
         ("Card", {"Bin", "Figure", "Quality"}),
         ("Extraction", {"Activations", "Record"}),
-        ("extract_corpus", {"Columns", "CorpusExtraction"}),
+        ("extract_corpus", {"CorpusExtraction", "CorpusOptions"}),
         ("train", {"RowTable", "TrainingResult"}),
     ):
         assert others <= {other.__name__ for other in mentioned(getattr(geometry_of_trust, name))}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.converting.in_memory import to_numpy as to_numpy
     from geometry_of_trust.converting.in_memory import to_pandas as to_pandas
     from geometry_of_trust.converting.in_memory import to_torch as to_torch
+    from geometry_of_trust.corpus.choosing import Position as Position
     from geometry_of_trust.corpus.corpus_run import CorpusExtraction as CorpusExtraction
     from geometry_of_trust.corpus.entries import Columns as Columns
     from geometry_of_trust.corpus.estimating import Estimate as Estimate
@@ -123,6 +124,7 @@ _NAMES = {
     "attesting.attest": ("attest",),
     "converting.conversion": ("Converted", "convert"),
     "converting.in_memory": ("to_numpy", "to_pandas", "to_torch"),
+    "corpus.choosing": ("Position",),
     "corpus.corpus_run": ("CorpusExtraction",),
     "corpus.entries": ("Columns",),
     "corpus.estimating": ("Estimate", "FileSize"),
