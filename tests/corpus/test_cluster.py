@@ -24,6 +24,7 @@ from geometry_of_trust.cli import main
 from geometry_of_trust.corpus import cluster
 from geometry_of_trust.corpus.engines import Job
 from geometry_of_trust.corpus.extracting import extract_corpus
+from geometry_of_trust.corpus.options import Listener
 from geometry_of_trust.corpus.partial import partial_path
 from geometry_of_trust.corpus.worker import Outcome, Task, Worker
 from geometry_of_trust.extraction import running
@@ -93,7 +94,7 @@ def workers() -> list[psutil.Process]:
     return [one for one in own if "".join(one.cmdline()[:1]).startswith("ray::MapWorker")]
 
 
-def at(rows: int, what: Callable[[], None]) -> Callable[[int, int], None]:
+def at(rows: int, what: Callable[[], None]) -> Listener:
     """Do something once, when so many rows are done and others are not."""
     done_it: list[int] = []
 
@@ -102,7 +103,7 @@ def at(rows: int, what: Callable[[], None]) -> Callable[[int, int], None]:
             done_it.append(done)
             what()
 
-    return advance
+    return Listener(advance=advance)
 
 
 def test_two_workers_give_the_same_bytes(
@@ -117,7 +118,7 @@ def test_two_workers_give_the_same_bytes(
             time.sleep(0.02)
         seen.append(len(workers()))
 
-    rays = run(model, tmp_path, engine="ray", ray_address=address, advance=at(40, look))
+    rays = run(model, tmp_path, engine="ray", ray_address=address, listener=at(40, look))
     assert rays == local
     assert seen == [2]  # one a machine
     assert capfd.readouterr() == ("", "")
@@ -137,7 +138,7 @@ def test_workers_killed_in_the_middle(
     monkeypatch.chdir(model.parent)  # workers are in folders of their own
     rays = run(
         Path(model.name), tmp_path, engine="ray", ray_address=address, workers=2,
-        advance=at(200, kill),
+        listener=at(200, kill),
     )  # fmt: skip
     assert rays["a.gotact"] == local["a.gotact"]
     assert killed

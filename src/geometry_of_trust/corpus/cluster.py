@@ -29,6 +29,7 @@ from geometry_of_trust.errors import (
     NoCluster,
     WorkerLost,
 )
+from geometry_of_trust.extraction.quiet import unwarned
 from geometry_of_trust.extraction.running import Runner
 from geometry_of_trust.extras import optional
 
@@ -91,17 +92,18 @@ class RayEngine:
         """What the workers make of the blocks."""
         ray = ray_data()
         pool = ray.data.ActorPoolStrategy(size=min(self._share.workers, len(blocks)))
-        rows = ray.data.from_blocks(blocks).map_batches(
-            Worker,
-            fn_constructor_args=(task,),
-            batch_size=1,
-            batch_format="numpy",
-            compute=pool,
-            num_cpus=self._share.cpus,
-            num_gpus=self._share.gpus,
-            max_restarts=-1,  # however many machines go,
-            max_task_retries=RETRIES,  # unless it is always the same batch
-        )
+        with unwarned():  # Ray 2.60 warns of arguments that have no other name yet
+            rows = ray.data.from_blocks(blocks).map_batches(
+                Worker,
+                fn_constructor_args=(task,),
+                batch_size=1,
+                batch_format="numpy",
+                compute=pool,
+                num_cpus=self._share.cpus,
+                num_gpus=self._share.gpus,
+                max_restarts=-1,  # however many machines go,
+                max_task_retries=RETRIES,  # unless it is always the same batch
+            )
         try:
             yield from rows.iter_rows()
         except (ray.exceptions.RayError, OSError) as error:
