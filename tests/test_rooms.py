@@ -25,14 +25,20 @@ ROOMS: dict[str, set[str]] = {
     "extras": {"errors"},
     "files": {"errors"},
     "progress": set(),
+    "option_types": {"errors"},
     "documents": {"errors", "files"},
     "signing": {"errors", "files", "documents"},
     "formats": {"errors", "extras", "files", "documents"},
     "geometry": {"errors", "progress", "documents", "formats"},
-    "extraction": {"version", "errors", "extras", "files", "progress", "documents", "formats"},
-    "corpus": {"version", "errors", "extras", "files", "documents", "formats", "extraction"},
+    "extraction": {
+        "version", "errors", "extras", "files", "progress", "option_types", "documents", "formats",
+    },
+    "corpus": {
+        "version", "errors", "extras", "files", "option_types", "documents", "formats",
+        "extraction",
+    },
     "converting": {"errors", "extras", "files", "documents", "formats"},
-    "probing": {"version", "errors", "files", "progress", "documents", "formats", "geometry"},
+    "probing": {"version", "errors", "files", "progress", "option_types", "documents", "formats", "geometry"},
     "attesting": {
         "version", "errors", "files", "documents", "signing", "formats", "geometry", "probing",
     },
@@ -100,7 +106,9 @@ FLOORS: dict[str, str] = {
 The room itself, its `__init__`, stands above them.
 """
 
-NO_NUMPY = {"version", "errors", "extras", "files", "progress", "documents", "signing", "cli"}
+NO_NUMPY = {
+    "version", "errors", "extras", "files", "progress", "option_types", "documents", "signing", "cli",
+}  # fmt: skip
 """Folders that import no numpy, whatever files they hold."""
 
 ALSO_WITHOUT_NUMPY = {"verifying.verify", "showing.verdicts", "showing.any_file"}

@@ -1,1 +1,1 @@
-"""The parts of benchmarks/reproducibility.py; tests/test_reproducibility.py uses them too."""
+"""The parts of benchmarks/reproducibility.py, which a test of extraction uses, too."""

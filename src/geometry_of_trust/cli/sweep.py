@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -127,11 +127,17 @@ class _Run:
     corpus_options: CorpusOptions
 
     @property
-    def asks_for_something(self) -> bool:
-        """Whether any option was given that only a run has."""
+    def asked_for(self) -> str | None:
+        """An option that only a run has, if one was given other than it is by itself."""
+        if self.corpus is not None:
+            return "--input-file"
         columns = CorpusOptions(label_columns=self.corpus_options.label_columns)
-        given = (self.corpus, self.options, self.corpus_options)
-        return given != (None, ExtractionOptions(), columns)
+        for given, plain in ((self.options, ExtractionOptions()), (self.corpus_options, columns)):
+            for field in fields(given):
+                value = getattr(given, field.name)
+                if value != getattr(plain, field.name):
+                    return f"--{field.name.replace('_', '-')} {value}"
+        return None
 
     def into(self, activations: Path, unembedding: Path) -> None:
         """Run the model on the corpus."""
@@ -158,13 +164,15 @@ def _check(run: _Run, *files: Path | None) -> None:
     if run.model is None:
         if None in read:
             raise BadOption("--activations", expected="it and --unembedding, or --model",
-                            found="neither" if read == (None, None) else "one")  # fmt: skip
-        if run.asks_for_something or written != (None, None):
-            raise BadOption("--model", expected="one, for options of extract", found="none")
+                            found="neither" if read == (None, None) else "one of the two")  # fmt: skip
+        asked = run.asked_for if written == (None, None) else "an output"
+        if asked is not None:
+            raise BadOption("--model", expected="one, for options of extract",
+                            found=f"{asked} without it")  # fmt: skip
         return
     if read != (None, None):
-        raise BadOption("--activations", expected="neither files nor --unembedding with --model",
-                        found="both")  # fmt: skip
+        raise BadOption("--activations", expected="neither it nor --unembedding with --model",
+                        found="files and a model")  # fmt: skip
     if run.corpus is None:
         raise BadOption("--input-file", expected="a corpus for --model", found="none")
     if written.count(None) == 1:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self, get_args
 from geometry_of_trust.corpus.choosing import Position
 from geometry_of_trust.errors import BadOption
 from geometry_of_trust.extraction.options import check_choice
+from geometry_of_trust.option_types import check_types
 
 if TYPE_CHECKING:
     from geometry_of_trust.corpus.entries import Columns
@@ -35,7 +36,7 @@ class RowOptions:
         add_generation_prompt: End a chat with what makes the assistant's turn begin.
 
     Raises:
-        BadOption: no such position, or a limit below 1.
+        BadOption: no such position, a limit below 1, or a value of another type.
     """
 
     position: str | None = None
@@ -48,6 +49,9 @@ class RowOptions:
     add_generation_prompt: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.label_columns, str):
+            object.__setattr__(self, "label_columns", tuple(self.label_columns))  # of any sequence
+        check_types(self)
         _ = self.tokens  # which refuses what is none
         if self.limit is not None and self.limit < 1:
             raise BadOption("--limit", expected="1 or more", found=self.limit)
@@ -55,7 +59,9 @@ class RowOptions:
     @property
     def tokens(self) -> Position:
         """Which tokens of each text of a corpus give rows."""
-        return Position(self.position or "last", self.skip_special_tokens)
+        return Position(
+            "last" if self.position is None else self.position, self.skip_special_tokens
+        )
 
     @property
     def columns(self) -> Columns:
@@ -85,7 +91,7 @@ class RowOptions:
                 )
         if self.position is None and not self.skip_special_tokens:
             return None
-        return replace(self, position=self.position or "all")
+        return replace(self, position="all" if self.position is None else self.position)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +99,8 @@ class CorpusOptions(RowOptions):
     """How a corpus is read, and how it is run.
 
     Attributes:
-        batch_size: Texts that run together. The last bits of a fast run depend on it.
+        batch_size: Texts that run together; auto: as many as memory allows. The last bits of a
+            fast run depend on it.
         resume: Go on where an interrupted run ended.
         strict: Refuse to go on when a self-check exceeds its bound.
         engine: local, or ray: workers on several machines, to the same bytes.

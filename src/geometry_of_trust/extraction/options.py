@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from geometry_of_trust.documents.codes import Layout
 from geometry_of_trust.errors import BadOption, BadText
+from geometry_of_trust.option_types import check_types
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Quantization = Literal["int8"]
@@ -27,7 +28,7 @@ class LoadingOptions:
         low_memory: Read each block from disk when it is needed: for a model larger than memory.
 
     Raises:
-        BadText: characters that UTF-8 does not have.
+        BadOption: a value of another type. BadText: characters that UTF-8 does not have.
     """
 
     device: str = "auto"
@@ -36,6 +37,7 @@ class LoadingOptions:
     low_memory: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         utf8(self.device, "device")
         utf8(self.revision or "", "revision")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from geometry_of_trust.errors import BadOption
+from geometry_of_trust.option_types import check_types
 
 InnerProductName = Literal["causal", "euclidean"]
 
@@ -28,7 +29,8 @@ class FittingOptions:
         inner_product: causal (the unembedding's Gram matrix) or euclidean; the card shows both.
 
     Raises:
-        BadOption: a strength or an epsilon out of range, or another inner product.
+        BadOption: a strength or an epsilon out of range, another inner product, or a value of
+            another type.
     """
 
     dimension: str | None = None
@@ -37,6 +39,7 @@ class FittingOptions:
     inner_product: InnerProductName = "causal"
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
             raise BadOption("--epsilon", expected="a finite number from 0 up", found=self.epsilon)
         if self.l2 is not None and not L2_RANGE[0] <= self.l2 <= L2_RANGE[1]:
