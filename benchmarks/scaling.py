@@ -116,9 +116,9 @@ def look(name: str, position: str = "last", **options: Any) -> tuple[Any, Any]:
     runs: list[Any] = []
     real, pace = estimating.estimate, costs.pace
 
-    def kept(run: Any, elapsed: float = 0.0, *, once: bool = False) -> Any:
+    def kept(run: Any, elapsed: float = 0.0, **more: Any) -> Any:
         runs[:] = [run]
-        return real(run, elapsed, once=once)
+        return real(run, elapsed, **more)
 
     estimating.estimate = kept
     costs.pace = lambda opened, tokens, seconds=0.0: 0.0  # its time is not asked for

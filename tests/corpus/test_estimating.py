@@ -180,9 +180,9 @@ def test_memory_follows_how_the_weights_are_held(
     opened: list[corpus_run.CorpusRun] = []
     real = estimating.estimate
 
-    def kept(run: corpus_run.CorpusRun, elapsed: float, *, once: bool) -> Estimate:
+    def kept(run: corpus_run.CorpusRun, elapsed: float, **more: Any) -> Estimate:
         opened.append(run)
-        return real(run, elapsed, once=once)
+        return real(run, elapsed, **more)
 
     monkeypatch.setattr(estimating, "estimate", kept)
 

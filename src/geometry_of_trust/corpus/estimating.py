@@ -98,19 +98,27 @@ class Shape:
         return self.texts * self.width
 
 
-def estimate(run: CorpusRun, elapsed: float = 0.0, *, once: bool = False) -> Estimate:
+def resident() -> int:
+    """Bytes of memory that this process has now."""
+    import psutil  # noqa: PLC0415 - only a corpus needs it
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def estimate(
+    run: CorpusRun, elapsed: float = 0.0, *, once: bool = False, before: int | None = None
+) -> Estimate:
     """What a prepared run will take, in a process that has done all that comes before loading.
 
     Args:
         elapsed: seconds that took.
         once: it is one text for `extract`, without self-checks and row table.
+        before: bytes resident before loading; None: as now.
 
     Raises:
         IncompleteModel: a file of weights that is here is broken.
     """
-    import psutil  # noqa: PLC0415 - only a corpus needs it
-
-    resident = int(psutil.Process().memory_info().rss)
+    before = resident() if before is None else before
     opened, plan = run.opened, run.plan
     weights = costs.sizes(opened)
     count = blocks_loaded(run)
@@ -133,8 +141,8 @@ def estimate(run: CorpusRun, elapsed: float = 0.0, *, once: bool = False) -> Est
         weights=weights.read(count),
         weights_checks=weights.read(whole) - weights.read(count),
         from_files=weights.from_files,
-        memory=resident + _CODE + peak,
-        memory_running=resident + _CODE + running,
+        memory=before + _CODE + peak,
+        memory_running=before + _CODE + running,
         seconds=elapsed
         + _seconds(run, weights, count, shapes, once=once)
         + (weights.read(whole) + 2 * sum(file.size for file in files)) / _DISK,

@@ -153,10 +153,12 @@ def estimate_corpus(
         from geometry_of_trust.extraction import running  # noqa: PLC0415 - heavy
 
         opened = running.open_model(request, say)
+        before = estimating.resident() if once else None  # `extract` loads no tables' library
         say("Reading the corpus")
         run = corpus_run.prepare(opened, entries, partial, corpus_options)
         say("Estimating")
-        return estimating.estimate(run, time.perf_counter() - begun, once=once)
+        elapsed = time.perf_counter() - begun
+        return estimating.estimate(run, elapsed, once=once, before=before)
 
 
 def _entries(corpus: PathLike | Iterable[str], options: RowOptions) -> Iterator[Entry]:
