@@ -38,7 +38,10 @@ ROOMS: dict[str, set[str]] = {
         "extraction",
     },
     "converting": {"errors", "extras", "files", "documents", "formats"},
-    "probing": {"version", "errors", "files", "progress", "option_types", "documents", "formats", "geometry"},
+    "probing": {
+        "version", "errors", "files", "progress", "option_types", "documents", "formats",
+        "geometry",
+    },
     "attesting": {
         "version", "errors", "files", "documents", "signing", "formats", "geometry", "probing",
     },
@@ -107,7 +110,8 @@ The room itself, its `__init__`, stands above them.
 """
 
 NO_NUMPY = {
-    "version", "errors", "extras", "files", "progress", "option_types", "documents", "signing", "cli",
+    "version", "errors", "extras", "files", "progress", "option_types", "documents", "signing",
+    "cli",
 }  # fmt: skip
 """Folders that import no numpy, whatever files they hold."""
 
