@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from places import REFERENCE, ROOT, TESTS
+
+if TYPE_CHECKING:
+    from tiny_models import TinyModel
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -49,3 +54,27 @@ def smollm2() -> Path:
     if not (folder / "model.safetensors").is_file():
         pytest.fail("the model is missing: run make model")
     return folder
+
+
+@pytest.fixture
+def quickly() -> Iterator[None]:
+    """One thread, and no waiting for the disk."""
+    from tiny_models import quick
+
+    with quick():
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """The folder of a tiny model by its family's name, built once; no test changes it."""
+    from tiny_models import FAMILIES, VARIANTS, build
+
+    built: dict[str, Path] = {}
+
+    def get(name: str) -> Path:
+        if name not in built:
+            built[name] = build((FAMILIES | VARIANTS)[name], tmp_path_factory.mktemp(name))
+        return built[name]
+
+    return get

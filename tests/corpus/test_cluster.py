@@ -37,16 +37,7 @@ from tiny_models import FAMILIES, build, quick
 TEXTS = [f"The river {'Seine ' * (n % 7)}flows through Paris {n}." for n in range(60)]
 STORE = 80 * 2**20
 
-
-@pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    with quick():
-        yield
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(FAMILIES["llama"], tmp_path_factory.mktemp("llama"))
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +25,7 @@ from geometry_of_trust.formats.row_table import read_rows
 from geometry_of_trust.formats.row_writer import NONE
 from gguf_files import write_gguf
 from options import arguments_of
-from tiny_models import FAMILIES, HIDDEN, build, quick
+from tiny_models import FAMILIES, HIDDEN, TinyModel
 
 TEXTS = [
     "The river Seine flows through Paris.",
@@ -39,25 +38,8 @@ TEXTS = [
     "The river Rhine flows through Basel.",
 ]
 LAYERS = [0, 2]
-Folder = Callable[[str], Path]
 
-
-@pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    with quick():
-        yield
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    built: dict[str, Path] = {}
-
-    def get(name: str) -> Path:
-        if name not in built:
-            built[name] = build(FAMILIES[name], tmp_path_factory.mktemp(name))
-        return built[name]
-
-    return get
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def run(model: Path, to: Path, corpus: Any = TEXTS, **options: Any) -> CorpusExtraction:
@@ -76,12 +58,14 @@ def alone(model: Path, to: Path, text: str, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_row_is_that_of_its_text_alone(name: str, folder: Folder, tmp_path: Path) -> None:
-    done = run(folder(name), tmp_path, position="all")
+def test_every_row_is_that_of_its_text_alone(
+    name: str, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    done = run(tiny_model(name), tmp_path, position="all")
     table = read_rows(done.rows_path)
     assert len(table) == done.activations.values.shape[1] == len(done.activations.positions)
     for text, rows in zip(TEXTS, table.text_rows(), strict=True):
-        expected = alone(folder(name), tmp_path, text, reproducible=True)
+        expected = alone(tiny_model(name), tmp_path, text, reproducible=True)
         assert done.activations.values[:, rows].tobytes() == expected.tobytes()
     assert done.record.unproved == ()
     assert [check.bit_equal for check in done.record.checks] == [True] * 3
@@ -90,24 +74,26 @@ def test_every_row_is_that_of_its_text_alone(name: str, folder: Folder, tmp_path
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("batch_size", ["auto", 1, 3])
 def test_so_it_is_nearly_with_the_fast_path(
-    name: str, batch_size: Literal["auto"] | int, folder: Folder, tmp_path: Path
+    name: str, batch_size: Literal["auto"] | int, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
-    done = run(folder(name), tmp_path, position="all", reproducible=False, batch_size=batch_size)
+    done = run(
+        tiny_model(name), tmp_path, position="all", reproducible=False, batch_size=batch_size
+    )
     table = read_rows(done.rows_path)
     for text, rows in zip(TEXTS, table.text_rows(), strict=True):
-        expected = alone(folder(name), tmp_path, text, reproducible=False)
+        expected = alone(tiny_model(name), tmp_path, text, reproducible=False)
         largest = np.abs(done.activations.values[:, rows] - expected).max()
         assert largest <= 1e-5 * np.abs(expected).max()
     assert all(check.passed for check in done.record.checks)
 
 
 @pytest.mark.parametrize(("dtype", "precision"), [("float16", "Fp16"), ("bfloat16", "Bfloat16")])
-def test_half_precision(dtype: str, precision: str, folder: Folder, tmp_path: Path) -> None:
-    done = run(folder("llama"), tmp_path, position="all", dtype=dtype)
+def test_half_precision(dtype: str, precision: str, tiny_model: TinyModel, tmp_path: Path) -> None:
+    done = run(tiny_model("llama"), tmp_path, position="all", dtype=dtype)
     assert done.activations.precision == precision
     assert all(check.passed for check in done.record.checks)
     for text, rows in zip(TEXTS, read_rows(done.rows_path).text_rows(), strict=True):
-        expected = alone(folder("llama"), tmp_path, text, dtype=dtype)
+        expected = alone(tiny_model("llama"), tmp_path, text, dtype=dtype)
         largest = np.abs(done.activations.values[:, rows] - expected).max()
         assert largest <= 0.05 * np.abs(expected).max()
 
@@ -122,10 +108,10 @@ def test_a_gguf_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 2}, {"low_memory": True}])
 def test_a_reproducible_run_does_not_depend_on_batches(
-    options: dict[str, Any], folder: Folder, tmp_path: Path
+    options: dict[str, Any], tiny_model: TinyModel, tmp_path: Path
 ) -> None:
     plain, other = (
-        run(folder("llama"), tmp_path / name, **chosen)
+        run(tiny_model("llama"), tmp_path / name, **chosen)
         for name, chosen in (("plain", {}), ("other", options))
     )
     for one, two in (
@@ -142,9 +128,9 @@ def test_a_reproducible_run_does_not_depend_on_batches(
                                     ("first", True, 1), ("0", True, 1)],
 )  # fmt: skip
 def test_one_token_of_each_text(
-    position: str, skip: bool, token: int, folder: Folder, tmp_path: Path
+    position: str, skip: bool, token: int, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
-    model = folder("llama")
+    model = tiny_model("llama")
     done = run(model, tmp_path, position=position, skip_special_tokens=skip)
     tokenizer: Any = AutoTokenizer.from_pretrained(model)
     table = read_rows(done.rows_path)
@@ -165,10 +151,10 @@ def test_one_token_of_each_text(
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_the_mean_is_that_of_the_rows_rounded_once(
-    skip: bool, folder: Folder, tmp_path: Path
+    skip: bool, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
-    mean = run(folder("gpt2"), tmp_path / "m", position="mean", skip_special_tokens=skip)
-    every = run(folder("gpt2"), tmp_path / "a", position="all", skip_special_tokens=skip)
+    mean = run(tiny_model("gpt2"), tmp_path / "m", position="mean", skip_special_tokens=skip)
+    every = run(tiny_model("gpt2"), tmp_path / "a", position="all", skip_special_tokens=skip)
     table = read_rows(every.rows_path)
     assert not table.special.any() or not skip
     for text, rows in enumerate(table.text_rows()):
@@ -178,9 +164,9 @@ def test_the_mean_is_that_of_the_rows_rounded_once(
     assert mean.record.unproved == ()
 
 
-def test_both_layouts_hold_the_same(folder: Folder, tmp_path: Path) -> None:
-    first = run(folder("llama"), tmp_path / "1", position="all")
-    second = run(folder("llama"), tmp_path / "2", position="all", layout="per-position")
+def test_both_layouts_hold_the_same(tiny_model: TinyModel, tmp_path: Path) -> None:
+    first = run(tiny_model("llama"), tmp_path / "1", position="all")
+    second = run(tiny_model("llama"), tmp_path / "2", position="all", layout="per-position")
     assert second.activations.layout == "per-position"
     np.testing.assert_array_equal(first.activations.values, second.activations.values)
 
@@ -200,8 +186,8 @@ def corpus(tmp_path: Path) -> Path:
 COLUMNS: dict[str, Any] = {"label_columns": ("river", "long"), "group_column": "of"}
 
 
-def test_labels_and_groups(corpus: Path, folder: Folder, tmp_path: Path) -> None:
-    done = run(folder("llama"), tmp_path, corpus, **COLUMNS, position="all")
+def test_labels_and_groups(corpus: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
+    done = run(tiny_model("llama"), tmp_path, corpus, **COLUMNS, position="all")
     table = read_rows(done.rows_path)
     river = [int("river" in TEXTS[n]) for n in table.text]
     assert read_labels(done.labels_path).tolist() == river
@@ -213,16 +199,16 @@ def test_labels_and_groups(corpus: Path, folder: Folder, tmp_path: Path) -> None
     assert caught.value.found == "river, long"
 
 
-def test_edited_labels_are_kept(corpus: Path, folder: Folder, tmp_path: Path) -> None:
-    done = run(folder("llama"), tmp_path, corpus, **COLUMNS)
-    assert not run(folder("llama"), tmp_path, corpus, **COLUMNS).labels_kept
+def test_edited_labels_are_kept(corpus: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
+    done = run(tiny_model("llama"), tmp_path, corpus, **COLUMNS)
+    assert not run(tiny_model("llama"), tmp_path, corpus, **COLUMNS).labels_kept
     done.labels_path.write_text("1\n" * len(TEXTS))
-    assert run(folder("llama"), tmp_path, corpus, **COLUMNS).labels_kept
+    assert run(tiny_model("llama"), tmp_path, corpus, **COLUMNS).labels_kept
     assert done.labels_path.read_text() == "1\n" * len(TEXTS)
 
 
-def test_the_record_names_the_corpus(corpus: Path, folder: Folder, tmp_path: Path) -> None:
-    done = run(folder("llama"), tmp_path, corpus, **COLUMNS)
+def test_the_record_names_the_corpus(corpus: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
+    done = run(tiny_model("llama"), tmp_path, corpus, **COLUMNS)
     record = read_record(done.record_path)
     assert record == done.record
     assert record.corpus is not None
@@ -230,17 +216,19 @@ def test_the_record_names_the_corpus(corpus: Path, folder: Folder, tmp_path: Pat
     table = open_activations(done.activations_path).rows
     assert table is not None
     assert record.corpus.rows_sha256 == table.digest()
-    again = run(folder("llama"), tmp_path / "again", corpus, **COLUMNS)
+    again = run(tiny_model("llama"), tmp_path / "again", corpus, **COLUMNS)
     assert again.record_path.read_bytes() == done.record_path.read_bytes()
     for changed in ({"label_columns": ("long",)}, {"group_column": None}):
-        other = run(folder("llama"), tmp_path / "other", corpus, **(COLUMNS | changed))
+        other = run(tiny_model("llama"), tmp_path / "other", corpus, **(COLUMNS | changed))
         assert other.record.digest != record.digest
         assert other.record.activations == record.activations
 
 
-def test_another_row_table_is_not_taken(corpus: Path, folder: Folder, tmp_path: Path) -> None:
-    done = run(folder("llama"), tmp_path, corpus, **COLUMNS)
-    other = run(folder("llama"), tmp_path / "other", corpus)
+def test_another_row_table_is_not_taken(
+    corpus: Path, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    done = run(tiny_model("llama"), tmp_path, corpus, **COLUMNS)
+    other = run(tiny_model("llama"), tmp_path / "other", corpus)
     shutil.copy(other.rows_path, done.rows_path)
     with pytest.raises(errors.RecordMismatch):
         assert open_activations(done.activations_path).rows
@@ -258,19 +246,25 @@ def test_another_row_table_is_not_taken(corpus: Path, folder: Folder, tmp_path: 
     ],
 )
 def test_a_text_that_cannot_be_run_is_named(
-    texts: list[str], where: str, error: type[errors.GotError], folder: Folder, tmp_path: Path
+    texts: list[str],
+    where: str,
+    error: type[errors.GotError],
+    tiny_model: TinyModel,
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(error) as caught:
-        run(folder("llama"), tmp_path, texts)
+        run(tiny_model("llama"), tmp_path, texts)
     assert caught.value.where == where
     assert not list(tmp_path.glob("*.gotact"))
 
 
-def test_states_that_are_not_finite_name_text_and_position(folder: Folder, tmp_path: Path) -> None:
+def test_states_that_are_not_finite_name_text_and_position(
+    tiny_model: TinyModel, tmp_path: Path
+) -> None:
     from safetensors.torch import load_file, save_file
 
     model = tmp_path / "model"
-    shutil.copytree(folder("llama"), model)
+    shutil.copytree(tiny_model("llama"), model)
     weights = load_file(model / "model.safetensors")
     number = AutoTokenizer.from_pretrained(model)("é")["input_ids"][-1]
     weights["model.embed_tokens.weight"][number] = float("nan")
@@ -287,9 +281,9 @@ TEMPLATE = (
 
 
 @pytest.mark.parametrize("prompt", [False, True])
-def test_chats_go_through_the_template(prompt: bool, folder: Folder, tmp_path: Path) -> None:
+def test_chats_go_through_the_template(prompt: bool, tiny_model: TinyModel, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    shutil.copytree(folder("llama"), model)
+    shutil.copytree(tiny_model("llama"), model)
     (model / "chat_template.jinja").write_text(TEMPLATE)
     chat = [{"role": "user", "content": "London?"}, {"role": "assistant", "content": "Paris."}]
     path = tmp_path / "chats.jsonl"
@@ -303,27 +297,29 @@ def test_chats_go_through_the_template(prompt: bool, folder: Folder, tmp_path: P
     assert done.record.corpus is not None
     assert done.record.corpus.chat_template_sha256 is not None
     with pytest.raises(errors.BadChat):
-        run(folder("llama"), tmp_path, path)
+        run(tiny_model("llama"), tmp_path, path)
 
 
-def test_checks_that_fail(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_that_fail(
+    tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         "geometry_of_trust.corpus.checking._BOUNDS", {"float32": -1.0}
     )  # which no difference is below
     options: dict[str, Any] = {"reproducible": False}
-    done = run(folder("llama"), tmp_path / "loose", **options)
+    done = run(tiny_model("llama"), tmp_path / "loose", **options)
     assert [check.passed for check in done.record.checks] == [False, True, True]
     with pytest.raises(errors.CheckFailed):
-        run(folder("llama"), tmp_path / "strict", strict=True, **options)
+        run(tiny_model("llama"), tmp_path / "strict", strict=True, **options)
     assert not (tmp_path / "strict" / "a.gotact").exists()
 
 
 @pytest.mark.parametrize(("texts", "padded"), [(["a", "b"], ""), (["ab", "bac"], "padded ")])
 def test_a_check_says_padded_only_if_there_was_padding(
-    texts: list[str], padded: str, folder: Folder, tmp_path: Path
+    texts: list[str], padded: str, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
     model = tmp_path / "model"
-    shutil.copytree(folder("gpt2"), model)
+    shutil.copytree(tiny_model("gpt2"), model)
     tokenizer = json.loads((model / "tokenizer.json").read_text())
     tokenizer["post_processor"] = None  # no start token: a letter is a token
     (model / "tokenizer.json").write_text(json.dumps(tokenizer))
@@ -332,12 +328,12 @@ def test_a_check_says_padded_only_if_there_was_padding(
 
 
 def test_a_model_without_its_later_blocks_runs_and_is_not_checked(
-    folder: Folder, tmp_path: Path
+    tiny_model: TinyModel, tmp_path: Path
 ) -> None:
     from safetensors.torch import load_file, save_file
 
     model = tmp_path / "model"
-    shutil.copytree(folder("llama"), model)
+    shutil.copytree(tiny_model("llama"), model)
     weights = load_file(model / "model.safetensors")
     kept = {name: value for name, value in weights.items() if ".layers.3." not in name}
     save_file(kept, model / "model.safetensors", {"format": "pt"})
@@ -347,12 +343,13 @@ def test_a_model_without_its_later_blocks_runs_and_is_not_checked(
 
 
 def test_the_command(
-    corpus: Path, folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    corpus: Path, tiny_model: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     command = [
-        "extract", "--model", str(folder("llama")), "--input-file", str(corpus), "--layers", "1",
-        "2", "--label-column", "long", "river", "--group-column", "of", "--limit", "5",
+        "extract", "--model", str(tiny_model("llama")), "--input-file", str(corpus),
+        "--layers", "1", "2", "--label-column", "long", "river",
+        "--group-column", "of", "--limit", "5",
         "--position", "last", "--output-activations", str(out / "a.gotact"),
         "--output-unembedding", str(out / "u.gotue"), "--batch-size", "2",
     ]  # fmt: skip
@@ -385,10 +382,10 @@ def test_one_text_takes_no_option_of_a_corpus(option: list[str], more: list[str]
     assert main([*command, *option, *more]) == 2
 
 
-def test_one_text_without_its_special_tokens(folder: Folder, tmp_path: Path) -> None:
+def test_one_text_without_its_special_tokens(tiny_model: TinyModel, tmp_path: Path) -> None:
     out = tmp_path / "a.gotact"
     assert main([
-        "extract", "--model", str(folder("llama")), "--input", TEXTS[0], "--layers", "1",
+        "extract", "--model", str(tiny_model("llama")), "--input", TEXTS[0], "--layers", "1",
         "--skip-special-tokens", "--output-activations", str(out),
         "--output-unembedding", str(tmp_path / "u.gotue"),
     ]) == 0  # fmt: skip
@@ -397,11 +394,11 @@ def test_one_text_without_its_special_tokens(folder: Folder, tmp_path: Path) -> 
     assert rows.token_index.tolist() == list(range(1, len(rows) + 1))
 
 
-def test_one_text_after_a_corpus_has_no_row_table(folder: Folder, tmp_path: Path) -> None:
-    done = run(folder("llama"), tmp_path)
+def test_one_text_after_a_corpus_has_no_row_table(tiny_model: TinyModel, tmp_path: Path) -> None:
+    done = run(tiny_model("llama"), tmp_path)
     table = done.rows_path.read_bytes()
     extract(
-        folder("llama"), TEXTS[0], LAYERS, output_activations=done.activations_path,
+        tiny_model("llama"), TEXTS[0], LAYERS, output_activations=done.activations_path,
         output_unembedding=done.unembedding_path, **arguments_of(),
     )  # fmt: skip
     assert not done.rows_path.exists()
@@ -410,23 +407,23 @@ def test_one_text_after_a_corpus_has_no_row_table(folder: Folder, tmp_path: Path
 
 
 def test_a_run_that_fails_before_its_first_rows_leaves_nothing(
-    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(errors.TextTooLong):
-        run(folder("llama"), tmp_path, ["long " * 200])
+        run(tiny_model("llama"), tmp_path, ["long " * 200])
     monkeypatch.setattr("geometry_of_trust.corpus.checking.check", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(folder("llama"), tmp_path)
+        run(tiny_model("llama"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_text_with_a_position(folder: Folder, tmp_path: Path) -> None:
+def test_one_text_with_a_position(tiny_model: TinyModel, tmp_path: Path) -> None:
     out = tmp_path / "a.gotact"
     assert main([
-        "extract", "--model", str(folder("llama")), "--input", TEXTS[0], "--layers", "1",
+        "extract", "--model", str(tiny_model("llama")), "--input", TEXTS[0], "--layers", "1",
         "--position", "mean", "--output-activations", str(out),
         "--output-unembedding", str(tmp_path / "u.gotue"),
     ]) == 0  # fmt: skip

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from geometry_of_trust.extraction import costs
 from geometry_of_trust.showing import extractions
 from options import arguments_of
 from places import EXAMPLES
-from tiny_models import FAMILIES, HIDDEN, LAYERS, VOCABULARY, build, quick
+from tiny_models import FAMILIES, HIDDEN, LAYERS, VOCABULARY, build
 
 TEXTS = [f"The river {'Seine ' * (n % 4)}flows through Paris {n}." for n in range(30)]
 OUTPUTS = ("a.gotact", "u.gotue", "a.labels", "a.rows.parquet", "a.record.json")
@@ -30,16 +29,9 @@ STATEMENTS = EXAMPLES / "statements.jsonl"
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _short_measuring(quickly: None, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = costs.pace
     monkeypatch.setattr(costs, "pace", lambda opened, tokens: measured(opened, tokens, 0.001))
-    with quick():
-        yield
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(FAMILIES["llama"], tmp_path_factory.mktemp("llama"))
 
 
 def places(folder: Path) -> dict[str, Any]:

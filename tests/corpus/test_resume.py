@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,12 @@ from geometry_of_trust.corpus.partial import Journal, Partial, partial_path
 from geometry_of_trust.formats.gotact import ActivationsSink
 from options import arguments_of
 from places import TESTS
-from tiny_models import FAMILIES, build, quick
+from tiny_models import quick
 
 TEXTS = [f"The river {'Seine ' * (n % 4)}flows through Paris {n}." for n in range(12)]
 OUTPUTS = ("a.gotact", "u.gotue", "a.labels", "a.record.json", "a.rows.parquet")
 
-
-@pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    with quick():
-        yield
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(FAMILIES["llama"], tmp_path_factory.mktemp("llama"))
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def run(model: Path, to: Path, texts: Any = TEXTS, **options: Any) -> CorpusExtraction:

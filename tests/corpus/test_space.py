@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,14 @@ from geometry_of_trust.corpus.corpus_run import CorpusExtraction
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.partial import Partial, check_space, partial_path
 from options import arguments_of
-from tiny_models import FAMILIES, HIDDEN, VOCABULARY, build, quick
+from tiny_models import HIDDEN, VOCABULARY, quick
 
 TEXTS = [f"The river {'Seine ' * (n % 4)}flows through Paris {n}." for n in range(12)]
 OUTPUTS = ("a.gotact", "u.gotue", "a.labels", "a.record.json", "a.rows.parquet")
 LAYERS = [0, 2]
 Usage = namedtuple("Usage", "total used free")
 
-
-@pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    with quick():
-        yield
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(FAMILIES["llama"], tmp_path_factory.mktemp("llama"))
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def run(model: Path, folder: Path, **options: Any) -> CorpusExtraction:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +14,15 @@ from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.formats.gotue import read_unembedding
 from options import arguments_of
-from tiny_models import FAMILIES, HIDDEN, LAYERS, TEXT, VOCABULARY, build, quick
+from tiny_models import FAMILIES, HIDDEN, LAYERS, TEXT, VOCABULARY, TinyModel, build
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # importing transformers warns about others' deprecations
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-Folder = Callable[[str], Path]
 MIDDLE = (0, 2)  # deepest is 2 of 0..3: one block can be left out
 
-
-@pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    with quick():
-        yield
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """The folder of a tiny model, built once."""
-    built: dict[str, Path] = {}
-
-    def get(name: str) -> Path:
-        if name not in built:
-            built[name] = build(FAMILIES[name], tmp_path_factory.mktemp(name))
-        return built[name]
-
-    return get
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def run(model: Path, layers: tuple[int, ...], to: Path, **options: Any) -> Extraction:
@@ -85,10 +66,12 @@ def bits(values: Any) -> bytes:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_layers_are_the_outputs_of_the_blocks(name: str, folder: Folder, tmp_path: Path) -> None:
-    whole = Whole(folder(name))
+def test_layers_are_the_outputs_of_the_blocks(
+    name: str, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    whole = Whole(tiny_model(name))
     every = tuple(range(LAYERS))
-    run(folder(name), every, tmp_path)
+    run(tiny_model(name), every, tmp_path)
     read = read_activations(tmp_path / "a.gotact")
     assert read.layers == every
     assert read.precision == "Fp32"
@@ -101,9 +84,11 @@ def test_layers_are_the_outputs_of_the_blocks(name: str, folder: Folder, tmp_pat
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_norm_and_unembedding_give_the_logits(name: str, folder: Folder, tmp_path: Path) -> None:
-    family, whole = FAMILIES[name], Whole(folder(name))
-    extraction = run(folder(name), (LAYERS - 1,), tmp_path)
+def test_norm_and_unembedding_give_the_logits(
+    name: str, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    family, whole = FAMILIES[name], Whole(tiny_model(name))
+    extraction = run(tiny_model(name), (LAYERS - 1,), tmp_path)
     residual = torch.from_numpy(read_activations(tmp_path / "a.gotact").values[0].copy())
     unembedding = torch.from_numpy(read_unembedding(tmp_path / "u.gotue").values.copy())
     head = whole.model.get_output_embeddings()
@@ -127,11 +112,11 @@ def test_norm_and_unembedding_give_the_logits(name: str, folder: Folder, tmp_pat
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_cut_model_gives_the_bytes_of_the_whole(
-    name: str, folder: Folder, tmp_path: Path
+    name: str, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
-    whole = Whole(folder(name))
-    cut = run(folder(name), MIDDLE, tmp_path / "cut")
-    full = run(folder(name), (*MIDDLE, LAYERS - 1), tmp_path / "full")
+    whole = Whole(tiny_model(name))
+    cut = run(tiny_model(name), MIDDLE, tmp_path / "cut")
+    full = run(tiny_model(name), (*MIDDLE, LAYERS - 1), tmp_path / "full")
     assert cut.record.blocks_loaded == 3
     assert full.record.blocks_loaded == LAYERS
     assert cut.record.whole_because is full.record.whole_because is None
@@ -145,10 +130,10 @@ def test_a_cut_model_gives_the_bytes_of_the_whole(
 @pytest.mark.parametrize(("dtype", "precision"), [("float16", "Fp16"), ("bfloat16", "Bfloat16")])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
 def test_the_type_that_the_model_ran_in(
-    name: str, dtype: str, precision: str, folder: Folder, tmp_path: Path
+    name: str, dtype: str, precision: str, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
-    whole = Whole(folder(name), getattr(torch, dtype))
-    run(folder(name), MIDDLE, tmp_path, dtype=dtype)
+    whole = Whole(tiny_model(name), getattr(torch, dtype))
+    run(tiny_model(name), MIDDLE, tmp_path, dtype=dtype)
     read = read_activations(tmp_path / "a.gotact")
     assert read.precision == precision
     for k, layer in enumerate(MIDDLE):
@@ -157,10 +142,10 @@ def test_the_type_that_the_model_ran_in(
     assert bits(read_unembedding(tmp_path / "u.gotue").values) == bits(weight.float())
 
 
-def test_a_half_precision_checkpoint_run_in_float32(folder: Folder, tmp_path: Path) -> None:
-    model: Any = AutoModelForCausalLM.from_pretrained(folder("llama"), dtype=torch.bfloat16)
+def test_a_half_precision_checkpoint_run_in_float32(tiny_model: TinyModel, tmp_path: Path) -> None:
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_model("llama"), dtype=torch.bfloat16)
     model.save_pretrained(tmp_path / "model")
-    AutoTokenizer.from_pretrained(folder("llama")).save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(tiny_model("llama")).save_pretrained(tmp_path / "model")
     run(tmp_path / "model", MIDDLE, tmp_path)
     whole = Whole(tmp_path / "model")
     read = read_activations(tmp_path / "a.gotact")
@@ -169,10 +154,10 @@ def test_a_half_precision_checkpoint_run_in_float32(folder: Folder, tmp_path: Pa
         assert bits(read.values[k]) == bits(whole.residual[layer])
 
 
-def test_sharded_checkpoint(folder: Folder, tmp_path: Path) -> None:
+def test_sharded_checkpoint(tiny_model: TinyModel, tmp_path: Path) -> None:
     sharded = build(FAMILIES["llama"], tmp_path / "model", max_shard_size="40KB")
     assert len(list(sharded.glob("*.safetensors"))) > 2
-    one = run(folder("llama"), MIDDLE, tmp_path / "one")
+    one = run(tiny_model("llama"), MIDDLE, tmp_path / "one")
     many = run(sharded, MIDDLE, tmp_path / "many")
     assert bits(one.activations.values) == bits(many.activations.values)
     assert one.record.unembedding.sha256 == many.record.unembedding.sha256

@@ -5,7 +5,6 @@ No GPU is needed: whether there are some is made up, and what accelerate places 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,9 @@ from geometry_of_trust.extraction import loading, preparing
 from geometry_of_trust.extraction.one_text import extract
 from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.extraction.request import Request
-from tiny_models import FAMILIES, TEXT, build, quick
+from tiny_models import FAMILIES, TEXT, build
 
-
-@pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    with quick():
-        yield
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def request_for(device: str) -> Request:

@@ -6,7 +6,6 @@ import contextlib
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,34 +22,16 @@ from geometry_of_trust.extraction.options import ExtractionOptions, Quantization
 from geometry_of_trust.formats.gotact import read_activations
 from gguf_files import write_gguf
 from options import arguments_of
-from tiny_models import FAMILIES, LAYERS, TEXT, build, quick
+from tiny_models import LAYERS, TEXT, TinyModel
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # importing transformers warns about others' deprecations
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-Folder = Callable[[str], Path]
 INT8: dict[str, Any] = {"quantization": "int8"}
 MIDDLE = (0, 2)
 
-
-@pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    with quick():
-        yield
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """The folder of a tiny model, built once."""
-    built: dict[str, Path] = {}
-
-    def get(name: str) -> Path:
-        if name not in built:
-            built[name] = build(FAMILIES[name], tmp_path_factory.mktemp(name))
-        return built[name]
-
-    return get
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def run(model: Path, to: Path, layers: tuple[int, ...] = MIDDLE, **options: Any) -> Extraction:
@@ -107,20 +88,22 @@ class Rounded:
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "phi"])
-def test_the_weights_are_rounded_row_by_row(name: str, folder: Folder, tmp_path: Path) -> None:
+def test_the_weights_are_rounded_row_by_row(
+    name: str, tiny_model: TinyModel, tmp_path: Path
+) -> None:
     """Against transformers with weights that this test has rounded; gpt2 has its transposed."""
-    quantised = run(folder(name), tmp_path / "int8", **INT8)
-    rounded = Rounded(folder(name))
+    quantised = run(tiny_model(name), tmp_path / "int8", **INT8)
+    rounded = Rounded(tiny_model(name))
     for k, layer in enumerate(MIDDLE):
         largest = np.abs(rounded.residual[layer]).max()
         difference = np.abs(quantised.activations.values[k] - rounded.residual[layer]).max()
         assert difference < 1e-5 * largest
-    plain = run(folder(name), tmp_path / "plain", reproducible=False)
+    plain = run(tiny_model(name), tmp_path / "plain", reproducible=False)
     assert 2e-3 < apart(quantised, plain) < 5e-2
 
 
-def test_the_files_say_int8(folder: Folder, tmp_path: Path) -> None:
-    record = run(folder("llama"), tmp_path, **INT8).record
+def test_the_files_say_int8(tiny_model: TinyModel, tmp_path: Path) -> None:
+    record = run(tiny_model("llama"), tmp_path, **INT8).record
     assert (tmp_path / "a.gotact").read_bytes()[11] == 3
     assert read_activations(tmp_path / "a.gotact").precision == record.precision == "Int8"
     assert (record.dtype, record.quantization, record.mode) == ("float32", "int8", "fast")
@@ -130,28 +113,28 @@ def test_the_files_say_int8(folder: Folder, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["llama", "llama-tied", "gpt2"])
-def test_the_unembedding_is_not_quantised(name: str, folder: Folder, tmp_path: Path) -> None:
-    quantised = run(folder(name), tmp_path / "int8", **INT8)
-    plain = run(folder(name), tmp_path / "plain", reproducible=False)
+def test_the_unembedding_is_not_quantised(name: str, tiny_model: TinyModel, tmp_path: Path) -> None:
+    quantised = run(tiny_model(name), tmp_path / "int8", **INT8)
+    plain = run(tiny_model(name), tmp_path / "plain", reproducible=False)
     assert quantised.record.tied == plain.record.tied
     assert files(tmp_path / "int8")[1] == files(tmp_path / "plain")[1]
 
 
 @pytest.mark.parametrize("reproducible", [False, True])
-def test_twice_the_same(reproducible: bool, folder: Folder, tmp_path: Path) -> None:
+def test_twice_the_same(reproducible: bool, tiny_model: TinyModel, tmp_path: Path) -> None:
     for name in "ab":
-        run(folder("llama"), tmp_path / name, reproducible=reproducible, **INT8)
+        run(tiny_model("llama"), tmp_path / name, reproducible=reproducible, **INT8)
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
-def test_truncated_as_the_whole_model(folder: Folder, tmp_path: Path) -> None:
-    cut = run(folder("llama"), tmp_path / "cut", **INT8)
-    whole = run(folder("llama"), tmp_path / "whole", (*MIDDLE, LAYERS - 1), **INT8)
+def test_truncated_as_the_whole_model(tiny_model: TinyModel, tmp_path: Path) -> None:
+    cut = run(tiny_model("llama"), tmp_path / "cut", **INT8)
+    whole = run(tiny_model("llama"), tmp_path / "whole", (*MIDDLE, LAYERS - 1), **INT8)
     assert (cut.record.blocks_loaded, whole.record.blocks_loaded) == (3, LAYERS)
     np.testing.assert_array_equal(cut.activations.values, whole.activations.values[:2])
 
 
-def test_earlier_tokens_do_not_depend_on_later_ones(folder: Folder, tmp_path: Path) -> None:
+def test_earlier_tokens_do_not_depend_on_later_ones(tiny_model: TinyModel, tmp_path: Path) -> None:
     """bitsandbytes' own products would fail here; see decision 0008."""
     options: dict[str, Any] = {"reproducible": True, "device": "cpu"} | INT8
     names: dict[str, Any] = {
@@ -159,7 +142,7 @@ def test_earlier_tokens_do_not_depend_on_later_ones(folder: Folder, tmp_path: Pa
         "output_unembedding": tmp_path / "u.gotue",
     }
     short, long = (
-        extract(folder("llama"), text, MIDDLE, **names, **arguments_of(**options))
+        extract(tiny_model("llama"), text, MIDDLE, **names, **arguments_of(**options))
         for text in (TEXT[:9], TEXT[:9] + " \x00\x01 and more, of another kind")
     )
     same = [
@@ -173,34 +156,34 @@ def test_earlier_tokens_do_not_depend_on_later_ones(folder: Folder, tmp_path: Pa
     )
 
 
-def test_reproducible_is_the_exact_product(folder: Folder, tmp_path: Path) -> None:
+def test_reproducible_is_the_exact_product(tiny_model: TinyModel, tmp_path: Path) -> None:
     """The weights of both runs are integer × scale; only the arithmetic on them differs."""
-    fast = run(folder("llama"), tmp_path / "fast", **INT8)
-    exact = run(folder("llama"), tmp_path / "exact", reproducible=True, **INT8)
+    fast = run(tiny_model("llama"), tmp_path / "fast", **INT8)
+    exact = run(tiny_model("llama"), tmp_path / "exact", reproducible=True, **INT8)
     assert (exact.record.mode, exact.record.unproved) == ("reproducible", ())
     assert 0 < apart(fast, exact) < 1e-5
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_computed_in_half_precision(dtype: str, folder: Folder, tmp_path: Path) -> None:
-    half = run(folder("llama"), tmp_path / "half", dtype=dtype, **INT8)
-    full = run(folder("llama"), tmp_path / "full", **INT8)
+def test_computed_in_half_precision(dtype: str, tiny_model: TinyModel, tmp_path: Path) -> None:
+    half = run(tiny_model("llama"), tmp_path / "half", dtype=dtype, **INT8)
+    full = run(tiny_model("llama"), tmp_path / "full", **INT8)
     assert (half.record.dtype, half.record.precision) == (dtype, "Int8")
     assert 0 < apart(half, full) < 5e-2
 
 
-def test_a_checkpoint_that_is_quantised_already(folder: Folder, tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_quantised_already(tiny_model: TinyModel, tmp_path: Path) -> None:
     auto: Any = AutoModelForCausalLM
     config: Any = BitsAndBytesConfig
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = auto.from_pretrained(
-            folder("llama"), quantization_config=config(load_in_8bit=True), device_map="cpu"
+            tiny_model("llama"), quantization_config=config(load_in_8bit=True), device_map="cpu"
         )
         model.save_pretrained(tmp_path / "model")
-    AutoTokenizer.from_pretrained(folder("llama")).save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(tiny_model("llama")).save_pretrained(tmp_path / "model")
     saved = run(tmp_path / "model", tmp_path / "saved", **INT8)
-    made = run(folder("llama"), tmp_path / "made", **INT8)
+    made = run(tiny_model("llama"), tmp_path / "made", **INT8)
     np.testing.assert_array_equal(saved.activations.values, made.activations.values)
     with pytest.raises(errors.BadOption) as caught:
         run(tmp_path / "model", tmp_path / "plain")
@@ -215,7 +198,7 @@ def test_smollm2(smollm2: Path, tmp_path: Path) -> None:
     assert files(tmp_path / "int8")[1] == files(tmp_path / "plain")[1]
 
 
-def test_the_blocks_take_a_quarter_of_the_memory(folder: Folder, tmp_path: Path) -> None:
+def test_the_blocks_take_a_quarter_of_the_memory(tiny_model: TinyModel, tmp_path: Path) -> None:
     from geometry_of_trust.extraction import running as model_running
     from geometry_of_trust.extraction.request import Request
 
@@ -223,7 +206,7 @@ def test_the_blocks_take_a_quarter_of_the_memory(folder: Folder, tmp_path: Path)
     quantizations: tuple[Quantization | None, ...] = (None, "int8")
     for quantization in quantizations:
         options = ExtractionOptions(device="cpu", reproducible=False, quantization=quantization)
-        request = Request.of(folder("llama"), (2,), tmp_path / "a", tmp_path / "u", options)
+        request = Request.of(tiny_model("llama"), (2,), tmp_path / "a", tmp_path / "u", options)
         opened = model_running.open_model(request, lambda text: None)
         runner = model_running.load(opened, 3, once=False)
         weights = [weight for weight in runner.blocks.parameters() if weight.ndim == 2]
@@ -237,10 +220,12 @@ def bytes_of(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def test_the_command(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command(
+    tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", "geometry_of_trust", "extract", "--model", str(folder("llama")),
+        [sys.executable, "-m", "geometry_of_trust", "extract", "--model", str(tiny_model("llama")),
          "--input", TEXT, "--layers", "1", "--quantization", "int8"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -249,19 +234,20 @@ def test_the_command(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert read_activations(tmp_path / "activations.gotact").precision == "Int8"
 
 
-def test_a_corpus_is_its_texts(folder: Folder, tmp_path: Path) -> None:
+def test_a_corpus_is_its_texts(tiny_model: TinyModel, tmp_path: Path) -> None:
     """Also where a run of many texts converts the weights once, not for every batch."""
     texts = ["The river Seine", "naive cafe", "The Thames flows through London"]
     (tmp_path / "texts.txt").write_text("\n".join(texts))
     names = ["--output-activations", "a.gotact", "--output-unembedding", "u.gotue"]
     with contextlib.chdir(tmp_path):
-        command = ["extract", "--model", str(folder("llama")), "--input-file", "texts.txt"]
+        command = ["extract", "--model", str(tiny_model("llama")), "--input-file", "texts.txt"]
         options = ["--layers", "0", "2", "--position", "all", "--device", "cpu", "--reproducible"]
         assert main([*command, *options, *names, "--quantization", "int8"]) == 0
     activations = read_activations(tmp_path / "a.gotact")
     alone = [
         extract(
-            folder("llama"), text, MIDDLE, **arguments_of(reproducible=True, quantization="int8"),
+            tiny_model("llama"), text, MIDDLE,
+            **arguments_of(reproducible=True, quantization="int8"),
             output_activations=tmp_path / "b.gotact", output_unembedding=tmp_path / "v.gotue",
         ).activations.values
         for text in texts
@@ -283,10 +269,10 @@ def test_a_corpus_is_its_texts(folder: Folder, tmp_path: Path) -> None:
     ids=str,
 )
 def test_options_that_exclude_each_other(
-    options: dict[str, Any], found: str, folder: Folder, tmp_path: Path
+    options: dict[str, Any], found: str, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
     with pytest.raises(errors.BadOption) as caught:
-        run(folder("llama"), tmp_path / "out", **options)
+        run(tiny_model("llama"), tmp_path / "out", **options)
     assert (caught.value.where, caught.value.found) == ("quantization", found)
     assert not (tmp_path / "out").exists()
 
@@ -298,21 +284,21 @@ def test_a_gguf_file(tmp_path: Path) -> None:
     assert caught.value.where == "quantization"
 
 
-def test_blocks_without_layers_that_can_be_quantised(folder: Folder, tmp_path: Path) -> None:
+def test_blocks_without_layers_that_can_be_quantised(tiny_model: TinyModel, tmp_path: Path) -> None:
     """Falcon's linear layers are of a class of its own."""
     with pytest.raises(errors.UnsupportedArchitecture):
-        run(folder("falcon"), tmp_path, **INT8)
+        run(tiny_model("falcon"), tmp_path, **INT8)
 
 
 def test_without_the_library(
-    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(errors.MissingExtra) as caught:
-        run(folder("llama"), tmp_path, **INT8)
+        run(tiny_model("llama"), tmp_path, **INT8)
     assert "[int8]" in caught.value.hint
     with contextlib.chdir(tmp_path):
-        command = ["extract", "--model", str(folder("llama")), "--input", TEXT, "--layers", "1"]
+        command = ["extract", "--model", str(tiny_model("llama")), "--input", TEXT, "--layers", "1"]
         assert main([*command, "--quantization", "int8"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
-    run(folder("llama"), tmp_path)
+    run(tiny_model("llama"), tmp_path)

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.formats.gotue import read_unembedding
 from geometry_of_trust.formats.labels import read_labels
 from options import arguments_of
-from tiny_models import FAMILIES, HIDDEN, LAYERS, TEXT, VOCABULARY, Family, build, quick
+from tiny_models import FAMILIES, HIDDEN, LAYERS, TEXT, VOCABULARY, Family, build
 
 CODE = """
 import torch
@@ -74,11 +74,7 @@ class OwnModel(PreTrainedModel):
         return self.head(x)
 """
 
-
-@pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    with quick():
-        yield
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 @pytest.fixture(scope="module")

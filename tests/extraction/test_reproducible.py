@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,70 +30,19 @@ from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.weights import Weights
 from geometry_of_trust.formats.gotact import read_activations
 from options import arguments_of
-from tiny_models import FAMILIES, LAYERS, TEXT, Family, build, quick
+from tiny_models import FAMILIES, LAYERS, TEXT, VARIANTS, Family, TinyModel, build
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # importing transformers warns about others' deprecations
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-Folder = Callable[[str], Path]
 TEN = (
     "llama", "mistral", "gpt2", "gpt-neo", "gpt-j", "opt", "gpt-neox", "qwen3", "gemma2", "phi",
 )  # fmt: skip
-MORE = {
-    "gpt2-upcast": Family(
-        "gpt2",
-        {"reorder_and_upcast_attn": True, "scale_attn_by_inverse_layer_idx": True}
-        | {"tie_word_embeddings": True},
-    ),
-    "llama3-rope": Family(
-        "llama",
-        {
-            "rope_parameters": {
-                "rope_type": "llama3",
-                "rope_theta": 5000.0,
-                "factor": 8.0,
-                "low_freq_factor": 1.0,
-                "high_freq_factor": 4.0,
-                "original_max_position_embeddings": 16,
-            }
-        },
-    ),
-    "phi3-longrope": Family(
-        "phi3",
-        {
-            "original_max_position_embeddings": 16,
-            "rope_parameters": {
-                "rope_type": "longrope",
-                "rope_theta": 10000.0,
-                "long_factor": [1.1, 1.3, 1.7, 2.3],
-                "short_factor": [1.0, 1.05, 1.1, 1.2],
-                "original_max_position_embeddings": 16,
-            },
-        },
-    ),
-}
-ALL = FAMILIES | MORE
+ALL = FAMILIES | VARIANTS
 MIDDLE = (0, 2)
 
-
-@pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    with quick():
-        yield
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """The folder of a tiny model, built once."""
-    built: dict[str, Path] = {}
-
-    def get(name: str) -> Path:
-        if name not in built:
-            built[name] = build(ALL[name], tmp_path_factory.mktemp(name))
-        return built[name]
-
-    return get
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def run(model: Path, to: Path, layers: tuple[int, ...] = MIDDLE, **options: Any) -> Extraction:
@@ -149,9 +98,9 @@ def elsewhere(models: list[Path], to: Path, *, reproducible: bool) -> dict[str, 
     or torch.backends.cpu.get_cpu_capability() == "DEFAULT",
     reason="the setting changes the kernels of x86 processors with AVX2",
 )
-def test_the_fast_path_differs_under_other_kernels(folder: Folder, tmp_path: Path) -> None:
+def test_the_fast_path_differs_under_other_kernels(tiny_model: TinyModel, tmp_path: Path) -> None:
     """The control: kernels do differ."""
-    models = [folder(name) for name in ("llama", "gpt2", "gpt-j")]
+    models = [tiny_model(name) for name in ("llama", "gpt2", "gpt-j")]
     here = {
         model.name: digests(run(model, tmp_path, (0, 2, 3), reproducible=False))[0]
         for model in models
@@ -162,10 +111,10 @@ def test_the_fast_path_differs_under_other_kernels(folder: Folder, tmp_path: Pat
 
 @pytest.mark.parametrize("name", TEN)
 def test_a_cut_model_gives_the_bytes_of_the_whole(
-    name: str, folder: Folder, tmp_path: Path
+    name: str, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
-    cut = run(folder(name), tmp_path / "cut")
-    whole = run(folder(name), tmp_path / "whole", (*MIDDLE, LAYERS - 1))
+    cut = run(tiny_model(name), tmp_path / "cut")
+    whole = run(tiny_model(name), tmp_path / "whole", (*MIDDLE, LAYERS - 1))
     assert cut.record.blocks_loaded < cut.record.blocks_total
     assert whole.record.blocks_loaded == whole.record.blocks_total
     np.testing.assert_array_equal(cut.activations.values, whole.activations.values[:2])
@@ -199,7 +148,7 @@ class Narrow(_Mode):  # type: ignore[misc]
 
 @pytest.mark.parametrize("name", ALL)
 def test_no_kernel_gives_less_than_float64(
-    name: str, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is left: rows of embeddings, weights as they are held, and the rounding at the end."""
     narrow = Narrow()
@@ -210,7 +159,7 @@ def test_no_kernel_gives_less_than_float64(
             yield
 
     monkeypatch.setattr(capture, "float64", watched)
-    record = run(folder(name), tmp_path, reproducible=True).record
+    record = run(tiny_model(name), tmp_path, reproducible=True).record
     assert record.unproved == ()
     assert narrow.calls > 200
     exact = {"aten.embedding.default", "aten.detach.default", "aten.select.int"}
@@ -228,9 +177,9 @@ def test_no_kernel_gives_less_than_float64(
         assert narrow.halves == []
 
 
-def test_a_model_that_is_merely_double_goes_through_float32(folder: Folder) -> None:
+def test_a_model_that_is_merely_double_goes_through_float32(tiny_model: TinyModel) -> None:
     """The control: transformers' own code narrows, and the watch sees it."""
-    model: Any = AutoModelForCausalLM.from_pretrained(folder("llama"), dtype=torch.float64)
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_model("llama"), dtype=torch.float64)
     with torch.no_grad(), Narrow() as narrow:
         model(torch.tensor([[1, 2, 3]]))
     assert "aten._to_copy.default" in narrow.kernels
@@ -238,7 +187,7 @@ def test_a_model_that_is_merely_double_goes_through_float32(folder: Folder) -> N
 
 @pytest.mark.parametrize("name", ["llama", "gpt-j", "gemma2", "llama3-rope", "phi"])
 def test_buffers_are_computed_and_not_converted(
-    name: str, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared: list[Any] = []
 
@@ -247,7 +196,7 @@ def test_buffers_are_computed_and_not_converted(
         return prepared[0]
 
     monkeypatch.setattr("geometry_of_trust.extraction.running.prepare", prepare)
-    run(folder(name), tmp_path)
+    run(tiny_model(name), tmp_path)
     computed = [buffer for buffer in prepared[0].model.buffers() if buffer.is_floating_point()]
     assert computed
     for buffer in computed:
@@ -292,12 +241,12 @@ def float64_llama(folder: Path, token_ids: list[int], config: Any) -> list[NDArr
     return outputs
 
 
-def test_llama_is_what_the_formulas_give(folder: Folder, tmp_path: Path) -> None:
+def test_llama_is_what_the_formulas_give(tiny_model: TinyModel, tmp_path: Path) -> None:
     """An oracle with neither torch nor transformers: equal bits after rounding."""
-    extraction = run(folder("llama"), tmp_path, tuple(range(LAYERS)))
-    config = AutoModelForCausalLM.from_pretrained(folder("llama")).config
+    extraction = run(tiny_model("llama"), tmp_path, tuple(range(LAYERS)))
+    config = AutoModelForCausalLM.from_pretrained(tiny_model("llama")).config
     ids = [token.id for token in extraction.record.tokens]
-    for layer, expected in enumerate(float64_llama(folder("llama"), ids, config)):
+    for layer, expected in enumerate(float64_llama(tiny_model("llama"), ids, config)):
         np.testing.assert_array_equal(
             extraction.activations.values[layer], expected.astype(np.float32)
         )
@@ -305,10 +254,10 @@ def test_llama_is_what_the_formulas_give(folder: Folder, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["gpt2", "falcon"])
 def test_a_family_that_stays_in_its_type_is_transformers_double(
-    name: str, folder: Folder, tmp_path: Path
+    name: str, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
-    model: Any = AutoModelForCausalLM.from_pretrained(folder(name), dtype=torch.float64)
-    extraction = run(folder(name), tmp_path, (0, 1, 2))
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_model(name), dtype=torch.float64)
+    extraction = run(tiny_model(name), tmp_path, (0, 1, 2))
     ids = torch.tensor([[token.id for token in extraction.record.tokens]])
     with torch.no_grad():
         states = model(ids, output_hidden_states=True).hidden_states
@@ -319,9 +268,9 @@ def test_a_family_that_stays_in_its_type_is_transformers_double(
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_close_to_the_fast_path(name: str, folder: Folder, tmp_path: Path) -> None:
-    fast = run(folder(name), tmp_path / "fast", reproducible=False)
-    exact = run(folder(name), tmp_path / "exact", reproducible=True)
+def test_close_to_the_fast_path(name: str, tiny_model: TinyModel, tmp_path: Path) -> None:
+    fast = run(tiny_model(name), tmp_path / "fast", reproducible=False)
+    exact = run(tiny_model(name), tmp_path / "exact", reproducible=True)
     np.testing.assert_allclose(
         exact.activations.values, fast.activations.values, rtol=1e-4, atol=2e-5
     )
@@ -334,16 +283,16 @@ def test_close_to_the_fast_path(name: str, folder: Folder, tmp_path: Path) -> No
 @pytest.mark.parametrize(("dtype", "precision"), [("float16", "Fp16"), ("bfloat16", "Bfloat16")])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
 def test_weights_of_half_precision(
-    name: str, dtype: str, precision: str, folder: Folder, tmp_path: Path
+    name: str, dtype: str, precision: str, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
     """The weights are rounded to dtype, and nothing else is: a checkpoint of that type agrees."""
-    halved = run(folder(name), tmp_path / "halved", dtype=dtype, reproducible=True)
-    model: Any = AutoModelForCausalLM.from_pretrained(folder(name), dtype=getattr(torch, dtype))
+    halved = run(tiny_model(name), tmp_path / "halved", dtype=dtype, reproducible=True)
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_model(name), dtype=getattr(torch, dtype))
     model.save_pretrained(tmp_path / "model")
-    AutoTokenizer.from_pretrained(folder(name)).save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(tiny_model(name)).save_pretrained(tmp_path / "model")
     stored = run(tmp_path / "model", tmp_path / "stored", dtype=dtype, reproducible=True)
     widened = run(tmp_path / "model", tmp_path / "widened", reproducible=True)
-    assert digests(halved) != digests(run(folder(name), tmp_path / "full"))
+    assert digests(halved) != digests(run(tiny_model(name), tmp_path / "full"))
     assert read_activations(halved.activations_path).precision == precision
     assert (halved.record.dtype, halved.record.reproducible) == (dtype, True)
     for other in (stored, widened):
@@ -362,9 +311,9 @@ def test_weights_of_half_precision(
     ],
 )
 def test_the_default(
-    dtype: str, asked: bool | None, given: bool, folder: Folder, tmp_path: Path
+    dtype: str, asked: bool | None, given: bool, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
-    run(folder("llama"), tmp_path, (0,), dtype=dtype, reproducible=asked)
+    run(tiny_model("llama"), tmp_path, (0,), dtype=dtype, reproducible=asked)
     record = read_record(tmp_path / "a.record.json")
     assert record.reproducible is given
     assert record.attention == "sdpa"
@@ -393,9 +342,9 @@ def stored_as(folder: Path, to: Path, dtype: torch.dtype, **others: torch.dtype)
 @pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", ["llama", "gemma2", "opt", "gpt-j"])
 def test_low_memory_gives_the_same_bytes(  # noqa: PLR0917 - parameters
-    name: str, stored: torch.dtype, dtype: str, mode: str, folder: Folder, tmp_path: Path
+    name: str, stored: torch.dtype, dtype: str, mode: str, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
-    model = stored_as(folder(name), tmp_path / "model", stored)
+    model = stored_as(tiny_model(name), tmp_path / "model", stored)
     options: dict[str, Any] = {"dtype": dtype, "reproducible": mode == "reproducible"}
     normal = run(model, tmp_path / "normal", **options)
     low = run(model, tmp_path / "low", low_memory=True, **options)
@@ -404,32 +353,34 @@ def test_low_memory_gives_the_same_bytes(  # noqa: PLR0917 - parameters
     assert (low.record.digest == normal.record.digest) is options["reproducible"]
 
 
-def test_kinds_of_weights_in_one_file(folder: Folder, tmp_path: Path) -> None:
+def test_kinds_of_weights_in_one_file(tiny_model: TinyModel, tmp_path: Path) -> None:
     """The widest is what all are loaded as; what has to be converted for that stays in memory."""
     mixed = {"norm": torch.float32}
-    model = stored_as(folder("llama"), tmp_path / "mixed", torch.bfloat16, **mixed)
+    model = stored_as(tiny_model("llama"), tmp_path / "mixed", torch.bfloat16, **mixed)
     with pytest.raises(errors.NotInFiles):
         run(model, tmp_path / "low", low_memory=True)
 
 
-def test_a_few_weights_of_another_type_do_no_harm(folder: Folder, tmp_path: Path) -> None:
-    model = stored_as(folder("llama"), tmp_path / "m", torch.float32, input_layer=torch.bfloat16)
+def test_a_few_weights_of_another_type_do_no_harm(tiny_model: TinyModel, tmp_path: Path) -> None:
+    model = stored_as(
+        tiny_model("llama"), tmp_path / "m", torch.float32, input_layer=torch.bfloat16
+    )
     normal = run(model, tmp_path / "normal")
     assert digests(run(model, tmp_path / "low", low_memory=True)) == digests(normal)
 
 
-def test_low_memory_of_shards(folder: Folder, tmp_path: Path) -> None:
+def test_low_memory_of_shards(tiny_model: TinyModel, tmp_path: Path) -> None:
     sharded = build(FAMILIES["llama"], tmp_path / "model", max_shard_size="40KB")
     low = run(sharded, tmp_path / "low", low_memory=True, model_id="m")
-    assert digests(low) == digests(run(folder("llama"), tmp_path / "normal", model_id="m"))
+    assert digests(low) == digests(run(tiny_model("llama"), tmp_path / "normal", model_id="m"))
 
 
 @pytest.mark.parametrize("kind", ["bin", "merged"])
 def test_weights_that_cannot_be_left_in_their_files(
-    kind: str, folder: Folder, tmp_path: Path
+    kind: str, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
     if kind == "bin":
-        model = stored_as(folder("llama"), tmp_path / "model", torch.float32)
+        model = stored_as(tiny_model("llama"), tmp_path / "model", torch.float32)
         torch.save(load_file(model / "model.safetensors"), model / "pytorch_model.bin")
         (model / "model.safetensors").unlink()
     else:  # transformers stacks the experts of a block, which the file holds one by one
@@ -442,8 +393,8 @@ def test_weights_that_cannot_be_left_in_their_files(
     assert not (tmp_path / "low").exists()
 
 
-def test_low_memory_of_broken_files(folder: Folder, tmp_path: Path) -> None:
-    model = stored_as(folder("llama"), tmp_path / "model", torch.float32)
+def test_low_memory_of_broken_files(tiny_model: TinyModel, tmp_path: Path) -> None:
+    model = stored_as(tiny_model("llama"), tmp_path / "model", torch.float32)
     (model / "model.safetensors").write_bytes(b"no such thing")
     with pytest.raises(errors.IncompleteModel):
         run(model, tmp_path / "low", low_memory=True)
@@ -595,7 +546,7 @@ def test_what_is_meant_stays() -> None:
 
 
 def test_a_device_without_float64(
-    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "geometry_of_trust.extraction.loading.find_device", lambda name: torch.device("mps")
@@ -603,6 +554,6 @@ def test_a_device_without_float64(
     chosen: Any = ({"reproducible": True}, {"low_memory": True, "reproducible": False})
     for options in chosen:
         with pytest.raises(errors.BadOption):
-            run(folder("llama"), tmp_path, device="mps", **options)
-        record = run(folder("llama"), tmp_path, device="auto", **options).record
+            run(tiny_model("llama"), tmp_path, device="mps", **options)
+        record = run(tiny_model("llama"), tmp_path, device="auto", **options).record
         assert record.device == "cpu"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from geometry_of_trust.probing.layer_choice import Sweep
 from geometry_of_trust.probing.layer_sweep import rows_of_test_fold, sweep, sweep_files
 from geometry_of_trust.probing.options import FittingOptions
 from options import training_arguments
-from tiny_models import FAMILIES, LAYERS, build, quick
+from tiny_models import FAMILIES, LAYERS, build
 
 TEXTS, D = 160, 8
 SIGNAL = (0.0, 0.4, 2.0, 2.0, 0.8)
@@ -43,11 +42,7 @@ DEPTHS = (3, 5, 7, 9, 11)
 LABELS = np.arange(TEXTS) % 2
 OTHER = np.arange(TEXTS) // 2 % 2  # the same in the two texts of a group
 
-
-@pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    with quick():
-        yield
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 @dataclass(frozen=True)

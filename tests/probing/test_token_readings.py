@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -43,15 +42,11 @@ from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.showing import token_readings
 from options import training_arguments
 from pipeline import KEY
-from tiny_models import FAMILIES, TEXT, build, quick
+from tiny_models import FAMILIES, TEXT, build
 
 NASTY = ["<script>alert(1)</script>", "\x1b[31m", "\u202egnp.exe", "a\nb", "&amp;", "\"' onload=x"]
 
-
-@pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    with quick():
-        yield
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 @pytest.fixture(scope="module")

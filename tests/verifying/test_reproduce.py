@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,11 +36,7 @@ from options import arguments_of
 from pipeline import KEY, OTHER_KEY, TIMESTAMP, replaced
 from tiny_models import FAMILIES, TEXT, build, quick
 
-
-@pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    with quick():
-        yield
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 @dataclass(frozen=True)
