@@ -164,7 +164,7 @@ def _check(run: _Run, *files: Path | None) -> None:
     if run.model is None:
         if None in read:
             raise BadOption("--activations", expected="it and --unembedding, or --model",
-                            found="neither" if read == (None, None) else "one of the two")  # fmt: skip
+                            found="neither" if read == (None, None) else "only one")  # fmt: skip
         asked = run.asked_for if written == (None, None) else "an output"
         if asked is not None:
             raise BadOption("--model", expected="one, for options of extract",
