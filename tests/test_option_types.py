@@ -42,7 +42,8 @@ def test_a_value_of_another_type_is_refused(kind: Any, name: str, value: object)
 
 def test_numbers_of_numpy_and_any_sequence_of_columns_are_taken() -> None:
     assert TrainingOptions(epsilon=0, l2=np.float64(1e-2)).l2 == 1e-2
-    assert CorpusOptions(limit=np.int64(3), batch_size=4).limit == 3
+    numbers: Any = {"limit": np.int64(3), "batch_size": 4}
+    assert CorpusOptions(**numbers).limit == 3
     options = CorpusOptions(label_columns=["a", "b"])  # type: ignore[arg-type]
     assert options.label_columns == ("a", "b")
     assert hash(options) == hash(CorpusOptions(label_columns=("a", "b")))

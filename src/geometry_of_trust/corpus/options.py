@@ -49,8 +49,9 @@ class RowOptions:
     add_generation_prompt: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.label_columns, str):
-            object.__setattr__(self, "label_columns", tuple(self.label_columns))  # of any sequence
+        columns: object = self.label_columns
+        if isinstance(columns, list):  # as a user may write it; the value must stay as it is
+            object.__setattr__(self, "label_columns", tuple(columns))
         check_types(self)
         _ = self.tokens  # which refuses what is none
         if self.limit is not None and self.limit < 1:
