@@ -135,8 +135,11 @@ def _versions() -> Iterator[Vector]:
     files = ALL_FILES | {"probes": "probe-set/warm probe-set/tiny-tall"}
     yield verified("everything-of-one-version", same, "two probe sets of one version",
                    expect="verified", more=files)  # fmt: skip
-    twice = signed_file(same | {"probe_version": "v0.1.0+v0.1.0"})
-    yield fails(6, "version-twice", "ReadingsMismatch", twice, "a version is written once",
+    yield verified("everything-with-a-version-each", same | {"probe_version": "v0.1.0+v0.1.0"},
+                   "the version of each of two probe sets, as it was written before",
+                   expect="verified", more=files)  # fmt: skip
+    thrice = signed_file(same | {"probe_version": "v0.1.0+v0.1.0+v0.1.0"})
+    yield fails(6, "version-thrice", "ReadingsMismatch", thrice, "more versions than there are sets",
                 more=files)  # fmt: skip
 
 
