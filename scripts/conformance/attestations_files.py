@@ -139,7 +139,7 @@ def _versions() -> Iterator[Vector]:
                    "the version of each of two probe sets, as it was written before",
                    expect="verified", more=files)  # fmt: skip
     thrice = signed_file(same | {"probe_version": "v0.1.0+v0.1.0+v0.1.0"})
-    yield fails(6, "version-thrice", "ReadingsMismatch", thrice, "more versions than there are sets",
+    yield fails(6, "version-thrice", "ReadingsMismatch", thrice, "more versions than sets",
                 more=files)  # fmt: skip
 
 
