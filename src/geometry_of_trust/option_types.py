@@ -29,6 +29,12 @@ def check_types(options: Any) -> None:
             raise BadOption(field.name, expected=_spelled(hint), found=repr(value))
 
 
+def check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
+    """BadOption for a value that is none of those known."""
+    if value not in known:
+        raise BadOption(name, expected=" or ".join(known), found=value)
+
+
 def _is_a(value: object, hint: Any) -> bool:
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (typing.Union, types.UnionType):

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Literal, Self, get_args
 
 from geometry_of_trust.corpus.choosing import Position
 from geometry_of_trust.errors import BadOption
-from geometry_of_trust.extraction.options import check_choice
-from geometry_of_trust.option_types import check_types
+from geometry_of_trust.option_types import check_choice, check_types
 
 if TYPE_CHECKING:
     from geometry_of_trust.corpus.entries import Columns

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from geometry_of_trust.documents.codes import Layout
 from geometry_of_trust.errors import BadOption, BadText
-from geometry_of_trust.option_types import check_types
+from geometry_of_trust.option_types import check_choice, check_types
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Quantization = Literal["int8"]
@@ -94,12 +94,6 @@ class ExtractionOptions(LoadingOptions):
         if self.reproducible is not None:
             return self.reproducible
         return self.dtype == "float32" and self.quantization is None
-
-
-def check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
-    """BadOption for a value that is none of those known."""
-    if value not in known:
-        raise BadOption(name, expected=" or ".join(known), found=value)
 
 
 def utf8(text: str, where: str) -> bytes:

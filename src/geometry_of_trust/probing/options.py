@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from geometry_of_trust.errors import BadOption
-from geometry_of_trust.option_types import check_types
+from geometry_of_trust.option_types import check_choice, check_types
 
 InnerProductName = Literal["causal", "euclidean"]
 
@@ -44,10 +44,7 @@ class FittingOptions:
             raise BadOption("--epsilon", expected="a finite number from 0 up", found=self.epsilon)
         if self.l2 is not None and not L2_RANGE[0] <= self.l2 <= L2_RANGE[1]:
             raise BadOption("--l2", expected="a number from 1e-12 to 1e3", found=self.l2)
-        if self.inner_product not in get_args(InnerProductName):
-            raise BadOption(
-                "--inner-product", expected="causal or euclidean", found=self.inner_product
-            )
+        check_choice("--inner-product", self.inner_product, get_args(InnerProductName))
 
 
 @dataclass(frozen=True, kw_only=True)
