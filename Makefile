@@ -1,4 +1,4 @@
-# Six commands; each does what it needs first, so any of them may be the first one.
+# Each command does what it needs first, so any of them may be the first one.
 # `make` alone lists them.
 
 PYTHON ?= python3
@@ -9,11 +9,14 @@ MODEL := .models/smollm2-135m-instruct
 MODEL_MADE := $(MODEL)/model.safetensors
 # Branch coverage below this, in percent, fails `make test`.
 COVERAGE := 92
+AUDITORS := pip-audit==2.10.1 cyclonedx-bom==7.5.0
+# `LOCKED=yes` installs from locked.txt alone, as CI does: a package that differs by a byte is refused.
+LOCKED :=
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup model demo test lint bench
+.PHONY: help setup model demo test lint bench lock audit
 
 help: ## list these commands
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -37,6 +40,15 @@ bench: $(INSTALLED) $(MODEL_MADE) ## every published figure, then the heavy test
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 	$(BIN)/pytest -m heavy
 
+lock: $(INSTALLED) ## write locked.txt, constraints.txt with the SHA-256 of each package, for CI
+	@$(BIN)/python scripts/lock.py
+
+audit: ## known vulnerabilities of what locked.txt names, and its CycloneDX list in sbom.cdx.json
+	@$(PYTHON) -m venv $(VENV)-audit
+	@$(VENV)-audit/bin/pip install -qq $(AUDITORS)
+	@$(VENV)-audit/bin/cyclonedx-py requirements locked.txt --output-reproducible -o sbom.cdx.json
+	@$(VENV)-audit/bin/pip-audit --strict --disable-pip --require-hashes -r locked.txt
+
 # A folder without its stamp is a broken or outdated installation; pip brings it up to date.
 # `-qq` keeps errors and drops warnings and progress. pip compiles on one processor, `compileall` on
 # all; it fails where a package carries a file that is no Python of this version, as a few do.
@@ -45,7 +57,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	{ echo "Python 3.11 or newer is needed; name one, for example: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11" >&2; exit 1; }
 	@echo "installing into $(VENV) (a minute or two)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -qq --no-compile -c constraints.txt -e '.[dev]'
+	@$(if $(LOCKED),\
+		$(BIN)/pip install -qq --no-compile --no-deps --require-hashes -r locked.txt && \
+		$(BIN)/pip install -qq --no-compile --no-deps --no-build-isolation -e .,\
+		$(BIN)/pip install -qq --no-compile -c constraints.txt -e '.[dev]')
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
