@@ -212,8 +212,11 @@ def test_another_table(damage: Any, tmp_path: Path) -> None:
 
 def test_groups_that_hold_nothing_apart(table: RowTable) -> None:
     assert groups_of(None) is None
-    together = dataclasses.replace(table, group=("g", "g", "g"))
-    assert groups_of(together) is None
+    alone = dataclasses.replace(table, text=np.zeros(3, np.int64), group=(None,) * 3)
+    assert groups_of(alone) is None
     found = groups_of(table)
     assert found is not None
     assert found.tolist() == [0, 0, 1]
+    named = groups_of(dataclasses.replace(table, group=("g", "g", "g")))
+    assert named is not None
+    assert named.tolist() == [0, 0, 0]

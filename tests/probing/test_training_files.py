@@ -199,10 +199,11 @@ def test_neither_order_of_texts_nor_names_of_groups_change_a_byte(
         assert (a.bias, a.platt_scale, a.platt_shift) == (b.bias, b.platt_scale, b.platt_shift)
 
 
-def test_all_rows_of_one_text_are_rows_of_their_own(tmp_path: Path) -> None:
+def test_rows_that_are_all_said_to_belong_together_are_refused(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path, list(range(TEXTS)), dict.fromkeys(range(10), "one"))
-    probe_set = train_files(**corpus.sources, layer=1, label_columns=["tall"]).probe_set
-    assert (cards(probe_set)[0].grouped, cards(probe_set)[0].groups) == (False, 120)
+    with pytest.raises(TooFewOfClass) as caught:
+        train_files(**corpus.sources, layer=1, label_columns=["tall"])
+    assert (caught.value.where, caught.value.found) == ("groups", "1 in all")
 
 
 # --- inner products side by side --------------------------------------------------------------

@@ -239,7 +239,10 @@ def read_own_rows(path: PathLike, record: Record | None) -> RowTable | None:
 def groups_of(rows: RowTable | None) -> NDArray[np.int64] | None:
     """The groups of a table's rows, as `RowTable.groups`; None where nothing is to be held apart.
 
-    That is where there is no table, and where all rows are of one group or of one text.
+    That is where there is no table, and where all rows are of one text that names no group. All
+    rows in one group that was named is an answer, and none that a split can live with.
     """
-    groups = None if rows is None else rows.groups
-    return groups if groups is not None and groups.any() else None
+    if rows is None:
+        return None
+    groups = rows.groups
+    return groups if groups.any() or rows.group[0] is not None else None

@@ -69,7 +69,10 @@ class SplitRows:
         H, y = H[order], y[order]
         if min(groups_by_class(y, numbers)) < 2:
             raise TooFewOfClass(
-                "groups", expected="both classes in two groups or more", found="fewer"
+                "groups",
+                expected="both classes in two groups or more",
+                found=f"{numbers.max() + 1} in all",
+                hint="Without groups (extract without --group-column) each text is one.",
             )
         fold = assign_folds(y, numbers, most_folds)
         if not both_classes_remain(y, fold, 1):
