@@ -87,6 +87,10 @@ class NonFinite(Refusal):
     """A NaN or an infinity where a number is needed."""
 
 
+class ZeroState(Refusal):
+    """A state that is zero in every coordinate, as no model that runs has one."""
+
+
 class LayerMissing(Refusal):
     """The activations do not hold the layer asked for."""
 

@@ -338,6 +338,16 @@ def test_non_finite_activations(layer: int, own: Callable[[str], Path], tmp_path
     assert not (tmp_path / "second").exists()
 
 
+def test_states_of_zeros(llama: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(llama, model)
+    change_weights(model, lambda weights: weights["model.embed_tokens.weight"].zero_())
+    with pytest.raises(errors.ZeroState) as caught:
+        run(model, (0,), tmp_path / "out")
+    assert caught.value.where == "layer 0, position 0"
+    assert not (tmp_path / "out").exists()
+
+
 def test_pages_of_a_checkpoint_are_given_back_and_no_others(llama: Path) -> None:
     from safetensors import safe_open
 

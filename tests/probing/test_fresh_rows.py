@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from geometry_of_trust.errors import DimensionMismatch
+from geometry_of_trust.errors import DimensionMismatch, TooFewOfClass
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.fresh_rows import score_fresh_rows
 from geometry_of_trust.probing.probe_readings import read_probe
@@ -35,3 +35,10 @@ def test_a_probe_of_another_dimension_is_refused() -> None:
     wide = Probe("warm", np.ones(3, np.float32), 0.0)
     with pytest.raises(DimensionMismatch):
         score_fresh_rows(wide, GEOMETRY, np.ones((2, 2)), np.array([0, 1]), None)
+
+
+def test_rows_of_one_group_are_refused() -> None:
+    states, labels = np.ones((4, 2)), np.array([0, 1, 0, 1])
+    assert score_fresh_rows(PROBE, GEOMETRY, states, labels, np.array([0, 0, 0, 7])).counts[2] == 2
+    with pytest.raises(TooFewOfClass):
+        score_fresh_rows(PROBE, GEOMETRY, states, labels, np.zeros(4, np.int64))

@@ -11,7 +11,7 @@ import pytest
 
 import oracle
 from geometry_of_trust.documents import strictjson
-from geometry_of_trust.errors import DimensionMismatch, GotError, NonFinite
+from geometry_of_trust.errors import DimensionMismatch, GotError, NonFinite, ZeroState
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.formats.gotue import read_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
@@ -129,6 +129,8 @@ def test_readings_are_float32() -> None:
         ([1, 2], [[1, math.nan]], NonFinite),
         ([1, 2], [[1, math.inf]], NonFinite),
         ([3e38, 3e38], [[3e38, 3e38]], NonFinite),
+        ([1, 2], [[0, -0.0]], ZeroState),
+        ([1, 2], [[1, 2], [0, 0]], ZeroState),
     ],
 )
 def test_what_cannot_be_read(weights: Any, rows: Any, error: type[GotError]) -> None:

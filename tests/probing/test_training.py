@@ -25,6 +25,7 @@ from geometry_of_trust.errors import (
     NonFinite,
     OneClass,
     TooFewOfClass,
+    ZeroState,
 )
 from geometry_of_trust.files import sha256_file
 from geometry_of_trust.formats.arrays import Activations
@@ -348,6 +349,8 @@ ONE_CLASS = np.zeros(12, np.int8)
 ONE_POSITIVE = np.array([1] + [0] * 11, np.int8)
 BROKEN = H0.copy()
 BROKEN[7, 2] = math.nan
+EMPTY = H0.copy()
+EMPTY[7] = 0
 
 
 @pytest.mark.parametrize(
@@ -362,6 +365,7 @@ BROKEN[7, 2] = math.nan
         (H0, ONE_POSITIVE, {}, TooFewOfClass),
         (H0, 1 - ONE_POSITIVE, {}, TooFewOfClass),
         (BROKEN, Y0, {}, NonFinite),
+        (EMPTY, Y0, {}, ZeroState),
         (H0[:, 1:], Y0, {}, DimensionMismatch),
         (H0, Y0, {"layer": 4}, LayerMissing),
         (H0, Y0, {"l2": 0.0}, BadOption),

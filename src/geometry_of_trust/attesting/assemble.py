@@ -98,8 +98,8 @@ def assemble(
     Raises:
         GeometryMismatch: a probe set was trained under another geometry.
         LimitExceeded: the versions of the probe sets are too long together.
-        BadOption, PositionMissing, LayerMissing, NonFinite, DimensionMismatch: a state cannot be
-            read.
+        BadOption, PositionMissing, LayerMissing, NonFinite, ZeroState, DimensionMismatch: a state
+            cannot be read.
         FileChanged: a file was written to meanwhile.
     """
     check_geometry(sources, geometry)

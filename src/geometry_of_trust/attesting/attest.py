@@ -57,7 +57,7 @@ def attest(
         BadOption: no probe set, a position that is none, or a timestamp that is none.
         ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch, ProvenanceMissing,
         LayerMissing, PositionMissing, RecordMismatch: the files do not fit together.
-        NotPositiveDefinite, NonFinite: Φ or a state cannot be computed with.
+        NotPositiveDefinite, NonFinite, ZeroState: Φ or a state cannot be computed with.
         Inconsistent, NotOurSpelling: a probe set or record contradicts itself or is re-spelled.
         LimitExceeded, TimestampInFuture: of what may be signed.
         FileChanged: a file was written to meanwhile.

@@ -19,6 +19,7 @@ from geometry_of_trust.errors import (
     ModelFailed,
     NonFinite,
     UnsupportedArchitecture,
+    ZeroState,
     brief,
 )
 from geometry_of_trust.extraction import sums
@@ -122,7 +123,7 @@ def residual_stream(
         unproved: as of `float64`.
 
     Raises:
-        NonFinite: naming layer, text and position.
+        NonFinite, ZeroState: naming layer, text and position.
         UnsupportedArchitecture: a block does not output one state of dimension d per token.
         ModelFailed: the model's code stopped with an error.
     """
@@ -263,4 +264,12 @@ def _check_finite(values: NDArray[np.float32], layers: Sequence[int], batch: Bat
                 expected="finite numbers",
                 found=f"{states[row, j]} at index {j}",
                 hint="float16 overflows in many models; another dtype may do.",
+            )
+        if not states.any(axis=1).all():
+            row = int((~states.any(axis=1)).argmax())
+            raise ZeroState(
+                f"layer {layer}, {batch.place(row)}",
+                expected="a state",
+                found="zeros",
+                hint="Look at the weights: the layers up to here did nothing.",
             )

@@ -85,7 +85,7 @@ def extract(
             UnsupportedArchitecture, UntrustedCode, IncompleteModel, NotInFiles, ModelFailed,
             NoDevice.
         DimensionMismatch: the unembedding does not read the residual stream directly.
-        NonFinite: the activations are not finite; names layer and position.
+        NonFinite, ZeroState: the activations are not finite, or zero; name layer and position.
         MalformedInput: BadText; Unwritable, with nothing left behind.
     """
     request = Request.of(model, layers, output_activations, output_unembedding, options)

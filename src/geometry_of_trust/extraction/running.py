@@ -144,7 +144,8 @@ class Runner:
         """The residual stream at the tokens kept: float32, shape (layers, rows, d).
 
         Raises:
-            NonFinite, UnsupportedArchitecture, ModelFailed: as `capture.residual_stream`.
+            NonFinite, ZeroState, UnsupportedArchitecture, ModelFailed: as
+                `capture.residual_stream`.
         """
         return capture.residual_stream(
             self.loaded.model,
@@ -217,7 +218,7 @@ def run(request: Request, text: str, progress: Progress) -> Run:
     """Find, check, load and run the model that is asked for.
 
     Raises:
-        ExtractionRefused, DimensionMismatch, NonFinite: as `extract`.
+        ExtractionRefused, DimensionMismatch, NonFinite, ZeroState: as `extract`.
     """
     opened = open_model(request, progress)
     tokens = tokenize(opened.tokenizer, text)
@@ -236,7 +237,7 @@ def start(
         once: it runs no other texts, so that a block's memory can be given back after its use.
 
     Raises:
-        ExtractionRefused, NonFinite: as `extract`.
+        ExtractionRefused, NonFinite, ZeroState: as `extract`.
     """
     anatomy, deepest = opened.anatomy, opened.layers[-1]
 

@@ -22,6 +22,7 @@ from geometry_of_trust.errors import (
     PositionMissing,
     PositionOrder,
     UnknownPrecision,
+    ZeroState,
 )
 
 Layout = codes.Layout
@@ -186,6 +187,28 @@ class Activations:
                 expected="finite numbers",
                 found=f"{states[p, j]} at index {j}",
             )
+
+
+def check_not_zero(where: str, states: NDArray[np.floating]) -> None:
+    """Refuse states that say nothing: a layer that did not run, weights that were not loaded.
+
+    Args:
+        where: what errors call the states. states: shape (P, d).
+
+    Raises:
+        ZeroState: one is zero in every coordinate; the error names its place, and how many are.
+    """
+    zero = ~states.any(axis=1)
+    if zero.any():
+        first, count = int(zero.argmax()), int(zero.sum())
+        raise ZeroState(
+            f"{where}, position {first}",
+            expected="a state",
+            found=f"zeros alone, as at {count} of {len(states)} positions"
+            if count > 1
+            else "zeros",
+            hint="Extract again, and look at the weights: the layer did nothing.",
+        )
 
 
 @dataclass(frozen=True, eq=False)

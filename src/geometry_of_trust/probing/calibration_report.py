@@ -88,6 +88,7 @@ def calibration_report(
         ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch, ProvenanceMissing:
             the files do not fit together.
         LabelCount, BadLabel, OneClass, MissingMember, BadOption: the labels.
+        TooFewOfClass: all rows are said to be of one group.
     """
     sources = open_sources(activations, [probes], unembedding)
     check_agreement(sources)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from geometry_of_trust.errors import TooFewOfClass
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Labels
 from geometry_of_trust.probing.probes import Probe
@@ -46,8 +47,11 @@ def score_fresh_rows(
 
     Raises:
         DimensionMismatch: the probe and the geometry differ in dimension.
+        TooFewOfClass: all rows are of one group, of whose like nothing says how they scatter.
     """
     order, numbers = canonical_order(H, y, groups)
+    if not numbers.any():
+        raise TooFewOfClass("groups", expected="two or more", found="1 in all")
     direction = geometry.apply(probe.weights.astype(np.float64))
     with threadpool_limits(1, user_api="blas"):
         logits = (H[order] @ direction + probe.bias).astype(np.float32).astype(np.float64)

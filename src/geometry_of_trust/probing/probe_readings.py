@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geometry_of_trust.errors import DimensionMismatch, NonFinite
+from geometry_of_trust.formats.arrays import check_not_zero
 from geometry_of_trust.geometry import exact
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.probes import Probe
@@ -45,6 +46,7 @@ def read_probe(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> 
     Raises:
         DimensionMismatch: of the probe, the geometry and the rows.
         NonFinite: a row is not finite, or the logit is beyond float32.
+        ZeroState: a row is zero in every coordinate.
     """
     d = geometry.hidden_dim
     if probe.weights.size != d or rows.ndim != 2 or rows.shape[1] != d or not len(rows):
@@ -55,6 +57,7 @@ def read_probe(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> 
         )
     if not np.isfinite(rows).all():
         raise NonFinite(f"probe {probe.name!r}", expected="finite states", found="others")
+    check_not_zero(f"probe {probe.name!r}", rows)
     raw = exact.reading(probe.weights, geometry.phi, rows, probe.bias)
     if not math.isfinite(raw):
         raise NonFinite(f"probe {probe.name!r}", expected="a logit within float32", found=raw)

@@ -71,7 +71,7 @@ def read_tokens(
         RecordMismatch: the one that is there describes other activations.
         BadOption: there are several texts, and none is named. PositionMissing: no such text.
         ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch, ProvenanceMissing,
-        LayerMissing, NonFinite: the files do not fit together.
+        LayerMissing, NonFinite, ZeroState: the files do not fit together.
     """
     sources = open_sources(activations, [probes], unembedding)
     check_agreement(sources)

@@ -15,7 +15,7 @@ import scipy
 
 from geometry_of_trust.documents.probe_card import Card
 from geometry_of_trust.errors import BadOption, BadRowTable, DimensionMismatch, RepeatedLayers
-from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.arrays import Activations, check_not_zero
 from geometry_of_trust.formats.row_table import RowTable, groups_of
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.geometry.spectrum import Spectrum, effective_dimension
@@ -108,7 +108,8 @@ def train(
 
     Raises:
         LabelCount, BadLabel, OneClass, TooFewOfClass: the labels or the groups cannot be used.
-        LayerMissing, NonFinite, DimensionMismatch, BadRowTable: the states cannot be used.
+        LayerMissing, NonFinite, ZeroState, DimensionMismatch, BadRowTable: the states cannot be
+            used.
         BadOption: l2 or a name. NotPositiveDefinite: Φ has no Cholesky factor.
         DidNotConverge: the solver stalled.
     """
@@ -221,7 +222,7 @@ def check_inputs(
         RepeatedLayers: no layer, or one twice. LayerMissing: the activations lack one.
         LabelCount, BadLabel, OneClass: a column. BadOption: no column, a name, or l2.
         BadRowTable: not one row a state. DimensionMismatch: of the states and d.
-        NonFinite: a state is not finite.
+        NonFinite: a state is not finite. ZeroState: one is zero in every coordinate.
     """
     if not layers or len(set(layers)) < len(layers):
         raise RepeatedLayers("--layers", expected="each layer once", found=list(layers))
@@ -238,7 +239,7 @@ def check_inputs(
         )
     CausalProbe(l2=l2).strengths()
     for layer in layers:
-        activations.layer(layer)
+        check_not_zero(f"{activations.source}, layer {layer}", activations.layer(layer))
 
 
 def _versions() -> dict[str, str]:
