@@ -10,26 +10,33 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import struct
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import NoReturn
 
 from geometry_of_trust.errors import BadJson, BadText, DuplicateMember, TooLarge
 from geometry_of_trust.files import MAX_DOCUMENT_BYTES, PathLike
 
 MAX_DEPTH = 16
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-_BRACKET = re.compile(r"[\[\]{}]")
+MAX_VALUES = 2**21
+"""Most values in a document, each member's value and each element counted: more than any that is
+written, in at most 16 MiB. A short text of brackets alone would take a hundred times its length."""
+_NO_MARKS = bytes(set(range(256)) - set(b'",[]{}'))
 _FLOAT32 = struct.Struct("<f")
 
 
-def loads(data: bytes, where: PathLike) -> object:
+def loads(data: bytes, where: PathLike, most: int = MAX_VALUES) -> object:
     """Parse UTF-8 JSON strictly into dicts, lists, str, int, float, bool and None.
 
+    Depth and number of values are bounded before anything is made of them, so that work and memory
+    follow the length of `data`.
+
+    Args:
+        most: how many values there may be.
+
     Raises:
-        TooLarge: more than 16 MiB. BadText: not UTF-8, or a lone surrogate.
+        TooLarge: more than 16 MiB, or more values. BadText: not UTF-8, or a lone surrogate.
         BadJson: a syntax error, NaN or infinity, a byte-order mark, nesting beyond 16.
         DuplicateMember: a member that appears twice in one object.
     """
@@ -39,7 +46,7 @@ def loads(data: bytes, where: PathLike) -> object:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadText(where, expected="UTF-8", found=f"byte {error.start}: not UTF-8") from None
-    _check_depth(text, where)
+    _check_size(data, where, most)
 
     def constant(name: str) -> NoReturn:
         raise BadJson(where, expected="finite numbers", found=name)
@@ -47,8 +54,8 @@ def loads(data: bytes, where: PathLike) -> object:
     def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
         tree = dict(pairs)
         if len(tree) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
+            seen: set[str] = set()
+            twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
             raise DuplicateMember(where, expected="each member once", found=repr(twice))
         return tree
 
@@ -67,10 +74,18 @@ def loads(data: bytes, where: PathLike) -> object:
     return tree
 
 
-def _check_depth(text: str, where: PathLike) -> None:
+def _check_size(data: bytes, where: PathLike, most: int) -> None:
+    """Values and depth are within their bounds, of any text: what is no JSON is seen later."""
+    marks = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_MARKS)
+    # Of a pair of quotes with nothing between, the second undoes what the first does.
+    outside = b"".join(marks.replace(b'""', b"").split(b'"')[::2])
+    # Before each value but the first stands a comma, or the bracket that it is the first one in.
+    found = 1 + sum(map(outside.count, (b",", b"[", b"{")))
+    if found > most:
+        raise TooLarge(where, expected=f"at most {most} values", found=f"up to {found}")
     depth = 0
-    for bracket in _BRACKET.finditer(_STRING.sub("", text)):
-        depth += 1 if bracket.group() in "[{" else -1
+    for bracket in outside.translate(None, b","):
+        depth += 1 if bracket in b"[{" else -1
         if depth > MAX_DEPTH:
             raise BadJson(where, expected=f"nesting of at most {MAX_DEPTH}", found="more")
 
@@ -166,16 +181,25 @@ def _laid_out(digits: str, exponent: int, *, before: int, zeros: int) -> str:
 
 def _digits(x: float) -> tuple[str, int]:
     """Fewest decimal digits, nearest to `x` among these, and the power of ten of the last."""
-    at_power_of_two = math.frexp(x)[0] == 0.5
-    for precision in range(1, 18):
-        mantissa, _, power = f"{x:.{precision - 1}e}".partition("e")
-        nearest = int(mantissa.replace(".", ""))
-        exponent = int(power) - precision + 1
-        # Below a power of two the float32 lie twice as close, so that of two decimals of this
-        # length the farther one, above, may be the only one that reads back.
-        for number in (nearest, nearest + 1) if at_power_of_two else (nearest,):
-            if float32(float(f"{number}e{exponent}")) == x:
-                digits = str(number)
-                stripped = digits.rstrip("0")
-                return stripped, exponent + len(digits) - len(stripped)
+    # Where some digits read back to x, more digits do as well; most float32 need 8 or 9.
+    for precision in range(1 if _reading_back(x, 7) else 8, 18):
+        if found := _reading_back(x, precision):
+            mantissa, _, power = found.partition("e")
+            digits = mantissa.replace(".", "")
+            stripped = digits.rstrip("0")
+            return stripped, int(power) + 1 - len(stripped)
     raise ValueError(f"{x!r} is not a float32")
+
+
+def _reading_back(x: float, precision: int) -> str | None:
+    """So many decimal digits with an exponent, nearest to `x`, that read back to it."""
+    nearest = f"{x:.{precision - 1}e}"
+    if float32(float(nearest)) == x:
+        return nearest
+    # Below a power of two the float32 lie twice as close, so that of two decimals of this
+    # length the farther one, above, may be the only one that reads back.
+    if math.frexp(x)[0] == 0.5:
+        above = f"{Context(precision).next_plus(Decimal(nearest)):e}"
+        if float32(float(above)) == x:
+            return above
+    return None
