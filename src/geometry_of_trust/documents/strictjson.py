@@ -24,6 +24,7 @@ MAX_VALUES = 2**21
 written, in at most 16 MiB. A short text of brackets alone would take a hundred times its length."""
 _NO_MARKS = bytes(set(range(256)) - set(b'",[]{}'))
 _FLOAT32 = struct.Struct("<f")
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def loads(data: bytes, where: PathLike, most: int = MAX_VALUES) -> object:
@@ -111,21 +112,22 @@ def _sorted(tree: object) -> object:
 
 
 def _text(value: object, newline: str, number: Callable[[float], str]) -> str:
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, str):
+        return _quoted(value)
+    deeper = newline + "  "
     if isinstance(value, dict):
-        inner = [f"{json.dumps(k, ensure_ascii=False)}: {_text(v, newline + '  ', number)}"
-                 for k, v in value.items()]  # fmt: skip
+        inner = [f"{_quoted(k)}: {_text(v, deeper, number)}" for k, v in value.items()]
         brackets = "{}"
     elif isinstance(value, list | tuple):
-        inner = [_text(v, newline + "  ", number) for v in value]
+        inner = [_text(v, deeper, number) for v in value]
         brackets = "[]"
-    elif isinstance(value, float):
-        return number(value)
     else:
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value)
     if not inner:
         return brackets
-    body = f",{newline}  ".join(inner)
-    return f"{brackets[0]}{newline}  {body}{newline}{brackets[1]}"
+    return f"{brackets[0]}{deeper}{f',{deeper}'.join(inner)}{newline}{brackets[1]}"
 
 
 def float32(x: float) -> float:
@@ -181,14 +183,18 @@ def _laid_out(digits: str, exponent: int, *, before: int, zeros: int) -> str:
 
 def _digits(x: float) -> tuple[str, int]:
     """Fewest decimal digits, nearest to `x` among these, and the power of ten of the last."""
-    # Where some digits read back to x, more digits do as well; most float32 need 8 or 9.
-    for precision in range(1 if _reading_back(x, 7) else 8, 18):
-        if found := _reading_back(x, precision):
-            mantissa, _, power = found.partition("e")
-            digits = mantissa.replace(".", "")
-            stripped = digits.rstrip("0")
-            return stripped, int(power) + 1 - len(stripped)
-    raise ValueError(f"{x!r} is not a float32")
+    # Most float32 need 8 digits. Where some number of digits reads back to x, more do as well.
+    found, precision = _reading_back(x, 8), 8
+    while found and precision > 1 and (shorter := _reading_back(x, precision - 1)):
+        found, precision = shorter, precision - 1
+    while not found:
+        precision += 1
+        if precision > 17:
+            raise ValueError(f"{x!r} is not a float32")
+        found = _reading_back(x, precision)
+    mantissa, _, power = found.partition("e")
+    digits = mantissa.replace(".", "").rstrip("0")
+    return digits, int(power) + 1 - len(digits)
 
 
 def _reading_back(x: float, precision: int) -> str | None:

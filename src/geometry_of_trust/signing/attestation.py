@@ -6,6 +6,7 @@ public key needs no more than this room and `verifying.verify`.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ from geometry_of_trust.signing.signed_bytes import (
 )
 
 SCHEMA_VERSION = 1
+MAX_VALUES = 400_000
+"""Most values in an attestation: more than it has with as many readings as step 2 allows."""
 LEGACY_HINT = "--allow-legacy accepts it, and says what no signature covers."
 
 MEMBERS: tuple[Member, ...] = (
@@ -183,7 +186,7 @@ def parse_document(
         NotOurSpelling: the bytes are not the text written for this content.
     """
     # 1.1 Strict JSON, within its bounds.
-    tree = loads(data, where)
+    tree = loads(data, where, MAX_VALUES)
     inside, wrapped_key = str(where), None
     # 1.2 No outer object, unless that is allowed.
     if isinstance(tree, dict) and "attestation" in tree:
@@ -217,10 +220,9 @@ def parse_document(
 
 
 def _first_difference(a: bytes, b: bytes) -> int:
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return i
-    return min(len(a), len(b))
+    """How many bytes are equal from the beginning."""
+    shorter = min(len(a), len(b))
+    return bisect.bisect_left(range(shorter), True, key=lambda n: a[: n + 1] != b[: n + 1])
 
 
 def read_attestation(path: PathLike) -> Attestation:
