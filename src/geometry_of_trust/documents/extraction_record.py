@@ -259,15 +259,10 @@ def _text(
 ) -> bytes:
     """The text of a record: two spaces of indentation, a token a line, a line break at the end."""
     head = json.dumps(measured, indent=2, ensure_ascii=False)
+    on_one_line = json.JSONEncoder(ensure_ascii=False).encode
     lines = (
-        json.dumps(
-            {
-                "id": token.id,
-                "text": token.text,
-                "span": None if token.span is None else list(token.span),
-                "special": token.special,
-            },
-            ensure_ascii=False,
+        on_one_line(
+            {"id": token.id, "text": token.text, "span": token.span, "special": token.special}
         )
         for token in tokens
     )
