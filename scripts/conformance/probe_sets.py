@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from conformance.binary import U2, floats
 from conformance.documents import REMOVE, Path, Tree, changed, swapped
@@ -30,6 +30,15 @@ def figure(value: float) -> Tree:
     return {"value": f32(value), "low": f32(value - 0.0625), "high": f32(value + 0.0625)}
 
 
+def table(filled: Mapping[int, tuple[int, int, float, float]]) -> Json:
+    """Ten bins; of those filled: rows, groups, mean probability and share of positive rows."""
+    return [
+        {"rows": rows, "groups": groups, "mean_probability": mean, "positive_share": share,
+         "low": share / 2 if rows else 0.0, "high": (share + 1) / 2 if rows else 1.0}
+        for rows, groups, mean, share in (filled.get(k, (0, 0, 0.0, 0.0)) for k in range(10))
+    ]  # fmt: skip
+
+
 def card(dimension: str, verdict: str = "SUFFICIENT") -> Tree:
     """A card whose verdict follows from its figures: AUROC above or below the best control."""
     auroc = 0.875 if verdict == "SUFFICIENT" else 0.625
@@ -40,15 +49,13 @@ def card(dimension: str, verdict: str = "SUFFICIENT") -> Tree:
             ("recall_at_1_percent", 0.25), ("brier", 0.1875), ("log_loss", 0.5), ("ece", 0.125),
         )
     }  # fmt: skip
-    row: Tree = {"rows": 2, "groups": 1, "mean_probability": 0.5, "positive_share": 0.5,
-                 "low": 0.125, "high": 0.875}  # fmt: skip
-    table: Json = [dict(row) for _ in range(10)]
     return {
         "dimension": dimension, "positives": 3, "negatives": 9, "groups": 6, "grouped": True,
         "l2": f32(0.001), "l2_chosen": True, "folds": 3, "nested": True, "converged": True,
         "training_auroc": 1.0, "quality": quality, "ece_before_platt": figure(0.1875),
-        "bins_before": table, "bins": table, "other_inner_product": "Euclidean",
-        "other": quality,
+        "bins_before": table({4: (12, 6, 0.4375, 0.25)}),
+        "bins": table({2: (8, 4, 0.25, 0.125), 6: (4, 2, 0.625, 0.5)}),
+        "other_inner_product": "Euclidean", "other": quality,
         "controls": {"shuffled_labels": 0.5, "random_directions": 0.625,
                      "difference_in_means": 0.9375, "bag_of_tokens": 0.6875,
                      "position_and_length": None},
@@ -178,6 +185,32 @@ CHANGES: list[tuple[str, str, Path, object, str]] = [
      "an interval that begins at the best control does not lie above it"),
     ("control-against-the-verdict", "Inconsistent", (*CARD, "controls", "position_and_length"),
      0.875, "position and length do as well"),
+    ("auroc-99", "WrongType", AUROC, {"value": 99.0, "low": 98.0, "high": 99.5}, "beyond 1"),
+    ("accuracy-negative", "WrongType", (*CARD, "quality", "accuracy", "low"), -0.125, "below 0"),
+    ("log-loss-negative", "WrongType", (*CARD, "quality", "log_loss", "low"), -0.125, "below 0"),
+    ("other-auroc-2", "WrongType", (*CARD, "other", "auroc", "high"), 2.0, "beyond 1"),
+    ("control-negative", "WrongType", (*CARD, "controls", "bag_of_tokens"), -0.5, "below 0"),
+    ("training-auroc-2", "WrongType", (*CARD, "training_auroc"), 2.0, "beyond 1"),
+    ("l2-negative", "WrongType", (*CARD, "l2"), -1.0, "below 0"),
+    ("ends-swapped", "WrongType", (*CARD, "quality", "brier"),
+     {"value": 0.1875, "low": 0.25, "high": 0.125}, "the low end above the high one"),
+    ("value-outside-its-interval", "WrongType", (*CARD, "quality", "ece", "low"), 0.1875,
+     "the value lies below the low end"),
+    ("nine-bins", "WrongType", (*CARD, "bins"), table({2: (12, 6, 0.25, 0.25)})[:9],  # type: ignore[index]
+     "ten are needed"),
+    ("bin-beyond-1", "WrongType", (*CARD, "bins", 2, "high"), 5.0, "the end of an interval"),
+    ("bin-share-outside-its-interval", "WrongType", (*CARD, "bins", 2, "low"), 0.25, "0.125"),
+    ("bin-mean-in-another-tenth", "WrongType", (*CARD, "bins", 2, "mean_probability"), 0.375,
+     "the third bin is from 0.2 to 0.3"),
+    ("bin-more-groups-than-rows", "WrongType", (*CARD, "bins", 2, "groups"), 9, "8 rows"),
+    ("bin-rows-without-groups", "WrongType", (*CARD, "bins", 2, "groups"), 0, "8 rows"),
+    ("bins-of-fewer-rows", "Inconsistent", (*CARD, "bins"), table({2: (8, 4, 0.25, 0.375)}),
+     "8 rows of 12"),
+    ("bins-of-other-positives", "Inconsistent", (*CARD, "bins"),
+     table({2: (8, 4, 0.25, 0.375), 6: (4, 2, 0.625, 0.5)}), "5 rows, where 3 are positive"),
+    ("bins-of-another-ece", "Inconsistent", (*CARD, "bins_before"), table({4: (12, 6, 0.40625, 0.25)}),
+     "the figure says 0.1875"),
+    ("other-without-its-name", "Inconsistent", (*CARD, "other_inner_product"), None, "of which"),
     ("verdict-unknown", "WrongType", (*CARD, "verdict"), "GOOD", "two words are defined"),
     ("layer-a-float", "WrongType", ("layer",), 1.0, "1.0 is no integer"),
     ("layer-a-boolean", "WrongType", ("layer",), True, "true is no integer"),

@@ -34,14 +34,14 @@ def figure(value: float) -> Figure:
 
 
 def sample_card() -> Card:
-    quality = Quality(*map(figure, (0.9, 0.8, 0.7, 0.3, 0.2, 0.5, 0.1)))
+    quality = Quality(*map(figure, (0.9, 0.8, 0.7, 0.3, 0.2, 0.5, 0.25)))
     table = tuple(Bin(2, 1, *map(float32, (k / 10 + 0.05, 0.5, 0.1, 0.9))) for k in range(10))
     controls = Controls(0.5, float32(0.6), float32(0.95), float32(0.7), None)
     verdict, reason = judged(quality.auroc, controls)
     return Card(
-        dimension="honesty", positives=3, negatives=9, groups=6, grouped=True,
+        dimension="honesty", positives=10, negatives=10, groups=6, grouped=True,
         l2=float32(1e-3), l2_chosen=True, folds=3, nested=True, converged=True,
-        training_auroc=1.0, quality=quality, ece_before_platt=figure(0.2), bins_before=table,
+        training_auroc=1.0, quality=quality, ece_before_platt=figure(0.25), bins_before=table,
         bins=table, other_inner_product="Euclidean", other=quality, controls=controls,
         verdict=verdict, reason=reason,
     )  # fmt: skip

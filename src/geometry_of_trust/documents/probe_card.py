@@ -1,31 +1,15 @@
 """The probe card: how good a probe is, and what else would have done as well.
 
-Values and their JSON; `probing.card_making` makes them. Formulas: docs/mathematics.md, section 7.
+Values; `probing.card_making` makes them, `documents.probe_card_reading` reads them from JSON.
+Formulas: docs/mathematics.md, section 7.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
-from geometry_of_trust.documents.codes import VERDICTS, InnerProduct, Verdict
-from geometry_of_trust.documents.schema import (
-    BOOL,
-    FLOAT,
-    INNER_PRODUCT,
-    STRING,
-    U32,
-    Kind,
-    Member,
-    choice,
-    member,
-    optional,
-    record,
-    vector,
-)
-from geometry_of_trust.errors import Inconsistent
+from geometry_of_trust.documents.codes import InnerProduct, Verdict
 
-T = TypeVar("T")
 BIN_COUNT = 10
 
 
@@ -173,69 +157,3 @@ class Card:
     def selectivity(self) -> float:
         """How far the AUROC is above that on shuffled labels (Hewitt and Liang 2019)."""
         return self.quality.auroc.value - self.controls.shuffled_labels
-
-    def check(self, where: str) -> None:
-        """The verdict is that of the figures.
-
-        Raises:
-            Inconsistent: it is not.
-        """
-        verdict, _ = judged(self.quality.auroc, self.controls)
-        if verdict != self.verdict:
-            raise Inconsistent(f"{where}.verdict", expected=verdict, found=self.verdict)
-
-
-# --- members of the file, in order ------------------------------------------------------------
-
-
-def _all(kind: Kind[T], *names: str) -> tuple[Member, ...]:
-    return tuple(member(name, kind) for name in names)
-
-
-_FIGURE = record(Figure, *_all(FLOAT, "value", "low", "high"))
-_QUALITY = record(
-    Quality,
-    *_all(
-        _FIGURE, "auroc", "average_precision", "accuracy", "recall_at_1_percent", "brier",
-        "log_loss", "ece",
-    ),
-)  # fmt: skip
-_BIN = record(
-    Bin,
-    *_all(U32, "rows", "groups"),
-    *_all(FLOAT, "mean_probability", "positive_share", "low", "high"),
-)
-_CONTROLS = record(
-    Controls,
-    *_all(FLOAT, "shuffled_labels", "random_directions", "difference_in_means"),
-    *_all(optional(FLOAT), "bag_of_tokens", "position_and_length"),
-)
-_UNCHECKED = record(
-    Card,
-    member("dimension", STRING),
-    *_all(U32, "positives", "negatives", "groups"),
-    member("grouped", BOOL),
-    member("l2", FLOAT),
-    member("l2_chosen", BOOL),
-    member("folds", U32),
-    *_all(BOOL, "nested", "converged"),
-    member("training_auroc", FLOAT),
-    member("quality", _QUALITY),
-    member("ece_before_platt", _FIGURE),
-    *_all(vector(_BIN), "bins_before", "bins"),
-    member("other_inner_product", optional(INNER_PRODUCT)),
-    member("other", optional(_QUALITY)),
-    member("controls", _CONTROLS),
-    member("verdict", choice(VERDICTS)),
-    member("reason", STRING),
-)
-
-
-def _read_card(value: object, where: str) -> Card:
-    card = _UNCHECKED.read(value, where)
-    card.check(where)
-    return card
-
-
-CARD = Kind(_read_card, _UNCHECKED.write)
-"""A card, whose verdict must be that of its figures (Inconsistent)."""

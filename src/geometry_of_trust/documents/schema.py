@@ -114,16 +114,23 @@ def hexadecimal(length: int) -> Kind[str]:
     return Kind(read, str)
 
 
-def _read_float(value: object, where: str) -> float:
-    if type(value) is not int and type(value) is not float:
-        raise wrong_type(where, "a number", value)
-    try:
-        number = float32(float(value))
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise NonFinite(where, expected="a finite float32", found=value)
-    return number + 0.0  # -0.0 and 0.0 sign alike, so they are one value
+def real(least: float = -math.inf, most: float = math.inf) -> Kind[float]:
+    """A float32 value from `least` to `most`."""
+
+    def read(value: object, where: str) -> float:
+        if type(value) is not int and type(value) is not float:
+            raise wrong_type(where, "a number", value)
+        try:
+            number = float32(float(value))
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise NonFinite(where, expected="a finite float32", found=value)
+        if not least <= number <= most:
+            raise wrong_type(where, f"a number from {least:g} to {most:g}", value)
+        return number + 0.0  # -0.0 and 0.0 sign alike, so they are one value
+
+    return Kind(read, float)
 
 
 def _read_bool(value: object, where: str) -> bool:
@@ -147,7 +154,7 @@ def choice(names: Iterable[Name]) -> Kind[Name]:
 U16, U32, U64 = integer(16), integer(32), integer(64)
 STRING = Kind(_read_string, str)
 DIGEST = hexadecimal(32)
-FLOAT = Kind(_read_float, float)
+FLOAT = real()
 BOOL = Kind(_read_bool, bool)
 PRECISION = choice(PRECISION_CODES)
 INNER_PRODUCT = choice(INNER_PRODUCT_CODES)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geometry_of_trust.documents.codes import InnerProduct
-from geometry_of_trust.documents.probe_card import CARD, Card
+from geometry_of_trust.documents.probe_card import Card
+from geometry_of_trust.documents.probe_card_reading import CARD
 from geometry_of_trust.documents.schema import (
     DIGEST,
     FLOAT,
@@ -127,7 +128,7 @@ class ProbeSet:
         Raises:
             BadJson and its kinds, BadText, TooLarge: not a probe set.
             NonFinite: a number beyond float32. DimensionMismatch: weights of unequal lengths.
-            Inconsistent: cards of other probes, or a verdict that is not that of its figures.
+            Inconsistent: cards of other probes, or one whose members contradict each other.
         """
         probe_set = _PROBE_SET.read(loads(data, where), str(where))
         if not probe_set.probes:

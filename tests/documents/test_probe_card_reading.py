@@ -1,0 +1,81 @@
+"""Cards that say what cannot be: the files that once ended in a traceback, and others like them.
+
+Each single rule has a vector, `tests/vectors/probe-set`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geometry_of_trust.cli import main
+from geometry_of_trust.documents.probe_card import Card
+from geometry_of_trust.documents.probe_card_reading import CARD
+from geometry_of_trust.errors import BadJson, Inconsistent, NonFinite
+from geometry_of_trust.showing.cards import card as shown
+from places import VECTORS
+
+TREE: dict[str, Any] = json.loads((VECTORS / "demo" / "probes.json").read_bytes())
+GOOD: dict[str, Any] = TREE["training"]["cards"][0]
+
+
+def places(tree: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Where the numbers of a card are."""
+    if isinstance(tree, dict | list):
+        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        return [place for key, value in items for place in places(value, (*path, key))]
+    return [path] if isinstance(tree, float) or type(tree) is int else []
+
+
+def changed(path: tuple[str | int, ...], value: float) -> Any:
+    tree = json.loads(json.dumps(GOOD))
+    at = tree
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    return tree
+
+
+def test_the_card_of_the_demo_is_read_and_written() -> None:
+    read = CARD.read(GOOD, "card")
+    assert read.verdict == "SUFFICIENT"
+    assert CARD.read(CARD.write(read), "card") == read
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(places(GOOD)), st.sampled_from([-9.0, -1, 1.5, 7, 1e30, 2**31, 3.4e38]))
+def test_a_number_out_of_place_is_refused_or_can_be_shown(
+    path: tuple[str | int, ...], value: float
+) -> None:
+    read: Card | None = None
+    try:
+        read = CARD.read(changed(path, value), "card")
+    except (BadJson, Inconsistent, NonFinite):
+        return
+    assert shown(read, "Causal")
+    assert {"groups", "folds", "l2", "log_loss"} & set(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("quality", "auroc"), {"value": 99.0, "low": 98.0, "high": 1e30}),
+        (("bins", 3, "high"), 5.0),
+        (("bins", 3, "low"), -3e38),
+        (("bins", 3, "mean_probability"), -2.0),
+        (("bins", 3, "positive_share"), 7.5),
+    ],
+)
+def test_show_ends_in_a_line(
+    path: tuple[str | int, ...], value: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = {**TREE, "training": {**TREE["training"], "cards": [changed(path, value)]}}
+    place = tmp_path / "p.json"
+    place.write_text(json.dumps(tree))
+    assert main(["show", str(place)]) == 3
+    assert capsys.readouterr().err.count("\n") == 1
