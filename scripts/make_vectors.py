@@ -12,7 +12,7 @@ from pathlib import Path
 
 from conformance.attestations import positives
 from conformance.attestations_binding import binding_step
-from conformance.attestations_files import files_step, readings_step, supplied
+from conformance.attestations_files import descriptions, files_step, readings_step, supplied
 from conformance.attestations_format import format_step, structure_step
 from conformance.attestations_legacy import legacy
 from conformance.attestations_signature import signature_step
@@ -26,7 +26,8 @@ from conformance.vector import Vector
 VECTORS = Path(__file__).resolve().parent.parent / "tests" / "vectors"
 MAKERS = (
     activations, unembeddings, labels, keys, probe_sets, records, supplied, positives, format_step,
-    structure_step, signature_step, binding_step, files_step, readings_step, legacy,
+    structure_step, signature_step, binding_step, files_step, descriptions, readings_step,
+    legacy,
 )  # fmt: skip
 
 

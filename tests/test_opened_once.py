@@ -196,6 +196,7 @@ def swept(files: Files) -> None:
     noise = np.random.default_rng(3).normal(size=(len(LAYERS), 4 * P, D)).astype(np.float32)
     values = np.tile(few.values, (1, 4, 1)) + noise / np.float32(10)
     write_activations(files.activations, Activations("m", "Fp32", LAYERS, range(4 * P), values))
+    record_path(files.activations).unlink(missing_ok=True)
     files.labels.write_text(files.labels.read_text() * 4)
     if rows_path(files.activations).exists():
         put_rows(files, 4 * P)

@@ -93,7 +93,7 @@ FLOORS: dict[str, str] = {
         training_files calibration_report layer_sweep
     """,
     "attesting": "assemble attest",
-    "verifying": "differences supplied_files verify reproduce",
+    "verifying": "differences supplied_files file_contents verify reproduce",
     "showing": """
         text verdicts cards probes conversions extractions reproductions sweeps token_readings
         any_file

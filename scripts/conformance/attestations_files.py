@@ -37,6 +37,9 @@ def supplied() -> Iterator[Vector]:
         yield accepted("record", name, record_text(tree), "beside the tiny activations",
                        model_id='"tiny"', mode="reproducible" if run["reproducible"] else "fast",
                        layers="1 4", positions="3", digest=record_digest(tree))  # fmt: skip
+    for name, tree, comment in _records_of_another_run():
+        yield accepted("record", f"tiny-{name}", record_text(tree), comment,
+                       digest=record_digest(tree))  # fmt: skip
     yield accepted(
         "gotue", "rank-one", RANK_ONE, "its Φ has rank one", vocab_size="2", hidden_dim="2"
     )
@@ -47,6 +50,21 @@ def supplied() -> Iterator[Vector]:
 
 def _elsewhere(tree: Tree) -> Tree:
     return changed(tree, ("environment", "device"), "cuda:0")
+
+
+def _records_of_another_run() -> Iterator[tuple[str, Tree, str]]:
+    """Records that say something else than is bound of the activations or the unembedding."""
+    tokens: Json = a.RECORD["tokens"][:2]  # type: ignore[index]
+    changes: list[tuple[str, Path, Json, str]] = [
+        ("of-other-activations", ("files", "activations", "sha256"), HEX, "another digest"),
+        ("of-another-unembedding", ("files", "unembedding", "sha256"), HEX, "another digest"),
+        ("of-another-model", ("model", "id"), "other", "another model's name"),
+        ("of-another-precision", ("run", "precision"), "Fp16", "another precision"),
+        ("of-other-layers", ("run", "layers"), [1, 5], "another layer"),
+        ("of-fewer-tokens", ("tokens",), tokens, "two tokens, three positions are bound"),
+    ]
+    for name, path, value, comment in changes:
+        yield name, changed(a.RECORD, path, value), comment
 
 
 TALL_ONLY = probe_set([probe("tall", (-1.0, 0.125), 0.0)], 4)
@@ -97,6 +115,13 @@ def files_step() -> Iterator[Vector]:
     yield fails(5, "fast-record-elsewhere", "DigestMismatch", signed_file(fast),
                 "of a fast run the environment is in the digest",
                 more=ALL_FILES | {"record": "record/tiny-fast-elsewhere"})  # fmt: skip
+    for label, tree, comment in _records_of_another_run():
+        bound: Tree = {"sha256": record_digest(tree), "mode": "reproducible"}
+        lie = signed_file(rebound(DOCUMENT, ("extraction_record",), bound))
+        files = {"record": f"record/tiny-{label}"}
+        yield fails(5, f"record-{label}", "RecordMismatch", lie, comment, more=ALL_FILES | files)
+        yield fails(5, f"record-{label}-alone", "RecordMismatch", lie, "with activations alone",
+                    more={"activations": ALL_FILES["activations"]} | files)  # fmt: skip
     yield fails(5, "record-respelled", "NotOurSpelling", GOOD, "a record has one spelling",
                 more=ALL_FILES | {"record": "record/spelled-compact"})  # fmt: skip
 
@@ -113,8 +138,9 @@ def readings_step() -> Iterator[Vector]:
         geometry=geometry_hash(RANK_ONE_PHI, 2, ADDED), unembedding=RANK_ONE,
         inner_product={"CausalRegularised": {"epsilon": ADDED}},
     )  # fmt: skip
+    regularised = a.committed(changed(regularised, ("binding", "extraction_record"), REMOVE))
     yield verified("everything-regularised", regularised, "the amount added is what is signed",
-                   expect="verified", more=ALL_FILES | warm)  # fmt: skip
+                   expect="verified", more=_without_record(warm))  # fmt: skip
     euclidean = a.document(
         sets=((EUCLIDEAN, text(EUCLIDEAN).encode()),), phi=((1.0, 0.0), (0.0, 1.0)),
         geometry=geometry_hash(None, 2), inner_product="Euclidean",
@@ -125,7 +151,6 @@ def readings_step() -> Iterator[Vector]:
                    not_checked=_made_elsewhere(), more=ALL_FILES)  # fmt: skip
     yield from _versions()
     yield from _false_readings()
-    yield from _false_descriptions()
     yield from _files_that_do_not_fit()
 
 
@@ -139,7 +164,7 @@ def _versions() -> Iterator[Vector]:
                    "the version of each of two probe sets, as it was written before",
                    expect="verified", more=files)  # fmt: skip
     thrice = signed_file(same | {"probe_version": "v0.1.0+v0.1.0+v0.1.0"})
-    yield fails(6, "version-thrice", "ReadingsMismatch", thrice, "more versions than sets",
+    yield fails(5, "version-thrice", "ContentMismatch", thrice, "more versions than sets",
                 more=files)  # fmt: skip
 
 
@@ -167,7 +192,6 @@ def _false_readings() -> Iterator[Vector]:
             {"coverage_flags": [not flags[0], *flags[1:]], "divergence_flag": True},
             "another flag",
         ),
-        ("probe-version", {"probe_version": "v9+v9"}, "not what the files say"),
     ]
     for name, change, comment in changes:
         yield fails(
@@ -175,38 +199,58 @@ def _false_readings() -> Iterator[Vector]:
         )
 
 
-def _false_descriptions() -> Iterator[Vector]:
-    cases: list[tuple[str, Path, object]] = [
-        ("layout", ("activations", "layout"), "per-position"),
-        ("more-layers", ("activations", "layers"), [1, 4, 9]),
-        ("vocab-size", ("unembedding", "vocab_size"), 4),
-        ("dimension", ("probe_sets", 0, "dimensions"), ["cold"]),
-        ("verdict", ("probe_sets", 1, "verdicts"), ["SUFFICIENT", "SUFFICIENT"]),
-        ("layer", ("probe_sets", 0, "layer"), 4),
-    ]
-    for name, path, value in cases:
-        lie = signed_file(rebound(DOCUMENT, path, value))
-        yield fails(
-            6, f"lie-{name}", "ReadingsMismatch", lie, "not what the files say", more=ALL_FILES
-        )
+def descriptions() -> Iterator[Vector]:
+    """Step 5: what is signed of a file is not what the file says, whatever else is supplied."""
     geometry = rebound(DOCUMENT | {"geometry_hash": HEX}, ("geometry", "sha256"), HEX)
-    yield fails(6, "lie-geometry", "ReadingsMismatch", signed_file(geometry),
-                "not the digest of Φ", more=ALL_FILES)  # fmt: skip
     precision = rebound(DOCUMENT | {"precision": "Fp16"}, ("activations", "precision"), "Fp16")
-    yield fails(6, "lie-precision", "ReadingsMismatch", signed_file(precision),
-                "the activations say Fp32", more=ALL_FILES)  # fmt: skip
     named = rebound(DOCUMENT | {"model_id": "other"}, ("activations", "model_id"), "other")
-    yield fails(6, "lie-model", "ModelMismatch", signed_file(named), "the activations say tiny",
-                more=ALL_FILES)  # fmt: skip
     wide = DOCUMENT | {"inner_product": {"CausalRegularised": {"epsilon": 0.5}}}
     wide = rebound(wide, ("geometry", "inner_product"), "CausalRegularised")
     wide = rebound(wide, ("geometry", "epsilon"), "0.5")
-    yield fails(6, "lie-epsilon", "ReadingsMismatch", signed_file(wide),
-                "Φ is definite: nothing was added", more=ALL_FILES)  # fmt: skip
+    deep = rebound(DOCUMENT, ("activations", "hidden_dim"), 3)
+    deep = rebound(deep, ("unembedding", "hidden_dim"), 3)
+    long = rebound(DOCUMENT, ("activations", "positions"), 4)
+    for i in range(2):
+        long = rebound(long, ("probe_sets", i, "position_index"), 3)
+
+    def lying(*path: str | int, value: object) -> Tree:
+        return rebound(DOCUMENT, path, value)
+
+    cases: list[tuple[str, str, Tree]] = [
+        ("model", "activations", named),
+        ("precision", "activations", precision),
+        ("hidden-dim", "activations", deep),
+        ("layout", "activations", lying("activations", "layout", value="per-position")),
+        ("more-layers", "activations", lying("activations", "layers", value=[1, 4, 9])),
+        ("positions", "activations", long),
+        ("vocab-size", "unembedding", lying("unembedding", "vocab_size", value=4)),
+        ("width", "unembedding", deep),
+        ("dimension", "probes", lying("probe_sets", 0, "dimensions", value=["cold"])),
+        ("verdict", "probes", lying("probe_sets", 1, "verdicts", value=["SUFFICIENT"] * 2)),
+        ("layer", "probes", lying("probe_sets", 0, "layer", value=4)),
+        ("probes-model", "probes", named),
+        ("probes-precision", "probes", precision),
+        ("weights", "probes", deep),
+        ("geometry", "probes", geometry),
+        ("epsilon", "probes", wide),
+        ("probe-version", "probes", DOCUMENT | {"probe_version": "v9"}),
+    ]
+    for name, part, tree in cases:
+        lie, alone = signed_file(tree), {part: ALL_FILES[part]}
+        yield verified(f"lie-{name}-unseen", tree, "no file is there to contradict it")
+        yield fails(5, f"lie-{name}", "ContentMismatch", lie, f"not what the {part} say",
+                    more=_without_record({}))  # fmt: skip
+        yield fails(5, f"lie-{name}-alone", "ContentMismatch", lie, f"with the {part} alone",
+                    more=alone)  # fmt: skip
 
 
-def _one(name: str, error: str, comment: str, *, probes: Tree = WARM, label: str = "warm",
-         data: bytes = a.ACTIVATIONS, **files: str) -> Vector:  # fmt: skip
+def _without_record(files: dict[str, str]) -> dict[str, str]:
+    return {part: name for part, name in ALL_FILES.items() if part != "record"} | files
+
+
+def _one(name: str, error: str, comment: str, *, step: int = 5, probes: Tree = WARM,
+         label: str = "warm", data: bytes = a.ACTIVATIONS, geometry: str = "",
+         **files: str) -> Vector:  # fmt: skip
     """A document of one probe set that binds the digests of these files, whatever they hold."""
     with_training = probes if "training" in probes else probes | {"training": WARM["training"]}
     bound = a.bound_set(with_training, text(probes).encode())
@@ -223,8 +267,10 @@ def _one(name: str, error: str, comment: str, *, probes: Tree = WARM, label: str
     ):  # fmt: skip
         tree = rebound(tree, path, value)
     tree = changed(tree, ("binding", "extraction_record"), REMOVE)
-    given = {k: v for k, v in ALL_FILES.items() if k != "record"} | {"probes": f"probe-set/{label}"}
-    return fails(6, name, error, signed_file(a.committed(tree)), comment, more=given | files)
+    if geometry:
+        tree = rebound(tree | {"geometry_hash": geometry}, ("geometry", "sha256"), geometry)
+    given = _without_record({"probes": f"probe-set/{label}"})
+    return fails(step, name, error, signed_file(a.committed(tree)), comment, more=given | files)
 
 
 NAN_AT_THE_END = put(a.ACTIVATIONS, len(a.ACTIVATIONS) - 4, bytes.fromhex("0000c07f"))
@@ -243,20 +289,24 @@ def _files_that_do_not_fit() -> Iterator[Vector]:
         yield accepted("probe-set", f"tiny-{name}", text(tree).encode(), "for step 6",
                        dimensions=str(tree["probes"][0]["dimension_name"]),  # type: ignore[index,call-overload]
                        layer=str(tree["layer"]))  # fmt: skip
-    yield _one("activations-nan", "NonFinite", "NaN in the state that is read", probes=TALL_ONLY,
+    yield _one("activations-nan", "NonFinite", "NaN in the state that is read", step=6,
+               probes=TALL_ONLY,
                label="tiny-tall", data=NAN_AT_THE_END, activations="gotact/tiny-nan")  # fmt: skip
     yield _one("no-training", "ProvenanceMissing", "a probe set of the reference",
                probes=REFERENCE, label="reference")  # fmt: skip
-    yield _one("three-weights", "DimensionMismatch", "the states have two numbers", probes=wide,
+    yield _one("three-weights", "ContentMismatch", "the states have two numbers", probes=wide,
                label="tiny-three-weights")  # fmt: skip
-    yield _one("layer-missing", "LayerMissing", "the activations lack layer 9", probes=far,
+    yield _one("layer-missing", "ContentMismatch", "the activations lack layer 9", probes=far,
                label="tiny-layer-9")  # fmt: skip
-    yield _one("probes-of-another-model", "ModelMismatch", "trained on another model",
+    yield _one("probes-of-another-model", "ContentMismatch", "trained on another model",
                probes=other_model, label="tiny-other-model")  # fmt: skip
-    yield _one("probes-of-another-precision", "PrecisionMismatch", "trained on another precision",
+    yield _one("probes-of-another-precision", "ContentMismatch", "trained on another precision",
                probes=other_precision, label="tiny-other-precision")  # fmt: skip
-    yield _one("probes-of-another-geometry", "GeometryMismatch", "trained under another Φ",
+    yield _one("probes-of-another-geometry", "ContentMismatch", "trained under another Φ",
                probes=elsewhere, label="tiny-other-geometry")  # fmt: skip
+    yield _one("geometry", "GeometryMismatch", "probes and document agree, wrongly",
+               step=6, probes=elsewhere, label="tiny-other-geometry",
+               geometry="01" * 32)  # fmt: skip
     cut = gotact(TINY, (1, 4), model_id=b"tiny")[:-1]
     yield refused("gotact", "tiny-cut", "Truncated", cut, "a byte is missing")
     yield _one("activations-truncated", "Truncated", "bound as it is, and no activations",

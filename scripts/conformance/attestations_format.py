@@ -69,6 +69,8 @@ def _no_json() -> Iterator[Vector]:
                     allow_reformatted="yes")  # fmt: skip
     yield fails(1, "too-large", "TooLarge", b" ", "a byte more than 16 MiB",
                 repeats=((0, 1, 2**24 + 1),))  # fmt: skip
+    yield fails(1, "too-many-values", "TooLarge", b"[1,1]", "400001 numbers and the array",
+                repeats=((1, 2, 400_000),))  # fmt: skip
     yield fails(1, "deep", "BadJson", b"[", "nesting of 100000, never closed",
                 repeats=((0, 1, 100_000),))  # fmt: skip
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator
 
 from conformance import attestation as a
 from conformance.attestation import BARE, DOCUMENT, FULL, ORDER, signed, signed_file
 from conformance.attestations import fails, verified
-from conformance.documents import Tree, changed
+from conformance.documents import REMOVE, Tree, changed
 from conformance.ed25519 import KEY
 from conformance.numbers import bits32, text
 from conformance.vector import Headers, Vector
@@ -24,6 +25,18 @@ def legacy() -> Iterator[Vector]:
         return verified(f"legacy-{name}", tree, comment, expect="legacy", allow_legacy="yes",
                         not_checked=missing, layout=layout, more=more)  # fmt: skip
 
+    cut = changed(DOCUMENT, ("binding",), REMOVE)
+    yield fails(4, "binding-cut-off", "BindingMismatch", signed_file(cut), "its digest is signed")
+    yield fails(4, "binding-cut-off-legacy", "BindingMismatch", signed_file(cut),
+                "allow-legacy does not hide that", allow_legacy="yes")  # fmt: skip
+    for count in (3, 2):
+        numbers = a.sha256(b"".join(struct.pack("<Q", i) for i in range(count)))
+        tree = a.ordered(BARE | {"probe_commitment": numbers})
+        if count == 3:
+            yield kept("commitment-of-the-reference", tree, "SHA-256 of 0, 1 and 2, as u64")
+        else:
+            yield fails(4, "commitment-of-two-readings", "BindingMismatch", signed_file(tree),
+                        "SHA-256 of 0 and 1, of three readings", allow_legacy="yes")  # fmt: skip
     yield fails(4, "no-binding", "LegacyDocument", signed_file(BARE), "nothing says what was read")
     yield fails(4, "no-binding-reformatted", "LegacyDocument", signed_file(BARE),
                 "allow-reformatted is another option", allow_reformatted="yes")  # fmt: skip
@@ -47,6 +60,15 @@ def legacy() -> Iterator[Vector]:
     yield fails(5, "legacy-other-activations", "DigestMismatch", signed_file(BARE),
                 "not the file whose digest is signed", allow_legacy="yes",
                 activations="gotact/reference-v1")  # fmt: skip
+    for name, value in (("model_id", "other"), ("precision", "Fp16")):
+        yield fails(5, f"legacy-lie-{name.replace('_', '-')}", "ContentMismatch",
+                    signed_file(BARE | {name: value}), "not what the header says",
+                    allow_legacy="yes", activations="gotact/tiny")  # fmt: skip
+    yield verified(
+        "legacy-unknown-model", BARE | {"model_id": "unknown-model"},
+        "what the reference signs where no name was given", expect="legacy", allow_legacy="yes",
+        activations="gotact/tiny", not_checked="binding, unembedding, probes, readings",
+    )  # fmt: skip
     yield from _outer_objects(missing)
     yield from _references(missing)
 

@@ -208,9 +208,10 @@ CHANGES: list[tuple[str, str, Path, object, str]] = [
      "8 rows of 12"),
     ("bins-of-other-positives", "Inconsistent", (*CARD, "bins"),
      table({2: (8, 4, 0.25, 0.375), 6: (4, 2, 0.625, 0.5)}), "5 rows, where 3 are positive"),
-    ("bins-of-another-ece", "Inconsistent", (*CARD, "bins_before"), table({4: (12, 6, 0.40625, 0.25)}),
-     "the figure says 0.1875"),
+    ("bins-of-another-ece", "Inconsistent", (*CARD, "bins_before"),
+     table({4: (12, 6, 0.40625, 0.25)}), "the figure says 0.1875"),
     ("other-without-its-name", "Inconsistent", (*CARD, "other_inner_product"), None, "of which"),
+    ("trained-at-another-layer", "Inconsistent", (*TRAINING, "layer"), 2, "layer is 1"),
     ("verdict-unknown", "WrongType", (*CARD, "verdict"), "GOOD", "two words are defined"),
     ("layer-a-float", "WrongType", ("layer",), 1.0, "1.0 is no integer"),
     ("layer-a-boolean", "WrongType", ("layer",), True, "true is no integer"),
@@ -266,5 +267,7 @@ def _probe_sets_text() -> Iterator[Vector]:
         ("two-documents", "BadJson", good + good, "one after the other"),
     ):  # fmt: skip
         yield refused("probe-set", name, error, data, comment)
+    yield refused("probe-set", "too-many-values", "TooLarge", b"[1,1]",
+                  "2097153 numbers and the array, in 4 MiB", repeats=((1, 2, 2**21),))  # fmt: skip
     yield refused("probe-set", "too-large", "TooLarge", b" ", "a byte more than 16 MiB",
                   repeats=((0, 1, 2**24 + 1),))  # fmt: skip

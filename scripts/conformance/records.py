@@ -178,6 +178,8 @@ def _records_text() -> Iterator[Vector]:
          swapped(record_text(_corpus()), "0.0009765625", "1e39"), "a self-check of 1e39"),
     ):  # fmt: skip
         yield refused("record", name, error, data, comment)
+    yield refused("record", "too-many-values", "TooLarge", b"[1,1]",
+                  "2097153 numbers and the array, in 4 MiB", repeats=((1, 2, 2**21),))  # fmt: skip
     yield refused("record", "too-large", "TooLarge", b" ", "a byte more than 16 MiB",
                   repeats=((0, 1, 2**24 + 1),))  # fmt: skip
 

@@ -241,6 +241,10 @@ class DigestMismatch(Refusal):
     """A supplied file is not the one that was bound."""
 
 
+class ContentMismatch(Refusal):
+    """A supplied file is the one that was bound, and says something else than what was signed."""
+
+
 class FileChanged(Refusal):
     """A file was written to while it was read."""
 

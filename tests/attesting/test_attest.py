@@ -247,7 +247,7 @@ def record_of(files: Files) -> Record:
         libraries=dict.fromkeys(LIBRARIES, "1"),
         activations=WrittenFile("a.gotact", sha256_file(files.activations)),
         unembedding=WrittenFile("u.gotue", sha256_file(files.unembedding)),
-        prompt_sha256="ab" * 32, tokens=(Token(1, "a", None, False),),
+        prompt_sha256="ab" * 32, tokens=(Token(1, "a", None, False),) * P,
     )  # fmt: skip
 
 
@@ -269,10 +269,14 @@ def test_the_extraction_record_must_be_of_these_files(files: Files, tmp_path: Pa
     assert not verdict.complete
     write_file(place, dataclasses.replace(record, device="cuda:0").to_json())
     refused_at_step_5(attestation.to_json(), everything)
-    wrong = dataclasses.replace(record, unembedding=WrittenFile("u", "ab" * 32))
-    write_file(place, wrong.to_json())
-    with pytest.raises(errors.RecordMismatch):
-        moved.attest()
+    for change in (
+        {"unembedding": WrittenFile("u", "ab" * 32)}, {"activations": WrittenFile("a", "ab" * 32)},
+        {"model_id": "other"}, {"precision": "Fp16"}, {"layers": (1,)},
+        {"tokens": record.tokens[1:]},
+    ):  # fmt: skip
+        write_file(place, dataclasses.replace(record, **change).to_json())
+        with pytest.raises(errors.RecordMismatch):
+            moved.attest()
 
 
 def refused_at_step_5(data: bytes, everything: dict[str, Any]) -> None:
@@ -353,7 +357,7 @@ def test_versions_signed_once_a_set_still_verify(files: Files) -> None:
     document = signed_anew(attestation, probe_version=f"{both}+{attestation.probe_version}")
     with pytest.raises(Refused) as caught:
         verify(document, KEY.public, probes=files.probes, **supplied)
-    assert (caught.value.step, caught.value.where) == (6, "probe_version")
+    assert (caught.value.step, caught.value.where) == (5, "--probes, probe_version")
 
 
 def no_arithmetic(*arguments: object, **options: object) -> None:

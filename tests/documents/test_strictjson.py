@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import math
 import struct
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from geometry_of_trust.documents.strictjson import (
     shortest_float64,
 )
 from geometry_of_trust.errors import BadJson, BadText, DuplicateMember, TooLarge
+from geometry_of_trust.files import MAX_DOCUMENT_BYTES
 
 HERE = "doc.json"
 
@@ -116,6 +119,44 @@ def test_size_and_depth_limits_are_where_they_are_said_to_be(
     assert loads(b"1234", HERE) == 1234
     with pytest.raises(TooLarge):
         loads(b"12345", HERE)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [b"1,", b"1.5,", b"[],", b"{},", b'{"a":0},', b'"",', b'"ab",', b'",",', b'"\\\\",', b"["],
+)
+def test_what_a_short_text_may_hold_is_counted_before_it_is_made(part: bytes) -> None:
+    data = b"[" + part * (MAX_DOCUMENT_BYTES // len(part) - 10) + b"1]"
+    tracemalloc.start()
+    before = time.process_time()
+    try:
+        with pytest.raises(TooLarge):
+            loads(data, HERE)
+        assert tracemalloc.get_traced_memory()[1] < 16 * len(data)
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - before < 2
+
+
+def test_values_are_counted_to_the_one() -> None:
+    for data, count in (
+        (b"1", 1),
+        (b"[1,2]", 3),
+        (b'{"a":1,"b":[2]}', 4),
+        (rb'["[1,2]","\\","\"{",{"]\"":","}]', 6),
+    ):
+        assert loads(data, HERE, count) == json.loads(data)
+        with pytest.raises(TooLarge):
+            loads(data, HERE, count - 1)
+
+
+def test_a_repeated_member_is_found_in_one_pass() -> None:
+    names = ",".join(f'"{number}":0' for number in range(200_000))
+    before = time.process_time()
+    with pytest.raises(DuplicateMember) as caught:
+        loads(f'{{{names},"199999":0}}'.encode(), HERE)
+    assert caught.value.found == "'199999'"
+    assert time.process_time() - before < 2
 
 
 def test_the_reference_s_files_are_written_byte_for_byte(interop: Path) -> None:

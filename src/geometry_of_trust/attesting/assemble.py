@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.arrays import Activations, Unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.probe_readings import Reading, read_probe
 from geometry_of_trust.probing.probes import ProbeSet
@@ -76,6 +76,31 @@ def bound_activations(activations: Activations, sha256: str) -> BoundActivations
     )
 
 
+def bound_unembedding(unembedding: Unembedding, sha256: str) -> BoundUnembedding:
+    """What a binding says of an unembedding with this digest."""
+    return BoundUnembedding(
+        sha256=sha256, vocab_size=unembedding.vocab_size, hidden_dim=unembedding.hidden_dim
+    )
+
+
+def bound_probe_set(file: ProbeSetFile, position: str, positions: int) -> BoundProbeSet:
+    """What a binding says of a probe set that is read at a position of so many.
+
+    Raises:
+        BadOption, PositionMissing: as `position_index`.
+    """
+    probe_set = file.probe_set
+    cards = probe_set.training.cards if probe_set.training is not None else ()
+    return BoundProbeSet(
+        sha256=file.sha256,
+        layer=probe_set.layer,
+        position=position,
+        position_index=position_index(position, positions),
+        dimensions=tuple(probe.name for probe in probe_set.probes),
+        verdicts=tuple(card.verdict for card in cards),
+    )
+
+
 def joined_version(probe_sets: Sequence[ProbeSet]) -> str:
     """The versions of probe sets, each written once, in order, joined by `+`.
 
@@ -85,6 +110,11 @@ def joined_version(probe_sets: Sequence[ProbeSet]) -> str:
     version = "+".join(dict.fromkeys(probe_set.version for probe_set in probe_sets))
     check_name(version, "probe_version", hint="Attest probe sets of fewer versions at a time.")
     return version
+
+
+def version_of_each(probe_sets: Sequence[ProbeSet]) -> str:
+    """The versions of probe sets, in order, joined by `+`, as they were signed until 0.1.0."""
+    return "+".join(probe_set.version for probe_set in probe_sets)
 
 
 def assemble(
@@ -115,18 +145,14 @@ def assemble(
         version=BINDING_VERSION,
         tool=statement.tool,
         activations=bound_activations(activations, sources.activations_file.sha256),
-        unembedding=BoundUnembedding(
-            sha256=sources.unembedding_file.sha256,
-            vocab_size=sources.unembedding.vocab_size,
-            hidden_dim=sources.unembedding.hidden_dim,
-        ),
+        unembedding=bound_unembedding(sources.unembedding, sources.unembedding_file.sha256),
         geometry=BoundGeometry(
             inner_product=geometry.inner_product,
             epsilon=shortest_float32(geometry.epsilon),
             sha256=geometry.digest,
         ),
         probe_sets=tuple(
-            _bound_set(file, position, len(activations.positions))
+            bound_probe_set(file, position, len(activations.positions))
             for file, position in zip(sources.probe_files, positions, strict=True)
         ),
         extraction_record=statement.record,
@@ -163,19 +189,6 @@ def _read_set(
     return [read_probe(probe, geometry, states) for probe in probe_set.probes]
 
 
-def _bound_set(file: ProbeSetFile, position: str, positions: int) -> BoundProbeSet:
-    probe_set = file.probe_set
-    cards = probe_set.training.cards if probe_set.training is not None else ()
-    return BoundProbeSet(
-        sha256=file.sha256,
-        layer=probe_set.layer,
-        position=position,
-        position_index=position_index(position, positions),
-        dimensions=tuple(probe.name for probe in probe_set.probes),
-        verdicts=tuple(card.verdict for card in cards),
-    )
-
-
 def recomputed(attestation: Attestation, sources: Sources) -> Attestation:
     """What `assemble` gives for what an attestation says: it again, if that is true; unsigned.
 
@@ -207,7 +220,7 @@ def recomputed(attestation: Attestation, sources: Sources) -> Attestation:
     positions = [bound.position for bound in binding.probe_sets]
     again = assemble(sources, geometry, positions, statement)
     # Until 0.1.0 a version was written once a probe set, equal ones too; what was signed so holds.
-    each = "+".join(probe_set.version for probe_set in sources.probe_sets)
+    each = version_of_each(sources.probe_sets)
     return replace(again, probe_version=each) if attestation.probe_version == each else again
 
 

@@ -86,7 +86,7 @@ def attest(
 
 def _bound_record(sources: Sources) -> BoundRecord | None:
     """What is bound of the record beside the activations, once it is seen to be theirs."""
-    record = sources.activations_file.own_record(sources.unembedding_file.sha256)
+    record = sources.own_record()
     return None if record is None else BoundRecord(record.digest, record.mode)
 
 
@@ -103,21 +103,14 @@ def _now(timestamp: int | None) -> int:
     return int(epoch)
 
 
-def check_readings(
-    attestation: Attestation,
-    *,
-    activations: PathLike,
-    unembedding: PathLike,
-    probes: Sequence[PathLike],
-) -> None:
+def check_readings(attestation: Attestation, sources: Sources) -> None:
     """Recompute everything that an attestation says of its files (step 6 of a verification).
 
     Raises:
         ReadingsMismatch: naming the first member that differs, and both values.
-        MalformedInput and its kinds, BadOption: as `open_sources`.
         LegacyDocument and others: as `recomputed`.
     """
-    again = recomputed(attestation, open_sources(activations, probes, unembedding))
+    again = recomputed(attestation, sources)
     # 6.2 All that follows from the files is as it was signed.
     for name, ours, signed in differences(again, attestation):
         raise ReadingsMismatch(name, expected=f"{ours}, as recomputed", found=signed)

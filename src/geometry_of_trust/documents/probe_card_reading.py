@@ -162,4 +162,4 @@ def _check_sums(table: Sequence[Bin], card: Card, ece: Figure, where: str) -> No
 
 
 CARD = Kind(_read_card, _UNCHECKED.write)
-"""A card whose figures are in their ranges (WrongType), and agree with each other (Inconsistent)."""
+"""A card whose figures are in their ranges (WrongType) and agree with each other (Inconsistent)."""

@@ -79,14 +79,14 @@ def _check_size(data: bytes, where: PathLike, most: int) -> None:
     """Values and depth are within their bounds, of any text: what is no JSON is seen later."""
     marks = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_MARKS)
     # Of a pair of quotes with nothing between, the second undoes what the first does.
-    outside = b"".join(marks.replace(b'""', b"").split(b'"')[::2])
+    outside = "".join(marks.replace(b'""', b"").decode("ascii").split('"')[::2])
     # Before each value but the first stands a comma, or the bracket that it is the first one in.
-    found = 1 + sum(map(outside.count, (b",", b"[", b"{")))
+    found = 1 + sum(map(outside.count, ",[{"))
     if found > most:
         raise TooLarge(where, expected=f"at most {most} values", found=f"up to {found}")
     depth = 0
-    for bracket in outside.translate(None, b","):
-        depth += 1 if bracket in b"[{" else -1
+    for bracket in outside.replace(",", ""):
+        depth += 1 if bracket in "[{" else -1
         if depth > MAX_DEPTH:
             raise BadJson(where, expected=f"nesting of at most {MAX_DEPTH}", found="more")
 

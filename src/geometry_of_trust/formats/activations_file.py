@@ -61,29 +61,37 @@ class ActivationsFile:
             return None
         return read_own_rows(path, self.record)
 
-    def own_record(self, unembedding_sha256: str | None = None) -> Record | None:
+    def own_record(self, unembedding_sha256: str) -> Record | None:
         """`record`, once it is seen to be of these activations.
 
         Args:
-            unembedding_sha256: of the unembedding that it must name, too; None: of any.
+            unembedding_sha256: of the unembedding that it must name, too.
 
         Raises:
             MalformedInput, NotOurSpelling: as `record`. FileChanged: as `sha256`.
-            RecordMismatch: it names other activations, or another unembedding.
+            RecordMismatch: it names other activations, or another unembedding, or says of the
+                activations what their header does not.
         """
-        record = self.record
+        record, header = self.record, self.activations
         if record is None:
             return None
         for what, ours, recorded in (
-            ("activations", self.sha256, record.activations.sha256),
-            ("unembedding", unembedding_sha256, record.unembedding.sha256),
+            ("activations with sha256", self.sha256, record.activations.sha256),
+            ("an unembedding with sha256", unembedding_sha256, record.unembedding.sha256),
+            ("activations of model", header.model_id, record.model_id),
+            ("activations of precision", header.precision, record.precision),
+            ("activations of layers", header.layers, record.layers),
+            ("activations with positions", len(header.positions), record.positions),
         ):
-            if ours not in (None, recorded):
+            if ours != recorded:
                 raise RecordMismatch(
                     record_path(self.file),
-                    expected=f"a record of {what} with sha256 {ours}",
+                    expected=f"a record of {what} {ours}",
                     found=recorded,
-                    hint="Extract again, or move the record of the other run away.",
+                    hint=(
+                        "Give the files of one run; if the record is that of another run, "
+                        "move it away."
+                    ),
                 )
         return record
 

@@ -85,12 +85,14 @@ def calibration_report(
 
     Raises:
         MalformedInput and its kinds: a file cannot be read.
+        RecordMismatch: the extraction record beside the activations is of other files.
         ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch, ProvenanceMissing:
             the files do not fit together.
         LabelCount, BadLabel, OneClass, MissingMember, BadOption: the labels.
         TooFewOfClass: all rows are said to be of one group.
     """
     sources = open_sources(activations, [probes], unembedding)
+    sources.own_record()
     check_agreement(sources)
     probe_set, states = sources.probe_sets[0], sources.activations
     rows = sources.activations_file.rows

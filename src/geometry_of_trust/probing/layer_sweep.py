@@ -16,8 +16,8 @@ from geometry_of_trust.errors import TooFewGroups
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.activations_file import open_activations
 from geometry_of_trust.formats.arrays import Activations
-from geometry_of_trust.formats.gotue import read_unembedding
 from geometry_of_trust.formats.row_table import RowTable, groups_of
+from geometry_of_trust.formats.unembedding_file import open_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Indices, Labels
 from geometry_of_trust.probing.causal_probe import CausalProbe, as_probe
@@ -66,12 +66,15 @@ def sweep_files(
 
     Raises:
         MalformedInput and its kinds: a file cannot be read.
+        RecordMismatch: the extraction record beside the activations is of other files.
         TooFewGroups, RepeatedLayers, and all others: as `train_layers` and `sweep`.
     """
     activations_file = open_activations(activations)
     states, rows = activations_file.activations, activations_file.rows
     columns = named_labels(labels, label_columns, options.dimension, rows)
-    matrix = read_unembedding(unembedding)
+    unembedding_file = open_unembedding(unembedding)
+    matrix = unembedding_file.unembedding
+    activations_file.own_record(unembedding_file.sha256)
     wanted = _ascending(states, layers)
     check_inputs(states, columns, matrix.hidden_dim, layers=wanted, l2=options.l2, rows=rows)
     if progress is not None:

@@ -146,6 +146,12 @@ class ProbeSet:
             cards = [card.dimension for card in probe_set.training.cards]
             if cards != names:
                 raise Inconsistent(f"{where}.training.cards", expected=names, found=cards)
+            if probe_set.training.layer != probe_set.layer:
+                raise Inconsistent(
+                    f"{where}.training.layer",
+                    expected=probe_set.layer,
+                    found=probe_set.training.layer,
+                )
         return probe_set
 
     def to_json(self) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.errors import (
     BadOption,
     DimensionMismatch,
@@ -59,6 +60,14 @@ class Sources:
         """What the probe files hold."""
         return tuple(file.probe_set for file in self.probe_files)
 
+    def own_record(self) -> Record | None:
+        """The extraction record beside the activations, once it is seen to be of these files.
+
+        Raises:
+            RecordMismatch and others: as `ActivationsFile.own_record`.
+        """
+        return self.activations_file.own_record(self.unembedding_file.sha256)
+
     def check_unchanged(self) -> None:
         """What was computed from the files is of the bytes that were digested.
 
@@ -83,11 +92,17 @@ def open_sources(
     return Sources(
         activations_file=open_activations(activations),
         unembedding_file=open_unembedding(unembedding),
-        probe_files=tuple(_probe_set(FileBytes.of(path)) for path in probes),
+        probe_files=tuple(open_probe_set(path) for path in probes),
     )
 
 
-def _probe_set(file: FileBytes) -> ProbeSetFile:
+def open_probe_set(path: PathLike) -> ProbeSetFile:
+    """Open a probe-set file.
+
+    Raises:
+        FileChanged, and as `read_probe_set`.
+    """
+    file = FileBytes.of(path)
     probe_set = read_probe_set(file)  # first, as it bounds the length
     return ProbeSetFile(file.path, file.sha256, probe_set)
 

@@ -68,12 +68,13 @@ def read_tokens(
     Raises:
         MalformedInput and its kinds: a file cannot be read.
         Unreadable: there is neither a row table nor an extraction record beside the activations.
-        RecordMismatch: the one that is there describes other activations.
+        RecordMismatch: what is there describes other activations, or another unembedding.
         BadOption: there are several texts, and none is named. PositionMissing: no such text.
         ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch, ProvenanceMissing,
         LayerMissing, NonFinite, ZeroState: the files do not fit together.
     """
     sources = open_sources(activations, [probes], unembedding)
+    sources.own_record()
     check_agreement(sources)
     index, tokens = _tokens(sources, text)
     geometry = trained_geometry(sources, progress)
@@ -114,7 +115,7 @@ def _tokens(sources: Sources, text: int | None) -> tuple[int, tuple[TokenText, .
 
 
 def _recorded(sources: Sources, text: int | None) -> tuple[int, tuple[TokenText, ...]]:
-    record, place = sources.activations_file.own_record(), record_path(sources.activations.source)
+    record, place = sources.own_record(), record_path(sources.activations.source)
     if record is None:
         raise Unreadable(place, expected="an extraction record, which has the tokens", found="none")
     if text not in (None, 0):

@@ -71,6 +71,7 @@ def train_layers(
 
     Raises:
         MalformedInput and its kinds: a file cannot be read.
+        RecordMismatch: the extraction record beside the activations is of other files.
         Refusal and its kinds, BadOption: as `Geometry.from_unembedding` and `train`.
         BadOption, BadRowTable, MissingMember: as `named_labels`.
         RepeatedLayers: no layer, or one twice.
@@ -82,6 +83,7 @@ def train_layers(
     columns = named_labels(labels_file, label_columns, options.dimension, rows)
     unembedding_file = open_unembedding(unembedding)
     matrix = unembedding_file.unembedding
+    activations_file.own_record(unembedding_file.sha256)
     # Before the long arithmetic:
     check_inputs(states, columns, matrix.hidden_dim, layers=layers, l2=options.l2, rows=rows)
     if progress is not None:

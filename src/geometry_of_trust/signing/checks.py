@@ -6,6 +6,7 @@ The numbers beside the checks are those of docs/verification.md.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import time
 
@@ -22,6 +23,7 @@ from geometry_of_trust.files import PathLike
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import BINDING_VERSION, BoundProbeSet
 from geometry_of_trust.signing.keys import PublicKey, SecretKey
+from geometry_of_trust.signing.signed_bytes import ByteLayout
 
 CLOCK_TOLERANCE_S = 300
 MAX_NAME_BYTES = 256
@@ -116,6 +118,32 @@ def _check_causal(attestation: Attestation, where: PathLike) -> None:
             found=f"{len(scores)} scores, delta {attestation.intervention_delta}, "
             f"flag {attestation.causal_flag}",
         )
+
+
+def check_no_binding(attestation: Attestation, layout: ByteLayout, where: PathLike) -> None:
+    """A document without a binding never had one (step 4).
+
+    Args:
+        layout: what is signed.
+
+    Raises:
+        BindingMismatch: the digest of one is signed.
+    """
+    # 4.14 What is signed as `probe_commitment`, if anything, is what the reference writes there.
+    signed = None if layout == "short" else attestation.probe_commitment
+    count = sum(map(len, attestation.layer_readings))
+    if signed not in (None, reference_commitment(count)):
+        raise BindingMismatch(
+            f"{where}.binding", expected=f"the one whose digest is signed, {signed}",
+            found="none: it was cut off",
+            hint="Ask the signer for the whole document.",
+        )  # fmt: skip
+
+
+def reference_commitment(count: int) -> str:
+    """What the reference signs as `probe_commitment` (reference.md 5.5): SHA-256 of 0 … count-1."""
+    numbers = b"".join(number.to_bytes(8, "little") for number in range(count))
+    return hashlib.sha256(numbers).hexdigest()
 
 
 def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> None:

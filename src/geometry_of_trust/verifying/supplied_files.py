@@ -9,9 +9,10 @@ import hmac
 from dataclasses import dataclass
 from pathlib import Path
 
+from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path
-from geometry_of_trust.errors import DigestMismatch
+from geometry_of_trust.errors import DigestMismatch, RecordMismatch
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.signing.binding import Binding, BoundRecord
 
@@ -68,6 +69,7 @@ def check_files(binding: Binding, supplied: Supplied) -> list[str]:
 
     Raises:
         DigestMismatch: a file is another one, or there are other than as many probe sets.
+        RecordMismatch: the extraction record is that of another run.
         MalformedInput and its kinds: a file cannot be read.
         NotOurSpelling, LimitExceeded: of the extraction record, as `read_record`.
     """
@@ -90,7 +92,11 @@ def check_files(binding: Binding, supplied: Supplied) -> list[str]:
             checked.append(name)
     # 5.3 The record is of the mode and has the digest that are bound.
     if binding.extraction_record is not None and supplied.record is not None:
-        checked.append(_check_record(binding.extraction_record, supplied.record))
+        record = _bound_record(binding.extraction_record, supplied.record)
+        _check_run(binding, record, supplied.record)
+        # What such a record says of where it ran no one signs, as it differs from place to place.
+        unsigned = " (without its environment)" if record.mode == "reproducible" else ""
+        checked.append(f"{RECORD}{unsigned}")
     return checked
 
 
@@ -105,7 +111,35 @@ def check_digest(name: str, path: PathLike, bound: str) -> None:
         raise DigestMismatch(path, expected=f"{name} with sha256 {bound}", found=found)
 
 
-def _check_record(bound: BoundRecord, path: Path) -> str:
+def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
+    """An extraction record is that of the run that gave the activations and the unembedding.
+
+    Raises:
+        RecordMismatch: it is that of another one.
+    """
+    activations = binding.activations
+    # 5.5 The record is of the files that are bound, and says of them what is bound.
+    for name, signed, found in (
+        ("activations", activations.sha256, record.activations.sha256),
+        ("unembedding", binding.unembedding.sha256, record.unembedding.sha256),
+        ("model", activations.model_id, record.model_id),
+        ("precision", activations.precision, record.precision),
+        ("layers", activations.layers, record.layers),
+        ("positions", activations.positions, record.positions),
+    ):
+        if signed != found:
+            raise RecordMismatch(
+                path, expected=f"the record of a run with {name} {signed}, as signed", found=found
+            )
+
+
+def _bound_record(bound: BoundRecord, path: PathLike) -> Record:
+    """The extraction record, once it is seen to be the one that is bound.
+
+    Raises:
+        DigestMismatch: it is another one.
+        MalformedInput and its kinds, NotOurSpelling, LimitExceeded: as `read_record`.
+    """
     record = read_record(path)
     if record.mode != bound.mode:
         raise DigestMismatch(path, expected=f"the record of a {bound.mode} run", found=record.mode)
@@ -113,5 +147,4 @@ def _check_record(bound: BoundRecord, path: Path) -> str:
         raise DigestMismatch(
             path, expected=f"{RECORD} with sha256 {bound.sha256}", found=record.digest
         )
-    # What such a record says of where it ran no one signs, as it differs from place to place.
-    return f"{RECORD} (without its environment)" if bound.mode == "reproducible" else RECORD
+    return record

@@ -12,7 +12,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from geometry_of_trust.documents.schema import write_members
 from geometry_of_trust.errors import (
@@ -29,11 +29,13 @@ from geometry_of_trust.signing.attestation import (
     Document,
     parse_document,
 )
-from geometry_of_trust.signing.binding import Binding
-from geometry_of_trust.signing.checks import check_binding, check_structure
+from geometry_of_trust.signing.checks import check_binding, check_no_binding, check_structure
 from geometry_of_trust.signing.keys import PublicKey, load_public_key
 from geometry_of_trust.signing.signed_bytes import LAYOUT_MEMBERS, ByteLayout
 from geometry_of_trust.verifying.supplied_files import RECORD, Supplied, check_digest, check_files
+
+if TYPE_CHECKING:
+    from geometry_of_trust.verifying.file_contents import Contents
 
 STEPS = ("format", "structure", "signature", "binding", "files", "readings")
 Outcome = Literal["passed", "failed", "not run"]
@@ -180,13 +182,16 @@ def verify(
     with run.step(3) as passed:
         layout = _check_signature(document, key, where, allow_legacy=allow_legacy)
         passed(f"Ed25519 by key {key.key_id[:16]}…, {layout} layout")
-    if claimed.binding is None and allow_legacy:
-        return _legacy_verdict(run, document, layout, supplied.activations)
     with run.step(4) as passed:
-        check_binding(claimed, key, where)
-        passed("its digest is signed; model, geometry, probes, positions and key agree")
-    missing, supplied = _files_step(run, claimed.bound(where), supplied)
-    missing += _readings_step(run, claimed, supplied, missing)
+        if claimed.binding is None:
+            check_no_binding(claimed, layout, where)
+        if claimed.binding is not None or not allow_legacy:
+            check_binding(claimed, key, where)
+            passed("its digest is signed; model, geometry, probes, positions and key agree")
+    if claimed.binding is None:
+        return _legacy_verdict(run, document, layout, supplied.activations)
+    missing, contents = _files_step(run, claimed, supplied)
+    missing += _readings_step(run, claimed, contents, missing)
     return Verdict(claimed, tuple(run.steps), (*missing, *claimed.not_made_here))
 
 
@@ -233,32 +238,50 @@ def _check_signature(
 # --- steps 5 and 6 ----------------------------------------------------------------------------
 
 
-def _files_step(run: _Run, binding: Binding, supplied: Supplied) -> tuple[list[str], Supplied]:
-    """Step 5; the names of what was not supplied, and what was, opened."""
+def _files_step(
+    run: _Run, claimed: Attestation, supplied: Supplied
+) -> tuple[list[str], Contents | None]:
+    """Step 5; the names of what was not supplied, and what was, parsed."""
+    binding = claimed.bound()
     missing = supplied.missing(binding)
     absent = f"; not supplied: {', '.join(missing)}" if missing else ""
     if supplied.nothing:
         run.skip(5, absent.removeprefix("; "))
-    else:
-        with run.step(5) as passed:
-            supplied = supplied.opened()
-            passed(f"sha256 of {', '.join(check_files(binding, supplied))}{absent}")
-    return missing, supplied
+        return missing, None
+    with run.step(5) as passed:
+        supplied = supplied.opened()
+        checked = check_files(binding, supplied)
+        contents = _contents(claimed, supplied)
+        passed(f"sha256 of {', '.join(checked)}{absent}")
+    return missing, contents
+
+
+def _contents(claimed: Attestation, supplied: Supplied) -> Contents:
+    """What the files hold, once it is seen to be as signed."""
+    # What reads files needs numpy, which a document-only check must not import.
+    from geometry_of_trust.verifying.file_contents import (  # noqa: PLC0415
+        Contents,
+        check_contents,
+    )
+
+    contents = Contents.of(supplied)
+    check_contents(claimed, contents)
+    return contents
 
 
 def _readings_step(
-    run: _Run, claimed: Attestation, supplied: Supplied, missing: Sequence[str]
+    run: _Run, claimed: Attestation, contents: Contents | None, missing: Sequence[str]
 ) -> list[str]:
     """Step 6; what was not checked of it."""
-    activations, unembedding, probes = supplied.activations, supplied.unembedding, supplied.probes
-    if activations is None or unembedding is None or not probes:
+    sources = None if contents is None else contents.sources
+    if sources is None:
         run.skip(6, f"needs {', '.join(name for name in missing if name != RECORD)}")
         return ["readings"]
     # What step 6 calls needs numpy, which a document-only check must not import.
     from geometry_of_trust.attesting.attest import check_readings  # noqa: PLC0415
 
     with run.step(6) as passed:
-        check_readings(claimed, activations=activations, unembedding=unembedding, probes=probes)
+        check_readings(claimed, sources)
         passed("recomputed from the files: equal, bit for bit")
     return []
 
@@ -275,8 +298,10 @@ def _legacy_verdict(
         missing.append("activations")
     else:
         with run.step(5) as passed:
-            check_digest("activations", activations, claimed.input_hash)
-            passed("sha256 of activations; nothing else is bound")
+            supplied = Supplied(activations).opened()
+            check_digest("activations", supplied.activations or "", claimed.input_hash)
+            _contents(claimed, supplied)
+            passed("sha256 of activations, model and precision; nothing else is bound")
     run.skip(6, "without a binding nothing says what they were read from")
     signed = {"signature", *(member.name for member in LAYOUT_MEMBERS[layout])}
     unsigned = [name for name in write_members(claimed, MEMBERS) if name not in signed]

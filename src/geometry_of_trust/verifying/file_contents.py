@@ -1,0 +1,133 @@
+"""What supplied files say of themselves, held against what was signed of them (step 5).
+
+Each file alone, whatever else is missing: what `attest` would bind of it must be what is bound. The
+numbers beside the checks are those of docs/verification.md. Needs numpy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from geometry_of_trust.attesting.assemble import (
+    bound_activations,
+    bound_probe_set,
+    bound_unembedding,
+    joined_version,
+    version_of_each,
+)
+from geometry_of_trust.documents.strictjson import shortest_float32
+from geometry_of_trust.errors import ContentMismatch, ProvenanceMissing
+from geometry_of_trust.files import PathLike
+from geometry_of_trust.formats.activations_file import ActivationsFile, open_activations
+from geometry_of_trust.formats.unembedding_file import UnembeddingFile, open_unembedding
+from geometry_of_trust.probing.sources import ProbeSetFile, Sources, open_probe_set
+from geometry_of_trust.signing.attestation import Attestation
+from geometry_of_trust.signing.binding import Binding, BoundGeometry, BoundProbeSet
+from geometry_of_trust.verifying.supplied_files import Supplied
+
+Compared = Iterator[tuple[str, object, object]]
+"""Of each thing compared its name, what was signed, and what was found."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The supplied files, parsed; None or empty for what is missing."""
+
+    activations: ActivationsFile | None
+    unembedding: UnembeddingFile | None
+    probes: tuple[ProbeSetFile, ...]
+
+    @classmethod
+    def of(cls, supplied: Supplied) -> Contents:
+        """Parse what was supplied.
+
+        Raises:
+            MalformedInput and its kinds, FileChanged, DimensionMismatch, Inconsistent, NonFinite:
+                a file is not of its format.
+        """
+        activations, unembedding = supplied.activations, supplied.unembedding
+        return cls(
+            None if activations is None else open_activations(activations),
+            None if unembedding is None else open_unembedding(unembedding),
+            tuple(open_probe_set(path) for path in supplied.probes),
+        )
+
+    @property
+    def sources(self) -> Sources | None:
+        """What readings can be computed from, if all of it is there."""
+        if self.activations is None or self.unembedding is None or not self.probes:
+            return None
+        return Sources(self.activations, self.unembedding, self.probes)
+
+
+def check_contents(attestation: Attestation, contents: Contents) -> None:
+    """What the files say is what was signed of them; of a legacy document, what there is of that.
+
+    Raises:
+        ContentMismatch: naming the file, what was signed and what it says.
+        ProvenanceMissing: a probe set does not say what it was trained on.
+    """
+    binding, activations = attestation.binding, contents.activations
+    # 5.6 The activations' header.
+    if activations is not None:
+        path = activations.file
+        _hold(path, _named_model(attestation, activations))
+        if binding is not None:
+            found = bound_activations(activations.activations, path.sha256)
+            _hold(path, _fields(binding.activations, found))
+    if binding is None:
+        return
+    # 5.7 The unembedding's shape.
+    if (opened := contents.unembedding) is not None:
+        shape = bound_unembedding(opened.unembedding, opened.sha256)
+        _hold(opened.file, _fields(binding.unembedding, shape))
+    for bound, file in zip(binding.probe_sets, contents.probes, strict=False):
+        _hold(file.path, _probe_set(binding, bound, file))
+    # 5.9 The versions of the probe sets.
+    if contents.probes:
+        sets = [file.probe_set for file in contents.probes]
+        if attestation.probe_version != version_of_each(sets):
+            versions = [("probe_version", attestation.probe_version, joined_version(sets))]
+            _hold("--probes", iter(versions))
+
+
+def _named_model(attestation: Attestation, file: ActivationsFile) -> Compared:
+    """Model and precision, which are signed without a binding, too."""
+    acts = file.activations
+    # What the reference writes without --model-id names no model.
+    if attestation.binding is not None or attestation.model_id != "unknown-model":
+        yield "model_id", attestation.model_id, acts.model_id
+    yield "precision", attestation.precision, acts.precision
+
+
+def _probe_set(binding: Binding, bound: BoundProbeSet, file: ProbeSetFile) -> Compared:
+    # 5.8 Each probe set: what is bound of it, what it was trained on, and under which geometry.
+    probe_set, training = file.probe_set, file.probe_set.training
+    if training is None:
+        raise ProvenanceMissing(
+            file.path, expected="a training member, with the verdicts that are bound", found="none"
+        )
+    activations = binding.activations
+    yield from _fields(bound, bound_probe_set(file, bound.position, activations.positions))
+    yield "training.model_id", activations.model_id, training.model_id
+    yield "training.precision", activations.precision, training.precision
+    for probe in probe_set.probes:
+        yield f"weights of {probe.name!r}", activations.hidden_dim, probe.weights.size
+    geometry = BoundGeometry(
+        training.inner_product, shortest_float32(training.epsilon), probe_set.geometry_hash or ""
+    )
+    yield from _fields(binding.geometry, geometry)
+
+
+def _fields(signed: object, found: object) -> Compared:
+    """The attributes of two values of one frozen dataclass."""
+    for field in dataclasses.fields(signed):  # type: ignore[arg-type]
+        yield field.name, getattr(signed, field.name), getattr(found, field.name)
+
+
+def _hold(path: PathLike, compared: Compared) -> None:
+    for name, signed, found in compared:
+        if signed != found:
+            raise ContentMismatch(f"{path}, {name}", expected=f"{signed}, as signed", found=found)
