@@ -65,7 +65,7 @@ ROOMS: dict[str, set[str]] = {
 FLOORS: dict[str, str] = {
     "documents": """
         names_beside strictjson codes extraction_record schema extraction_record_reading
-        probe_card probe_card_reading positions
+        probe_card probe_card_reading positions model_names
     """,
     "signing": """
         ed25519_points keys binding reference_members signed_bytes attestation checks key_making

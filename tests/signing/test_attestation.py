@@ -12,6 +12,7 @@ import pytest
 
 from geometry_of_trust import errors
 from geometry_of_trust.documents.schema import Member
+from geometry_of_trust.documents.strictjson import float32
 from geometry_of_trust.signing import binding, reference_members
 from geometry_of_trust.signing.attestation import (
     MEMBERS,
@@ -163,3 +164,46 @@ def test_documents_and_signing_import_no_numpy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
     assert int(done.stdout) > 10
+
+
+def numbers(count: int) -> tuple[float, ...]:
+    """Float32 values of seven to nine digits, no two alike."""
+    return tuple(float32(1 / (3 + number)) for number in range(count))
+
+
+@pytest.mark.parametrize("case", ["most readings", "too many", "long numbers", "empty rows"])
+def test_time_and_memory_follow_the_length(case: str, signed: Attestation, tmp_path: Path) -> None:
+    """The greatest document that is read, and texts that claim more, in a process of their own."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("memory as Linux tells it")
+    path, fits = tmp_path / "a.json", case == "most readings"
+    if fits:
+        rows = tuple(numbers(64) for _ in range(1024))
+        flags = (False,) * 65536
+        full = dataclasses.replace(
+            signed, layer_readings=rows, confidence=numbers(65536), coverage_flags=flags
+        )
+        path.write_bytes(full.to_json())
+    else:
+        part = {"too many": "1,", "long numbers": "0.123456789012345678,", "empty rows": "[],"}[
+            case
+        ]
+        text = json.dumps({**json.loads(DEMO.read_bytes()), "layer_readings": ["@"]})
+        path.write_text(text.replace('"@"', part * (16 * 2**20 // len(part) - 1000) + "1"))
+    code = (
+        "import re, sys, time\n"
+        "from geometry_of_trust.errors import TooLarge\n"
+        "from geometry_of_trust.signing.attestation import read_attestation\n"
+        "start, read = time.process_time(), False\n"
+        "try:\n    read_attestation(sys.argv[1]); read = True\n"
+        "except TooLarge: pass\n"
+        "peak = int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
+        "print(int(read), time.process_time() - start, peak / 2**10)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True
+    )
+    read, seconds, megabytes = map(float, run.stdout.split())
+    assert read == fits
+    assert seconds < 2
+    assert megabytes < 300

@@ -167,6 +167,21 @@ def test_what_a_probe_set_was_trained_on(files: Files, attestation: Attestation)
         refused(5, cause, lie, probes=(other, files.probes[1]))
 
 
+def test_a_model_s_folder_may_be_spelled_in_other_ways(
+    files: Files, attestation: Attestation
+) -> None:
+    tree = json.loads(files.probes[0].read_bytes())
+    tree["training"]["model_id"] = "../models/tiny/"
+    other = files.probes[0].with_name("other.json")
+    other.write_text(json.dumps(tree))
+    again = files.attest(probes=(other, files.probes[1]))
+    assert again.layer_readings == attestation.layer_readings
+    assert verify(
+        again.to_json(), KEY.public, activations=files.activations,
+        unembedding=files.unembedding, probes=(other, files.probes[1]),
+    ).complete  # fmt: skip
+
+
 def test_a_file_that_is_bound_and_is_no_such_file(files: Files, attestation: Attestation) -> None:
     short = files.activations.with_name("short.gotact")
     short.write_bytes(files.activations.read_bytes()[:-1])

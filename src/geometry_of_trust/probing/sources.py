@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from geometry_of_trust.documents.extraction_record import Record
+from geometry_of_trust.documents.model_names import same_model
 from geometry_of_trust.errors import (
     BadOption,
     DimensionMismatch,
@@ -140,7 +141,7 @@ def check_agreement(sources: Sources, model_id: str | None = None) -> None:
                 found="none",
                 hint="Train the probe again with got-cli train.",
             )
-        if training.model_id != acts.model_id:
+        if not same_model(training.model_id, acts.model_id):
             raise ModelMismatch(path, expected=acts.model_id, found=training.model_id)
         if training.precision != acts.precision:
             raise PrecisionMismatch(path, expected=acts.precision, found=training.precision)

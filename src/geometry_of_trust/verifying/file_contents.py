@@ -17,6 +17,7 @@ from geometry_of_trust.attesting.assemble import (
     joined_version,
     version_of_each,
 )
+from geometry_of_trust.documents.model_names import same_model
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import ContentMismatch, ProvenanceMissing
 from geometry_of_trust.files import PathLike
@@ -111,7 +112,8 @@ def _probe_set(binding: Binding, bound: BoundProbeSet, file: ProbeSetFile) -> Co
         )
     activations = binding.activations
     yield from _fields(bound, bound_probe_set(file, bound.position, activations.positions))
-    yield "training.model_id", activations.model_id, training.model_id
+    if not same_model(activations.model_id, training.model_id):
+        yield "training.model_id", activations.model_id, training.model_id
     yield "training.precision", activations.precision, training.precision
     for probe in probe_set.probes:
         yield f"weights of {probe.name!r}", activations.hidden_dim, probe.weights.size
