@@ -25,7 +25,7 @@ from geometry_of_trust.errors import (
 )
 from geometry_of_trust.extraction.one_text import extract
 from geometry_of_trust.extraction.options import ExtractionOptions
-from geometry_of_trust.files import write_file
+from geometry_of_trust.files import sha256_file, write_file
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import write_activations
 from geometry_of_trust.formats.gotue import read_unembedding, write_unembedding
@@ -147,8 +147,14 @@ def test_a_text_of_a_corpus_must_be_named(
 def test_refusals(one: Path, tmp_path: Path) -> None:
     with pytest.raises(PositionMissing):
         read_tokens(**files(one), text=1)
-    with pytest.raises(GeometryMismatch):
+    with pytest.raises(RecordMismatch):
         read_tokens(**files(one, unembedding="v.gotue"))
+    record = record_path(one / "a.gotact").read_bytes()
+    (tmp_path / "a.gotact").write_bytes((one / "a.gotact").read_bytes())
+    digests = [sha256_file(one / name).encode() for name in ("u.gotue", "v.gotue")]
+    record_path(tmp_path / "a.gotact").write_bytes(record.replace(*digests))
+    with pytest.raises(GeometryMismatch):
+        read_tokens(**files(one, unembedding="v.gotue") | {"activations": tmp_path / "a.gotact"})
     (tmp_path / "b.gotact").write_bytes((one / "a.gotact").read_bytes())
     moved = files(one) | {"activations": tmp_path / "b.gotact"}
     with pytest.raises(Unreadable):

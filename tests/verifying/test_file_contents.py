@@ -167,6 +167,20 @@ def test_what_a_probe_set_was_trained_on(files: Files, attestation: Attestation)
         refused(5, cause, lie, probes=(other, files.probes[1]))
 
 
+@pytest.mark.parametrize(
+    ("member", "value"), [("inner_product", "CausalRegularised"), ("epsilon", 0.5)]
+)
+def test_probes_that_say_another_geometry_than_their_own_are_not_signed(
+    member: str, value: object, files: Files
+) -> None:
+    tree = json.loads(files.probes[0].read_bytes())
+    tree["training"][member] = value
+    files.probes[0].write_text(json.dumps(tree))
+    with pytest.raises(errors.GeometryMismatch) as caught:
+        files.attest(probes=files.probes[:1])
+    assert caught.value.where == f"{files.probes[0]}.training"
+
+
 def test_a_model_s_folder_may_be_spelled_in_other_ways(
     files: Files, attestation: Attestation
 ) -> None:

@@ -158,7 +158,7 @@ def check_agreement(sources: Sources, model_id: str | None = None) -> None:
 
 
 def check_geometry(sources: Sources, geometry: Geometry) -> None:
-    """All probe sets were trained under this geometry.
+    """All probe sets were trained under this geometry, and say so.
 
     Raises:
         GeometryMismatch: naming the file of one that was not.
@@ -172,6 +172,14 @@ def check_geometry(sources: Sources, geometry: Geometry) -> None:
                 expected=f"geometry {geometry.digest}, that of the unembedding",
                 found=file.probe_set.geometry_hash,
                 hint="Use the unembedding and the --epsilon that the probe was trained with.",
+            )
+        training = file.probe_set.training
+        named = None if training is None else (training.inner_product, training.epsilon)
+        if named not in (None, (geometry.inner_product, geometry.epsilon)):
+            raise GeometryMismatch(
+                f"{file.path}.training",
+                expected=f"{geometry.inner_product}, {geometry.epsilon} added, as its digest says",
+                found=named,
             )
 
 
