@@ -151,8 +151,8 @@ def test_refusals(one: Path, tmp_path: Path) -> None:
         read_tokens(**files(one, unembedding="v.gotue"))
     record = record_path(one / "a.gotact").read_bytes()
     (tmp_path / "a.gotact").write_bytes((one / "a.gotact").read_bytes())
-    digests = [sha256_file(one / name).encode() for name in ("u.gotue", "v.gotue")]
-    record_path(tmp_path / "a.gotact").write_bytes(record.replace(*digests))
+    ours, other = (sha256_file(one / name).encode() for name in ("u.gotue", "v.gotue"))
+    record_path(tmp_path / "a.gotact").write_bytes(record.replace(ours, other))
     with pytest.raises(GeometryMismatch):
         read_tokens(**files(one, unembedding="v.gotue") | {"activations": tmp_path / "a.gotact"})
     (tmp_path / "b.gotact").write_bytes((one / "a.gotact").read_bytes())
