@@ -341,7 +341,11 @@ def test_non_finite_activations(layer: int, own: Callable[[str], Path], tmp_path
 def test_states_of_zeros(llama: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(llama, model)
-    change_weights(model, lambda weights: weights["model.embed_tokens.weight"].zero_())
+
+    def empty(weights: dict[str, torch.Tensor]) -> None:
+        weights["model.embed_tokens.weight"].zero_()
+
+    change_weights(model, empty)
     with pytest.raises(errors.ZeroState) as caught:
         run(model, (0,), tmp_path / "out")
     assert caught.value.where == "layer 0, position 0"

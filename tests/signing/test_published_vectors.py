@@ -111,7 +111,7 @@ def test_serialisation_of_rfc_8785() -> None:
         '{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],'
         r'"string":"€$\u000f\nA' + r"""'B\"\\\\\"/"}"""
     )
-    assert rfc8785.dumps(sample) == text.encode()
+    assert rfc8785.dumps(sample) == text.encode()  # type: ignore[arg-type]
 
 
 def test_sorting_of_rfc_8785() -> None:
