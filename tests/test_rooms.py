@@ -21,7 +21,8 @@ PACKAGE = Path(geometry_of_trust.__file__).parent
 
 ROOMS: dict[str, set[str]] = {
     "version": set(),
-    "errors": set(),
+    "terminal": set(),
+    "errors": {"terminal"},
     "extras": {"errors"},
     "files": {"errors"},
     "progress": set(),
@@ -46,17 +47,19 @@ ROOMS: dict[str, set[str]] = {
         "version", "errors", "files", "documents", "signing", "formats", "geometry", "probing",
     },
     "verifying": {
-        "errors", "files", "progress", "documents", "signing", "formats", "extraction", "corpus",
-        "probing", "attesting",
+        "terminal", "errors", "files", "progress", "documents", "signing", "formats",
+        "extraction", "corpus", "probing", "attesting",
     },
     "showing": {
-        "errors", "files", "documents", "signing", "formats", "extraction", "corpus",
-        "converting", "probing", "verifying",
+        "terminal", "errors", "files", "documents", "signing", "formats", "extraction",
+        "corpus", "converting", "probing", "verifying",
     },
-    "plotting": {"errors", "extras", "files", "documents", "geometry", "probing", "showing"},
+    "plotting": {
+        "terminal", "errors", "extras", "files", "documents", "geometry", "probing", "showing",
+    },
     "cli": {
-        "version", "errors", "extras", "files", "documents", "signing", "extraction", "corpus",
-        "converting", "probing", "attesting", "verifying", "showing", "plotting",
+        "version", "terminal", "errors", "extras", "files", "documents", "signing", "extraction",
+        "corpus", "converting", "probing", "attesting", "verifying", "showing", "plotting",
     },
     "__main__": {"cli"},
 }  # fmt: skip
@@ -100,8 +103,8 @@ FLOORS: dict[str, str] = {
     """,
     "plotting": "image_files panels pictures",
     "cli": """
-        common extract keygen train attest verify reproduce show read calibration_report sweep
-        convert
+        streams common extract keygen train attest verify reproduce show read calibration_report
+        sweep convert
     """,
 }
 """The files of each room with several, from its ground up: each imports only files before it.
@@ -110,8 +113,8 @@ The room itself, its `__init__`, stands above them.
 """
 
 NO_NUMPY = {
-    "version", "errors", "extras", "files", "progress", "option_types", "documents", "signing",
-    "cli",
+    "version", "terminal", "errors", "extras", "files", "progress", "option_types", "documents",
+    "signing", "cli",
 }  # fmt: skip
 """Folders that import no numpy, whatever files they hold."""
 

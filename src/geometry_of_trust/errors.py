@@ -9,13 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-
-def escaped(text: object, limit: int = 200) -> str:
-    """`text` made safe for a terminal: control and direction characters become escapes."""
-    raw = str(text)
-    if len(raw) > limit:
-        raw = raw[:limit] + "..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in raw)
+from geometry_of_trust.terminal import escaped
 
 
 def brief(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from geometry_of_trust.cli.common import (
     progress_on,
     talk,
 )
-from geometry_of_trust.errors import escaped
+from geometry_of_trust.terminal import escaped
 
 
 @app.command(group=STEPS, sort_key=5)

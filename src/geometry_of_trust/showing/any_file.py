@@ -16,11 +16,12 @@ from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.documents.strictjson import loads, shortest_float32
-from geometry_of_trust.errors import BadJson, ForeignFile, LabelCount, MissingExtra, escaped
+from geometry_of_trust.errors import BadJson, ForeignFile, LabelCount, MissingExtra
 from geometry_of_trust.files import FileBytes, PathLike, read_bounded
 from geometry_of_trust.showing import extractions, probes, verdicts
 from geometry_of_trust.showing.text import table as columns
 from geometry_of_trust.signing.attestation import parse_document
+from geometry_of_trust.terminal import escaped
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from geometry_of_trust.documents.probe_card import BIN_COUNT, Bin, Card, Controls, Figure, Quality
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.errors import escaped
+from geometry_of_trust.terminal import escaped
 
 NAMES = {
     "auroc": "AUROC",

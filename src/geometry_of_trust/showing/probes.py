@@ -7,10 +7,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.errors import escaped
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.showing.cards import card, figures, number, reliability
 from geometry_of_trust.showing.text import as_json, table
+from geometry_of_trust.terminal import escaped
 
 if TYPE_CHECKING:
     from geometry_of_trust.probing.calibration_report import Calibration, CalibrationReport

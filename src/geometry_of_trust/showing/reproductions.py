@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geometry_of_trust.errors import escaped
 from geometry_of_trust.showing import verdicts
 from geometry_of_trust.showing.text import as_json
+from geometry_of_trust.terminal import escaped
 
 if TYPE_CHECKING:
     from geometry_of_trust.verifying.reproduce import Reproduction

@@ -6,9 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from geometry_of_trust.documents.probe_card import DECISIVE
-from geometry_of_trust.errors import escaped
 from geometry_of_trust.showing import cards
 from geometry_of_trust.showing.text import as_json
+from geometry_of_trust.terminal import escaped
 
 if TYPE_CHECKING:
     from geometry_of_trust.probing.layer_choice import DimensionSweep, LayerFigures, Sweep

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from geometry_of_trust.errors import escaped
+from geometry_of_trust.terminal import escaped
 
 
 def as_json(tree: object) -> str:

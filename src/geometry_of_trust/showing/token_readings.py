@@ -12,8 +12,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.errors import escaped
 from geometry_of_trust.showing.text import as_json
+from geometry_of_trust.terminal import escaped
 
 if TYPE_CHECKING:
     from geometry_of_trust.probing.probe_readings import Reading

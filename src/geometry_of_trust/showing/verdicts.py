@@ -7,9 +7,9 @@ import datetime
 from dataclasses import dataclass
 
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.errors import escaped
 from geometry_of_trust.showing.text import as_json, table
 from geometry_of_trust.signing.attestation import Attestation
+from geometry_of_trust.terminal import escaped
 from geometry_of_trust.verifying.verify import Refused, Step, Verdict
 
 

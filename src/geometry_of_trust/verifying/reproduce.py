@@ -17,7 +17,6 @@ from geometry_of_trust.errors import (
     GotError,
     Interrupted,
     Refusal,
-    escaped,
 )
 from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions
@@ -27,6 +26,7 @@ from geometry_of_trust.probing.sources import open_sources
 from geometry_of_trust.progress import Progress
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.keys import PublicKey
+from geometry_of_trust.terminal import escaped
 from geometry_of_trust.verifying.differences import (
     activations_difference,
     distance,
