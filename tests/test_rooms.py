@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "files": {"errors"},
     "progress": set(),
     "option_types": {"errors"},
-    "documents": {"errors", "files"},
+    "documents": {"terminal", "errors", "files"},
     "signing": {"errors", "files", "documents"},
     "formats": {"errors", "extras", "files", "documents"},
     "geometry": {"errors", "progress", "documents", "formats"},
@@ -67,7 +67,7 @@ ROOMS: dict[str, set[str]] = {
 
 FLOORS: dict[str, str] = {
     "documents": """
-        names_beside strictjson codes extraction_record schema extraction_record_reading
+        names names_beside strictjson codes extraction_record schema extraction_record_reading
         probe_card probe_card_reading positions model_names
     """,
     "signing": """

@@ -33,7 +33,7 @@ def escaped(text: object, limit: int | None = 200) -> str:
     return "".join(c if _harmless(c) else _escape(c) for c in raw)
 
 
-def escaped_prose(text: str, limit: int) -> str:
+def escaped_prose(text: str, limit: int = 100) -> str:
     """The same for what a model reads, which may be of any script.
 
     A few marks stay on the letter that they belong to, and text with letters from right to left
@@ -58,9 +58,14 @@ def quoted(name: str) -> str:
     if size > MAX_NAME_BYTES:
         start = name[:MAX_NAME_BYTES].encode("utf-8", "surrogatepass")[:MAX_NAME_BYTES]
         name, rest = start.decode("utf-8", "ignore"), f"... (cut: {size} bytes)"
-    inner = escaped(name.replace("\\", r"\\").replace("'", r"\'"), None)
+    inner = escaped(_without_quotes(name), None)
     inner = re.sub("(?<= ) ", r"\\x20", inner)  # of several blanks, which could push text away
     return f"'{inner}'{rest}"
+
+
+def quoted_prose(text: str) -> str:
+    """What a model reads, between quotes that it cannot close; as `escaped_prose`."""
+    return f"'{escaped_prose(_without_quotes(text))}'"
 
 
 def bare_or_quoted(name: str) -> str:
@@ -71,6 +76,10 @@ def bare_or_quoted(name: str) -> str:
 
 def _cut(text: str, limit: int | None) -> str:
     return text if limit is None or len(text) <= limit else f"{text[:limit]}..."
+
+
+def _without_quotes(text: str) -> str:
+    return text.replace("\\", r"\\").replace("'", r"\'")
 
 
 def _escape(c: str) -> str:

@@ -119,7 +119,7 @@ def test_train_attest_verify(run: Run, files: Files, tmp_path: Path) -> None:
     assert run.err == ""
     document = tmp_path / "t.json"
     assert run(*attest_arguments(files, document)) == 0
-    assert "'warm' at layer 1, position last (29)" in run.out
+    assert "layer 1, position last (29): 'warm'" in run.out
     assert run(*verify_arguments(files, document)) == 0
     lines = run.out.splitlines()
     assert [line[0] for line in lines if line[:1].isdigit()] == list("123456")
@@ -229,14 +229,15 @@ def test_an_insufficient_probe_is_warned_of_and_bound(
     arguments = train_arguments(files, probe)
     arguments[arguments.index(files.labels)] = labels
     assert run(*arguments, "--dimension", "vain") == 0
-    assert "'vain': INSUFFICIENT" in run.out
+    assert "INSUFFICIENT: probe 'vain'" in run.out
     signing = attest_arguments(files, document)
     assert run(*signing[: signing.index("--probes")], "--probes", files.probes[0], probe) == 0
-    assert run.err.startswith("warning: probe 'vain' is INSUFFICIENT")
+    assert run.err.startswith("warning: INSUFFICIENT")
+    assert run.err.endswith("probe 'vain'\n")
     assert run.err.count("\n") == 1
     assert read_attestation(document).insufficient == ("vain",)
     assert run(*verify_arguments(files, document)) == 0
-    assert "'vain' at layer 1, position last (29), by a probe that is INSUFFICIENT" in run.out
+    assert ", by a probe that is INSUFFICIENT, layer 1, position last (29): 'vain'" in run.out
     assert run(*verify_arguments(files, document), "--json") == 0
     verdicts = [r["verdict"] for r in json.loads(run.out)["attestation"]["readings"]]
     assert verdicts == ["SUFFICIENT", "INSUFFICIENT"]

@@ -60,12 +60,13 @@ def test_an_attestation_for_a_person(signed: Attestation) -> None:
     assert bound.extraction_record is not None
     assert row(text, "extraction record") == bound.extraction_record.sha256
     reading = row(text, "reading")
-    assert reading.startswith("'true' at layer 15, position last (7): p = 0.98247397 (reliable), ")
+    assert reading.startswith("p = 0.98247397 (reliable), raw = 4.84761, ")
+    assert reading.endswith(", layer 15, position last (7): 'true'")
 
 
 def test_what_a_binding_does_not_say_is_left_out(signed: Attestation) -> None:
     bare = verdicts.attestation(dataclasses.replace(signed, binding=None))
-    assert row(bare, "reading").startswith("probe (unbound): p = ")
+    assert row(bare, "reading").endswith(": probe (unbound)")
     for name in ("unembedding", "probe set", "extraction record", "made with", "key id"):
         assert f"\n{name} " not in bare
     unrecorded = dataclasses.replace(
@@ -88,7 +89,7 @@ def test_positions(signed: Attestation, position: str, index: int | None, shown:
     entry = dataclasses.replace(
         verdicts.readings(signed)[0], position=position, position_index=index
     )
-    assert f"{shown}: p" in entry.line()
+    assert f"{shown}: 'true'" in entry.line()
 
 
 def test_a_probe_that_proves_little_says_so(signed: Attestation) -> None:

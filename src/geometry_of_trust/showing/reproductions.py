@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 def reproduction(result: Reproduction) -> str:
     """What `reproduce` prints: what the document says, a line a link, the outcome last."""
     lines = [
-        f"{link.name:<18} {'equal' if link.equal else 'DIFFERS':<8} {escaped(link.detail, 400)}"
+        f"{link.name:<18} {'equal' if link.equal else 'DIFFERS':<8} {escaped(link.detail, None)}"
         for link in result.links
     ]
     if result.not_checked:
-        lines += ["", f"taken as signed: {escaped('; '.join(result.not_checked), 2000)}"]
+        lines += ["", f"taken as signed: {escaped('; '.join(result.not_checked), None)}"]
     said = verdicts.attestation(result.attestation)
-    return "\n".join((said, "", *lines, "", escaped(result.line, 2000)))
+    return "\n".join((said, "", *lines, "", escaped(result.line, None)))
 
 
 def reproduction_json(result: Reproduction) -> str:

@@ -97,7 +97,9 @@ class _Compared:
     def equal(self, name: str, ours: object, signed: object) -> bool:
         """Add a link: whether a value is as signed."""
         same = ours == signed
-        self.links.append(Link(name, same, f"{ours}" if same else f"signed {signed}, found {ours}"))
+        found = escaped(ours)
+        detail = found if same else f"signed {escaped(signed)}, found {found}"
+        self.links.append(Link(name, same, detail))
         return same
 
     def ends(self, outcome: Outcome, detail: str = "", *not_checked: str) -> Reproduction:
