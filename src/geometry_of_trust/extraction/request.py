@@ -63,6 +63,8 @@ class Request:
         for layer, following in itertools.pairwise(self.layers or ()):
             if layer == following:
                 raise RepeatedLayers("layers", expected="each layer once", found=f"{layer} again")
+        for path in (self.activations, self.unembedding):
+            utf8(path.name, "output")  # the record says what it is called
         names = {os.path.realpath(path) for path in self.outputs}
         if len(names) < len(self.outputs):
             found = ", ".join(str(path) for path in self.outputs)
