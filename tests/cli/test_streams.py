@@ -158,6 +158,35 @@ def test_an_outlet_of_a_stream_that_is_not_there() -> None:
     assert not outlet.isatty()  # type: ignore[operator]
 
 
+def test_an_outlet_of_a_stream_that_lacks_letters() -> None:
+    held = io.BytesIO()
+    outlet = Outlet(io.TextIOWrapper(held, encoding="ascii"))
+    outlet.write("a…\udcff")
+    outlet.flush()
+    assert (held.getvalue(), outlet.failure) == (b"a\\u2026\\udcff", None)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_what_is_left_in_a_buffer_does_not_fail_again() -> None:
+    with Path("/dev/full").open("w") as stream:
+        outlet = Outlet(stream)
+        outlet.write("x")
+        assert outlet.failure is None  # it is in the buffer
+        outlet.flush()
+        assert outlet.failure == "No space left on device"
+
+
+def test_a_descriptor_that_is_closed_is_taken() -> None:
+    kept = os.dup(0)
+    os.close(0)
+    try:
+        with guarded_streams():
+            assert os.fstat(0).st_rdev == Path(os.devnull).stat().st_rdev
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+
+
 def test_streams_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setattr(sys, "stderr", None)

@@ -509,7 +509,9 @@ def test_refused_arguments(
 def test_the_record_must_be_able_to_name_its_files(
     output: str, llama: Path, tmp_path: Path
 ) -> None:
-    places = {"output_activations": tmp_path / "a", "output_unembedding": tmp_path / "u"}
+    places: dict[str, Any] = {
+        "output_activations": tmp_path / "a", "output_unembedding": tmp_path / "u",
+    }  # fmt: skip
     with pytest.raises(errors.BadText):
         extract(llama, "Text.", (0,), **places | {output: tmp_path / "\udcff"})
     assert not list(tmp_path.glob("?"))

@@ -66,7 +66,7 @@ def test_a_file_of_somebody_else_is_named(
 def test_layers_that_are_not_shown_are_counted(tmp_path: Path) -> None:
     values = np.ones((66, 1, 2), np.float32)
     write_activations(
-        tmp_path / "a.gotact", Activations("a model", "Fp32", range(66), range(1), values)
+        tmp_path / "a.gotact", Activations("a model", "Fp32", tuple(range(66)), range(1), values)
     )
     lines = list(describe(tmp_path / "a.gotact"))
     assert lines[-1] == "and 2 more layers"

@@ -184,8 +184,10 @@ def test_a_position_and_other_names_of_a_document_that_was_not_verified_are_cut(
     long = "x" * 100_000
     binding = replaced(signed.bound(), ("probe_sets", 0, "position"), long)
     binding = dataclasses.replace(binding, tool=long)
-    names = dict.fromkeys(("model_id", "corpus_version", "probe_version"), long)
-    text = verdicts.attestation(dataclasses.replace(signed, binding=binding, **names))
+    long_ones = dataclasses.replace(
+        signed, binding=binding, model_id=long, corpus_version=long, probe_version=long
+    )
+    text = verdicts.attestation(long_ones)
     assert text.count("(cut: 100000 bytes)") == 5
     assert len(text) < 5000
 

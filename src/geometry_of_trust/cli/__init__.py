@@ -63,8 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     with guarded_streams() as answers:
         try:
             return _run(sys.argv[1:] if argv is None else list(argv), answers)
-        except SystemExit:
-            raise
         except BaseException as error:
             line, code = _ended_by(error)
         # Here, where the error and all that it holds on to are gone: memory may be short.
