@@ -136,7 +136,5 @@ def _ended_by(error: BaseException) -> tuple[str, int]:
 def _place(error: BaseException) -> str:
     """The last line of this package that an error came through."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if _PACKAGE in Path(frame.filename).parents]
-    if not ours:
-        return ""
-    return f", at {Path(ours[-1].filename).relative_to(_PACKAGE)}:{ours[-1].lineno}"
+    last = [frame for frame in frames if _PACKAGE in Path(frame.filename).parents][-1]
+    return f", at {Path(last.filename).relative_to(_PACKAGE)}:{last.lineno}"
