@@ -7,6 +7,7 @@ import pytest
 from geometry_of_trust.terminal import (
     bare_or_quoted,
     escaped,
+    escaped_line,
     escaped_prose,
     quoted,
     quoted_prose,
@@ -43,7 +44,7 @@ def test_what_hides_moves_or_combines_is_escaped(text: str, shown: str) -> None:
 
 def test_what_is_cut_says_so() -> None:
     assert escaped("x" * 201) == "x" * 200 + "..."
-    assert escaped("x" * 5000, None) == "x" * 5000
+    assert escaped_line("x  " * 5000) == "x  " * 5000
 
 
 def test_a_name_is_shown_whole_up_to_256_bytes() -> None:
@@ -57,6 +58,7 @@ def test_a_name_cannot_close_its_quotes_nor_push_text_away() -> None:
     assert quoted("a' p = 1") == r"'a\' p = 1'"
     assert quoted("a\\") == r"'a\\'"
     assert quoted("a   b") == r"'a \x20\x20b'"
+    assert escaped("a   b") == r"a \x20\x20b"
 
 
 @pytest.mark.parametrize(

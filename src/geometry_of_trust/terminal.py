@@ -21,16 +21,23 @@ _MARKS = 3
 _BARE = re.compile(r"[\w.+/:@%~#-]+")
 
 
-def escaped(text: object, limit: int | None = 200) -> str:
-    """`text` made safe for a terminal, on one line.
+def escaped(text: object, limit: int = 200) -> str:
+    """A part of a line, made safe for a terminal.
+
+    Of several blanks all but the first are escaped, too: they could push text to where another line
+    seems to begin.
 
     Args:
-        limit: how many of its characters are shown, with `...` for the rest; None: all.
+        limit: how many of its characters are shown, with `...` for the rest.
     """
-    raw = _cut(str(text), limit)
-    if raw.isascii() and raw.isprintable():
-        return raw
-    return "".join(c if _harmless(c) else _escape(c) for c in raw)
+    return re.sub("(?<= ) ", r"\\x20", escaped_line(_cut(str(text), limit)))
+
+
+def escaped_line(text: str) -> str:
+    """A whole line, made safe for a terminal; its blanks are ours."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if _harmless(c) else _escape(c) for c in text)
 
 
 def escaped_prose(text: str, limit: int = 100) -> str:
@@ -58,9 +65,8 @@ def quoted(name: str) -> str:
     if size > MAX_NAME_BYTES:
         start = name[:MAX_NAME_BYTES].encode("utf-8", "surrogatepass")[:MAX_NAME_BYTES]
         name, rest = start.decode("utf-8", "ignore"), f"... (cut: {size} bytes)"
-    inner = escaped(_without_quotes(name), None)
-    inner = re.sub("(?<= ) ", r"\\x20", inner)  # of several blanks, which could push text away
-    return f"'{inner}'{rest}"
+    inner = _without_quotes(name)
+    return f"'{escaped(inner, len(inner))}'{rest}"
 
 
 def quoted_prose(text: str) -> str:
@@ -74,8 +80,8 @@ def bare_or_quoted(name: str) -> str:
     return name if _BARE.fullmatch(name) and shown == f"'{name}'" else shown
 
 
-def _cut(text: str, limit: int | None) -> str:
-    return text if limit is None or len(text) <= limit else f"{text[:limit]}..."
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def _without_quotes(text: str) -> str:

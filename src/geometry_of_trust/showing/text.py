@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from geometry_of_trust.terminal import escaped
+from geometry_of_trust.terminal import escaped_line
 
 
 def as_json(tree: object) -> str:
@@ -17,6 +17,6 @@ def table(rows: list[tuple[str, str]]) -> str:
 
     Who makes a value of names from a file cuts these, each by itself (`terminal.quoted`).
     """
-    shown = [(escaped(name, None), escaped(value, None)) for name, value in rows if value]
+    shown = [(escaped_line(name), escaped_line(value)) for name, value in rows if value]
     width = max(len(name) for name, _ in shown)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in shown)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.showing.text import as_json, table
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.terminal import bare_or_quoted, escaped, quoted
+from geometry_of_trust.terminal import bare_or_quoted, escaped_line, quoted
 from geometry_of_trust.verifying.verify import Refused, Step, Verdict
 
 READINGS_SHOWN = 100
@@ -161,7 +161,7 @@ def attestation_json(signed: Attestation) -> str:
 
 def _steps(steps: tuple[Step, ...]) -> str:
     return "\n".join(
-        f"{step.number} {step.name:<10} {step.outcome:<8} {escaped(step.detail, None)}"
+        f"{step.number} {step.name:<10} {step.outcome:<8} {escaped_line(step.detail)}"
         for step in steps
     )
 
@@ -173,7 +173,7 @@ def _step_trees(steps: tuple[Step, ...]) -> list[dict[str, object]]:
 def verdict(result: Verdict) -> str:
     """A verdict: what the document says, a line a step, the verdict line last."""
     return "\n".join(
-        (attestation(result.attestation), "", _steps(result.steps), "", escaped(result.line, None))
+        (attestation(result.attestation), "", _steps(result.steps), "", escaped_line(result.line))
     )
 
 
