@@ -25,12 +25,13 @@ ROOMS: dict[str, set[str]] = {
     "errors": {"terminal"},
     "extras": {"errors"},
     "files": {"errors"},
+    "memory": {"errors"},
     "progress": set(),
     "option_types": {"errors"},
     "documents": {"terminal", "errors", "files"},
     "signing": {"errors", "files", "documents"},
     "formats": {"errors", "extras", "files", "documents"},
-    "geometry": {"errors", "progress", "documents", "formats"},
+    "geometry": {"errors", "memory", "progress", "documents", "formats"},
     "extraction": {
         "version", "errors", "extras", "files", "progress", "option_types", "documents", "formats",
     },
@@ -113,8 +114,8 @@ The room itself, its `__init__`, stands above them.
 """
 
 NO_NUMPY = {
-    "version", "terminal", "errors", "extras", "files", "progress", "option_types", "documents",
-    "signing", "cli",
+    "version", "terminal", "errors", "extras", "files", "memory", "progress", "option_types",
+    "documents", "signing", "cli",
 }  # fmt: skip
 """Folders that import no numpy, whatever files they hold."""
 

@@ -273,6 +273,14 @@ class NoTokenizer(ExtractionRefused):
     """The model comes without a tokenizer."""
 
 
+class TokenizerFailed(ExtractionRefused):
+    """The model's tokenizer stopped with an error."""
+
+
+class OutsideOfModel(ExtractionRefused):
+    """A model that names files outside of its own folder."""
+
+
 class UnsupportedArchitecture(ExtractionRefused):
     """The blocks or the unembedding could not be found in the model."""
 
@@ -357,6 +365,12 @@ class Unwritable(MalformedInput):
 
 class TooLarge(MalformedInput):
     """A file beyond the size that its reader accepts."""
+
+
+class NotEnoughMemory(MalformedInput):
+    """An input that needs more memory than there is."""
+
+    hint_default = "Run it where there is more memory."
 
 
 class BadMagic(MalformedInput):
