@@ -33,7 +33,8 @@ ROOMS: dict[str, set[str]] = {
     "formats": {"errors", "extras", "files", "documents"},
     "geometry": {"errors", "memory", "progress", "documents", "formats"},
     "extraction": {
-        "version", "errors", "extras", "files", "progress", "option_types", "documents", "formats",
+        "version", "errors", "extras", "files", "memory", "progress", "option_types", "documents",
+        "formats",
     },
     "corpus": {
         "version", "errors", "extras", "files", "option_types", "documents", "formats",
@@ -80,9 +81,9 @@ FLOORS: dict[str, str] = {
     """,
     "geometry": "exact gram inner_product spectrum",
     "extraction": """
-        page_release attention sums architectures kernels deterministic_operations float64
-        weights loading quantizing options request preparing quiet capture tokenizing running
-        costs recording one_text
+        page_release panics attention sums architectures kernels deterministic_operations float64
+        weights model_files loading quantizing options request preparing quiet capture tokenizing
+        running costs recording one_text
     """,
     "corpus": """
         choosing sources entries partial engines checking options planning settings memory

@@ -10,15 +10,13 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from transformers.utils.hub import cached_file
 
 from geometry_of_trust.errors import IncompleteModel, brief
 from geometry_of_trust.extraction.float64 import float64
-from geometry_of_trust.extraction.loading import Source
+from geometry_of_trust.extraction.model_files import weight_files
 from geometry_of_trust.extraction.running import Opened
 
 if TYPE_CHECKING:
@@ -123,7 +121,7 @@ def _stored(opened: Opened, count: int) -> _Stored | None:
     """
     source = opened.source
     if source.gguf is not None:  # read as a whole, and made into float32
-        file = _local(source, source.gguf)
+        file = source.find(source.gguf, local=True)
         if file is None:
             return None
         return _Stored((0,) * count, os.stat(file).st_size, {4})
@@ -131,8 +129,8 @@ def _stored(opened: Opened, count: int) -> _Stored | None:
     of_block = re.compile(rf"(?:^|\.){re.escape(name)}\.([0-9]+)\.")
     blocks, outside, types = [0] * count, 0, set()
     try:
-        files = _files(source)
-        for path in files or []:
+        files = weight_files(source, local=True)
+        for path in (path for path in files if path is not None and None not in files):
             for tensor, size, width in _tensors(path):
                 match = of_block.search(tensor)
                 types.add(width)
@@ -145,30 +143,6 @@ def _stored(opened: Opened, count: int) -> _Stored | None:
             source.argument, expected="the model's weights", found=brief(error)
         ) from None
     return _Stored(tuple(blocks), outside, types) if types else None
-
-
-def _files(source: Source) -> list[str] | None:
-    """The safetensors files of a model, None if not all are on this machine."""
-    index = _local(source, "model.safetensors.index.json")
-    names = {"model.safetensors"}
-    if index is not None:
-        names = set(json.loads(Path(index).read_bytes())["weight_map"].values())
-    files = [_local(source, name) for name in sorted(names)]
-    return None if None in files else [file for file in files if file is not None]
-
-
-def _local(source: Source, name: str) -> str | None:
-    try:
-        file = cached_file(
-            source.location,
-            name,
-            revision=source.commit,
-            local_files_only=True,
-            _raise_exceptions_for_missing_entries=False,
-        )
-    except OSError:
-        return None
-    return None if file is None else str(file)
 
 
 def _tensors(path: str) -> Iterator[tuple[str, int, int]]:

@@ -216,7 +216,7 @@ def _check_size(unembedding: Unembedding) -> None:
             unembedding.source,
             expected=f"a hidden dimension of at most {limit} for {V} tokens",
             found=d,
-            hint="Perhaps the matrix is transposed." if V < d else "",
+            hint="Perhaps the matrix is transposed." if d > V else "",
         )
     check_memory(unembedding.source, PHI_BYTES * d * d, f"the inner product in {d} dimensions")
 
