@@ -180,14 +180,16 @@ def read_corpus_of(suffix: str, data: bytes) -> None:
         attempt(lambda: list(read_corpus(path, columns=Columns(group="group"))))
 
 
+named = partial(convert, model_id="m", precision="Fp32", layers=(1, 2))
+
+
 def convert_from(suffix: str, data: bytes) -> None:
     """Without names and with them, to either kind."""
     source = placed(f"s{suffix}", data)
-    names = {"model_id": "m", "precision": "Fp32"}
     with each(one=True) as attempt:
         for to in ("t.gotact", "t.gotue"):
             attempt(partial(convert, source, FOLDER / to))
-            attempt(partial(convert, source, FOLDER / to, **names, layers=(1, 2)))
+            attempt(partial(named, source, FOLDER / to))
 
 
 def read_public_key(data: bytes) -> None:

@@ -84,7 +84,7 @@ def open_model(request: Request, progress: Progress) -> Opened:
 
     Raises:
         UnknownModel, LayerOutOfRange, NoTokenizer, UnsupportedArchitecture, UntrustedCode,
-        NoDevice, DimensionMismatch: as `extract`.
+        LimitExceeded, TooLarge, NoDevice, DimensionMismatch: as `extract`.
         MissingExtra, BadOption: as `quantizing.check`.
     """
     options = request.options
