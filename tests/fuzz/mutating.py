@@ -150,8 +150,10 @@ TYPES = (
     pa.list_(pa.int64()), pa.dictionary(pa.int32(), pa.string()),
     pa.struct([("a", pa.int64())]), pa.list_(pa.list_(pa.int8())),
 )  # fmt: skip
-CELLS: tuple[object, ...] = (None, 0, 1, -1, 2**31, 2**63 - 1, 0.5, float("nan"), "", "true", "x" * 300, b"\xff", True,
-         [], [0], [None], {"a": 0})  # fmt: skip
+CELLS: tuple[object, ...] = (
+    None, 0, 1, -1, 2**31, 2**63 - 1, 0.5, float("nan"), "", "true", "x" * 300, b"\xff", True, [],
+    [0], [None], {"a": 0},
+)  # fmt: skip
 
 
 def mutate_parquet(data: bytes, rng: random.Random) -> bytes:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import geometry_of_trust as got
+from fuzz import model_targets as models
 from fuzz import seeds
 from fuzz.mutating import Mutator, mutate_bytes, mutate_framed, mutate_json, mutate_parquet
 from geometry_of_trust.converting.conversion import convert
@@ -234,6 +235,10 @@ TARGETS: dict[str, Target] = {
     ),
     "public-key": Target(read_public_key, vectors("key"), mutate_bytes),
     "secret-key": Target(read_secret_key, vectors("key"), mutate_bytes),
+    "model-config": Target(models.read_configuration, models.configurations, mutate_json),
+    "model-tokenizer": Target(models.read_tokenizer, models.tokenizers, mutate_json),
+    "model-index": Target(models.read_index, models.indexes, mutate_json),
+    "model-gguf": Target(models.read_gguf, models.gguf_files, mutate_bytes, 300_000),
 }  # fmt: skip
 
 
