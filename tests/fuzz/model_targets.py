@@ -123,9 +123,7 @@ def configurations() -> Iterable[bytes]:
     found = [json.dumps(CONFIGURATION | other).encode() for other in ({}, *OTHERS)]
     for data in found:
         with contextlib.suppress(GotError):
-            read_configuration(
-                data
-            )  # each kind has code of its own, whose import counts for no input
+            read_configuration(data)  # imports its kind's code, which counts for no input
     return found
 
 
