@@ -36,6 +36,9 @@ from geometry_of_trust.signing.checks import check_binding, check_structure
 CORPUS = Path(__file__).resolve().parent / "corpus"
 """A folder for each target: one small input for each place where the package refuses."""
 
+FINDS = CORPUS.parent / "finds"
+"""The same: inputs that broke the rule once."""
+
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
 """Where inputs lie for what reads files."""
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
@@ -245,5 +248,5 @@ TARGETS: dict[str, Target] = {
 def seeds_of(name: str) -> list[bytes]:
     """What is made by code and what is kept, each once, none too long."""
     target = TARGETS[name]
-    found = dict.fromkeys([*target.made(), *seeds.kept(CORPUS / name)])
+    found = dict.fromkeys([*target.made(), *seeds.kept(CORPUS / name), *seeds.kept(FINDS / name)])
     return [data for data in found if len(data) <= target.largest]
