@@ -145,9 +145,9 @@ def keep(name: str, work: Path) -> int:
     with bounded_addresses():
         made = {outcome(target.read, data).place for data in known}
         for data in sorted(candidates | set(seeds_of(name)), key=lambda data: (len(data), data)):
-            place = outcome(target.read, data).place
-            if len(data) <= SMALL and place not in made:
-                best.setdefault(place, data)
+            found = outcome(target.read, data)
+            if len(data) <= SMALL and not found.fault and found.place not in made:
+                best.setdefault(found.place, data)
     for path in folder.glob("*"):
         path.unlink()
     for data in best.values():
