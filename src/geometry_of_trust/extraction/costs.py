@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import os
 import re
 import time
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _WIDTH = 4096
 """A larger matrix is no slower for each of its numbers."""
+
+_HEADER_BYTES = 100_000_000
+"""Largest header of a safetensors file; the library has the same limit."""
 
 _BITS = re.compile(r"[A-Z]+([0-9]+)")
 
@@ -138,7 +142,7 @@ def _stored(opened: Opened, count: int) -> _Stored | None:
                     outside += size
                 elif int(match[1]) < count:  # beyond: of parts that are not run
                     blocks[int(match[1])] += size
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise IncompleteModel(
             source.argument, expected="the model's weights", found=brief(error)
         ) from None
@@ -149,10 +153,12 @@ def _tensors(path: str) -> Iterator[tuple[str, int, int]]:
     """Name, bytes, and bytes of one number of each tensor of a safetensors file."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(min(length, os.stat(path).st_size)))
+        if length > _HEADER_BYTES:
+            raise ValueError(f"a header of {length} bytes")
+        header = json.loads(file.read(length))
     for name, entry in header.items():
         if name != "__metadata__":
-            start, end = entry["data_offsets"]
+            start, end = map(operator.index, entry["data_offsets"])
             bits = _BITS.match(entry["dtype"])
             yield name, end - start, max(1, int(bits[1]) // 8) if bits else 1
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -42,8 +43,8 @@ NUMBERS_A_BYTE = 8
 """Most numbers that a byte of a file of weights can hold: one bit each."""
 
 _TEXTS = (".json", ".txt", ".jinja", ".model")
-_LAYERS = ("n_layer", "block_count")
-"""How members that count layers are called that do not end with `layers`."""
+_COUNTS_LAYERS = re.compile(r".*(layers?|blocks?|block_count|depth)")
+"""How members that count layers are called."""
 
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 
@@ -132,7 +133,7 @@ def check_configuration(source: Source) -> None:
         return
     with contextlib.suppress(ValueError, RecursionError):  # no JSON: the library says so
         for name, count in _numbers(json.loads(read_bounded(file))):
-            if name.endswith("layers") or name in _LAYERS:
+            if _COUNTS_LAYERS.fullmatch(name):
                 check_layers(source.argument, name, count)
 
 
