@@ -22,7 +22,7 @@ from fuzz.mutating import Mutator, mutate_bytes, mutate_framed, mutate_json, mut
 from geometry_of_trust.converting.conversion import convert
 from geometry_of_trust.corpus.entries import Columns, read_corpus
 from geometry_of_trust.documents import strictjson
-from geometry_of_trust.documents.probe_card import CARD
+from geometry_of_trust.documents.probe_card_reading import CARD
 from geometry_of_trust.errors import GotError
 from geometry_of_trust.formats.label_tables import read_label_table
 from geometry_of_trust.formats.row_table import read_rows
