@@ -105,7 +105,7 @@ FLOORS: dict[str, str] = {
     """,
     "plotting": "image_files panels pictures",
     "cli": """
-        streams common extract keygen train attest verify reproduce show read calibration_report
+        streams common layer_spelling extract keygen train attest verify reproduce show read calibration_report
         sweep convert
     """,
 }

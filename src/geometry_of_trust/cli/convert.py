@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from geometry_of_trust.cli.common import MORE, OK, Many, Switch, app, progress_on
+from geometry_of_trust.cli.layer_spelling import layers_of
 from geometry_of_trust.documents.codes import Layout
 
 
@@ -17,7 +18,7 @@ def convert(
     *,
     model_id: str | None = None,
     precision: Literal["Fp32", "Fp16", "Bfloat16", "Int8"] | None = None,
-    layers: Annotated[list[int] | None, Many] = None,
+    layers: Annotated[list[str] | None, Many] = None,
     gotact_layout: Layout | None = None,
     rows: Annotated[bool, Switch] = False,
 ) -> int:
@@ -52,7 +53,7 @@ def convert(
             destination,
             model_id=model_id,
             precision=precision,
-            layers=layers,
+            layers=layers_of(layers),
             layout=gotact_layout,
             rows=rows,
         )

@@ -17,6 +17,7 @@ from geometry_of_trust.cli.common import (
     progress_on,
     warn,
 )
+from geometry_of_trust.cli.layer_spelling import layers_of
 from geometry_of_trust.corpus.options import CorpusOptions
 from geometry_of_trust.errors import BadOption
 from geometry_of_trust.extraction.options import ExtractionOptions
@@ -28,7 +29,7 @@ def extract(
     model: str,
     input: str | None = None,  # noqa: A002 - the reference's name of the option
     input_file: str | None = None,
-    layers: Annotated[list[int], Many],
+    layers: Annotated[list[str], Many],
     output_activations: Path = Path("activations.gotact"),
     output_unembedding: Path = Path("unembedding.gotue"),
     options: Annotated[ExtractionOptions, Flat] = ExtractionOptions(),
@@ -52,7 +53,8 @@ def extract(
     input_file
         The texts: .txt (one a line), .jsonl, .csv, .parquet, or a folder or name for datasets.
     layers
-        Blocks to read, 0-based: the residual stream after each of them.
+        Blocks to read, 0-based: 8 15, 8-15, 0:3 (0, 1, 2), -1 (the last) or all. Of each, the
+        residual stream after it.
     output_activations
         Where the activations go.
     output_unembedding
@@ -62,7 +64,7 @@ def extract(
     dry_run
         Load no weights; print rows, bytes, memory and time that the run would take.
     """
-    options = arithmetic(options, fast=fast)
+    options, blocks = arithmetic(options, fast=fast), layers_of(layers)
     if (input is None) == (input_file is None):
         found = "neither" if input is None else "both"
         raise BadOption("--input", expected="--input or --input-file", found=found)
@@ -75,7 +77,7 @@ def extract(
 
         with progress_on("Reading the corpus") as progress:
             estimate = estimate_corpus(
-                model, corpus, layers, **to, options=options,
+                model, corpus, blocks, **to, options=options,
                 corpus_options=chosen or CorpusOptions(position="all"), once=chosen is None,
                 say=progress,
             )  # fmt: skip
@@ -86,7 +88,7 @@ def extract(
         from geometry_of_trust.extraction.one_text import extract as extract_text
 
         with progress_on("Loading") as progress:
-            one = extract_text(model, input, layers, **to, options=options, progress=progress)
+            one = extract_text(model, input, blocks, **to, options=options, progress=progress)
         from geometry_of_trust.showing import extractions
 
         print(extractions.extraction(one))
@@ -95,7 +97,7 @@ def extract(
 
         with bar_on("Loading") as listener:
             many = extract_corpus(
-                model, corpus, layers, **to, options=options,
+                model, corpus, blocks, **to, options=options,
                 corpus_options=chosen or corpus_options, listener=listener,
             )  # fmt: skip
         from geometry_of_trust.showing import extractions

@@ -22,6 +22,7 @@ from geometry_of_trust.cli.common import (
     talk,
     warn,
 )
+from geometry_of_trust.cli.layer_spelling import layers_of
 from geometry_of_trust.corpus.options import CorpusOptions
 from geometry_of_trust.errors import BadOption
 from geometry_of_trust.extraction.options import ExtractionOptions
@@ -37,7 +38,7 @@ def sweep(
     unembedding: Path | None = None,
     model: str | None = None,
     input_file: str | None = None,
-    layers: Annotated[list[int] | None, Many] = None,
+    layers: Annotated[list[str] | None, Many] = None,
     labels: Path | None = None,
     fitting: Annotated[FittingOptions, Flat] = FittingOptions(),
     output_activations: Path | None = None,
@@ -65,7 +66,7 @@ def sweep(
     input_file
         The corpus: .txt, .jsonl, .csv, .parquet, or a folder or name for datasets.
     layers
-        Which layers [default: all].
+        Which layers, spelled as for extract [default: all].
     labels
         As for train. Without it, --label-column is of the row table, or of the corpus.
     output_activations
@@ -79,11 +80,11 @@ def sweep(
     json
         Print the result as JSON.
     """
-    options = arithmetic(options, fast=fast)
+    options, chosen = arithmetic(options, fast=fast), layers_of(layers)
     label_columns = corpus_options.label_columns
     if labels is not None:  # then the columns are of that table, not of the corpus
         corpus_options = replace(corpus_options, label_columns=())
-    run = _Run(model, input_file, layers, options, corpus_options)
+    run = _Run(model, input_file, chosen, options, corpus_options)
     _check(run, activations, unembedding, output_activations, output_unembedding)
     from geometry_of_trust.plotting.image_files import check_picture
     from geometry_of_trust.plotting.pictures import sweep_picture
@@ -103,7 +104,7 @@ def sweep(
             result = sweep_files(
                 activations=activations or "",
                 unembedding=unembedding or "",
-                layers=layers,
+                layers=chosen,
                 labels=labels,
                 label_columns=label_columns,
                 options=fitting,

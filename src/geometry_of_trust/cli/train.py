@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from geometry_of_trust.cli.common import OK, STEPS, Flat, Many, Switch, app, progress_on, talk
+from geometry_of_trust.cli.layer_spelling import layers_of
 from geometry_of_trust.errors import BadOption
 from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.terminal import escaped
@@ -20,7 +21,7 @@ def train(
     labels: Path | None = None,
     label_column: Annotated[list[str] | None, Many] = None,
     layer: int | None = None,
-    layers: Annotated[list[int] | None, Many] = None,
+    layers: Annotated[list[str] | None, Many] = None,
     options: Annotated[TrainingOptions, Flat] = TrainingOptions(),
     plot: Path | None = None,
     json: Annotated[bool, Switch] = False,
@@ -44,7 +45,7 @@ def train(
     layer
         Which of the layers in the file.
     layers
-        Several of them, a probe set each.
+        Several of them, spelled as for extract, a probe set each; -1 is the last in the file.
     plot
         A picture of reliability, scores, AUROC by layer and the spectrum, .png or .svg.
     json
@@ -53,6 +54,7 @@ def train(
     if (layer is None) == (not layers):
         raise BadOption("--layer", expected="either it or --layers",
                         found="none" if layer is None else "both")  # fmt: skip
+    chosen = layers_of(layers) if layer is None else [layer]
     from geometry_of_trust.plotting.image_files import check_picture
     from geometry_of_trust.plotting.pictures import training_picture
     from geometry_of_trust.probing.probe_set_files import write_probe_sets
@@ -66,7 +68,7 @@ def train(
         results = train_layers(
             activations=activations,
             unembedding=unembedding,
-            layers=[layer] if layer is not None else list(layers or ()),
+            layers=chosen,
             labels=labels,
             label_columns=label_column or (),
             options=options,

@@ -46,7 +46,7 @@ def extract_corpus(
         model: name on the hub, folder, or `.gguf` file.
         corpus: a `.txt`, `.jsonl`, `.csv` or `.parquet` file, a folder or a name for `datasets`;
             or texts.
-        layers: block indices, in any order; None: all blocks.
+        layers: block indices, in any order, -1 for the last; None: all blocks.
         output_activations, output_unembedding: the files to write (`.gotact`, `.gotue`).
         options: how the model is run. corpus_options: how the corpus is read and run.
         listener: told how the run goes on.

@@ -71,7 +71,7 @@ def extract(
     Args:
         model: name on the hub, folder, or `.gguf` file.
         text: one text; the tokenizer adds its special tokens.
-        layers: block indices, in any order; None: all blocks.
+        layers: block indices, in any order, -1 for the last; None: all blocks.
         output_activations, output_unembedding: the files to write (`.gotact`, `.gotue`).
         options: how the model is run, and how its activations are written.
         progress: told what is being done.

@@ -23,7 +23,7 @@ class Request:
 
     Attributes:
         model: a hub name, a folder or a `.gguf` file.
-        layers: ascending; None: all that the model has.
+        layers: ascending; below 0: counted from the last; None: all that the model has.
         activations, unembedding: the files.
 
     Raises:

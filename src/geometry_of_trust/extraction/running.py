@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from geometry_of_trust.errors import (
     LayerOutOfRange,
     ModelFailed,
     NoTokenizer,
+    RepeatedLayers,
     TextTooLong,
 )
 from geometry_of_trust.extraction import architectures, capture, loading, quantizing
@@ -310,12 +312,19 @@ def _weight(module: nn.Module) -> torch.Tensor:
 
 
 def _layers(asked: tuple[int, ...] | None, count: int) -> tuple[int, ...]:
-    """The layers asked for, or all.
+    """The layers asked for, ascending, or all; those below 0 count from the last.
 
     Raises:
-        LayerOutOfRange.
+        LayerOutOfRange. RepeatedLayers: one that is named by two numbers.
     """
-    for layer in asked or ():
-        if not 0 <= layer < count:
-            raise LayerOutOfRange("layers", expected=f"0 to {count - 1}", found=layer)
-    return tuple(range(count)) if asked is None else asked
+    if asked is None:
+        return tuple(range(count))
+    for layer in asked:
+        if not -count <= layer < count:
+            expected = f"0 to {count - 1}, or -1 for the last, down to -{count}"
+            raise LayerOutOfRange("layers", expected=expected, found=layer)
+    layers = sorted(layer % count for layer in asked)
+    for layer, following in itertools.pairwise(layers):
+        if layer == following:
+            raise RepeatedLayers("layers", expected="each layer once", found=f"{layer} again")
+    return tuple(layers)

@@ -142,6 +142,16 @@ class Activations:
         """Dimension d of the residual stream."""
         return int(self.values.shape[2])
 
+    def chosen(self, layers: Sequence[int] | None) -> tuple[int, ...]:
+        """The layers asked for, in that order; None: all. Those below 0 count from the last here.
+
+        Raises:
+            LayerMissing: there is no such layer; the error says which there are.
+        """
+        asked = self.layers if layers is None else layers
+        counted = {-k: layer for k, layer in enumerate(reversed(self.layers), 1)}
+        return tuple(self.layers[self._index(counted.get(layer, layer))] for layer in asked)
+
     def _index(self, layer: int) -> int:
         if layer not in self.layers:
             have = ", ".join(str(index) for index in self.layers[:100])

@@ -128,7 +128,7 @@ def sweep(
 
 
 def _ascending(activations: Activations, layers: Sequence[int] | None) -> tuple[int, ...]:
-    return tuple(sorted(activations.layers if layers is None else layers))
+    return tuple(sorted(activations.chosen(layers)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,7 +50,7 @@ def train_layers(
     *,
     activations: PathLike,
     unembedding: PathLike,
-    layers: Sequence[int],
+    layers: Sequence[int] | None,
     labels: PathLike | None = None,
     label_columns: Sequence[str] = (),
     options: TrainingOptions = TrainingOptions(),
@@ -61,6 +61,7 @@ def train_layers(
     Groups come from the row table beside the activations, if there is one.
 
     Args:
+        layers: in any order; below 0: counted from the last in the file; None: all in the file.
         labels: a `.labels` file, or a CSV or Parquet table with a column a dimension.
         label_columns: which columns of that table count; without `labels`, of the row table.
         options: how the probes are fitted, and what the probe sets say of their data.
@@ -84,8 +85,9 @@ def train_layers(
     unembedding_file = open_unembedding(unembedding)
     matrix = unembedding_file.unembedding
     activations_file.own_record(unembedding_file.sha256)
+    chosen = states.chosen(layers)
     # Before the long arithmetic:
-    check_inputs(states, columns, matrix.hidden_dim, layers=layers, l2=options.l2, rows=rows)
+    check_inputs(states, columns, matrix.hidden_dim, layers=chosen, l2=options.l2, rows=rows)
     if progress is not None:
         progress("Inner product")
     geometry = Geometry.from_unembedding(
@@ -110,9 +112,9 @@ def train_layers(
             l2=options.l2,
             rows=rows,
             context=context,
-            progress=_at(layer, progress) if len(layers) > 1 else progress,
+            progress=_at(layer, progress) if len(chosen) > 1 else progress,
         )
-        for layer in layers
+        for layer in chosen
     ]
     activations_file.file.check_unchanged()
     unembedding_file.file.check_unchanged()
