@@ -105,8 +105,8 @@ FLOORS: dict[str, str] = {
     """,
     "plotting": "image_files panels pictures",
     "cli": """
-        streams common layer_spelling extract keygen train attest verify reproduce show read calibration_report
-        sweep convert
+        streams common layer_spelling extract keygen train attest verify reproduce show read
+        calibration_report sweep convert
     """,
 }
 """The files of each room with several, from its ground up: each imports only files before it.
