@@ -82,7 +82,7 @@ def test_columns_come_in_the_order_asked_for(tmp_path: Path) -> None:
         pa.array([1, 0, 1], pa.int64()), pa.array([1, 0, 1], pa.uint8()),
         pa.array([True, False, True]), pa.array([1.0, 0.0, 1.0]),
         pa.array([1.0, -0.0, 1.0], pa.float32()), pa.array(["1", "FALSE", " true"]),
-        pa.array(["1.0", "0", "True"]).dictionary_encode(),
+        pa.array(["1.0", "0", "True"], pa.large_string()),
     ],
     ids=lambda column: str(column.type),
 )  # fmt: skip
@@ -128,7 +128,7 @@ def test_an_empty_cell(cell: str, columns: tuple[str, ...], tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("value", "found"),
     [(None, "an empty cell"), (2, "2"), (0.5, "0.5"), (float("nan"), "nan"), ("x", "'x'"),
-     (b"1", "b'1'"), ([1], "[1]"), ({"a": 1}, "{'a': 1}"), (datetime.date(2026, 1, 1), None)],
+     (b"1", "b'1'"), (datetime.date(2026, 1, 1), None)],
 )  # fmt: skip
 def test_a_wrong_value_of_parquet(value: Any, found: str | None, tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
