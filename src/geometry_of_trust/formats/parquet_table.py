@@ -27,6 +27,7 @@ UNPACKED_BYTES, UNPACKED_TIMES = 64 * 2**20, 32
 """A table may unpack to so many bytes, and to so many more for each byte of its file."""
 
 _AT_ONCE = 8 * 2**20
+_COPIES = 32 * 2**20
 _BUFFER = 2**20
 _FOOTER_STRING, _FOOTER_LIST = 16 * 2**20, 2**16
 
@@ -241,7 +242,7 @@ class _Span:
     def rows_at_once(self) -> int:
         """Rows whose values take little memory, each being all of its dictionary at most."""
         usual = max(self.pages // max(self.rows, 1), self.width, 1)
-        return min(_AT_ONCE // usual, UNPACKED_BYTES // max(self.dictionaries, 1))
+        return min(_AT_ONCE // usual, _COPIES // max(self.dictionaries, 1))
 
 
 _OBJECT = 64
