@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from geometry_of_trust.errors import BadLabel, BadLabelTable, MissingColumn, TooLarge
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.formats.labels import label_of
+from geometry_of_trust.formats.labels import bad_label, label_or_none
 from geometry_of_trust.formats.parquet_table import (
     open_parquet,
     parquet_errors,
@@ -51,8 +51,9 @@ def read_label_table(path: PathLike, columns: Sequence[str] = ()) -> dict[str, L
         columns: those that hold labels, in the order wanted; none: all columns of the table.
 
     Raises:
-        Unreadable: the file cannot be read. TooLarge: a line of more than 16 MiB, or more than
-            `MAX_ROWS` rows, or more in Parquet than a file of its size may hold. BadText: bytes that are not UTF-8.
+        Unreadable: the file cannot be read. BadText: bytes that are not UTF-8.
+        TooLarge: a line of more than 16 MiB, more than `MAX_ROWS` rows, or of Parquet more than a
+            file of its size may hold.
         MissingColumn: one of `columns` is not there.
         BadLabelTable: no table, no row, a column twice or without a name, one of lists, structures
             or categories, or, where none is named, a column without a single label.
@@ -123,14 +124,15 @@ class _Column:
         self.bad: tuple[int, BadLabel] | None = None
 
     def add(self, value: object, number: int, where: str, *, named: bool) -> None:
-        try:
-            self.labels.append(label_of(value, where))
-        except BadLabel as error:
-            place = f"{where}, column {self.name!r}"
-            bad = BadLabel(place, expected=error.expected, found=error.found)
+        """Take a cell. Of cells that are no labels the first one counts."""
+        label = label_or_none(value)
+        if label is not None:
+            self.labels.append(label)
+        elif self.bad is None:
+            bad = bad_label(value, f"{where}, column {self.name!r}")
             if named:
-                raise bad from None
-            self.bad = self.bad or (number, bad)
+                raise bad
+            self.bad = (number, bad)
 
     def extend(self, values: pa.Array, first: int, where: str, *, named: bool) -> int:
         """Take a batch of Parquet, whose rows count from `first`; each distinct value once.
@@ -142,18 +144,23 @@ class _Column:
         wrong = [len(distinct)] if values.null_count else []
         for code, value in enumerate(distinct):
             try:
-                labels[code] = label_of(value.as_py(), where)
-            except BadLabel:
-                wrong.append(code)
+                label = label_or_none(value.as_py())
             except parquet_errors():
                 row = int((codes == code).argmax())
-                cell(values, row, (f"{where}, row {first + row + 1}", self.name), BadLabelTable)
+                place = f"{where}, row {first + row + 1}", self.name
+                label = label_or_none(cell(values, row, place, BadLabelTable))  # which says why
+            if label is None:
+                wrong.append(code)
+            else:
+                labels[code] = label
         taken = labels[codes]
         self.labels += taken[taken != _NONE].tobytes()
         if wrong and self.bad is None:
             # The distinct values stand in the order of their first rows, but for null.
             row = min(int((codes == code).argmax()) for code in wrong[:2])
-            self.add(values[row].as_py(), first + row, f"{where}, row {first + row + 1}", named=named)
+            self.add(
+                values[row].as_py(), first + row, f"{where}, row {first + row + 1}", named=named
+            )
         return len(distinct)
 
 

@@ -68,7 +68,9 @@ class Layout:
 def _of(kind: type[T], struct: Struct, number: int, default: T | None = None) -> T:
     value = struct.get(number, default)
     if not isinstance(value, kind):
-        raise ValueError("a field that is missing, or of another type")
+        raise ValueError(  # noqa: TRY004 - of the data, not of the caller
+            "a field that is missing, or of another type"
+        )
     return value
 
 
@@ -82,7 +84,7 @@ def _count(struct: Struct, number: int, default: int | None = None) -> int:
 def _structs(values: Iterable[Value]) -> Iterator[Struct]:
     for value in values:
         if not isinstance(value, dict):
-            raise ValueError("a list of something else")
+            raise ValueError("a list of something else")  # noqa: TRY004 - of the data
         yield value
 
 

@@ -1,7 +1,7 @@
 """Parquet files as all readers here open them: looked through first, then read in batches.
 
-A file may say that it unpacks to any size, and does so from a few bytes: zeros that were packed, one
-text that a million rows point to, rows that are all alike. What its own headers say is added up
+A few bytes unpack to gigabytes: zeros that were packed, one text that a million rows point to, rows
+that are all alike. What its own headers say is added up
 before pyarrow unpacks any of it, and what comes out is counted by whoever keeps it; both are held
 against what a file of its size may need.
 """
@@ -100,8 +100,8 @@ def open_parquet(path: PathLike, refused: type[MalformedInput]) -> Iterator[Parq
             layout = read_layout(handle)
             file = _opened(handle)
             schema = file.schema_arrow
-            if tuple(schema.names) != layout.columns:
-                raise ValueError("columns that are not those of its footer")
+        if tuple(schema.names) != layout.columns:
+            raise refused(where, expected="columns as in its footer", found="others")
         check_distinct(layout.columns, where, refused)
         yield ParquetTable(where, handle, handle.seek(0, 2), layout, schema, file.metadata, refused)
 
@@ -171,11 +171,11 @@ class ParquetTable:
             TooLarge: the pages of some rows unpack to more than a file of this size may.
             refused: the data are damaged, or are other rows than the footer says.
         """
-        paths = [".".join(leaf.path) for leaf in self.layout.leaves]  # pyarrow chooses by these
-        below = tuple(f"{name}." for name in names)
-        chosen = [i for i, path in enumerate(paths) if path in names or path.startswith(below)]
-        texts = [i for i in chosen if self.layout.leaves[i].text]
-        in_dictionary = [i for i in texts if coded or self.layout.leaves[i].repeated]
+        leaves, wanted = self.layout.leaves, frozenset(names)
+        paths = [".".join(leaf.path) for leaf in leaves]  # pyarrow chooses by these
+        chosen = [i for i, path in enumerate(paths) if not wanted.isdisjoint(_beginnings(path))]
+        texts = [i for i in chosen if leaves[i].text]
+        in_dictionary = [i for i in texts if coded or leaves[i].repeated]
         done = 0
         with refusing(self.where, "a Parquet file", self.refused):
             file = _opened(self.handle, self.footer, [paths[i] for i in in_dictionary])
@@ -191,13 +191,13 @@ class ParquetTable:
                 place = f"{self.where}, after row {done}"
                 with refusing(place, "Parquet data", self.refused):
                     batch = next(batches, None)
-                    if batch is None and done != end:
-                        raise ValueError(f"another number of rows than {span.rows}")
-                    if batch is None:
-                        break
-                    batch = batch.select(names)
+                    batch = batch if batch is None else batch.select(names)
+                if batch is None:
+                    break
                 yield batch
                 done += batch.num_rows
+            if done != end:
+                raise self.refused(place, expected=f"{end} rows up to here", found=done)
 
     def _spans(self, chosen: Sequence[int], written_out: Collection[int]) -> Iterator[_Span]:
         """Row groups that are read together; leaves of `written_out` come without dictionary."""
@@ -221,6 +221,12 @@ class ParquetTable:
                 span = _Span(span.width)
         if span.groups:
             yield span
+
+
+def _beginnings(path: str) -> Iterator[str]:
+    """`a`, `a.b` and `a.b.c` of the last."""
+    parts = path.split(".")
+    return (".".join(parts[: k + 1]) for k in range(len(parts)))
 
 
 @dataclass
@@ -249,7 +255,7 @@ _OBJECT = 64
 
 
 def python_bytes(values: pa.Array) -> int:
-    """About how much memory these values take as Python's: for each 64 bytes, and its text."""
+    """About the memory of values, shape (n,), as Python's: 64 bytes for each, and its text."""
     import pyarrow as pa  # noqa: PLC0415
 
     kind = values.type
@@ -264,7 +270,7 @@ def python_bytes(values: pa.Array) -> int:
 
 
 def text_bytes(values: pa.Array) -> int:
-    """Bytes of the text of these values, one after another; 0 of what is no text."""
+    """Bytes of the text of values, shape (n,), one after another; 0 of what is no text."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 

@@ -18,7 +18,6 @@ from geometry_of_trust.errors import BadRowTable, MissingMember, RecordMismatch,
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.parquet_table import (
     ParquetTable,
-    Unpacked,
     open_parquet,
     refusing,
 )
@@ -111,9 +110,9 @@ class RowTable:
                 int(self.text[first]),
                 self.group[first],
                 numbers[rows].tobytes(),
-                self.token[rows],
-                {name: column[first] for name, column in labels.items()},
-                self.tokens[first],
+                token=self.token[rows],
+                labels={name: column[first] for name, column in labels.items()},
+                tokens=self.tokens[first],
             )
         return digest.hexdigest()
 
@@ -132,7 +131,7 @@ def read_rows(path: PathLike) -> RowTable:
         if count > MAX_ROWS:
             raise TooLarge(path, expected=f"at most {MAX_ROWS} rows", found=count)
         labels = _label_columns(table)
-        rows = _Rows(count, labels, table.unpacked(KEPT_TIMES))
+        rows = _Rows(table, labels)
         for batch in table.batches(table.names, _BATCH_ROWS, coded=True):
             with refusing(table.where, "a Parquet file", BadRowTable):
                 rows.add(batch)
@@ -160,23 +159,25 @@ class _Rows:
     """The rows of a table while they are read.
 
     Args:
-        count: how many there will be; their memory is taken as they come.
-        labels: the columns of labels. unpacked: counts what they take.
+        table: the file; memory for the rows that it says it has is taken as they come.
+        labels: the columns of labels.
     """
 
-    def __init__(self, count: int, labels: Sequence[str], unpacked: Unpacked) -> None:
-        self._unpacked, self._kept = unpacked, Kept()
+    def __init__(self, table: ParquetTable, labels: Sequence[str]) -> None:
+        self._where, count = table.where, table.layout.rows
+        self._unpacked, self._kept = table.unpacked(KEPT_TIMES), Kept()
         self._numbers = {name: np.empty(count, np.int64) for name in _INTEGERS}
         self._labels = {name: np.empty(count, np.int8) for name in labels}
         self._special = np.empty(count, np.bool_)
         self._texts: dict[str, list[str | None]] = {"group": [], "token": []}
-        self._tokens: list[tuple[int | None, ...] | None] = []
+        self._tokens: list[tuple[int, ...] | None] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take the rows of a batch.
 
         Raises:
-            TooLarge: they take too much memory. And what pyarrow raises of damaged data.
+            TooLarge: they take too much memory. BadRowTable: tokens that are null.
+            And what pyarrow raises of damaged data.
         """
         self._unpacked.add(self._kept.add(batch))
         rows = slice(len(self._tokens), len(self._tokens) + batch.num_rows)
@@ -190,9 +191,11 @@ class _Rows:
             codes = column.indices.fill_null(len(words)).to_pylist()
             words.append(None)
             texts += [words[code] for code in codes]
-        ids = self._kept.ids.get
+        tokens, ids = batch.column("tokens"), self._kept.ids.__getitem__
+        if tokens.flatten().null_count:
+            raise BadRowTable(self._where, expected="token numbers without gaps", found="others")
         self._tokens += [
-            None if row is None else tuple(map(ids, row)) for row in batch.column("tokens").to_pylist()
+            None if row is None else tuple(map(ids, row)) for row in tokens.to_pylist()
         ]
 
     def table(self) -> RowTable:
@@ -225,10 +228,6 @@ def _check(table: RowTable, path: PathLike) -> None:
         ),
         (all(table.group[i] == table.group[i - 1] for i in inner), "one group for a text"),
         (all(table.tokens[i] is None for i in inner), "a text's tokens in its first row alone"),
-        (
-            all(tokens is None or None not in tokens for tokens in table.tokens),
-            "token numbers without gaps",
-        ),
     ):
         if not fine:
             raise BadRowTable(path, expected=expected, found="others")

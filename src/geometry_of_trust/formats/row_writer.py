@@ -121,13 +121,16 @@ class RowDigest:
             list(map(int, rows.special)),
         ]
         data = np.array(numbers, "<i8").T.tobytes()
-        self.add_text(rows.text, rows.group, data, rows.token, rows.labels, rows.tokens)
+        self.add_text(
+            rows.text, rows.group, data, token=rows.token, labels=rows.labels, tokens=rows.tokens
+        )
 
     def add_text(
         self,
         text: int,
         group: str | None,
         numbers: bytes,
+        *,
         token: Sequence[str | None],
         labels: Mapping[str, int],
         tokens: Sequence[int] | None,

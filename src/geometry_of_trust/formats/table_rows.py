@@ -7,7 +7,6 @@ Memory depends on the longest row, never on the number of rows.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -91,17 +90,18 @@ def csv_rows(
         Unreadable, TooLarge, BadText: as `lines` and `decoded`.
         refused: not CSV, a column twice, or a row of another length than the header.
     """
-    reader = csv.reader(
-        (decoded(where, line) for where, line in lines(path)), delimiter=delimiter, strict=True
-    )
+    texts = (decoded(where, line) for where, line in lines(path))
+    reader = csv.reader(texts, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     while True:
         where = f"{path}, line {reader.line_num + 1}"  # where the row begins
+        before = csv.field_size_limit(MAX_DOCUMENT_BYTES)  # for all readers; else 128 KiB
         try:
-            with _long_cells():
-                cells = next(reader, None)
+            cells = next(reader, None)
         except csv.Error as error:
             raise refused(where, expected="CSV as of RFC 4180", found=error) from None
+        finally:
+            csv.field_size_limit(before)
         if cells is None:
             return
         if not cells and header is not None and len(header) == 1:
@@ -116,16 +116,6 @@ def csv_rows(
             raise refused(where, expected=f"{len(header)} cells", found=len(cells))
         else:
             yield where, dict(zip(header, cells, strict=True))
-
-
-@contextlib.contextmanager
-def _long_cells() -> Iterator[None]:
-    # The limit is the csv module's own, for all readers; by itself it is 128 KiB.
-    before = csv.field_size_limit(MAX_DOCUMENT_BYTES)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
 
 
 def separators(names: Collection[str]) -> str:
@@ -176,7 +166,7 @@ def parquet_rows(path: PathLike, choose: Choose, refused: type[MalformedInput]) 
 def cell(
     column: pa.Array, index: int, place: tuple[str, str], refused: type[MalformedInput]
 ) -> object:
-    """One value of a column as Python's.
+    """One value of a column, shape (n,), as Python's.
 
     Raises:
         BadText: text that is not UTF-8; `place` names row and column.

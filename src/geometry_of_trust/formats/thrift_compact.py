@@ -19,19 +19,27 @@ _MORE, _SHORT = 0x80, 15
 
 
 class CompactReader:
-    """Values of `data` from byte `at` on; `at` is behind what was read last.
-
-    Its methods raise EOFError where the data end too early, and ValueError for what is not of the
-    protocol, a map (of which Parquet has none), nesting beyond 16, or a field that stands twice.
-    """
+    """Values of `data` from byte `at` on; `at` is behind what was read last."""
 
     def __init__(self, data: bytes, at: int = 0) -> None:
         self._data, self.at = data, at
         # A structure takes more memory than its bytes. Those of Parquet have several fields.
         self._structs_left = 1024 + len(data) // 4
 
-    def struct(self, depth: int = 0) -> dict[int, Value]:
-        """The structure that begins here."""
+    def struct(self) -> Struct:
+        """The structure that begins here.
+
+        Raises:
+            EOFError: the data end before it does.
+            ValueError: it is not of the protocol, has a map (Parquet has none) or a field twice, or
+                is nested beyond 16.
+        """
+        try:
+            return self._struct(0)
+        except IndexError:
+            raise EOFError("it is cut off") from None
+
+    def _struct(self, depth: int) -> dict[int, Value]:
         self._structs_left -= 1
         if depth > _MAX_DEPTH or self._structs_left < 0:
             raise ValueError("structures in structures, or too many")
@@ -39,13 +47,15 @@ class CompactReader:
         number = 0
         while head := self._byte():
             number = number + (head >> 4) if head >> 4 else self._integer()
-            kind = head & _SHORT
-            value: Value = int(kind == _TRUE)
-            if kind not in (_TRUE, _FALSE):
-                value = self._value(kind, depth)
             if number in fields:
                 raise ValueError("a field that stands twice")
-            fields[number] = value
+            kind = head & _SHORT
+            if kind in _INTEGERS:
+                fields[number] = self._integer()
+            elif kind in (_TRUE, _FALSE):
+                fields[number] = int(kind == _TRUE)
+            else:
+                fields[number] = self._value(kind, depth)
         return fields
 
     def _value(self, kind: int, depth: int) -> Value:
@@ -54,7 +64,7 @@ class CompactReader:
         if kind == _BINARY:
             return self._bytes(self._varint())
         if kind == _STRUCT:
-            return self.struct(depth + 1)
+            return self._struct(depth + 1)
         if kind in (_LIST, _SET):
             return self._list(depth + 1)
         if kind in (_TRUE, _FALSE, _BYTE):  # in a list each truth value has a byte
@@ -69,7 +79,7 @@ class CompactReader:
         if size == _SHORT:
             size = self._varint()
         if size > len(self._data) - self.at:  # each takes a byte at least
-            raise EOFError
+            raise IndexError
         if depth > _MAX_DEPTH:
             raise ValueError("lists in lists")
         return [self._value(head & _SHORT, depth) for _ in range(size)]
@@ -77,26 +87,28 @@ class CompactReader:
     def _bytes(self, size: int) -> bytes:
         data = self._data[self.at : self.at + size]
         if len(data) < size:
-            raise EOFError
+            raise IndexError
         self.at += size
         return data
 
     def _byte(self) -> int:
-        if self.at >= len(self._data):
-            raise EOFError
+        byte = self._data[self.at]
         self.at += 1
-        return self._data[self.at - 1]
+        return byte
 
     def _varint(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self._byte()
-            value |= (byte & ~_MORE) << shift
-            if not byte & _MORE:
-                return value
-            shift += 7
+        byte = self._data[self.at]
+        self.at += 1
+        value = byte & ~_MORE
+        shift = 7
+        while byte & _MORE:
             if shift >= _LONG_VARINT:
                 raise ValueError("a number of more than 64 bits")
+            byte = self._data[self.at]
+            self.at += 1
+            value |= (byte & ~_MORE) << shift
+            shift += 7
+        return value
 
     def _integer(self) -> int:
         value = self._varint()
