@@ -26,6 +26,7 @@ from geometry_of_trust.formats.row_writer import (
     LABEL_PREFIX,
     MAX_ROWS,
     NONE,
+    ROW_BYTES,
     Kept,
     RowDigest,
     arrow,
@@ -131,6 +132,7 @@ def read_rows(path: PathLike) -> RowTable:
         if count > MAX_ROWS:
             raise TooLarge(path, expected=f"at most {MAX_ROWS} rows", found=count)
         labels = _label_columns(table)
+        table.unpacked(KEPT_TIMES).add(ROW_BYTES * count)  # before room for them is asked for
         rows = _Rows(table, labels)
         for batch in table.batches(table.names, _BATCH_ROWS, coded=True):
             with refusing(table.where, "a Parquet file", BadRowTable):

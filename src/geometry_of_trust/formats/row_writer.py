@@ -37,7 +37,7 @@ MAX_ROWS = 2**26
 KEPT_TIMES = 64
 """How many bytes of a reader's memory may come of one of a row table's, beyond `UNPACKED_BYTES`."""
 
-_ROW_BYTES, _LIST_BYTES, _NUMBER_BYTES, _ENTRY_BYTES = 96, 56, 8, 160
+ROW_BYTES, _LIST_BYTES, _NUMBER_BYTES, _ENTRY_BYTES = 96, 56, 8, 160
 _HINT = "Extract the corpus in parts, or fewer tokens of each text (--position)."
 
 _FLUSH_ROWS = 2**14
@@ -188,7 +188,7 @@ class Kept:
         self.bytes += _ENTRY_BYTES * (len(self.words) + len(self.ids) - known)
         self.bytes += _NUMBER_BYTES * len(numbers)
         self.bytes += _LIST_BYTES * (len(tokens) - tokens.null_count)
-        self.bytes += (_ROW_BYTES + batch.num_columns) * batch.num_rows
+        self.bytes += (ROW_BYTES + batch.num_columns) * batch.num_rows
         return self.bytes - before
 
 
