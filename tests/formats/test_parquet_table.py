@@ -95,7 +95,7 @@ def _texts(count: int) -> pa.Array:
     return pa.array(["x" * count])
 
 
-def _zeros(count: int = 20_000_000) -> pa.Array:
+def _zeros(count: int = 10_000_000) -> pa.Array:
     return pa.array(np.zeros(count, np.int64))
 
 
@@ -108,7 +108,7 @@ BOMBS: dict[str, tuple[Callable[[], pa.Array], bool]] = {
     "a packed dictionary": (lambda: _texts(200 * MB), True),
     "packed numbers": (_zeros, False),
     "a long list": (lambda: _long_list(_zeros()), True),
-    "a list of nulls": (lambda: _long_list(pa.nulls(20_000_000, pa.int8())), True),
+    "a list of nulls": (lambda: _long_list(pa.nulls(10_000_000, pa.int8())), True),
 }
 
 
@@ -126,7 +126,8 @@ def test_bombs(name: str, path: Path) -> None:
     error = refused(TooLarge, path)
     assert str(path.stat().st_size) in error.expected
     assert error.hint
-    assert read(path, "y")[0] == {"y": True}  # what is not asked for does not matter
+    with open_parquet(path, BadTable) as opened:  # what is not asked for does not matter
+        assert next(opened.batches(["y"], 1)).to_pylist() == [{"y": True}]
 
 
 def test_many_columns_that_each_unpack_to_little(path: Path) -> None:
@@ -223,7 +224,7 @@ def test_changed_and_cut_footers(path: Path) -> None:
 
 def layout_of(footer: bytes, body: bytes = b"") -> Any:
     data = b"PAR1" + body + footer + len(footer).to_bytes(4, "little") + b"PAR1"
-    return read_layout(io.BufferedReader(io.BytesIO(data)))  # type: ignore[arg-type]
+    return read_layout(io.BufferedReader(io.BytesIO(data)))
 
 
 def field(step: int, kind: int, value: bytes) -> bytes:

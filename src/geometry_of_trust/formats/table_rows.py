@@ -2,7 +2,8 @@
 
 A row comes with where it is, as people count: the line of the file on which it begins, where there
 are lines (the number that a spreadsheet shows, unless a cell has line breaks); else the row from 1.
-Memory depends on the longest row, never on the number of rows.
+Memory depends on the longest row, never on the number of rows; of lists in Parquet, on the largest
+row group.
 """
 
 from __future__ import annotations
