@@ -92,7 +92,9 @@ def _of_parquet(path: PathLike, columns: Sequence[str]) -> list[_Column]:
         done = 0
         for batch in table.batches([column.name for column in found], _BATCH_ROWS, coded=True):
             for column, values in zip(found, batch.columns, strict=True):
-                unpacked.add(text_bytes(values) or len(values))
+                with refusing(f"{table.where}, after row {done}", "Parquet data", BadLabelTable):
+                    needed = text_bytes(values) or len(values)
+                unpacked.add(needed)
                 distinct = column.extend(values, done, table.where, named=bool(columns))
                 unpacked.add(_DISTINCT_BYTES * distinct)
             done += batch.num_rows

@@ -20,7 +20,7 @@ _MAX_DEPTH = 32
 _BYTES, _FIXED = 6, 7  # of Type
 _REPEATED = 2  # of FieldRepetitionType
 _DELTA_BYTES = 7  # of Encoding: each text says how much of the one before it begins with
-_TEXTS = (None, 0, 4, 19)  # of ConvertedType: none, UTF8, ENUM, JSON
+_DECIMAL = 5  # of ConvertedType
 _DICTIONARY_ENTRY, _NESTED_VALUE = 16, 16
 """Bytes that pyarrow needs for an entry of a dictionary, and for a value that is in a list."""
 
@@ -148,7 +148,9 @@ def _schema(elements: Sequence[Struct]) -> tuple[tuple[str, ...], tuple[Leaf, ..
         else:
             kind = _count(element, 1)
             width = _count(element, 2) if kind == _FIXED else 0
-            leaves.append(Leaf(path, kind == _BYTES and element.get(6) in _TEXTS, repeated, width))
+            leaves.append(
+                Leaf(path, kind == _BYTES and element.get(6) != _DECIMAL, repeated, width)
+            )
     if any(left for left, _, _ in above):
         raise ValueError("columns that do not make a tree")
     return tuple(columns), tuple(leaves)

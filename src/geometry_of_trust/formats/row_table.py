@@ -181,6 +181,7 @@ class _Rows:
             TooLarge: they take too much memory. BadRowTable: tokens that are null.
             And what pyarrow raises of damaged data.
         """
+        batch.validate(full=True)  # places in dictionaries too
         self._unpacked.add(self._kept.add(batch))
         rows = slice(len(self._tokens), len(self._tokens) + batch.num_rows)
         for name, numbers in (self._numbers | self._labels).items():
@@ -188,7 +189,7 @@ class _Rows:
         special = batch.column("special").fill_null(False)
         self._special[rows] = special.to_numpy(zero_copy_only=False)
         for name, texts in self._texts.items():
-            column = batch.column(name)
+            column = batch.column(name).dictionary_encode()  # as it is already, mostly
             words = [self._kept.words.get(word) for word in column.dictionary.to_pylist()]
             codes = column.indices.fill_null(len(words)).to_pylist()
             words.append(None)
