@@ -88,8 +88,9 @@ def test_a_file_that_a_parser_stumbles_over(
         with pytest.raises(GotError) as refused:
             read_label_table(source)
         assert refused.value.exit_code == 3
+        group = "g" if "ArrowIndexError" in path.name else None  # only there it is damaged
         with pytest.raises(GotError) as refused:
-            list(read_corpus(source, columns=Columns()))
+            list(read_corpus(source, columns=Columns(group=group)))
         assert refused.value.exit_code == 3
 
 
