@@ -76,8 +76,8 @@ FLOORS: dict[str, str] = {
         ed25519_points keys binding reference_members signed_bytes attestation checks key_making
     """,
     "formats": """
-        arrays labels table_rows label_tables row_writer row_table binary_file gotact
-        activations_file gotue unembedding_file
+        arrays labels thrift_compact parquet_layout parquet_table table_rows label_tables
+        row_writer row_table binary_file gotact activations_file gotue unembedding_file
     """,
     "geometry": "exact gram inner_product spectrum",
     "extraction": """

@@ -435,6 +435,19 @@ def test_parquet_numbers_are_of_31_bits(tmp_path: Path) -> None:
     assert (tmp_path / "b.gotact").read_bytes() == source.read_bytes()
 
 
+def test_values_that_a_few_bytes_say_are_not_spooled(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    zeros = pa.array(np.zeros(20_000_000, np.float32))
+    for d in (400, len(zeros)):
+        values = pa.FixedSizeListArray.from_arrays(zeros, d)
+        table = pa.table({"token": np.arange(len(values), dtype=np.int32), "values": values})
+        pq.write_table(table, path)
+        assert path.stat().st_size < 2**20
+        with pytest.raises(errors.TooLarge):
+            convert(path, tmp_path / "a.gotue")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def header_of(tree: object, data: bytes = b"") -> bytes:
     text = json.dumps(tree).encode()
     return struct.pack("<Q", len(text)) + text + data
@@ -459,6 +472,11 @@ F32 = {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]}
         header_of({"layer.1": F32 | {"shape": [2]}}, bytes(8)),
         header_of({"layer.1": F32 | {"shape": [1, 3]}}, bytes(8)),
         header_of({"layer.1": F32 | {"shape": [1, -2]}}, bytes(8)),
+        header_of({"layer.1": F32 | {"shape": [10**4000] * 2}}, bytes(8)),
+        header_of({"layer.1": F32 | {"shape": [2**62] * 9}}, bytes(8)),
+        header_of({"layer.1": F32 | {"shape": [1] * 300_000}}, bytes(8)),
+        header_of({"layer.1": F32 | {"data_offsets": [0] * 300_000}}, bytes(8)),
+        header_of({"layer.1": F32 | {"data_offsets": [0, 10**4000]}}, bytes(8)),
         header_of({"layer.1": F32 | {"shape": [True, 2]}}, bytes(8)),
         header_of({"layer.1": F32 | {"data_offsets": [0]}}, bytes(8)),
         header_of({"layer.1": F32 | {"data_offsets": [8, 0]}}, bytes(8)),
@@ -526,6 +544,26 @@ def save(path: Path, array: np.ndarray[Any, Any], cut: int = 0) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size - cut])
 
 
+def header(path: Path, text: str, version: bytes = b"\1\0") -> None:
+    data = text.encode()
+    path.write_bytes(b"\x93NUMPY" + version + struct.pack("<H", len(data)) + data + bytes(4))
+
+
+def test_npy_of_the_second_version(tmp_path: Path) -> None:
+    with (tmp_path / "a.npy").open("wb") as handle:
+        np.lib.format.write_array(handle, odd_values(3, 2, D), version=(2, 0))
+    convert(tmp_path / "a.npy", tmp_path / "a.gotact", **NAMED)
+    values = read_activations(tmp_path / "a.gotact").values
+    assert values.tobytes() == odd_values(3, 2, D).tobytes()
+
+
+@pytest.mark.parametrize("shape", ["(99999999999999999999999, 2)", "(0, 2)", "(2, 4294967296)"])
+def test_npy_of_a_shape_that_is_impossible(shape: str, tmp_path: Path) -> None:
+    header(tmp_path / "a.npy", f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}")
+    with pytest.raises(errors.BadHeader):
+        convert(tmp_path / "a.npy", tmp_path / "a.gotue")
+
+
 @pytest.mark.parametrize(
     "write",
     [
@@ -536,6 +574,22 @@ def save(path: Path, array: np.ndarray[Any, Any], cut: int = 0) -> None:
         lambda path: path.write_bytes(b"\x93NUMPY\x01\x00nonsense"),
         lambda path: path.write_bytes(b""),
         lambda path: save(path, np.zeros((3, 2, 2), np.float32), cut=1),
+        lambda path: header(path, "{'descr': '<f4', 'fortran_order': False, 'shape': (1,) * 3}"),
+        lambda path: header(path, "{'descr': '<f4', 'fortran_order': 0, 'shape': (1, 1, 1)}"),
+        lambda path: header(path, "{'descr': '<f4', 'fortran_order': False, 'shape': [1, 1, 1]}"),
+        lambda path: header(path, "{'descr': '<f4', 'fortran_order': False, 'shape': (1.0, 1)}"),
+        lambda path: header(path, "{'descr': ('<f4', (2,)), 'fortran_order': False, 'shape': ()}"),
+        lambda path: header(path, "{'descr': 4, 'fortran_order': False, 'shape': (1, 1)}"),
+        lambda path: header(path, "{'descr': '\\d', 'fortran_order': False, 'shape': (1, 1)}"),
+        lambda path: header(path, "{'descr': '<f4', 'shape': (1, 1)}"),
+        lambda path: header(path, "{'descr': '<f4', 'order': False, 'shape': (1, 1)}"),
+        lambda path: header(path, "(" * 3000),
+        lambda path: header(path, "-" * 3000 + "1"),
+        lambda path: header(path, "9" * 4000),
+        lambda path: header(path, "[]" + " " * 5000),
+        lambda path: header(path, "\0"),
+        lambda path: header(path, "{}", version=b"\3\0"),
+        lambda path: path.write_bytes(b"\x93NUMPY"),
     ],
 )
 def test_bad_npy(tmp_path: Path, write: Callable[[Path], object]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from geometry_of_trust import errors
 from geometry_of_trust.formats import row_writer
+from geometry_of_trust.formats.row_table import read_rows
 from geometry_of_trust.formats.row_writer import LABEL_PREFIX, RowDigest, RowWriter, TextRows
 
 FIRST = TextRows(
@@ -64,3 +65,17 @@ def test_no_more_rows_than_a_reader_takes(monkeypatch: pytest.MonkeyPatch) -> No
         writer.add(FIRST)
         with pytest.raises(errors.LimitExceeded):
             writer.add(FIRST)
+
+
+def test_a_table_that_no_reader_would_take_is_not_written(tmp_path: Path) -> None:
+    count = 700_000
+    rows = TextRows(
+        text=0, group=None, token_index=[None] * count, token_id=[None] * count,
+        token=[None] * count, span=[None] * count, special=[False] * count,
+    )  # fmt: skip
+    path = tmp_path / "r.parquet"
+    with pytest.raises(errors.LimitExceeded), path.open("wb") as handle:  # noqa: SIM117
+        with RowWriter(handle) as writer:
+            writer.add(rows)
+    with pytest.raises(errors.TooLarge):
+        read_rows(path)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import math
+import warnings
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +15,10 @@ from geometry_of_trust.converting.exchange import Convertible, Names, as_float32
 from geometry_of_trust.errors import BadTensors
 from geometry_of_trust.files import FileBytes, PathLike, StagedFiles
 from geometry_of_trust.formats.arrays import Unembedding, check_counts
+
+_MAX_HEADER, _MAX_DIMENSIONS = 4096, 64
+_MEMBERS = ("descr", "fortran_order", "shape")
+_DTYPES = ("<f4", ">f4", "<f2", ">f2")
 
 
 def read(file: FileBytes, given: Names, near: PathLike) -> Convertible:
@@ -30,47 +38,79 @@ def read(file: FileBytes, given: Names, near: PathLike) -> Convertible:
         NotNamed, BadOption: the options do not name model, precision and as many layers.
         Unwritable: there is no room for what is spooled.
     """
-    where, values = file.path, _array(file)
-    if values.ndim not in (2, 3) or values.dtype.kind != "f" or values.dtype.itemsize > 4:
+    where = file.path
+    header = _header(file)
+    if len(header.shape) not in (2, 3) or header.dtype not in _DTYPES:
         raise BadTensors(
             where,
             expected="float32 or float16 of shape (layers, positions, d) or (tokens, d)",
-            found=f"{values.dtype} of shape {values.shape}",
+            found=f"{header.dtype} of shape {header.shape}",
             hint="Values that float32 cannot hold are not rounded here.",
         )
-    check_counts(where, **{f"size {k}": n for k, n in enumerate(values.shape)})
-    numbers = as_float32(near, values)
+    check_counts(where, **{f"size {k}": n for k, n in enumerate(header.shape)})
+    numbers = as_float32(near, _array(file, header))
     if numbers.ndim == 2:
         return Unembedding(numbers, where)
     return given.activations(where, numbers, given.layers_for(where, len(numbers)))
 
 
-def _array(file: FileBytes) -> NDArray[np.generic]:
-    """The array of a `.npy` file, of whatever numbers, as a view; unpickles and evaluates nothing.
+@dataclass(frozen=True)
+class _Header:
+    """What a `.npy` file says of its array, and at which byte that begins."""
+
+    dtype: str
+    fortran_order: bool
+    shape: tuple[int, ...]
+    start: int
+
+
+def _header(file: FileBytes) -> _Header:
+    """The header of a `.npy` file; nothing in it is run or reserved.
 
     Raises:
-        BadTensors: it is none.
+        BadTensors: it is none, is of a version that no array of numbers needs, or is longer than
+            `_MAX_HEADER`.
     """
-    where = file.path
-    with file.reader() as reader:
-        try:
-            version = np.lib.format.read_magic(reader)
-            read_header = np.lib.format.read_array_header_1_0
-            if version == (2, 0):
-                read_header = np.lib.format.read_array_header_2_0
-            shape, fortran_order, dtype = read_header(reader)
-        except ValueError as error:
-            found = str(error).partition("\n")[0]
-            raise BadTensors(where, expected="a .npy file of numbers", found=found) from None
-        start = reader.tell()
-    if version not in ((1, 0), (2, 0)) or dtype.hasobject:
-        raise BadTensors(where, expected="a .npy file of numbers", found="Python objects")
-    end = start + dtype.itemsize * math.prod(shape)
+    start = file.data[:12]
+    sizes = {b"\1\0": (8, 10), b"\2\0": (8, 12)}.get(start[6:8])
+    if start[:6] != b"\x93NUMPY" or sizes is None:
+        raise _bad(file, f"{start[:8]!r}")
+    begin, end = sizes[1], sizes[1] + int.from_bytes(start[slice(*sizes)], "little")
+    if end - begin > _MAX_HEADER:
+        raise _bad(file, f"a header of {end - begin} bytes")
+    text = file.data[begin:end].decode("latin-1")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a string in it that Python would not write so
+            said = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise _bad(file, text) from None
+    if not isinstance(said, dict) or len(said) != len(_MEMBERS):
+        raise _bad(file, text)
+    dtype, order, shape = (said.get(name) for name in _MEMBERS)
+    if type(order) is not bool or not isinstance(dtype, str) or not isinstance(shape, tuple):
+        raise _bad(file, text)
+    if len(shape) > _MAX_DIMENSIONS or any(type(n) is not int or n < 0 for n in shape):
+        raise _bad(file, text)
+    return _Header(dtype, order, shape, end)
+
+
+def _bad(file: FileBytes, found: str) -> BadTensors:
+    return BadTensors(file, expected="a .npy file of numbers", found=found)
+
+
+def _array(file: FileBytes, header: _Header) -> NDArray[np.floating]:
+    """The array of a `.npy` file as a view of its bytes.
+
+    Raises:
+        BadTensors: the file is shorter than its header says.
+    """
+    dtype = np.dtype(header.dtype)
+    end = header.start + dtype.itemsize * math.prod(header.shape)
     if end > len(file):
-        raise BadTensors(where, expected=f"{end} bytes, as its shape says", found=len(file))
-    return np.ndarray(
-        shape, dtype, buffer=file.data, offset=start, order="F" if fortran_order else "C"
-    )
+        raise BadTensors(file, expected=f"{end} bytes, as its shape says", found=len(file))
+    order: Literal["F", "C"] = "F" if header.fortran_order else "C"
+    return np.ndarray(header.shape, dtype, file.data, header.start, order=order)
 
 
 def stage(staged: StagedFiles, path: PathLike, content: Convertible) -> None:

@@ -5,7 +5,6 @@ The columns: `layer`, `position`, `values` of activations, `token`, `values` of 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -26,6 +25,7 @@ from geometry_of_trust.converting.exchange import (
 from geometry_of_trust.errors import BadRowTable, BadTable, LimitExceeded
 from geometry_of_trust.files import FileBytes, PathLike, StagedFiles
 from geometry_of_trust.formats.arrays import MAX_LAYERS, Activations, Unembedding
+from geometry_of_trust.formats.parquet_table import ParquetTable, open_parquet, refusing
 from geometry_of_trust.formats.row_table import read_rows
 
 _MAX_INT32 = 2**31 - 1
@@ -42,108 +42,88 @@ def read(file: FileBytes, given: Names, near: PathLike) -> Convertible:
 
     Raises:
         BadTable: it is not Parquet, or not of these columns, types and order, or has nulls.
+        TooLarge: it unpacks to more than a file of its size may.
         NotNamed: it has no metadata, and the options do not say what that would.
     """
-    where = file.path
-    with _refusing(where):
-        table = pq.ParquetFile(pa.BufferReader(file.data), page_checksum_verification=True)
-    return _read(table, where, given, near)
+    with open_parquet(file, BadTable) as table:
+        return _read(table, given, near)
 
 
-@contextlib.contextmanager
-def _refusing(where: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        found = str(error).partition("\n")[0]
-        raise BadTable(where, expected="a Parquet file", found=found) from None
-
-
-def _read(file: pq.ParquetFile, where: str, given: Names, near: PathLike) -> Convertible:
-    rows, schema = file.metadata.num_rows, file.schema_arrow
-    present = set(schema.names)
+def _read(table: ParquetTable, given: Names, near: PathLike) -> Convertible:
+    where, rows, present = table.where, table.layout.rows, set(table.names)
     found = {
         k.decode(errors="replace"): v.decode(errors="replace")
-        for k, v in (schema.metadata or {}).items()
+        for k, v in (table.schema.metadata or {}).items()
     }
     if not {"token", "values"} <= present and not {"layer", "position", "values"} <= present:
         raise BadTable(
             where,
             expected="the columns layer, position, values or token, values",
-            found=", ".join(schema.names[:20]),
+            found=", ".join(table.names[:20]),
         )
     if rows == 0:
         raise BadTable(where, expected="rows", found="none")
-    d = _width(file, where)
-    blocks = _blocks(file, where, d)
+    d = _width(table)
+    blocks = _blocks(table, d)
     if "position" in present:
-        layers, positions = _grid(file, where)
+        layers, positions = _grid(table)
         values = spooled(near, (len(layers), positions, d), blocks)
         return names_said(where, found, given).activations(where, values, layers)
     check_version(where, found)
-    _check_tokens(file, where)
+    _check_tokens(table)
     return Unembedding(spooled(near, (rows, d), blocks), where)
 
 
-def _width(file: pq.ParquetFile, where: str) -> int:
+def _width(table: ParquetTable) -> int:
     """The dimension d: from the type, or from the first row where the type does not say it."""
-    kind = file.schema_arrow.field("values").type
+    kind, where = table.schema.field("values").type, f"{table.where}, values"
     fixed = pa.types.is_fixed_size_list(kind)
     if not (fixed or pa.types.is_list(kind) or pa.types.is_large_list(kind)) or (
         kind.value_type != pa.float32()
     ):
-        raise BadTable(f"{where}, values", expected="lists of float32 of one length", found=kind)
+        raise BadTable(where, expected="lists of float32 of one length", found=kind)
     if fixed:
         d = kind.list_size
     else:
-        first = next(_batches(file, where, 1, ["values"])).column(0)[0].as_py()
-        d = len(first or [])
+        first = next(table.batches(["values"], 1)).column(0)
+        d = len(first.flatten())
     if d < 1:
-        raise BadTable(f"{where}, values", expected="lists of at least one number", found="none")
+        raise BadTable(where, expected="lists of at least one number", found="none")
     return int(d)
 
 
-def _batches(
-    file: pq.ParquetFile, where: str, size: int, columns: list[str]
-) -> Iterator[pa.RecordBatch]:
-    # Row group by row group, because over several pyarrow keeps all that it has read.
-    for group in range(file.num_row_groups):
-        batches = file.iter_batches(batch_size=size, row_groups=[group], columns=columns)
-        while True:
-            with _refusing(where):
-                batch = next(batches, None)
-            if batch is None:
-                break
-            yield batch
-
-
-def _blocks(file: pq.ParquetFile, where: str, d: int) -> Iterator[NDArray[np.float32]]:
-    fixed = pa.list_(pa.float32(), d)
-    for batch in _batches(file, where, rows_at_once(d), ["values"]):
+def _blocks(table: ParquetTable, d: int) -> Iterator[NDArray[np.float32]]:
+    fixed, where = pa.list_(pa.float32(), d), f"{table.where}, values"
+    unpacked = table.unpacked()
+    for batch in table.batches(["values"], rows_at_once(d)):
         lists = batch.column(0)
-        with _refusing(f"{where}, values"):
+        with refusing(where, "lists of one length", BadTable):
             flat = (lists if lists.type.equals(fixed) else lists.cast(fixed)).flatten()
         if lists.null_count or flat.null_count or len(flat) != d * len(lists):
-            raise BadTable(f"{where}, values", expected=f"{d} numbers a row", found="nulls")
+            raise BadTable(where, expected=f"{d} numbers a row", found="nulls")
+        unpacked.add(flat.nbytes)
         yield flat.to_numpy()
 
 
-def _columns(file: pq.ParquetFile, where: str, *wanted: str) -> Iterator[list[NDArray[np.int64]]]:
-    for batch in _batches(file, where, _SCAN_ROWS, list(wanted)):
-        columns = [batch.column(name) for name in wanted]
-        if any(c.null_count or not pa.types.is_integer(c.type) for c in columns):
-            raise BadTable(
-                f"{where}, {', '.join(wanted)}", expected="integers", found="nulls or other types"
-            )
-        yield [column.cast(pa.int64()).to_numpy() for column in columns]
+def _columns(table: ParquetTable, *wanted: str) -> Iterator[list[NDArray[np.int64]]]:
+    where = f"{table.where}, {', '.join(wanted)}"
+    unpacked = table.unpacked()
+    for batch in table.batches(wanted, _SCAN_ROWS):
+        unpacked.add(batch.nbytes)
+        if any(c.null_count or not pa.types.is_integer(c.type) for c in batch.columns):
+            raise BadTable(where, expected="integers", found="nulls or other types")
+        with refusing(where, "integers of at most 63 bits", BadTable):
+            columns = [column.cast(pa.int64()).to_numpy() for column in batch.columns]
+        yield columns
 
 
-def _grid(file: pq.ParquetFile, where: str) -> tuple[tuple[int, ...], int]:
+def _grid(table: ParquetTable) -> tuple[tuple[int, ...], int]:
     """The layers and the number of positions, once every row is seen to be in its place."""
+    where = table.where
     layers: list[int] = []
     starts: list[int] = []
     last, row = (-1, -1), 0
-    for layer, position in _columns(file, where, "layer", "position"):
+    for layer, position in _columns(table, "layer", "position"):
         before = np.concatenate(([last[0]], layer[:-1])), np.concatenate(([last[1]], position[:-1]))
         first = (layer > before[0]) & (position == 0)
         wrong = ~first & ((layer != before[0]) | (position != before[1] + 1) | (layer < 0))
@@ -169,9 +149,9 @@ def _grid(file: pq.ParquetFile, where: str) -> tuple[tuple[int, ...], int]:
     return tuple(layers), int(counts[0])
 
 
-def _check_tokens(file: pq.ParquetFile, where: str) -> None:
-    row = 0
-    for (token,) in _columns(file, where, "token"):
+def _check_tokens(table: ParquetTable) -> None:
+    where, row = table.where, 0
+    for (token,) in _columns(table, "token"):
         wrong = token != np.arange(row, row + len(token))
         if wrong.any():
             k = int(wrong.argmax())

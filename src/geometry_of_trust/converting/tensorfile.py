@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from geometry_of_trust.files import MAX_DOCUMENT_BYTES, FileBytes, PathLike
 
 DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I32": "<i4", "I64": "<i8"}
 """Types of tensors that are looked into; numpy has no bfloat16, whose bits are given instead."""
+
+MAX_DIMENSIONS = 8
+"""How many dimensions a tensor may have; those that are converted have two or three."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +101,23 @@ def read_tensors(path: PathLike) -> TensorFile:
 
 
 def _tensor(where: str, entry: object) -> Tensor:
-    def counts(value: object) -> bool:
-        return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
+    def counts(value: object, most: int) -> bool:
+        return (
+            isinstance(value, list)
+            and len(value) <= most  # before they are multiplied
+            and all(type(n) is int and 0 <= n < 2**63 for n in value)
+        )
 
     if (
         not isinstance(entry, dict)
         or set(entry) != {"dtype", "shape", "data_offsets"}
         or not isinstance(entry["dtype"], str)
-        or not counts(entry["shape"])
-        or not counts(entry["data_offsets"])
+        or not counts(entry["shape"], MAX_DIMENSIONS)
+        or not counts(entry["data_offsets"], 2)
         or len(entry["data_offsets"]) != 2
     ):
-        raise BadTensors(where, expected="dtype, shape and data_offsets", found=entry)
+        expected = f"dtype, a shape of at most {MAX_DIMENSIONS} dimensions, and data_offsets"
+        raise BadTensors(where, expected=expected, found=reprlib.repr(entry))
     tensor = Tensor(entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"])
     if tensor.dtype in DTYPES:
         size = math.prod(tensor.shape) * np.dtype(DTYPES[tensor.dtype]).itemsize

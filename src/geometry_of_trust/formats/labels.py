@@ -32,15 +32,27 @@ def label_of(value: object, where: str, *, hint: str = "") -> int:
     Raises:
         BadLabel: anything else; an empty cell and null among them.
     """
-    if isinstance(value, str):
-        word = value if value in _CELLS else value.strip(WHITE_SPACE).lower()
-        if word in _CELLS:
-            return _CELLS[word]
-    elif isinstance(value, int | float) and value in (0, 1):
-        return int(value)
+    label = label_or_none(value)
+    if label is None:
+        raise bad_label(value, where, hint=hint)
+    return label
+
+
+def bad_label(value: object, where: str, *, hint: str = "") -> BadLabel:
+    """The error for a cell that holds no label; what each is, as of `label_of`."""
     empty = value is None or (isinstance(value, str) and not value.strip(WHITE_SPACE))
     found = "an empty cell" if empty else reprlib.repr(value)
-    raise BadLabel(where, expected=EXPECTED, found=found, hint=hint)
+    return BadLabel(where, expected=EXPECTED, found=found, hint=hint)
+
+
+def label_or_none(value: object) -> int | None:
+    """As `label_of`, but None for what is no label."""
+    if isinstance(value, str):
+        word = value if value in _CELLS else value.strip(WHITE_SPACE).lower()
+        return _CELLS.get(word)
+    if isinstance(value, int | float) and value in (0, 1):
+        return int(value)
+    return None
 
 
 def read_labels(path: PathLike) -> NDArray[np.int8]:

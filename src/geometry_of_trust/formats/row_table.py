@@ -6,6 +6,7 @@ others read it as it is. Columns and digest: docs/formats.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,21 +16,27 @@ from numpy.typing import NDArray
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.errors import BadRowTable, MissingMember, RecordMismatch, TooLarge
 from geometry_of_trust.files import FileBytes, PathLike
+from geometry_of_trust.formats.parquet_table import (
+    ParquetTable,
+    open_parquet,
+    refusing,
+)
 from geometry_of_trust.formats.row_writer import (
+    KEPT_TIMES,
     LABEL_PREFIX,
-    MAX_BYTES,
     MAX_ROWS,
     NONE,
+    ROW_BYTES,
+    Kept,
     RowDigest,
-    TextRows,
     arrow,
     fields,
 )
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
+_BATCH_ROWS = 2**14
 _INTEGERS = ("text", "token_index", "token_id", "start", "end")
 
 
@@ -95,91 +102,116 @@ class RowTable:
     def digest(self) -> str:
         """The digest that stands in the extraction record."""
         digest = RowDigest()
+        columns = (self.token_index, self.token_id, self.start, self.end, self.special)
+        numbers = np.stack(columns, axis=1).astype("<i8")
+        labels = {name: column.tolist() for name, column in self.labels.items()}
         for rows in self.text_rows():
             first = rows.start
-
-            def optional(values: NDArray[np.int64], rows: slice = rows) -> list[int | None]:
-                return [None if value == NONE else value for value in values[rows].tolist()]
-
-            digest.add(
-                TextRows(
-                    text=int(self.text[first]),
-                    group=self.group[first],
-                    token_index=optional(self.token_index),
-                    token_id=optional(self.token_id),
-                    token=self.token[rows],
-                    span=[
-                        None if a == NONE else (a, b)
-                        for a, b in zip(
-                            self.start[rows].tolist(), self.end[rows].tolist(), strict=True
-                        )
-                    ],
-                    special=self.special[rows].tolist(),
-                    labels={name: int(column[first]) for name, column in self.labels.items()},
-                    tokens=self.tokens[first],
-                )
+            digest.add_text(
+                int(self.text[first]),
+                self.group[first],
+                numbers[rows].tobytes(),
+                token=self.token[rows],
+                labels={name: column[first] for name, column in labels.items()},
+                tokens=self.tokens[first],
             )
         return digest.hexdigest()
 
 
 def read_rows(path: PathLike) -> RowTable:
-    """Read a row table.
+    """Read a row table, by batches; what it takes in memory is counted.
 
     Raises:
         Unreadable, FileChanged: as `FileBytes`.
-        TooLarge: it says that it holds more than `MAX_ROWS` rows or `MAX_BYTES`.
+        TooLarge: it holds more than `MAX_ROWS` rows, or more than a file of its size may.
         BadRowTable: it is not Parquet, or not of a row table's columns and order.
+        MissingExtra: pyarrow is not installed.
     """
-    pa, pq = arrow()
-    try:
-        file = pq.ParquetFile(pa.BufferReader(FileBytes.of(path).data))
-        _bounded(file.metadata, path)
-        table = _parsed(file.read(), path)
-    except (pa.ArrowException, ValueError, OSError) as error:
-        found = f"{error}".partition("\n")[0]
-        raise BadRowTable(path, expected="a Parquet file", found=found) from None
-    _check(table, path)
-    return table
+    with open_parquet(FileBytes.of(path), BadRowTable) as table:
+        count = table.layout.rows
+        if count > MAX_ROWS:
+            raise TooLarge(path, expected=f"at most {MAX_ROWS} rows", found=count)
+        labels = _label_columns(table)
+        table.unpacked(KEPT_TIMES).add(ROW_BYTES * count)  # before room for them is asked for
+        rows = _Rows(table, labels)
+        for batch in table.batches(table.names, _BATCH_ROWS, coded=True):
+            with refusing(table.where, "a Parquet file", BadRowTable):
+                rows.add(batch)
+    read = rows.table()
+    _check(read, path)
+    return read
 
 
-def _bounded(said: pq.FileMetaData, path: PathLike) -> None:
-    """Refuse a table for which there would be no memory, before any of it is read."""
-    size = sum(said.row_group(i).total_byte_size for i in range(said.num_row_groups))
-    for found, limit, what in (
-        (said.num_rows, MAX_ROWS, "rows"), (size, MAX_BYTES, "bytes, unpacked"),
-    ):  # fmt: skip
-        if found > limit:
-            raise TooLarge(path, expected=f"at most {limit} {what}", found=f"{found}")
-
-
-def _parsed(table: pa.Table, path: PathLike) -> RowTable:
-    """The columns as arrays; BadRowTable for other columns than a row table's."""
+def _label_columns(table: ParquetTable) -> list[str]:
+    """The names of the label columns; BadRowTable for other columns than a row table's."""
     pa, _ = arrow()
     names = [kind.name for kind in fields()]
-    labels = [name for name in table.column_names if name.startswith(LABEL_PREFIX)]
+    labels = [name for name in table.names if name.startswith(LABEL_PREFIX)]
     types = {kind.name: kind.type for kind in fields()} | dict.fromkeys(labels, pa.int8())
-    if table.column_names != names + labels or any(
+    if list(table.names) != names + labels or any(
         table.schema.field(name).type != kind for name, kind in types.items()
     ):
         raise BadRowTable(
-            path, expected=f"the columns {', '.join(names)}", found=", ".join(table.column_names)
+            table.where, expected=f"the columns {', '.join(names)}", found=", ".join(table.names)
         )
+    return labels
 
-    def numbers(name: str) -> NDArray[np.int64]:
-        column = table.column(name).cast(pa.int64()).fill_null(NONE)
-        return np.asarray(column.to_numpy(), np.int64)
 
-    return RowTable(
-        group=tuple(table.column("group").to_pylist()),
-        token=tuple(table.column("token").to_pylist()),
-        special=table.column("special").fill_null(False).to_numpy().astype(bool),
-        tokens=tuple(
-            None if tokens is None else tuple(tokens)
-            for tokens in table.column("tokens").to_pylist()
-        ),
-        labels={name.removeprefix(LABEL_PREFIX): numbers(name).astype(np.int8) for name in labels},
-        **{name: numbers(name) for name in _INTEGERS},
-    )
+class _Rows:
+    """The rows of a table while they are read.
+
+    Args:
+        table: the file; memory for the rows that it says it has is taken as they come.
+        labels: the columns of labels.
+    """
+
+    def __init__(self, table: ParquetTable, labels: Sequence[str]) -> None:
+        self._where, count = table.where, table.layout.rows
+        self._unpacked, self._kept = table.unpacked(KEPT_TIMES), Kept()
+        self._numbers = {name: np.empty(count, np.int64) for name in _INTEGERS}
+        self._labels = {name: np.empty(count, np.int8) for name in labels}
+        self._special = np.empty(count, np.bool_)
+        self._texts: dict[str, list[str | None]] = {"group": [], "token": []}
+        self._tokens: list[tuple[int, ...] | None] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take the rows of a batch.
+
+        Raises:
+            TooLarge: they take too much memory. BadRowTable: tokens that are null.
+            And what pyarrow raises of damaged data.
+        """
+        batch.validate(full=True)  # places in dictionaries too
+        self._unpacked.add(self._kept.add(batch))
+        rows = slice(len(self._tokens), len(self._tokens) + batch.num_rows)
+        for name, numbers in (self._numbers | self._labels).items():
+            numbers[rows] = batch.column(name).fill_null(NONE).to_numpy()
+        special = batch.column("special").fill_null(False)
+        self._special[rows] = special.to_numpy(zero_copy_only=False)
+        for name, texts in self._texts.items():
+            column = batch.column(name).dictionary_encode()  # as it is already, mostly
+            words = [self._kept.words.get(word) for word in column.dictionary.to_pylist()]
+            codes = column.indices.fill_null(len(words)).to_pylist()
+            words.append(None)
+            texts += [words[code] for code in codes]
+        tokens, ids = batch.column("tokens"), self._kept.ids.__getitem__
+        if tokens.flatten().null_count:
+            raise BadRowTable(self._where, expected="token numbers without gaps", found="others")
+        self._tokens += [
+            None if row is None else tuple(map(ids, row)) for row in tokens.to_pylist()
+        ]
+
+    def table(self) -> RowTable:
+        """All of them."""
+        prefixed = self._labels.items()
+        return RowTable(
+            group=tuple(self._texts.pop("group")),
+            token=tuple(self._texts.pop("token")),
+            special=self._special,
+            tokens=tuple(self._tokens),
+            labels={name.removeprefix(LABEL_PREFIX): column for name, column in prefixed},
+            **self._numbers,
+        )
 
 
 def _check(table: RowTable, path: PathLike) -> None:
@@ -199,10 +231,6 @@ def _check(table: RowTable, path: PathLike) -> None:
         ),
         (all(table.group[i] == table.group[i - 1] for i in inner), "one group for a text"),
         (all(table.tokens[i] is None for i in inner), "a text's tokens in its first row alone"),
-        (
-            all(tokens is None or None not in tokens for tokens in table.tokens),
-            "token numbers without gaps",
-        ),
     ):
         if not fine:
             raise BadRowTable(path, expected=expected, found="others")

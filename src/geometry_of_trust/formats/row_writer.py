@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, BinaryIO
@@ -17,6 +17,7 @@ import numpy as np
 
 from geometry_of_trust.errors import LimitExceeded
 from geometry_of_trust.extras import optional
+from geometry_of_trust.formats.parquet_table import UNPACKED_BYTES, text_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,8 +31,14 @@ NONE = -1
 A mean has no token, a start token has no span.
 """
 
-MAX_ROWS, MAX_BYTES = 2**26, 2**34
-"""What a reader takes: rows, and bytes of all columns unpacked, as the file's own footer says."""
+MAX_ROWS = 2**26
+"""What a reader takes."""
+
+KEPT_TIMES = 64
+"""How many bytes of a reader's memory may come of one of a row table's, beyond `UNPACKED_BYTES`."""
+
+ROW_BYTES, _LIST_BYTES, _NUMBER_BYTES, _ENTRY_BYTES = 96, 56, 8, 160
+_HINT = "Extract the corpus in parts, or fewer tokens of each text (--position)."
 
 _FLUSH_ROWS = 2**14
 
@@ -93,6 +100,11 @@ class TextRows:
     tokens: Sequence[int] | None = None
 
 
+def _string(text: str | None) -> bytes:
+    data = b"" if text is None else text.encode()
+    return struct.pack("<BI", text is not None, len(data)) + data
+
+
 class RowDigest:
     """SHA-256 of the content of a row table, given text by text. Its bytes: docs/formats.md."""
 
@@ -108,30 +120,83 @@ class RowDigest:
             [NONE if span is None else span[1] for span in rows.span],
             list(map(int, rows.special)),
         ]
-        self._hash.update(struct.pack("<qI", rows.text, len(rows.special)))
-        self._string(rows.group)
-        self._hash.update(np.array(numbers, "<i8").T.tobytes())
-        for token in rows.token:
-            self._string(token)
-        self._hash.update(struct.pack("<I", len(rows.labels)))
-        for name, label in sorted(rows.labels.items()):
-            self._string(name)
-            self._hash.update(bytes([label]))
-        tokens = () if rows.tokens is None else rows.tokens
-        self._hash.update(struct.pack("<BI", rows.tokens is not None, len(tokens)))
-        self._hash.update(np.array(tokens, "<i8").tobytes())
+        data = np.array(numbers, "<i8").T.tobytes()
+        self.add_text(
+            rows.text, rows.group, data, token=rows.token, labels=rows.labels, tokens=rows.tokens
+        )
 
-    def _string(self, text: str | None) -> None:
-        data = b"" if text is None else text.encode()
-        self._hash.update(struct.pack("<BI", text is not None, len(data)) + data)
+    def add_text(
+        self,
+        text: int,
+        group: str | None,
+        numbers: bytes,
+        *,
+        token: Sequence[str | None],
+        labels: Mapping[str, int],
+        tokens: Sequence[int] | None,
+    ) -> None:
+        """Take the rows of the next text.
+
+        Args:
+            text, group, token, labels, tokens: as of `TextRows`.
+            numbers: token_index, token_id, start, end and special of each row, int64 little-endian.
+        """
+        ids = () if tokens is None else tokens
+        self._hash.update(
+            b"".join(
+                [
+                    struct.pack("<qI", text, len(token)),
+                    _string(group),
+                    numbers,
+                    *map(_string, token),
+                    struct.pack("<I", len(labels)),
+                    *(_string(name) + bytes([labels[name]]) for name in sorted(labels)),
+                    struct.pack("<BI", tokens is not None, len(ids)),
+                    struct.pack(f"<{len(ids)}q", *ids),
+                ]
+            )
+        )
 
     def hexdigest(self) -> str:
         """64 lower-case hex digits."""
         return self._hash.hexdigest()
 
 
+class Kept:
+    """What the rows of a table take in memory once they are read, as Python keeps them, added up.
+
+    Attributes:
+        words, ids: the texts and the numbers in lists so far; equal ones are kept once.
+        bytes: the sum.
+    """
+
+    def __init__(self) -> None:
+        self.words: dict[str, str] = {}
+        self.ids: dict[int, int] = {}
+        self.bytes = 0
+
+    def add(self, batch: pa.RecordBatch) -> int:
+        """Take these rows; returns how many bytes they add."""
+        before, known = self.bytes, len(self.words) + len(self.ids)
+        for name in ("group", "token"):
+            column = batch.column(name)
+            self.bytes += text_bytes(column)
+            self.words |= {word: word for word in column.unique().to_pylist() if word is not None}
+        tokens = batch.column("tokens")
+        numbers = tokens.flatten()
+        self.ids |= {number: number for number in numbers.unique().to_pylist()}
+        self.bytes += _ENTRY_BYTES * (len(self.words) + len(self.ids) - known)
+        self.bytes += _NUMBER_BYTES * len(numbers)
+        self.bytes += _LIST_BYTES * (len(tokens) - tokens.null_count)
+        self.bytes += (ROW_BYTES + batch.num_columns) * batch.num_rows
+        return self.bytes - before
+
+
 class RowWriter:
-    """Writes a row table text by text, in bounded memory. It is complete when the block ends.
+    """Writes a row table text by text. It is complete when the block ends.
+
+    The block then ends with LimitExceeded if no reader would take the table: its rows are so many
+    and so much alike that its file is far smaller than what is to be made of it.
 
     Args:
         handle: where the Parquet file goes.
@@ -146,6 +211,8 @@ class RowWriter:
         pa, pq = arrow()
         self.digest = RowDigest()
         self.rows = 0
+        self._handle = handle
+        self._kept = Kept()
         self._labels = tuple(label_columns)
         labels = [pa.field(LABEL_PREFIX + name, pa.int8(), nullable=False) for name in self._labels]
         self._schema = pa.schema([*fields(), *labels])
@@ -164,7 +231,7 @@ class RowWriter:
         if self.rows + count > MAX_ROWS:
             raise LimitExceeded(
                 "row table", expected=f"at most {MAX_ROWS} rows", found="more",
-                hint="Extract the corpus in parts, or fewer tokens of each text (--position).",
+                hint=_HINT,
             )  # fmt: skip
         spans = [(None, None) if span is None else span for span in rows.span]
         columns: list[Sequence[Cell]] = [
@@ -187,7 +254,9 @@ class RowWriter:
                 pa.array(column, kind.type)
                 for column, kind in zip(self._columns, self._schema, strict=True)
             ]
-            self._writer.write_table(pa.table(arrays, schema=self._schema))
+            batch = pa.record_batch(arrays, schema=self._schema)
+            self._kept.add(batch)
+            self._writer.write_batch(batch)
             self._columns = [[] for _ in self._schema]
 
     def __enter__(self) -> RowWriter:
@@ -202,3 +271,9 @@ class RowWriter:
         if kind is None:
             self._flush()
         self._writer.close()
+        most = UNPACKED_BYTES + KEPT_TIMES * self._handle.tell()
+        if kind is None and self._kept.bytes > most:
+            found = f"{self._kept.bytes}, as most of its rows are alike"
+            raise LimitExceeded(
+                "row table", expected=f"at most {most} bytes to read", found=found, hint=_HINT
+            )

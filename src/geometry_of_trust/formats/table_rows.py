@@ -2,25 +2,29 @@
 
 A row comes with where it is, as people count: the line of the file on which it begins, where there
 are lines (the number that a spreadsheet shows, unless a cell has line breaks); else the row from 1.
-Memory depends on the longest row, never on the number of rows.
+Memory depends on the longest row, never on the number of rows; of lists in Parquet, on the largest
+row group.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from geometry_of_trust.errors import BadText, MalformedInput, TooLarge, Unreadable, brief
-from geometry_of_trust.extras import optional
 from geometry_of_trust.files import MAX_DOCUMENT_BYTES, PathLike, opened, reason
 from geometry_of_trust.formats.labels import WHITE_SPACE
+from geometry_of_trust.formats.parquet_table import (
+    check_distinct,
+    open_parquet,
+    parquet_errors,
+    python_bytes,
+    refusing,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 Row = tuple[str, Mapping[str, object]]
 """Where the row is, for errors, and its values by column."""
@@ -29,15 +33,8 @@ Choose = Callable[[Collection[str], str], Sequence[str]]
 """Given all column names and where they stand: those that are needed; it raises if one is not."""
 
 _PARQUET_ROWS = 64
-_PARQUET_BUFFER = 2**20
+_PARQUET_ROWS = 1024
 _BOM = b"\xef\xbb\xbf"
-
-
-def _parquet_errors() -> tuple[type[Exception], ...]:
-    """What damaged files make pyarrow raise, its own classes and others, as fuzzing found."""
-    import pyarrow as pa  # noqa: PLC0415 - of an extra
-
-    return (pa.ArrowException, OSError, ValueError, LookupError, ArithmeticError, TypeError)
 
 
 # --- files of lines ---------------------------------------------------------------------------
@@ -94,17 +91,18 @@ def csv_rows(
         Unreadable, TooLarge, BadText: as `lines` and `decoded`.
         refused: not CSV, a column twice, or a row of another length than the header.
     """
-    reader = csv.reader(
-        (decoded(where, line) for where, line in lines(path)), delimiter=delimiter, strict=True
-    )
+    texts = (decoded(where, line) for where, line in lines(path))
+    reader = csv.reader(texts, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     while True:
         where = f"{path}, line {reader.line_num + 1}"  # where the row begins
+        before = csv.field_size_limit(MAX_DOCUMENT_BYTES)  # for all readers; else 128 KiB
         try:
-            with _long_cells():
-                cells = next(reader, None)
+            cells = next(reader, None)
         except csv.Error as error:
             raise refused(where, expected="CSV as of RFC 4180", found=error) from None
+        finally:
+            csv.field_size_limit(before)
         if cells is None:
             return
         if not cells and header is not None and len(header) == 1:
@@ -113,22 +111,12 @@ def csv_rows(
             continue
         if header is None:
             header = [name.strip(WHITE_SPACE) for name in cells]
-            _check_distinct(header, where, refused)
+            check_distinct(header, where, refused)
             choose(header, where)
         elif len(cells) != len(header):
             raise refused(where, expected=f"{len(header)} cells", found=len(cells))
         else:
             yield where, dict(zip(header, cells, strict=True))
-
-
-@contextlib.contextmanager
-def _long_cells() -> Iterator[None]:
-    # The limit is the csv module's own, for all readers; by itself it is 128 KiB.
-    before = csv.field_size_limit(MAX_DOCUMENT_BYTES)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
 
 
 def separators(names: Collection[str]) -> str:
@@ -138,76 +126,56 @@ def separators(names: Collection[str]) -> str:
     return ""
 
 
-def _check_distinct(names: Sequence[str], where: str, refused: type[MalformedInput]) -> None:
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise refused(where, expected="each column once", found=", ".join(map(repr, twice)))
-
-
 # --- Parquet ----------------------------------------------------------------------------------
 
 
-def parquet_rows(
-    path: PathLike, choose: Choose, refused: type[MalformedInput], *, most: int | None = None
-) -> Iterator[Row]:
+def parquet_rows(path: PathLike, choose: Choose, refused: type[MalformedInput]) -> Iterator[Row]:
     """The rows of a Parquet file, of the columns needed, as Python values.
 
     Args:
         choose: asked once, with the names of all columns; only those that it returns are read.
         refused: the class of error for a file that is no table.
-        most: how many rows the file may say it has; None: any number.
 
     Raises:
-        Unreadable: the file cannot be opened. TooLarge: more than `most` rows.
+        Unreadable: the file cannot be opened.
+        TooLarge: the values of its rows, or its pages, are more than a file of this size may hold.
         BadText: text that is not UTF-8, naming row and column.
         refused: not Parquet, damaged, a column twice, or a value that Python does not have.
         MissingExtra: pyarrow is not installed.
     """
-    with optional():
-        import pyarrow.parquet as pq  # noqa: PLC0415 - heavy, and of an extra
-    with opened(path) as handle:
-        try:
-            # A buffer for each column, so that a large row group is not read at once.
-            file = pq.ParquetFile(handle, buffer_size=_PARQUET_BUFFER, pre_buffer=False)
-            names, rows = file.schema_arrow.names, file.metadata.num_rows
-        except _parquet_errors() as error:
-            raise refused(path, expected="a Parquet file", found=brief(error)) from None
-        if most is not None and rows > most:
-            raise TooLarge(path, expected=f"at most {most} rows", found=rows)
-        _check_distinct(names, str(path), refused)
-        names = list(choose(names, str(path)))
+    with open_parquet(path, refused) as table:
+        names = list(choose(table.names, table.where))
+        unpacked = table.unpacked()
         number = 0
-        for batch in _batches(file, names, str(path), refused):
-            columns = [batch.column(name) for name in names]
+        for batch in table.batches(names, _PARQUET_ROWS):
+            with refusing(f"{path}, after row {number}", "Parquet data", refused):
+                needed = sum(map(python_bytes, batch.columns))
+            unpacked.add(needed)
+            columns = dict(zip(names, batch.columns, strict=True))
             for index in range(batch.num_rows):
                 number += 1
                 where = f"{path}, row {number}"
                 yield (
                     where,
                     {
-                        name: _cell(column, index, (where, name), refused)
-                        for name, column in zip(names, columns, strict=True)
+                        name: cell(column, index, (where, name), refused)
+                        for name, column in columns.items()
                     },
                 )
 
 
-def _batches(
-    file: pq.ParquetFile, names: list[str], where: str, refused: type[MalformedInput]
-) -> Iterator[pa.RecordBatch]:
-    number = 0
-    try:
-        for batch in file.iter_batches(_PARQUET_ROWS, columns=names, use_threads=False):
-            yield batch
-            number += batch.num_rows
-    except _parquet_errors() as error:
-        place = f"{where}, after row {number}"
-        raise refused(place, expected="Parquet data", found=brief(error)) from None
+def cell(
+    column: pa.Array, index: int, place: tuple[str, str], refused: type[MalformedInput]
+) -> object:
+    """One value of a column, shape (n,), as Python's.
 
-
-def _cell(column: Any, index: int, place: tuple[str, str], refused: type[MalformedInput]) -> object:
+    Raises:
+        BadText: text that is not UTF-8; `place` names row and column.
+        refused: a value that Python does not have.
+    """
     try:
         value: object = column[index].as_py()
-    except _parquet_errors() as error:
+    except parquet_errors() as error:
         where = "{}, column {!r}".format(*place)
         if isinstance(error, UnicodeDecodeError):  # pyarrow believes what says it is UTF-8
             raise BadText(where, expected="UTF-8", found="other bytes") from None
