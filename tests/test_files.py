@@ -21,15 +21,8 @@ import pytest
 from geometry_of_trust import errors, files
 from geometry_of_trust.documents.names_beside import labels_path, record_path
 from geometry_of_trust.errors import FileChanged, OutputExists, TooLarge, Unreadable, Unwritable
-from geometry_of_trust.files import (
-    COPIED_BYTES,
-    FileBytes,
-    StagedFiles,
-    opened,
-    read_bounded,
-    sha256_file,
-    write_file,
-)
+from geometry_of_trust.files import COPIED_BYTES, FileBytes, opened, read_bounded, sha256_file
+from geometry_of_trust.outputs.staged_files import StagedFiles, write_file
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX")
 

@@ -23,31 +23,35 @@ ROOMS: dict[str, set[str]] = {
     "version": set(),
     "errors": set(),
     "extras": {"errors"},
-    "files": {"errors"},
+    "steady_files": {"errors"},
+    "files": {"errors", "steady_files"},
+    "ownership": {"errors", "files"},
+    "outputs": {"errors", "files", "ownership"},
     "progress": set(),
     "option_types": {"errors"},
     "documents": {"errors", "files"},
-    "signing": {"errors", "files", "documents"},
-    "formats": {"errors", "extras", "files", "documents"},
+    "signing": {"errors", "files", "outputs", "documents"},
+    "formats": {"errors", "extras", "files", "outputs", "documents"},
     "geometry": {"errors", "progress", "documents", "formats"},
     "extraction": {
-        "version", "errors", "extras", "files", "progress", "option_types", "documents", "formats",
+        "version", "errors", "extras", "files", "outputs", "progress", "option_types", "documents",
+        "formats",
     },
     "corpus": {
-        "version", "errors", "extras", "files", "option_types", "documents", "formats",
-        "extraction",
+        "version", "errors", "extras", "files", "ownership", "outputs", "option_types", "documents",
+        "formats", "extraction",
     },
-    "converting": {"errors", "extras", "files", "documents", "formats"},
+    "converting": {"errors", "extras", "files", "outputs", "documents", "formats"},
     "probing": {
-        "version", "errors", "files", "progress", "option_types", "documents", "formats",
+        "version", "errors", "files", "outputs", "progress", "option_types", "documents", "formats",
         "geometry",
     },
     "attesting": {
         "version", "errors", "files", "documents", "signing", "formats", "geometry", "probing",
     },
     "verifying": {
-        "errors", "files", "progress", "documents", "signing", "formats", "extraction", "corpus",
-        "probing", "attesting",
+        "errors", "files", "outputs", "progress", "documents", "signing", "formats", "extraction",
+        "corpus", "probing", "attesting",
     },
     "showing": {
         "errors", "files", "documents", "signing", "formats", "extraction", "corpus",
@@ -55,14 +59,15 @@ ROOMS: dict[str, set[str]] = {
     },
     "plotting": {"errors", "extras", "files", "documents", "geometry", "probing", "showing"},
     "cli": {
-        "version", "errors", "extras", "files", "documents", "signing", "extraction", "corpus",
-        "converting", "probing", "attesting", "verifying", "showing", "plotting",
+        "version", "errors", "extras", "files", "outputs", "documents", "signing", "extraction",
+        "corpus", "converting", "probing", "attesting", "verifying", "showing", "plotting",
     },
     "__main__": {"cli"},
 }  # fmt: skip
 """The rooms from the ground up, and the rooms that each one imports, all of them further down."""
 
 FLOORS: dict[str, str] = {
+    "outputs": "interruptions ledger places temporary_files folder_locks staged_files",
     "documents": """
         names_beside strictjson codes extraction_record schema extraction_record_reading
         probe_card probe_card_reading positions model_names
@@ -71,7 +76,7 @@ FLOORS: dict[str, str] = {
         ed25519_points keys binding reference_members signed_bytes attestation checks key_making
     """,
     "formats": """
-        arrays labels table_rows label_tables row_writer row_table binary_file gotact
+        mapped_arrays arrays labels table_rows label_tables row_writer row_table binary_file gotact
         activations_file gotue unembedding_file
     """,
     "geometry": "exact gram inner_product spectrum",
@@ -110,8 +115,8 @@ The room itself, its `__init__`, stands above them.
 """
 
 NO_NUMPY = {
-    "version", "errors", "extras", "files", "progress", "option_types", "documents", "signing",
-    "cli",
+    "version", "errors", "extras", "files", "steady_files", "ownership", "outputs", "progress",
+    "option_types", "documents", "signing", "cli",
 }  # fmt: skip
 """Folders that import no numpy, whatever files they hold."""
 

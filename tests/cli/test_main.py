@@ -19,8 +19,8 @@ import pytest
 from geometry_of_trust import cli
 from geometry_of_trust.cli import main
 from geometry_of_trust.cli.common import bar_on
-from geometry_of_trust.files import write_file
 from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.signing.attestation import read_attestation
 from geometry_of_trust.signing.keys import load_secret_key
 from geometry_of_trust.version import __version__

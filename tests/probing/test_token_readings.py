@@ -30,6 +30,7 @@ from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import write_activations
 from geometry_of_trust.formats.gotue import read_unembedding, write_unembedding
 from geometry_of_trust.formats.row_writer import RowWriter, TextRows
+from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.probe_readings import Reading
 from geometry_of_trust.probing.probes import read_probe_set
 from geometry_of_trust.probing.token_readings import (

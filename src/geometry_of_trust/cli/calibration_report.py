@@ -15,7 +15,7 @@ from geometry_of_trust.cli.common import (
     talk,
 )
 from geometry_of_trust.errors import escaped
-from geometry_of_trust.files import write_file
+from geometry_of_trust.outputs.staged_files import write_file
 
 
 @app.command(group=MORE)

@@ -24,9 +24,10 @@ from geometry_of_trust.converting.exchange import (
     spooled,
 )
 from geometry_of_trust.errors import BadRowTable, BadTable, LimitExceeded
-from geometry_of_trust.files import FileBytes, PathLike, StagedFiles
+from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.arrays import MAX_LAYERS, Activations, Unembedding
 from geometry_of_trust.formats.row_table import read_rows
+from geometry_of_trust.outputs.staged_files import StagedFiles
 
 _MAX_INT32 = 2**31 - 1
 _SCAN_ROWS = 2**16
@@ -46,7 +47,7 @@ def read(file: FileBytes, given: Names, near: PathLike) -> Convertible:
     """
     where = file.path
     with _refusing(where):
-        table = pq.ParquetFile(pa.BufferReader(file.data), page_checksum_verification=True)
+        table = pq.ParquetFile(file.reader(), page_checksum_verification=True)
     return _read(table, where, given, near)
 
 
@@ -255,4 +256,4 @@ def _row_table(path: PathLike, content: Convertible) -> pa.Table:
     count, positions = len(read_rows(file)), content.values.shape[-2]
     if count != positions:
         raise BadRowTable(path, expected=f"{positions} rows, one a position", found=count)
-    return pq.read_table(pa.BufferReader(file.data))
+    return pq.read_table(file.reader())

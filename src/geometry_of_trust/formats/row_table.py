@@ -132,7 +132,7 @@ def read_rows(path: PathLike) -> RowTable:
     """
     pa, pq = arrow()
     try:
-        file = pq.ParquetFile(pa.BufferReader(FileBytes.of(path).data))
+        file = pq.ParquetFile(FileBytes.of(path).reader())
         _bounded(file.metadata, path)
         table = _parsed(file.read(), path)
     except (pa.ArrowException, ValueError, OSError) as error:

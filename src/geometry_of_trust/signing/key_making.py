@@ -9,7 +9,8 @@ from typing import Literal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from geometry_of_trust.errors import BadOption, BadPassphrase
-from geometry_of_trust.files import PathLike, StagedFiles
+from geometry_of_trust.files import PathLike
+from geometry_of_trust.outputs.staged_files import StagedFiles
 from geometry_of_trust.signing.keys import PublicKey, SecretKey
 
 KeyFormat = Literal["pem", "raw", "openssh"]
