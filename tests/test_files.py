@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import mmap
 import os
 import stat
 import time
@@ -101,7 +100,7 @@ def test_files_appear_when_the_block_ends(tmp_path: Path) -> None:
     with StagedFiles() as staged:
         staged.open(tmp_path / "new" / "a").write(b"1")
         staged.write(tmp_path / "b", b"2")
-        assert staged.temporary(tmp_path / "new" / "a").read_bytes() == b"1"
+        assert staged.sha256(tmp_path / "new" / "a") == hashlib.sha256(b"1").hexdigest()
         assert not (tmp_path / "new" / "a").exists()
         assert not (tmp_path / "b").exists()
     assert (tmp_path / "new" / "a").read_bytes() == b"1"
@@ -140,7 +139,8 @@ def test_permissions(asked: int, umask: int, mode: int, tmp_path: Path) -> None:
     os.umask(umask)
     with StagedFiles() as staged:
         staged.write(tmp_path / "a", b"", mode=asked)
-        assert mode_of(staged.temporary(tmp_path / "a")) == mode
+        (temporary,) = tmp_path.iterdir()
+        assert mode_of(temporary) == mode
     assert mode_of(tmp_path / "a") == mode
 
 
@@ -228,7 +228,7 @@ def test_content_is_on_disk_before_it_has_its_name(
 
 def test_a_path_that_is_not_staged(tmp_path: Path) -> None:
     with StagedFiles() as staged, pytest.raises(KeyError):
-        staged.temporary(tmp_path / "a")
+        staged.sha256(tmp_path / "a")
 
 
 def test_one_path_is_not_staged_twice(tmp_path: Path) -> None:
@@ -352,7 +352,8 @@ def test_a_file_that_grows_while_it_is_copied(
 
 @pytest.mark.usefixtures("mapped")
 def test_what_cannot_be_taken(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none", Path("/dev/null")):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "none", tmp_path / "pipe"):
         with pytest.raises(Unreadable):
             FileBytes(path)
 
@@ -362,7 +363,7 @@ def test_a_map_that_the_system_refuses(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError(errno.ENODEV, "No such device")
 
     monkeypatch.setattr(files, "COPIED_BYTES", 0)
-    monkeypatch.setattr(mmap, "mmap", refusing)
+    monkeypatch.setattr(files, "FileMap", refusing)
     with pytest.raises(Unreadable) as refused:
         FileBytes(old_file(tmp_path, b"x"))
     assert refused.value.found == "No such device"

@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "progress": set(),
     "option_types": {"errors"},
     "documents": {"errors", "files"},
-    "signing": {"errors", "files", "outputs", "documents"},
+    "signing": {"errors", "files", "ownership", "outputs", "documents"},
     "formats": {"errors", "extras", "files", "outputs", "documents"},
     "geometry": {"errors", "progress", "documents", "formats"},
     "extraction": {
@@ -73,7 +73,8 @@ FLOORS: dict[str, str] = {
         probe_card probe_card_reading positions model_names
     """,
     "signing": """
-        ed25519_points keys binding reference_members signed_bytes attestation checks key_making
+        ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
+        signed_bytes attestation checks key_making
     """,
     "formats": """
         mapped_arrays arrays labels table_rows label_tables row_writer row_table binary_file gotact
@@ -105,8 +106,8 @@ FLOORS: dict[str, str] = {
     """,
     "plotting": "image_files panels pictures",
     "cli": """
-        common extract keygen train attest verify reproduce show read calibration_report sweep
-        convert
+        signals places common extract keygen train attest verify reproduce show read
+        calibration_report sweep convert
     """,
 }
 """The files of each room with several, from its ground up: each imports only files before it.

@@ -23,6 +23,7 @@ MAX_DOCUMENT_BYTES = 16 * 2**20
 COPIED_BYTES = 64 * 2**20
 """Largest file that `FileBytes` copies into memory; a larger one is mapped."""
 
+_HASHED_AT_ONCE = 4 * SteadyFile.BLOCK
 _NEVER_WAITING = os.O_CLOEXEC | os.O_NONBLOCK if os.name == "posix" else getattr(os, "O_BINARY", 0)
 
 
@@ -164,8 +165,8 @@ class FileBytes(os.PathLike[str]):
             FileChanged: the file is large, and changed since it was opened.
         """
         digest = hashlib.sha256()
-        for start in range(0, len(self), SteadyFile.BLOCK):
-            digest.update(self.read(start, start + SteadyFile.BLOCK))
+        for start in range(0, len(self), _HASHED_AT_ONCE):
+            digest.update(self.read(start, start + _HASHED_AT_ONCE))
         self.check_unchanged()
         return digest.hexdigest()
 
@@ -182,7 +183,7 @@ class FileBytes(os.PathLike[str]):
         """A handle on the same bytes, at their beginning, for what reads from handles only."""
         if self.steady is None:
             return io.BytesIO(self.data)
-        return io.BufferedReader(SteadyReader(self.steady), SteadyFile.BLOCK)
+        return io.BufferedReader(SteadyReader(self.steady), 4 * SteadyFile.BLOCK)
 
 
 class FileMap(mmap.mmap):

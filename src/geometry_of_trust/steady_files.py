@@ -24,7 +24,7 @@ class SteadyFile:
         OSError: the descriptor cannot be copied.
     """
 
-    BLOCK: ClassVar[int] = 2**20
+    BLOCK: ClassVar[int] = 2**18
     """Bytes that are compared as one; less is never read."""
 
     def __init__(self, path: str, descriptor: int) -> None:

@@ -21,13 +21,22 @@ class Ledger:
     written: list[Path] = field(default_factory=list)
     left: list[Path] = field(default_factory=list)
 
-    def __str__(self) -> str:
-        """What of it is there now, in words: `nothing was written` if nothing is."""
+    @property
+    def told(self) -> str:
+        """For the end of a line that says what failed; empty if nothing is there."""
+        return f"; {self}" if self._there else ""
+
+    @property
+    def _there(self) -> list[str]:
         parts = []
         for what, paths in (("written", self.written), ("left", self.left)):
             there = [str(path) for path in paths if os.path.lexists(path)]
             parts += [f"{what}: {', '.join(there)}"] if there else []
-        return "; ".join(parts) or "nothing was written"
+        return parts
+
+    def __str__(self) -> str:
+        """What of it is there now, in words: `nothing was written` if nothing is."""
+        return "; ".join(self._there) or "nothing was written"
 
 
 _current: ContextVar[Ledger | None] = ContextVar("ledger", default=None)
