@@ -18,7 +18,7 @@ from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.keys import SecretKey
 from options import training_arguments
 
-KEY = SecretKey.from_seed(bytes([1]) * 32)
+KEY = SecretKey.from_seed(bytes(range(1, 33)))
 OTHER_KEY = SecretKey.from_seed(bytes([2]) * 32)
 TIMESTAMP = 1_700_000_000
 D, V, P, LAYERS = 6, 40, 30, (1, 4)

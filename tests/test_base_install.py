@@ -153,7 +153,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """Files of a run, signed, with a row table beside the activations."""
     made = build(tmp_path_factory.mktemp("audited"))
     folder = made.labels.parent
-    (folder / "key").write_bytes(bytes([1]) * 32)
+    (folder / "key").write_bytes(bytes(range(1, 33)))
     (folder / "key").chmod(0o600)
     (folder / "key.pub").write_bytes(KEY.public.raw)
     (folder / "signed.json").write_bytes(made.attest().to_json())

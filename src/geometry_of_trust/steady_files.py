@@ -6,6 +6,7 @@ import io
 import os
 import secrets
 import weakref
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from geometry_of_trust.errors import FileChanged, Unreadable
@@ -42,10 +43,23 @@ class SteadyFile:
             FileChanged: some of them are others than they were before, or gone.
             Unreadable: the system cannot read them.
         """
-        first, last = start // self.BLOCK, -(-stop // self.BLOCK)
-        data = b"".join([self._block(number) for number in range(first, last)])
-        offset = start - first * self.BLOCK
-        return data[offset : offset + stop - start]
+        return b"".join(self._parts(start, stop))
+
+    def read_into(self, buffer: memoryview, start: int) -> None:
+        """Fill a buffer of bytes with those from `start` on, all inside the file.
+
+        Raises:
+            FileChanged, Unreadable: as `read`.
+        """
+        done = 0
+        for part in self._parts(start, start + len(buffer)):
+            buffer[done : done + len(part)] = part
+            done += len(part)
+
+    def _parts(self, start: int, stop: int) -> Iterator[bytes]:
+        for number in range(start // self.BLOCK, -(-stop // self.BLOCK)):
+            origin = number * self.BLOCK
+            yield self._block(number)[max(start - origin, 0) : stop - origin]
 
     def _block(self, number: int) -> bytes:
         start = number * self.BLOCK
@@ -103,11 +117,10 @@ class SteadyReader(io.RawIOBase):
             FileChanged, Unreadable: as `SteadyFile.read`.
         """
         view = memoryview(buffer).cast("B")
-        stop = max(self._at, min(self._at + len(view), self._file.size))
-        data = self._file.read(self._at, stop)
-        view[: len(data)] = data
-        self._at = stop
-        return len(data)
+        count = max(0, min(len(view), self._file.size - self._at))
+        self._file.read_into(view[:count], self._at)
+        self._at += count
+        return count
 
 
 def _state(number: int) -> tuple[int, int, int]:

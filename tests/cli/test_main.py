@@ -30,7 +30,7 @@ from pipeline import KEY, TIMESTAMP, Files, P, build, signed_anew
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     files = build(tmp_path_factory.mktemp("cli"))
-    (files.labels.parent / "key").write_bytes(bytes([1]) * 32)
+    (files.labels.parent / "key").write_bytes(bytes(range(1, 33)))
     (files.labels.parent / "key").chmod(0o600)
     (files.labels.parent / "key.pub").write_bytes(KEY.public.raw)
     return files
@@ -266,6 +266,7 @@ def test_keygen(run: Run, tmp_path: Path) -> None:
 def test_an_encrypted_key(run: Run, files: Files, tmp_path: Path) -> None:
     phrase = tmp_path / "phrase"
     phrase.write_bytes(b"correct horse\n")
+    phrase.chmod(0o600)
     assert run("keygen", "--output", tmp_path / "k", "--passphrase-file", phrase) == 0
     assert b"OPENSSH" in (tmp_path / "k").read_bytes()
     arguments = attest_arguments(files, tmp_path / "t.json")

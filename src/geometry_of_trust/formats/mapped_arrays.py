@@ -35,8 +35,10 @@ def settled(values: NDArray[Number]) -> NDArray[Number]:
         return values
     origin = np.frombuffer(base, np.uint8).ctypes.data
     low, high = byte_bounds(values)
-    data = base.steady.read(low - origin, high - origin)
+    data = np.empty(high - low, np.uint8)
+    base.steady.read_into(data.data, low - origin)
+    data.flags.writeable = False
     return np.ndarray(
-        values.shape, values.dtype, buffer=data, offset=values.ctypes.data - low,
+        values.shape, values.dtype, buffer=data.data, offset=values.ctypes.data - low,
         strides=values.strides,
     )  # fmt: skip
