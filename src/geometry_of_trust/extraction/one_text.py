@@ -127,8 +127,8 @@ def _write(request: Request, run: Run, prompt_sha256: str) -> Extraction:
         ]
         record = make_record(run.runner, prompt_sha256, run.tokens, *written)
         staged.write(to_record, record.to_json())
-    # What an earlier corpus run left is of the activations that are replaced.
-    rows_path(to_activations).unlink(missing_ok=True)
+        # What an earlier corpus run left is of the activations that are replaced.
+        staged.remove(rows_path(to_activations))
     return Extraction(
         activations=activations,
         activations_path=to_activations,

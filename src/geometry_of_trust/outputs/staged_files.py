@@ -64,6 +64,7 @@ class StagedFiles:
     def __init__(self, *, told: bool = True) -> None:
         self._files: list[_Staged] = []
         self._told = told
+        self._removed: list[Path] = []
         self._cleaned: set[Path] = set()
         # At the program's end, too: a signal may come before the end of the block has begun.
         self._discard = weakref.finalize(self, _discard, self._files)
@@ -139,6 +140,10 @@ class StagedFiles:
         """
         self.open(path, mode=mode, exclusive=exclusive).write(data)
 
+    def remove(self, path: PathLike) -> None:
+        """Let what is at `path` go when the others appear, if there is anything."""
+        self._removed.append(Path(path))
+
     def sha256(self, path: PathLike) -> str:
         """Of what was staged as `path`, from the disk: 64 lower-case hex digits.
 
@@ -189,6 +194,9 @@ class StagedFiles:
             for file in self._files:
                 _rename(file)
                 placed.append(file)
+            for path in self._removed:
+                with _unwritable(path):
+                    path.unlink(missing_ok=True)
         except BaseException:
             for file in reversed(placed):
                 if not _put_back(file):
