@@ -29,8 +29,8 @@ def settled(values: NDArray[Number]) -> NDArray[Number]:
         FileChanged, Unreadable: the file has changed, or cannot be read.
     """
     base: object = values
-    while isinstance(base, np.ndarray):
-        base = base.base
+    while isinstance(base, np.ndarray | memoryview):
+        base = base.base if isinstance(base, np.ndarray) else base.obj
     if not isinstance(base, FileMap) or not values.size:
         return values
     origin = np.frombuffer(base, np.uint8).ctypes.data

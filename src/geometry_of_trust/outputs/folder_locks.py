@@ -26,7 +26,7 @@ def only_run_into(*outputs: Path) -> Iterator[None]:
         for folder in sorted({Path(os.path.realpath(output.parent)) for output in outputs}):
             try:
                 _make(folder, stack)
-                descriptor = os.open(folder, os.O_RDONLY)
+                descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
             except OSError as error:
                 raise Unwritable(folder, expected="a folder", found=reason(error)) from None
             stack.callback(os.close, descriptor)
