@@ -155,7 +155,7 @@ def moments(run: Callable[[], object], race: Race) -> Iterator[int]:
 @pytest.mark.parametrize("raced", ["activations", "unembedding"])
 @pytest.mark.parametrize("name", RUNS)
 def test_a_race_changes_no_result(
-    name: str, raced: str, change: Change, made: Path, tmp_path: Path,
+    *, name: str, raced: str, change: Change, made: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     run = RUNS[name]

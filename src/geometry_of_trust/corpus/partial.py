@@ -202,10 +202,8 @@ class Journal:
     def done(self, units: Iterator[tuple[int, ...]]) -> dict[int, int]:
         """Numbers of the batches that are done, with their rows, each seen to be on the disk."""
         done: dict[int, int] = {}
-        try:
-            lines = self._partial.file("journal").read_text().split("\n")[:-1]
-        except OSError:
-            return done
+        journal = self._partial.file("journal")
+        lines = journal.read_text().split("\n")[:-1] if journal.exists() else []
         digests = dict(line.split(" ", 1) for line in lines if " " in line)
         for number, unit in enumerate(units):
             if str(number) in digests:
@@ -214,7 +212,7 @@ class Journal:
                 if _digest(states) == digests[str(number)]:
                     done[number] = states.shape[1]
         kept = "".join(f"{number} {digests[str(number)]}\n" for number in done)
-        # Without a torn last line:
+        # Without a torn last line; and from now on, the name of the journal is on the disk:
         write_file(self._partial.file("journal"), kept.encode(), told=False)
         return done
 
