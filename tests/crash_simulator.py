@@ -164,7 +164,7 @@ def every_ending(
             folder = place / f"{number}-{ending[-4:]}"
             folder.mkdir()
             prepare(folder)
-            disk = Disk(folder, (number, cast(Ending, ending)))
+            disk = Disk(folder, (number, ending))
             error: BaseException | None = None
             with disk.watched():
                 try:

@@ -120,11 +120,12 @@ def test_no_core_dump_while_a_secret_is_in_memory(tmp_path: Path) -> None:
         "code = main(sys.argv[1:])\n"
         "print(code, resource.getrlimit(resource.RLIMIT_CORE)[0], ctypes.CDLL(None).prctl(3))\n"
     )
-    for arguments, code in (
+    commands: list[tuple[list[str | Path], int]] = [
         (["keygen", "--output", tmp_path / "key"], 0),
         (["attest", "--key", tmp_path / "key", "--activations", tmp_path / "a", "--probes",
           tmp_path / "p", "--unembedding", tmp_path / "u", "--output", tmp_path / "t"], 3),
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for arguments, code in commands:
         run = subprocess.run(
             [sys.executable, "-c", program, *arguments],
             capture_output=True, text=True, check=True,

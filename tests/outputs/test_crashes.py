@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from crash_simulator import Died, Disk, contents, every_ending, kept_states
 
+from crash_simulator import Died, Disk, contents, every_ending, kept_states
 from geometry_of_trust.errors import GotError
 from geometry_of_trust.extraction import one_text, running
 from geometry_of_trust.extraction.options import ExtractionOptions
@@ -78,8 +78,8 @@ def writes(request: pytest.FixtureRequest) -> Writes:
             ("t.json",), lambda f: write_attestation(f / "t.json", signed), {"t.json": OLD}
         )
     if request.param == "links":
-        names = ("a.gotact", "a.record.json")
-        return Writes(names, linking, dict.fromkeys(names, OLD))
+        both = ("a.gotact", "a.record.json")
+        return Writes(both, linking, dict.fromkeys(both, OLD))
     names = ("a.gotact", "u.gotue", "a.labels", "a.record.json")
     old = {} if request.param == "extraction" else {**dict.fromkeys(names, OLD), "a.labels": b"0\n"}
     return Writes(names, request.getfixturevalue("extracting"), old)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -79,7 +80,7 @@ def test_a_name_that_is_taken_is_not_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = tmp_path / f".a.{'0' * 16}{SUFFIX}"
-    monkeypatch.setattr(temporary_files.secrets, "token_hex", lambda _: "0" * 16)
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "0" * 16)
     (tmp_path / "precious").write_bytes(b"precious")
     taken.symlink_to("precious")
     with pytest.raises(FileExistsError):
@@ -92,7 +93,8 @@ def test_a_name_that_is_taken_is_not_opened(
 def test_a_file_that_another_run_took_for_left_over_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, first = temporary_files.try_lock, []
+    lock = temporary_files.try_lock
+    first: list[int] = []
 
     def late(descriptor: int) -> bool:
         if not first:

@@ -25,7 +25,7 @@ from geometry_of_trust.errors import (
 )
 from geometry_of_trust.extraction.one_text import extract
 from geometry_of_trust.extraction.options import ExtractionOptions
-from geometry_of_trust.files import sha256_file, write_file
+from geometry_of_trust.files import sha256_file
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import write_activations
 from geometry_of_trust.formats.gotue import read_unembedding, write_unembedding
