@@ -175,6 +175,7 @@ def test_nothing_else_is_there(python: Python) -> None:
 
 def test_keygen(python: Python, tmp_path: Path) -> None:
     (tmp_path / "phrase").write_bytes(b"correct horse\n")
+    (tmp_path / "phrase").chmod(0o600)
     done = python("-m", "geometry_of_trust", "keygen", "--output", tmp_path / "k",
                   "--passphrase-file", tmp_path / "phrase")  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

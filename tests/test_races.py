@@ -223,6 +223,11 @@ def test_values_of_a_file_are_not_read_from_its_map(
         assert again.strides == view.strides or not view.size
         assert not again.flags.writeable
     assert settled(numbers) is numbers
+    assert file.data[5:9] == file.read(5, 9) == path.read_bytes()[5:9]
+    assert file.data[9:5] == file.data[len(file) :] == b""
+    assert (file.data[4], file.data[-1]) == (path.read_bytes()[4], path.read_bytes()[-1])
     os.truncate(path, 100)
+    with pytest.raises(FileChanged):
+        file.data[5:9]
     with pytest.raises(FileChanged):
         settled(whole[1:2])  # which would end the program, if it were read from the map

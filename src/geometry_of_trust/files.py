@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from functools import cached_property
+from typing import SupportsIndex, overload
 
 from geometry_of_trust.errors import FileChanged, TooLarge, Unreadable
 from geometry_of_trust.steady_files import SteadyFile, SteadyReader
@@ -187,10 +188,26 @@ class FileBytes(os.PathLike[str]):
 
 
 class FileMap(mmap.mmap):
-    """A map of a large file, which knows how to read it.
+    """A map of a large file, which knows how to read it, and does so for a slice.
 
     Attributes:
         steady: reads the file.
     """
 
     steady: SteadyFile
+
+    @overload
+    def __getitem__(self, key: SupportsIndex, /) -> int: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> bytes: ...
+    def __getitem__(self, key: SupportsIndex | slice, /) -> int | bytes:
+        """Of the bytes as they were first read; a slice without steps.
+
+        Raises:
+            FileChanged, Unreadable: as `SteadyFile.read`.
+        """
+        if isinstance(key, slice):
+            start, stop, _ = key.indices(len(self))
+            return self.steady.read(start, max(start, stop))
+        at = range(len(self))[key]
+        return self.steady.read(at, at + 1)[0]
