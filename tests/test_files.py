@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import os
 import time
@@ -199,6 +200,7 @@ def test_a_map_that_the_system_refuses(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_no_descriptor_is_left(mapped: bool, tmp_path: Path) -> None:
     path = old_file(tmp_path, b"x" * 100)
+    gc.collect()  # of tests before
     before = len(os.listdir("/proc/self/fd"))
     taken = [FileBytes(path) for _ in range(5)]
     assert (len(os.listdir("/proc/self/fd")) > before) == mapped
