@@ -12,11 +12,14 @@ COVERAGE := 92
 AUDITORS := pip-audit==2.10.1 cyclonedx-bom==7.5.0
 # `LOCKED=yes` installs from locked.txt alone, as CI does: a package that differs by a byte is refused.
 LOCKED :=
+# `make fuzz`: how long for each target, and which (all, if none is named).
+SECONDS_EACH := 60
+TARGETS :=
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup model demo test lint bench lock audit
+.PHONY: help setup model demo test lint bench fuzz lock audit
 
 help: ## list these commands
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -39,6 +42,11 @@ lint: $(INSTALLED) ## ruff and mypy
 bench: $(INSTALLED) $(MODEL_MADE) ## every published figure, then the heavy tests
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 	$(BIN)/pytest -m heavy
+
+# atheris has wheels for few machines, so that nothing but this command needs it.
+fuzz: $(INSTALLED) ## look for inputs that break a reader: SECONDS_EACH=60 TARGETS="gotact card"
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install -qq 'atheris==3.0.0'
+	$(BIN)/python scripts/fuzz_readers.py --seconds $(SECONDS_EACH) $(TARGETS)
 
 lock: $(INSTALLED) ## write locked.txt, constraints.txt with the SHA-256 of each package, for CI
 	@$(BIN)/python scripts/lock.py

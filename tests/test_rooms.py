@@ -21,20 +21,23 @@ PACKAGE = Path(geometry_of_trust.__file__).parent
 
 ROOMS: dict[str, set[str]] = {
     "version": set(),
-    "errors": set(),
+    "terminal": set(),
+    "errors": {"terminal"},
     "extras": {"errors"},
     "steady_files": {"errors"},
     "files": {"errors", "steady_files"},
     "ownership": {"errors", "files"},
     "outputs": {"errors", "files", "ownership"},
+    "memory": {"errors"},
     "progress": set(),
     "option_types": {"errors"},
-    "documents": {"errors", "files"},
+    "documents": {"terminal", "errors", "files"},
     "signing": {"errors", "files", "ownership", "outputs", "documents"},
     "formats": {"errors", "extras", "files", "outputs", "documents"},
-    "geometry": {"errors", "progress", "documents", "formats"},
+    "geometry": {"errors", "memory", "progress", "documents", "formats"},
     "extraction": {
-        "version", "errors", "extras", "files", "outputs", "progress", "option_types", "documents",
+        "version", "errors", "extras", "files", "outputs", "memory", "progress", "option_types",
+        "documents",
         "formats",
     },
     "corpus": {
@@ -50,16 +53,19 @@ ROOMS: dict[str, set[str]] = {
         "version", "errors", "files", "documents", "signing", "formats", "geometry", "probing",
     },
     "verifying": {
-        "errors", "files", "outputs", "progress", "documents", "signing", "formats", "extraction",
-        "corpus", "probing", "attesting",
+        "terminal", "errors", "files", "outputs", "progress", "documents", "signing", "formats",
+        "extraction", "corpus", "probing", "attesting",
     },
     "showing": {
-        "errors", "files", "documents", "signing", "formats", "extraction", "corpus",
-        "converting", "probing", "verifying",
+        "terminal", "errors", "files", "documents", "signing", "formats", "extraction",
+        "corpus", "converting", "probing", "verifying",
     },
-    "plotting": {"errors", "extras", "files", "documents", "geometry", "probing", "showing"},
+    "plotting": {
+        "terminal", "errors", "extras", "files", "documents", "geometry", "probing", "showing",
+    },
     "cli": {
-        "version", "errors", "extras", "files", "outputs", "documents", "signing", "extraction",
+        "version", "terminal", "errors", "extras", "files", "outputs", "documents", "signing",
+        "extraction",
         "corpus", "converting", "probing", "attesting", "verifying", "showing", "plotting",
     },
     "__main__": {"cli"},
@@ -69,7 +75,7 @@ ROOMS: dict[str, set[str]] = {
 FLOORS: dict[str, str] = {
     "outputs": "interruptions ledger places temporary_files folder_locks staged_files",
     "documents": """
-        names_beside strictjson codes extraction_record schema extraction_record_reading
+        names names_beside strictjson codes extraction_record schema extraction_record_reading
         probe_card probe_card_reading positions model_names
     """,
     "signing": """
@@ -82,9 +88,9 @@ FLOORS: dict[str, str] = {
     """,
     "geometry": "exact gram inner_product spectrum",
     "extraction": """
-        page_release attention sums architectures kernels deterministic_operations float64
-        weights loading quantizing options request preparing quiet capture tokenizing running
-        costs recording one_text
+        page_release panics attention sums architectures kernels deterministic_operations float64
+        weights model_files loading quantizing options request preparing quiet capture tokenizing
+        running costs recording one_text
     """,
     "corpus": """
         choosing sources entries partial engines checking options planning settings memory
@@ -106,7 +112,7 @@ FLOORS: dict[str, str] = {
     """,
     "plotting": "image_files panels pictures",
     "cli": """
-        signals places common extract keygen train attest verify reproduce show read
+        signals places streams common extract keygen train attest verify reproduce show read
         calibration_report sweep convert
     """,
 }
@@ -116,8 +122,8 @@ The room itself, its `__init__`, stands above them.
 """
 
 NO_NUMPY = {
-    "version", "errors", "extras", "files", "steady_files", "ownership", "outputs", "progress",
-    "option_types", "documents", "signing", "cli",
+    "version", "terminal", "errors", "extras", "files", "steady_files", "ownership", "outputs",
+    "memory", "progress", "option_types", "documents", "signing", "cli",
 }  # fmt: skip
 """Folders that import no numpy, whatever files they hold."""
 

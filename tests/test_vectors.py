@@ -31,6 +31,8 @@ PAGE = (ROOT / "docs" / "vectors.md").read_text("utf-8")
 LINES = {
     "verified": "VERIFIED",
     "verified-document": "VERIFIED, SIGNATURE AND BINDING ONLY",
+    "verified-files": "VERIFIED, SIGNATURE, BINDING AND FILES SUPPLIED ONLY",
+    "verified-readings": "VERIFIED, SIGNATURE, BINDING, FILES AND READINGS",
     "legacy": "VERIFIED, LEGACY SIGNATURE ONLY",
 }
 

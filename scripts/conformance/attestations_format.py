@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conformance import attestation as a
-from conformance.attestation import DOCUMENT, FULL, signed, signed_file
+from conformance.attestation import DOCUMENT, FULL, rebound, signed, signed_file
 from conformance.attestations import GOOD, fails, spellings
 from conformance.documents import REMOVE, Path, Tree, changed, swapped
 from conformance.numbers import text
@@ -189,6 +189,12 @@ def structure_step() -> Iterator[Vector]:
     for name, error, change, comment in STRUCTURE:
         data = signed_file(a.ordered(DOCUMENT | change))
         yield fails(2, name, error, data, comment)
+    names: list[tuple[str, Path, str, str]] = [
+        ("tool-257-bytes", ("tool",), "x" * 257, "a name that is bound, one byte too long"),
+        ("dimension-258-bytes", ("probe_sets", 1, "dimensions", 1), "é" * 129, "and another"),
+    ]
+    for name, path, long, comment in names:
+        yield fails(2, name, "LimitExceeded", signed_file(rebound(DOCUMENT, path, long)), comment)
     yield fails(2, "timestamp-in-the-future", "TimestampInFuture", GOOD,
                 "301 s ahead of the clock", now=str(a.TIMESTAMP - 301))  # fmt: skip
     late = signed_file(DOCUMENT | {"timestamp": 2**64 - 1})

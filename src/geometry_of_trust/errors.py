@@ -9,13 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-
-def escaped(text: object, limit: int = 200) -> str:
-    """`text` made safe for a terminal: control and direction characters become escapes."""
-    raw = str(text)
-    if len(raw) > limit:
-        raw = raw[:limit] + "..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in raw)
+from geometry_of_trust.terminal import escaped
 
 
 def brief(error: BaseException) -> str:
@@ -297,6 +291,14 @@ class NoTokenizer(ExtractionRefused):
     """The model comes without a tokenizer."""
 
 
+class TokenizerFailed(ExtractionRefused):
+    """The model's tokenizer stopped with an error."""
+
+
+class OutsideOfModel(ExtractionRefused):
+    """A model that names files outside of its own folder."""
+
+
 class UnsupportedArchitecture(ExtractionRefused):
     """The blocks or the unembedding could not be found in the model."""
 
@@ -389,6 +391,12 @@ class NotAFile(Unwritable):
 
 class TooLarge(MalformedInput):
     """A file beyond the size that its reader accepts."""
+
+
+class NotEnoughMemory(MalformedInput):
+    """An input that needs more memory than there is."""
+
+    hint_default = "Run it where there is more memory."
 
 
 class BadMagic(MalformedInput):

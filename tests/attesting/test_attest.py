@@ -280,6 +280,19 @@ def test_the_extraction_record_must_be_of_these_files(files: Files, tmp_path: Pa
             moved.attest()
 
 
+def test_a_probe_whose_name_cannot_be_signed(files: Files, tmp_path: Path) -> None:
+    probe_set = read_probe_set(files.probes[0])
+    long = "x" * 257
+    card = dataclasses.replace(probe_set.training.cards[0], dimension=long)  # type: ignore[union-attr]
+    training = dataclasses.replace(probe_set.training, cards=(card,))  # type: ignore[type-var]
+    probes = (dataclasses.replace(probe_set.probes[0], name=long),)
+    renamed = dataclasses.replace(probe_set, probes=probes, training=training)
+    write_file(tmp_path / "p.json", renamed.to_json())
+    with pytest.raises(errors.LimitExceeded) as caught:
+        files.attest(probes=(tmp_path / "p.json",))
+    assert caught.value.where.startswith(str(tmp_path / "p.json"))
+
+
 def refused_at_step_5(data: bytes, everything: dict[str, Any]) -> None:
     with pytest.raises(Refused) as caught:
         verify(data, KEY.public, **everything)

@@ -119,7 +119,7 @@ def test_train_attest_verify(run: Run, files: Files, tmp_path: Path) -> None:
     assert run.err == ""
     document = tmp_path / "t.json"
     assert run(*attest_arguments(files, document)) == 0
-    assert "'warm' at layer 1, position last (29)" in run.out
+    assert "layer 1, position last (29): 'warm'" in run.out
     assert run(*verify_arguments(files, document)) == 0
     lines = run.out.splitlines()
     assert [line[0] for line in lines if line[:1].isdigit()] == list("123456")
@@ -229,14 +229,15 @@ def test_an_insufficient_probe_is_warned_of_and_bound(
     arguments = train_arguments(files, probe)
     arguments[arguments.index(files.labels)] = labels
     assert run(*arguments, "--dimension", "vain") == 0
-    assert "'vain': INSUFFICIENT" in run.out
+    assert "INSUFFICIENT: probe 'vain'" in run.out
     signing = attest_arguments(files, document)
     assert run(*signing[: signing.index("--probes")], "--probes", files.probes[0], probe) == 0
-    assert run.err.startswith("warning: probe 'vain' is INSUFFICIENT")
+    assert run.err.startswith("warning: INSUFFICIENT")
+    assert run.err.endswith("probe 'vain'\n")
     assert run.err.count("\n") == 1
     assert read_attestation(document).insufficient == ("vain",)
     assert run(*verify_arguments(files, document)) == 0
-    assert "'vain' at layer 1, position last (29), by a probe that is INSUFFICIENT" in run.out
+    assert ", by a probe that is INSUFFICIENT, layer 1, position last (29): 'vain'" in run.out
     assert run(*verify_arguments(files, document), "--json") == 0
     verdicts = [r["verdict"] for r in json.loads(run.out)["attestation"]["readings"]]
     assert verdicts == ["SUFFICIENT", "INSUFFICIENT"]
@@ -382,15 +383,98 @@ def test_progress_only_on_a_terminal(files: Files, tmp_path: Path) -> None:
     assert b"\x1b" not in done.stdout
 
 
-def test_an_unforeseen_operating_system_error_is_one_line(
-    run: Run, monkeypatch: pytest.MonkeyPatch, files: Files
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (MemoryError(), "memory"),
+        (RecursionError("maximum recursion depth exceeded"), "depth"),
+        (OSError(5, "Input/output error", b"\xff.json"), "Input/output error"),
+        (OSError("no number"), "no number"),
+        (ZeroDivisionError("division by zero"), "unforeseen ZeroDivisionError"),
+        (BaseException("a panic\nof a library"), "unforeseen BaseException: a panic"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_whatever_ends_a_command_is_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, files: Files, error: BaseException, word: str
 ) -> None:
     def fails(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr("geometry_of_trust.showing.any_file.describe", fails)
     assert run("show", files.labels) == 3
-    assert "No space left on device" in run.err
+    assert run.err.startswith("got-cli: ")
+    assert run.err.count("\n") == 1
+    assert word in run.err
+    assert ("cli/show.py:" in run.err) == ("unforeseen" in word)
+
+
+@pytest.mark.parametrize("place", ["", ".", "/", "..", "x" * 300, "\udcff", "a\x1b[2J/b"])
+def test_places_that_are_no_file(run: Run, files: Files, tmp_path: Path, place: str) -> None:
+    document = tmp_path / "t.json"
+    document.write_bytes(files.attest().to_json())
+    lost = [*verify_arguments(files, document), "--activations", place]
+    retrain = [*train_arguments(files, tmp_path / "p.json"), "--activations", place]
+    read = ["read", "--activations", place, "--probes", place, "--unembedding", place]
+    for arguments in (lost, retrain, read, ["show", place], ["convert", place, "a.npy"]):
+        assert run(*arguments) in (2, 3)
+        assert "Traceback" not in run.err
+        assert "unforeseen" not in run.err
+        assert "\x1b" not in run.out + run.err
+
+
+def test_outputs_that_are_no_file(run: Run, files: Files, tmp_path: Path) -> None:
+    for place, layers in (("", ["--layer", 1]), (".", ["--layers", 1]), ("/", ["--layers", 4])):
+        arguments = train_arguments(files, tmp_path)
+        arguments[arguments.index("--layer") : arguments.index("--output")] = layers
+        arguments[-1] = place
+        assert run(*arguments) in (2, 3)
+        assert run.err.count("\n") == 1
+        assert "unforeseen" not in run.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("attest", "--corpus-version"), ("attest", "--model-id"), ("attest", "--position"),
+        ("train", "--corpus-version"), ("train", "--dimension"), ("train", "--label-column"),
+    ],
+)  # fmt: skip
+def test_an_option_that_is_no_text_is_named(
+    run: Run, files: Files, tmp_path: Path, command: str, option: str
+) -> None:
+    make = attest_arguments if command == "attest" else train_arguments
+    assert run(*make(files, tmp_path / "o.json"), option, "\udcff") in (2, 3)
+    assert run.err.startswith(f"got-cli: {option}: expected ")
+    assert run.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_typed_is_escaped_in_errors(run: Run) -> None:
+    for arguments in (["--\x1b]0;x\x07"], ["\x1b[2J"], ["show", "--\u202e"], ["show", "\x1b"]):
+        assert run(*arguments) in (2, 3)
+        assert run.err.isascii()
+        assert "\x1b" not in run.err
+
+
+def test_a_terminal_that_gives_no_passphrase(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(prompt: str) -> str:
+        raise EOFError
+
+    def no_text(prompt: str) -> str:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    for asked in (ends, no_text):
+        monkeypatch.setattr("getpass.getpass", asked)
+        assert run("keygen", "--output", tmp_path / "k", "--encrypt") == 1
+        assert run.err.startswith("got-cli: passphrase: ")
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "\udcff")  # bytes that are no UTF-8
+    assert run("keygen", "--output", tmp_path / "k", "--encrypt") == 0
+    assert load_secret_key(tmp_path / "k", lambda: b"\xff").public.key_id in run.out
 
 
 def test_a_signature_over_other_bytes_is_refused(run: Run, files: Files, tmp_path: Path) -> None:

@@ -152,7 +152,13 @@ def test_the_type_in_the_files_counts(tmp_path: Path) -> None:
     assert dry(model, tmp_path).weights == narrow.weights, "config.json says the type too"
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0[]"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0[]", b"\0\0\1\0\0\0\0\0" + b"[" * 2**16,
+        b"\x35\0\0\0\0\0\0\0" + b'{"a": {"dtype": "F32", "data_offsets": [0.0, 1e400]}}',
+    ],
+)  # fmt: skip
 def test_broken_weights_are_refused(tmp_path: Path, content: bytes) -> None:
     model = build(FAMILIES["llama"], tmp_path / "model")
     (model / "model.safetensors").write_bytes(content)

@@ -505,6 +505,18 @@ def test_refused_arguments(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("output", ["output_activations", "output_unembedding"])
+def test_the_record_must_be_able_to_name_its_files(
+    output: str, llama: Path, tmp_path: Path
+) -> None:
+    places: dict[str, Any] = {
+        "output_activations": tmp_path / "a", "output_unembedding": tmp_path / "u",
+    }  # fmt: skip
+    with pytest.raises(errors.BadText):
+        extract(llama, "Text.", (0,), **places | {output: tmp_path / "\udcff"})
+    assert not list(tmp_path.glob("?"))
+
+
 @pytest.mark.parametrize("layer", [-1, LAYERS])
 def test_layer_out_of_range_needs_no_weights(layer: int, llama: Path, tmp_path: Path) -> None:
     (llama / "model.safetensors").unlink()

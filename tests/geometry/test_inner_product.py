@@ -12,16 +12,24 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 import oracle
+from binary_bytes import at_most
 from geometry_of_trust.errors import (
     BadOption,
     DimensionMismatch,
     GotError,
     NonFinite,
+    NotEnoughMemory,
     NotPositiveDefinite,
+    TooLarge,
 )
 from geometry_of_trust.formats.arrays import Unembedding
 from geometry_of_trust.geometry import inner_product as geometry
-from geometry_of_trust.geometry.inner_product import Geometry, cholesky_exists, geometry_digest
+from geometry_of_trust.geometry.inner_product import (
+    PHI_BYTES,
+    Geometry,
+    cholesky_exists,
+    geometry_digest,
+)
 
 V2 = np.array([[1, 0], [0, 2], [1, 1]], np.float32)
 SINGULAR = np.array([[1, 1], [2, 2]], np.float32)
@@ -278,3 +286,44 @@ def test_rule_compares_the_least_correlation_eigenvalue_with_rounding() -> None:
         assert geometry.numerically_definite(phi) == expected
         scales = np.float32(2.0) ** np.arange(-20, 20, 5, dtype=np.float32)
         assert geometry.numerically_definite(phi * scales * scales[:, np.newaxis]) == expected
+
+
+# --- how large Φ may be -------------------------------------------------------------------------
+
+
+def zeros(V: int, d: int) -> Unembedding:
+    """A matrix that takes no memory."""
+    return Unembedding(np.broadcast_to(np.float32(0), (V, d)))
+
+
+@pytest.mark.parametrize(
+    ("V", "d"),
+    [(1, 1025), (1, 60_000), (64, 1025), (65, 1041), (10**6, 32_769)],
+)
+def test_a_dimension_out_of_proportion_is_refused(V: int, d: int) -> None:
+    with at_most(2**20), pytest.raises(TooLarge) as caught:
+        Geometry.from_unembedding(zeros(V, d))
+    assert caught.value.found == str(d)
+    assert Geometry.from_unembedding(zeros(V, d), inner_product="euclidean").phi is None
+
+
+def test_the_largest_of_few_rows_is_taken() -> None:
+    U = np.random.default_rng(1).normal(size=(1, 1024)).astype(np.float32)
+    assert Geometry.from_unembedding(U, 1e-3).inner_product == "CausalRegularised"
+
+
+@pytest.mark.parametrize(("V", "d"), [(65, 1040), (2048, 32_768)])
+def test_what_does_not_fit_in_memory_is_refused(
+    V: int, d: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geometry_of_trust.memory.available", lambda: 32 * d * d - 1)
+    with at_most(2**20), pytest.raises(NotEnoughMemory):
+        Geometry.from_unembedding(zeros(V, d))
+
+
+def test_memory_is_what_is_estimated() -> None:
+    """At d where what threads hold is little beside d²; LAPACK's copies are numpy's, and traced."""
+    d = 800
+    U = np.random.default_rng(1).normal(size=(900, d)).astype(np.float32)
+    with at_most(PHI_BYTES * d * d):
+        Geometry.from_unembedding(U)

@@ -7,9 +7,10 @@ import pytest
 
 from geometry_of_trust.errors import (
     BadLabel,
-    BadOption,
+    BadText,
     GotError,
     LabelCount,
+    LimitExceeded,
     OneClass,
     TooFewOfClass,
 )
@@ -30,7 +31,8 @@ from geometry_of_trust.probing.label_checks import (
         ("warm", np.array([0, 1, -1, 0]), BadLabel),
         ("warm", np.zeros(4, np.int8), OneClass),
         ("warm", np.ones(4, np.int8), OneClass),
-        ("\udc80", np.array([0, 1, 0, 1]), BadOption),
+        ("\udc80", np.array([0, 1, 0, 1]), BadText),
+        ("é" * 129, np.array([0, 1, 0, 1]), LimitExceeded),
     ],
 )
 def test_columns_that_are_refused(name: str, labels: Labels, error: type[GotError]) -> None:

@@ -323,7 +323,7 @@ def test_command(files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str
     options = ("--label-column", "warm", "tall", "--plot", picture)
     assert main(arguments(files, *options)) == 0
     out, err = capsys.readouterr()
-    for words in ("'warm': SUFFICIENT, recommended: layer 7", "one standard error", "tall",
+    for words in ("SUFFICIENT, recommended: layer 7: 'warm'", "one standard error", "tall",
                   "on the test fold", "chosen", "insufficient", "too great"):  # fmt: skip
         assert words in out
     assert err.splitlines() == [f"wrote {picture}"]
@@ -344,7 +344,7 @@ def test_command_says_that_nothing_was_found(
 ) -> None:
     files = write(tmp_path, states_of((0.0,) * len(DEPTHS)))
     assert main(arguments(files, "--label-column", "warm")) == 0
-    assert "'warm': INSUFFICIENT, recommended: none" in capsys.readouterr().out
+    assert "INSUFFICIENT, recommended: none: 'warm'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

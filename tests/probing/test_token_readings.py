@@ -258,7 +258,7 @@ def test_command(one: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     text = read_tokens(**files(one))
     assert out.count("\n") == len(text.tokens) + 5
     assert "\x1b" not in out
-    assert "'odd' at layer 2 of tiny, text 0" in out
+    assert "layer 2, text 0; by its card INSUFFICIENT: 'odd' of tiny" in out
     assert err.splitlines() == [f"wrote {page}"]
     assert page.read_bytes() == token_readings.page(text).encode()
 

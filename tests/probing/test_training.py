@@ -17,6 +17,7 @@ from geometry_of_trust.documents.probe_card import Card
 from geometry_of_trust.errors import (
     BadLabel,
     BadOption,
+    BadText,
     DidNotConverge,
     DimensionMismatch,
     GotError,
@@ -372,7 +373,7 @@ EMPTY[7] = 0
         (H0, Y0, {"l2": -1.0}, BadOption),
         (H0, Y0, {"l2": math.nan}, BadOption),
         (H0, Y0, {"l2": math.inf}, BadOption),
-        (H0, Y0, {"dimension": "\udc80"}, BadOption),
+        (H0, Y0, {"dimension": "\udc80"}, BadText),
     ],
 )
 def test_refusals(H: Array, y: Labels, options: dict[str, Any], error: type[GotError]) -> None:

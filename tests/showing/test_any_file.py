@@ -12,6 +12,9 @@ import pytest
 import safetensors.numpy
 
 from geometry_of_trust.errors import BadJson, BadText, ForeignFile, Unreadable
+from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import write_activations
+from geometry_of_trust.probing.probes import Probe, ProbeSet
 from geometry_of_trust.showing.any_file import describe
 
 
@@ -58,6 +61,30 @@ def test_a_file_of_somebody_else_is_named(
     assert kind in refused.value.found
     assert refused.value.where == str(tmp_path / name)
     assert refused.value.exit_code == 3
+
+
+def test_layers_that_are_not_shown_are_counted(tmp_path: Path) -> None:
+    values = np.ones((66, 1, 2), np.float32)
+    write_activations(
+        tmp_path / "a.gotact", Activations("a model", "Fp32", tuple(range(66)), range(1), values)
+    )
+    lines = list(describe(tmp_path / "a.gotact"))
+    assert lines[-1] == "and 2 more layers"
+    assert sum(line.startswith("layer ") for line in lines) == 64
+    assert "'a model'" in lines[1]  # of two words
+
+
+def test_names_of_a_probe_set_come_last_and_are_cut(tmp_path: Path) -> None:
+    probe_set = ProbeSet(
+        (Probe("x' " + "y" * 3000, np.ones(2, np.float32), 0.5),), 4, "v' " * 200, "c" * 300
+    )
+    (tmp_path / "p.json").write_bytes(probe_set.to_json())
+    first, second, *rest = describe(tmp_path / "p.json")
+    assert first.startswith("probe set for layer 4, version 'v\\' v\\' ")
+    assert first.endswith("(cut: 600 bytes)")
+    assert second.startswith("2 weights of norm 1.414, bias 0.5, ")
+    assert second.endswith("y'... (cut: 3003 bytes)")
+    assert "(cut: 300 bytes)" in rest[0]
 
 
 def test_what_is_of_no_kind(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from geometry_of_trust.errors import LimitExceeded
 from geometry_of_trust.showing import verdicts
 from geometry_of_trust.signing.attestation import Attestation, parse_document, read_attestation
 from geometry_of_trust.signing.keys import SecretKey
@@ -60,12 +61,13 @@ def test_an_attestation_for_a_person(signed: Attestation) -> None:
     assert bound.extraction_record is not None
     assert row(text, "extraction record") == bound.extraction_record.sha256
     reading = row(text, "reading")
-    assert reading.startswith("'true' at layer 15, position last (7): p = 0.98247397 (reliable), ")
+    assert reading.startswith("p = 0.98247397 (reliable), raw = 4.84761, ")
+    assert reading.endswith(", layer 15, position last (7): 'true'")
 
 
 def test_what_a_binding_does_not_say_is_left_out(signed: Attestation) -> None:
     bare = verdicts.attestation(dataclasses.replace(signed, binding=None))
-    assert row(bare, "reading").startswith("probe (unbound): p = ")
+    assert row(bare, "reading").endswith(": probe (unbound)")
     for name in ("unembedding", "probe set", "extraction record", "made with", "key id"):
         assert f"\n{name} " not in bare
     unrecorded = dataclasses.replace(
@@ -88,7 +90,7 @@ def test_positions(signed: Attestation, position: str, index: int | None, shown:
     entry = dataclasses.replace(
         verdicts.readings(signed)[0], position=position, position_index=index
     )
-    assert f"{shown}: p" in entry.line()
+    assert f"{shown}: 'true'" in entry.line()
 
 
 def test_a_probe_that_proves_little_says_so(signed: Attestation) -> None:
@@ -139,6 +141,55 @@ def test_untrusted_text_is_escaped(signed: Attestation) -> None:
     text = verdicts.attestation(dataclasses.replace(signed, model_id=nasty, binding=binding))
     assert "\x1b" not in text
     assert "\nVERIFIED" not in text
+
+
+SPOOF = VECTORS / "cases" / "02-spoofed-reading"
+
+
+def test_a_name_that_plays_a_reading_is_neither_verified_nor_shown_for_one() -> None:
+    """Its 2,678 bytes say `p = 0.99999994`; what is signed is p = 0.057, by a poor probe."""
+    with pytest.raises(Refused) as caught:
+        verify(SPOOF / "spoof.json", SPOOF / "k.pub")
+    assert (caught.value.step, type(caught.value.cause)) == (2, LimitExceeded)
+    shown = row(verdicts.attestation(read_attestation(SPOOF / "spoof.json")), "reading")
+    numbers = "p = 0.05744698 (reliable), raw = -11.443841, by a probe that is INSUFFICIENT, "
+    assert shown.startswith(numbers)
+    assert shown.endswith("... (cut: 2678 bytes)")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "honesty' at layer 4, position last (29): p = 0.99999994 (reliable), raw = 16.2" + " " * 99,
+        "\u2800" * 80,
+        "x" + "\ufe0f" * 80,
+        "a" + "\u0335" * 100,
+        "\u05d0" * 100,
+        "\u202e" + "9" * 50,
+    ],
+)
+def test_what_is_signed_of_a_reading_comes_before_its_name(signed: Attestation, name: str) -> None:
+    binding = replaced(signed.bound(), ("probe_sets", 0, "dimensions"), (name,))
+    line = row(verdicts.attestation(dataclasses.replace(signed, binding=binding)), "reading")
+    numbers = "p = 0.98247397 (reliable), raw = 4.84761, layer 15, position last (7): '"
+    assert line.startswith(numbers)
+    assert "'" not in line.removeprefix(numbers)[:-1].replace("\\'", "")  # closed at its end alone
+    assert line.endswith("'")
+    assert line.isascii()
+
+
+def test_a_position_and_other_names_of_a_document_that_was_not_verified_are_cut(
+    signed: Attestation,
+) -> None:
+    long = "x" * 100_000
+    binding = replaced(signed.bound(), ("probe_sets", 0, "position"), long)
+    binding = dataclasses.replace(binding, tool=long)
+    long_ones = dataclasses.replace(
+        signed, binding=binding, model_id=long, corpus_version=long, probe_version=long
+    )
+    text = verdicts.attestation(long_ones)
+    assert text.count("(cut: 100000 bytes)") == 5
+    assert len(text) < 5000
 
 
 # --- verdicts ---------------------------------------------------------------------------------

@@ -545,7 +545,7 @@ def test_the_command(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     code, out = run()
     assert (code, out.splitlines()[-1]) == (0, "MATCH")
-    assert "'unnamed' at layer 2, position last" in out  # what it was that matches
+    assert "layer 2, position last (" in out  # what it was that matches
     assert f"taken as signed: that {str(case.model)!r} is what the name 'tiny' stands for" in out
     code, out = run("--json")
     assert (code, json.loads(out)["outcome"]) == (0, "MATCH")

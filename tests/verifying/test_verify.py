@@ -282,6 +282,25 @@ def test_a_reading_one_unit_off_is_refused(files: Files, attestation: Attestatio
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "limit",
+    [
+        ("geometry.inner_product.MAX_DIMENSION", 5, errors.TooLarge),
+        ("memory.available", lambda: 32 * 6**2 - 1, errors.NotEnoughMemory),
+    ],
+)
+def test_an_inner_product_that_is_too_large_is_not_made(
+    limit: Any, files: Files, document: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, value, cause = limit
+    monkeypatch.setattr(f"geometry_of_trust.{name}", value)
+    error = refused(
+        6, cause, document, KEY.public,
+        activations=files.activations, unembedding=files.unembedding, probes=files.probes,
+    )  # fmt: skip
+    assert error.exit_code == 3
+
+
 # --- documents of the reference ---------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.formats.arrays import Activations, Unembedding
@@ -26,7 +27,6 @@ from geometry_of_trust.signing.binding import (
     BoundRecord,
     BoundUnembedding,
 )
-from geometry_of_trust.signing.checks import check_name
 from geometry_of_trust.signing.signed_bytes import InnerProductTag
 
 MADE_FROM_FILES = (

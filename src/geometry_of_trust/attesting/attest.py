@@ -13,6 +13,7 @@ from geometry_of_trust.attesting.assemble import (
     joined_version,
     recomputed,
 )
+from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.errors import BadOption, ReadingsMismatch
 from geometry_of_trust.files import PathLike
@@ -20,7 +21,7 @@ from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.sources import Sources, check_agreement, open_sources
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import BoundRecord
-from geometry_of_trust.signing.checks import check_name, sign
+from geometry_of_trust.signing.checks import sign
 from geometry_of_trust.signing.keys import SecretKey, load_secret_key
 from geometry_of_trust.version import __version__
 
@@ -59,7 +60,7 @@ def attest(
         LayerMissing, PositionMissing, RecordMismatch: the files do not fit together.
         NotPositiveDefinite, NonFinite, ZeroState: Φ or a state cannot be computed with.
         Inconsistent, NotOurSpelling: a probe set or record contradicts itself or is re-spelled.
-        LimitExceeded, TimestampInFuture: of what may be signed.
+        LimitExceeded, BadText, TimestampInFuture: of what may be signed.
         FileChanged: a file was written to meanwhile.
     """
     secret = key if isinstance(key, SecretKey) else load_secret_key(key)
@@ -68,6 +69,9 @@ def attest(
     # All that can be refused is refused before the long arithmetic.
     position_index(position, len(sources.activations.positions))
     check_name(corpus_version, "--corpus-version")
+    for file in sources.probe_files:
+        for probe in file.probe_set.probes:
+            check_name(probe.name, f"{file.path}, name of a probe")
     joined_version(sources.probe_sets)
     statement = Statement(
         timestamp=_now(timestamp),

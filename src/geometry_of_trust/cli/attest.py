@@ -15,7 +15,7 @@ from geometry_of_trust.cli.common import (
     progress_on,
     talk,
 )
-from geometry_of_trust.errors import escaped
+from geometry_of_trust.terminal import escaped, quoted
 
 
 @app.command(group=STEPS, sort_key=5)
@@ -86,8 +86,8 @@ def attest(
         write_attestation(output, attestation)
     for name in attestation.insufficient:
         talk(
-            f"warning: probe {escaped(repr(name))} is INSUFFICIENT by its own card; "
-            "see got-cli show"
+            "warning: INSUFFICIENT by its own card, which got-cli show prints: "
+            f"probe {quoted(name)}"
         )
     print(
         verdicts.attestation_json(attestation)

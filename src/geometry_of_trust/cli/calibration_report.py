@@ -14,8 +14,8 @@ from geometry_of_trust.cli.common import (
     progress_on,
     talk,
 )
-from geometry_of_trust.errors import escaped
 from geometry_of_trust.outputs.staged_files import write_file
+from geometry_of_trust.terminal import escaped
 
 
 @app.command(group=MORE)

@@ -11,11 +11,12 @@ from pathlib import Path
 from cyclopts import App, Group, Parameter
 
 from geometry_of_trust.corpus.options import CorpusOptions, Listener
-from geometry_of_trust.errors import BadOption, BadPassphrase, escaped
+from geometry_of_trust.errors import BadOption, BadPassphrase, brief
 from geometry_of_trust.extraction.options import ExtractionOptions
+from geometry_of_trust.terminal import escaped
 from geometry_of_trust.version import __version__
 
-OK, REFUSED, USAGE = 0, 1, 2  # 3, unreadable or malformed, comes from the errors themselves
+OK, REFUSED, USAGE, UNREADABLE = 0, 1, 2, 3
 
 STEPS = Group("The six steps, in order", sort_key=0)
 MORE = Group("More", sort_key=1)
@@ -154,11 +155,24 @@ def passphrase_from(file: Path | None, *, twice: bool = False) -> Callable[[], b
         if not sys.stdin.isatty():
             raise BadPassphrase("passphrase", expected="a terminal to ask on", found="none",
                                 hint="Give --passphrase-file.")  # fmt: skip
-        import getpass
-
-        first = getpass.getpass("Passphrase: ")
-        if twice and getpass.getpass("Again: ") != first:
+        first = _asked("Passphrase: ")
+        if twice and _asked("Again: ") != first:
             raise BadPassphrase("passphrase", expected="the same twice", found="two different")
-        return first.encode()
+        return first.encode("utf-8", "surrogateescape")
 
     return ask
+
+
+def _asked(question: str) -> str:
+    """What a user answers on the terminal, unseen.
+
+    Raises:
+        BadPassphrase: nothing, or no text.
+    """
+    import getpass
+
+    try:
+        return getpass.getpass(question)
+    except (EOFError, UnicodeError, OSError) as error:
+        found = "the end of input" if isinstance(error, EOFError) else brief(error)
+        raise BadPassphrase("passphrase", expected="an answer", found=found) from None

@@ -12,7 +12,7 @@ from geometry_of_trust.cli.common import (
     app,
     passphrase_from,
 )
-from geometry_of_trust.errors import escaped
+from geometry_of_trust.terminal import escaped
 
 
 @app.command(group=STEPS, sort_key=3)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from geometry_of_trust.cli.common import MORE, OK, Switch, app, progress_on, talk
-from geometry_of_trust.errors import escaped
 from geometry_of_trust.outputs.staged_files import write_file
+from geometry_of_trust.terminal import escaped
 
 if TYPE_CHECKING:
     from geometry_of_trust.probing.token_readings import ProbeReadings, TextReadings

@@ -22,11 +22,12 @@ from geometry_of_trust.cli.common import (
     warn,
 )
 from geometry_of_trust.corpus.options import CorpusOptions
-from geometry_of_trust.errors import BadOption, escaped
+from geometry_of_trust.errors import BadOption
 from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.outputs.temporary_files import scratch_folder
 from geometry_of_trust.probing.options import FittingOptions
+from geometry_of_trust.terminal import escaped
 
 
 @app.command(group=MORE)

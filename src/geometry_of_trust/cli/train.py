@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 from geometry_of_trust.cli.common import OK, STEPS, Flat, Many, Switch, app, progress_on, talk
-from geometry_of_trust.errors import BadOption, escaped
+from geometry_of_trust.errors import BadOption
 from geometry_of_trust.probing.options import TrainingOptions
+from geometry_of_trust.terminal import escaped
 
 
 @app.command(group=STEPS, sort_key=4)

@@ -22,6 +22,8 @@ def verify(
     activations: Path | None = None,
     unembedding: Path | None = None,
     probes: Annotated[list[Path] | None, Many] = None,
+    record: Path | None = None,
+    rows: Path | None = None,
     allow_legacy: Annotated[bool, Switch] = False,
     allow_reformatted: Annotated[bool, Switch] = False,
     json: Annotated[bool, Switch] = False,
@@ -40,6 +42,10 @@ def verify(
         Check this .gotue file against its digest.
     probes
         Check these probe sets, in the order signed. With all three, recompute the readings.
+    record
+        Check this extraction record [default: the one beside the activations].
+    rows
+        Check this row table of a corpus against the extraction record.
     allow_legacy
         Accept documents without a binding, as the reference makes them.
     allow_reformatted
@@ -58,6 +64,8 @@ def verify(
             activations=activations,
             unembedding=unembedding,
             probes=probes or (),
+            record=record,
+            rows=rows,
             allow_legacy=allow_legacy,
             allow_reformatted=allow_reformatted,
         )

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from geometry_of_trust.errors import BadOption
 from geometry_of_trust.files import PathLike
 
 
 def record_path(activations: PathLike) -> Path:
-    """Where the extraction record of an activations file is: `a.gotact` → `a.record.json`."""
-    return Path(activations).with_suffix(".record.json")
+    """Where the extraction record of an activations file is: `a.gotact` → `a.record.json`.
+
+    Raises:
+        BadOption: the path ends in no name.
+    """
+    return _beside(activations, ".record.json")
 
 
 def labels_path(activations: PathLike) -> Path:
-    """Where the labels of an activations file are: `a.gotact` → `a.labels`."""
-    return Path(activations).with_suffix(".labels")
+    """Where the labels of an activations file are: `a.gotact` → `a.labels`.
+
+    Raises:
+        BadOption: the path ends in no name.
+    """
+    return _beside(activations, ".labels")
 
 
 def rows_path(activations: PathLike) -> Path:
-    """Where the row table of an activations file is: `a.gotact` → `a.rows.parquet`."""
-    return Path(activations).with_suffix(".rows.parquet")
+    """Where the row table of an activations file is: `a.gotact` → `a.rows.parquet`.
+
+    Raises:
+        BadOption: the path ends in no name.
+    """
+    return _beside(activations, ".rows.parquet")
+
+
+def _beside(activations: PathLike, suffix: str) -> Path:
+    path = Path(activations)
+    if not path.name:
+        raise BadOption(path, expected="the name of a file", found="a folder")
+    return path.with_suffix(suffix)

@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from geometry_of_trust.errors import DimensionMismatch, UnsupportedArchitecture
+from geometry_of_trust.errors import DimensionMismatch, LimitExceeded, UnsupportedArchitecture
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 # The first is transformers' own name; the others are of configurations that do not map theirs.
 _LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+
+
+MAX_LAYERS = 1024
+"""Most layers that a configuration may promise; of each a library makes some ten modules."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +69,28 @@ def block_count(config: PreTrainedConfig, where: str) -> int:
 
     Raises:
         UnsupportedArchitecture: it does not say.
+        LimitExceeded: more than `MAX_LAYERS`.
     """
     for name in _LAYER_COUNTS:
         count = getattr(text_config(config), name, None)
         if type(count) is int and count > 0:
+            check_layers(where, name, count)
             return count
     raise UnsupportedArchitecture(
         where,
         expected=f"a number of layers in its configuration ({', '.join(_LAYER_COUNTS)})",
         found=f"none in {type(config).__name__}",
     )
+
+
+def check_layers(where: str, name: str, count: int) -> None:
+    """A configuration's number of layers is one to count to.
+
+    Raises:
+        LimitExceeded: it is beyond `MAX_LAYERS`.
+    """
+    if count > MAX_LAYERS:
+        raise LimitExceeded(f"{where}, {name}", expected=f"at most {MAX_LAYERS}", found=count)
 
 
 def context_length(config: PreTrainedConfig) -> int | None:

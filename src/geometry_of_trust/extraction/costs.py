@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import os
 import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from transformers.utils.hub import cached_file
 
 from geometry_of_trust.errors import IncompleteModel, brief
 from geometry_of_trust.extraction.float64 import float64
-from geometry_of_trust.extraction.loading import Source
+from geometry_of_trust.extraction.model_files import weight_files
 from geometry_of_trust.extraction.running import Opened
 
 if TYPE_CHECKING:
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
 
 _WIDTH = 4096
 """A larger matrix is no slower for each of its numbers."""
+
+_HEADER_BYTES = 100_000_000
+"""Largest header of a safetensors file; the library has the same limit."""
 
 _BITS = re.compile(r"[A-Z]+([0-9]+)")
 
@@ -123,7 +125,7 @@ def _stored(opened: Opened, count: int) -> _Stored | None:
     """
     source = opened.source
     if source.gguf is not None:  # read as a whole, and made into float32
-        file = _local(source, source.gguf)
+        file = source.find(source.gguf, local=True)
         if file is None:
             return None
         return _Stored((0,) * count, os.stat(file).st_size, {4})
@@ -131,8 +133,8 @@ def _stored(opened: Opened, count: int) -> _Stored | None:
     of_block = re.compile(rf"(?:^|\.){re.escape(name)}\.([0-9]+)\.")
     blocks, outside, types = [0] * count, 0, set()
     try:
-        files = _files(source)
-        for path in files or []:
+        files = weight_files(source, local=True)
+        for path in (path for path in files if path is not None and None not in files):
             for tensor, size, width in _tensors(path):
                 match = of_block.search(tensor)
                 types.add(width)
@@ -140,45 +142,23 @@ def _stored(opened: Opened, count: int) -> _Stored | None:
                     outside += size
                 elif int(match[1]) < count:  # beyond: of parts that are not run
                     blocks[int(match[1])] += size
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise IncompleteModel(
             source.argument, expected="the model's weights", found=brief(error)
         ) from None
     return _Stored(tuple(blocks), outside, types) if types else None
 
 
-def _files(source: Source) -> list[str] | None:
-    """The safetensors files of a model, None if not all are on this machine."""
-    index = _local(source, "model.safetensors.index.json")
-    names = {"model.safetensors"}
-    if index is not None:
-        names = set(json.loads(Path(index).read_bytes())["weight_map"].values())
-    files = [_local(source, name) for name in sorted(names)]
-    return None if None in files else [file for file in files if file is not None]
-
-
-def _local(source: Source, name: str) -> str | None:
-    try:
-        file = cached_file(
-            source.location,
-            name,
-            revision=source.commit,
-            local_files_only=True,
-            _raise_exceptions_for_missing_entries=False,
-        )
-    except OSError:
-        return None
-    return None if file is None else str(file)
-
-
 def _tensors(path: str) -> Iterator[tuple[str, int, int]]:
     """Name, bytes, and bytes of one number of each tensor of a safetensors file."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(min(length, os.stat(path).st_size)))
+        if length > _HEADER_BYTES:
+            raise ValueError(f"a header of {length} bytes")
+        header = json.loads(file.read(length))
     for name, entry in header.items():
         if name != "__metadata__":
-            start, end = entry["data_offsets"]
+            start, end = map(operator.index, entry["data_offsets"])
             bits = _BITS.match(entry["dtype"])
             yield name, end - start, max(1, int(bits[1]) // 8) if bits else 1
 

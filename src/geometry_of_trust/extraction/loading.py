@@ -7,7 +7,6 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from transformers.utils.hub import cached_file
 
 from geometry_of_trust.errors import (
     BadOption,
+    GotError,
     IncompleteModel,
     ModelFailed,
     NoDevice,
@@ -30,6 +30,14 @@ from geometry_of_trust.errors import (
     brief,
 )
 from geometry_of_trust.extraction.architectures import Anatomy, shortened, untyped
+from geometry_of_trust.extraction.model_files import (
+    Source,
+    check_configuration,
+    check_texts,
+    check_weights,
+    few_modules,
+)
+from geometry_of_trust.extraction.panics import panics_as_errors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -86,35 +94,6 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a model is.
-
-    Attributes:
-        argument: what was asked for.
-        location: a folder, or a name on the hub.
-        gguf: the file in it that holds everything, or None.
-        commit: the hub's hash of the version found; None for a folder.
-        trust: whether to run code that comes with the model.
-    """
-
-    argument: str
-    location: str
-    gguf: str | None
-    commit: str | None
-    trust: bool
-
-    @property
-    def options(self) -> dict[str, str | bool]:
-        """What every `from_pretrained` needs; the commit, so that all is of one version."""
-        options: dict[str, str | bool] = {"trust_remote_code": self.trust}
-        if self.commit is not None:
-            options["revision"] = self.commit
-        if self.gguf is not None:
-            options["gguf_file"] = self.gguf
-        return options
-
-
 def find_model(argument: str, *, revision: str | None, trust: bool) -> Source:
     """Find a model: a folder, a `.gguf` file, else a name on the hub (or in its local cache).
 
@@ -148,9 +127,13 @@ def load_config(source: Source) -> PreTrainedConfig:
     """The model's configuration.
 
     Raises:
+        TooLarge: it, or another text beside it, is too large.
+        LimitExceeded: it promises too many layers.
         UntrustedCode: it comes with its own code.
         UnsupportedArchitecture: transformers does not know its kind.
     """
+    check_texts(source)
+    check_configuration(source)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(source.location, **source.options)
     except Exception as error:  # whatever the files make the library raise
@@ -184,11 +167,12 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     """The model's tokenizer.
 
     Raises:
-        NoTokenizer: there is none.
+        NoTokenizer: there is none, or it cannot be read.
         UntrustedCode: it comes with its own code.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source.location, **source.options)
+        with panics_as_errors():
+            tokenizer = AutoTokenizer.from_pretrained(source.location, **source.options)
     except Exception as error:  # whatever the files make the library raise
         _refuse_untrusted(source, error)
         raise NoTokenizer(source.argument, expected="a tokenizer", found=brief(error)) from None
@@ -204,13 +188,16 @@ def skeleton(source: Source, config: PreTrainedConfig) -> PreTrainedModel:
     Raises:
         UnsupportedArchitecture: not a causal language model, or its code cannot be run here.
         UntrustedCode: it comes with its own code.
+        LimitExceeded: it is made of too many modules.
     """
     options: dict[str, str | bool] = {"trust_remote_code": source.trust}
     if source.trust and source.commit is not None and getattr(config, "auto_map", None):
         options["code_revision"] = source.commit
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), few_modules(source.argument):
             made: PreTrainedModel = untyped(AutoModelForCausalLM).from_config(config, **options)
+    except GotError:
+        raise
     except Exception as error:  # whatever the model's code raises
         _refuse_untrusted(source, error)
         raise UnsupportedArchitecture(
@@ -237,7 +224,9 @@ def load_model(
         more: what else `from_pretrained` is to be given; a `device_map` instead of the device.
 
     Raises:
+        OutsideOfModel: its weights are to be files outside of its folder.
         IncompleteModel: weights are missing, or of other shapes.
+        NotEnoughMemory: of `check_weights`.
         ModelFailed: loading stopped with another error.
     """
     cls = type(whole)
@@ -245,15 +234,19 @@ def load_model(
         cls = shortened(cls, anatomy.blocks_path, count)
     options = dict(more or {}) | ({"device_map": "meta"} if device.type == "meta" else {})
     try:
-        loaded: tuple[PreTrainedModel, dict[str, Any]] = untyped(cls).from_pretrained(
-            source.location,
-            config=whole.config,
-            dtype=dtype,
-            **options,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported below instead
-            **source.options,
-        )
+        check_weights(source, whole)
+        with panics_as_errors():
+            loaded: tuple[PreTrainedModel, dict[str, Any]] = untyped(cls).from_pretrained(
+                source.location,
+                config=whole.config,
+                dtype=dtype,
+                **options,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below instead
+                **source.options,
+            )
+    except GotError:
+        raise
     except OSError as error:
         raise IncompleteModel(
             source.argument, expected="the model's weights", found=brief(error)

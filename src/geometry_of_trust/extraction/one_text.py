@@ -84,11 +84,13 @@ def extract(
     Raises:
         UsageError: EmptyText, RepeatedLayers, BadOption, MissingExtra.
         ExtractionRefused: LayerOutOfRange, TextTooLong, UnknownModel, NoTokenizer,
-            UnsupportedArchitecture, UntrustedCode, IncompleteModel, NotInFiles, ModelFailed,
-            NoDevice.
+            TokenizerFailed, UnsupportedArchitecture, UntrustedCode, OutsideOfModel,
+            IncompleteModel, NotInFiles, ModelFailed, NoDevice.
+        LimitExceeded: the model promises too many layers, or is made of too many modules.
         DimensionMismatch: the unembedding does not read the residual stream directly.
         NonFinite, ZeroState: the activations are not finite, or zero; name layer and position.
-        MalformedInput: BadText; Unwritable, with nothing left behind.
+        MalformedInput: BadText; TooLarge and NotEnoughMemory for what the model needs; Unwritable,
+            with nothing left behind.
     """
     request = Request.of(model, layers, output_activations, output_unembedding, options)
     if not text:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import functools
-import json
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers.utils.hub import cached_file
 
-from geometry_of_trust.errors import IncompleteModel, NoDevice, NotInFiles, brief
+from geometry_of_trust.errors import GotError, IncompleteModel, NoDevice, NotInFiles, brief
 from geometry_of_trust.extraction import loading, quantizing
 from geometry_of_trust.extraction.architectures import Anatomy, untyped
 from geometry_of_trust.extraction.float64 import allow_float64, float64
-from geometry_of_trust.extraction.loading import Source
+from geometry_of_trust.extraction.model_files import Source, weight_files
 from geometry_of_trust.extraction.page_release import FilePages
+from geometry_of_trust.extraction.panics import panics_as_errors
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.weights import Weights
 
@@ -136,12 +134,17 @@ def stored_type(source: Source) -> torch.dtype:
 
     Raises:
         NotInFiles: they are in files of another kind, which cannot be mapped.
+        OutsideOfModel: as `weight_files`.
         IncompleteModel: a file is missing or broken.
     """
     open_file = untyped(safe_open)
     try:
-        files = [] if source.gguf else [open_file(path, "pt") for path in _weight_files(source)]
-        types = {file.get_slice(name).get_dtype() for file in files for name in file.keys()}  # noqa: SIM118
+        paths = [] if source.gguf else weight_files(source)
+        with panics_as_errors():
+            files = [open_file(path, "pt") for path in paths if path is not None]
+            types = {file.get_slice(name).get_dtype() for file in files for name in file.keys()}  # noqa: SIM118
+    except GotError:
+        raise
     except Exception as error:  # whatever the files make the libraries raise
         raise IncompleteModel(
             source.argument, expected="the model's weights", found=brief(error)
@@ -155,26 +158,6 @@ def stored_type(source: Source) -> torch.dtype:
             hint="Run it without --low-memory, or convert the model to safetensors.",
         )
     return functools.reduce(torch.promote_types, known)
-
-
-def _weight_files(source: Source) -> list[str]:
-    """The safetensors files of a model; none if there are none."""
-
-    def find(name: str) -> str | None:
-        file = cached_file(
-            source.location,
-            name,
-            revision=source.commit,
-            _raise_exceptions_for_missing_entries=False,
-        )
-        return None if file is None else str(file)
-
-    index = find("model.safetensors.index.json")
-    if index is None:
-        names = {"model.safetensors"}
-    else:
-        names = set(json.loads(Path(index).read_bytes())["weight_map"].values())
-    return [file for name in sorted(names) if (file := find(name)) is not None]
 
 
 def _check_in_files(blocks: nn.ModuleList, pages: FilePages, where: str) -> None:

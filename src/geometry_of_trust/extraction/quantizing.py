@@ -22,7 +22,7 @@ from transformers import BitsAndBytesConfig
 
 from geometry_of_trust.errors import BadOption, UnsupportedArchitecture
 from geometry_of_trust.extraction.architectures import Anatomy, untyped
-from geometry_of_trust.extraction.loading import Source
+from geometry_of_trust.extraction.model_files import Source
 from geometry_of_trust.extras import optional
 
 if TYPE_CHECKING:

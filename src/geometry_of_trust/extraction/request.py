@@ -65,6 +65,8 @@ class Request:
         for layer, following in itertools.pairwise(self.layers or ()):
             if layer == following:
                 raise RepeatedLayers("layers", expected="each layer once", found=f"{layer} again")
+        for path in (self.activations, self.unembedding):
+            utf8(path.name, "output")  # the record says what it is called
         check_outputs(self.outputs, [self.model], kept=[labels_path(self.activations)])
 
     @property

@@ -25,7 +25,7 @@ from geometry_of_trust.errors import (
 )
 from geometry_of_trust.extraction import architectures, capture, loading, quantizing
 from geometry_of_trust.extraction.architectures import Anatomy
-from geometry_of_trust.extraction.loading import Source
+from geometry_of_trust.extraction.model_files import Source
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.preparing import Loaded, prepare
 from geometry_of_trust.extraction.quiet import making, unwarned
@@ -84,7 +84,7 @@ def open_model(request: Request, progress: Progress) -> Opened:
 
     Raises:
         UnknownModel, LayerOutOfRange, NoTokenizer, UnsupportedArchitecture, UntrustedCode,
-        NoDevice, DimensionMismatch: as `extract`.
+        LimitExceeded, TooLarge, NoDevice, DimensionMismatch: as `extract`.
         MissingExtra, BadOption: as `quantizing.check`.
     """
     options = request.options

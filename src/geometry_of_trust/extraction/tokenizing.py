@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geometry_of_trust.documents.extraction_record import Token
-from geometry_of_trust.errors import EmptyText
+from geometry_of_trust.errors import EmptyText, TokenizerFailed, brief
+from geometry_of_trust.extraction.panics import panics_as_errors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,14 +34,22 @@ class Encoded:
 def encode(
     tokenizer: Tokenizer, texts: Sequence[str], *, add_special: bool = True
 ) -> list[Encoded]:
-    """The tokens of texts, special ones added as the tokenizer does by default, or not at all."""
-    encoding = tokenizer(
-        list(texts),
-        add_special_tokens=add_special,
-        return_offsets_mapping=tokenizer.is_fast,
-        return_special_tokens_mask=True,
-        verbose=False,
-    )
+    """The tokens of texts, special ones added as the tokenizer does by default, or not at all.
+
+    Raises:
+        TokenizerFailed: the tokenizer stopped with an error.
+    """
+    try:
+        with panics_as_errors():
+            encoding = tokenizer(
+                list(texts),
+                add_special_tokens=add_special,
+                return_offsets_mapping=tokenizer.is_fast,
+                return_special_tokens_mask=True,
+                verbose=False,
+            )
+    except Exception as error:  # whatever the files of the tokenizer make it raise
+        raise TokenizerFailed("text", expected="its tokens", found=brief(error)) from None
     special = set(tokenizer.all_special_ids)
     encoded = []
     for n, ids in enumerate(encoding["input_ids"]):
@@ -60,8 +69,17 @@ def encode(
 
 
 def token_text(tokenizer: Tokenizer, number: int) -> str:
-    """A token decoded alone."""
-    return str(tokenizer.decode([number], clean_up_tokenization_spaces=False))
+    """A token decoded alone.
+
+    Raises:
+        TokenizerFailed: the tokenizer stopped with an error.
+    """
+    try:
+        with panics_as_errors():
+            return str(tokenizer.decode([number], clean_up_tokenization_spaces=False))
+    except Exception as error:  # as above
+        where = f"token {number}"
+        raise TokenizerFailed(where, expected="its text", found=brief(error)) from None
 
 
 def tokenize(tokenizer: Tokenizer, text: str) -> tuple[Token, ...]:
@@ -69,6 +87,7 @@ def tokenize(tokenizer: Tokenizer, text: str) -> tuple[Token, ...]:
 
     Raises:
         EmptyText: there are none.
+        TokenizerFailed: as `encode` and `token_text`.
     """
     (encoded,) = encode(tokenizer, [text])
     if not encoded.ids:

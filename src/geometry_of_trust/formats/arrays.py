@@ -74,6 +74,12 @@ def check_layers(where: str, layers: Sequence[int]) -> None:
         previous = layer
 
 
+def _as_float64(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """A contiguous copy, in the same shape; a signalling NaN is one without a warning, too."""
+    with np.errstate(invalid="ignore"):
+        return values.astype(np.float64, order="C")
+
+
 def _read_only(where: str, values: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
     if values.ndim != dimensions or values.dtype != FLOAT32:
         raise BadArray(
@@ -160,7 +166,7 @@ class Activations:
             LayerMissing: there is no such layer; the error says which there are.
             NonFinite: NaN or an infinity; the error names layer and position.
         """
-        states: NDArray[np.float64] = settled(self.states(index)).astype(np.float64, order="C")
+        states = _as_float64(settled(self.values[self._index(index)]))
         self._check_finite(states, index, 0)
         return states
 
@@ -176,7 +182,7 @@ class Activations:
             raise PositionMissing(
                 self.source, expected=f"a position from 0 to {self.positions[-1]}", found=position
             )
-        state: NDArray[np.float64] = settled(self.values[k, position]).astype(np.float64)
+        state = _as_float64(settled(self.values[k, position]))
         self._check_finite(state[np.newaxis], layer, position)
         return state
 
@@ -250,7 +256,7 @@ class Unembedding:
             NonFinite: NaN or an infinity; the error names the token's row.
         """
         for start in range(0, self.vocab_size, rows):
-            block = settled(self.values[start : start + rows]).astype(np.float64, order="C")
+            block = _as_float64(settled(self.values[start : start + rows]))
             finite = np.isfinite(block)
             if not finite.all():
                 r, j = np.argwhere(~finite)[0]

@@ -22,13 +22,27 @@ from geometry_of_trust.errors import (
     DimensionMismatch,
     NonFinite,
     NotPositiveDefinite,
+    TooLarge,
 )
 from geometry_of_trust.formats.arrays import Unembedding
 from geometry_of_trust.geometry import exact
 from geometry_of_trust.geometry.gram import gram
+from geometry_of_trust.memory import check_memory
 from geometry_of_trust.progress import Progress
 
 Array = NDArray[np.float64]
+
+MAX_DIMENSION = 32768
+"""Largest hidden dimension d of a Φ."""
+
+SMALL_DIMENSION, TOKEN_DIMENSIONS = 1024, 16
+"""Up to the first, d may be anything; beyond, at most so many times the number of tokens.
+
+So that memory is at most 128 times the size of the file, or 34 MB.
+"""
+
+PHI_BYTES = 32
+"""What Φ and its Cholesky factors need at their peak: so much times d²."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +91,8 @@ class Geometry:
         Raises:
             BadArray: an array that is no unembedding, as `Unembedding`.
             BadOption: epsilon or `added` negative or not finite, or another inner product.
+            TooLarge: d is beyond `MAX_DIMENSION`, or far beyond the number of tokens.
+            NotEnoughMemory: Φ does not fit in memory.
             NonFinite: U is not finite, or an entry of Φ is beyond the float32 range.
             NotPositiveDefinite: Φ is not positive definite, even with what was added.
         """
@@ -89,6 +105,7 @@ class Geometry:
             return cls("Euclidean", 0.0, unembedding.hidden_dim, None)
         if inner_product != "causal":
             raise BadOption("--inner-product", expected="causal or euclidean", found=inner_product)
+        _check_size(unembedding)
         phi = _checked_gram(unembedding, progress)
         return cls._definite(phi, epsilon, added, unembedding.source)
 
@@ -184,6 +201,24 @@ def geometry_digest(d: int, epsilon: float, phi: NDArray[np.float32] | None) -> 
             block = phi[start : start + rows] + np.float32(0)
             digest.update(np.ascontiguousarray(block, "<f4").data)
     return digest.hexdigest()
+
+
+def _check_size(unembedding: Unembedding) -> None:
+    """Refuse a Φ of d² numbers that d numbers in a file ask for.
+
+    Raises:
+        TooLarge, NotEnoughMemory.
+    """
+    V, d = unembedding.vocab_size, unembedding.hidden_dim
+    limit = min(MAX_DIMENSION, max(SMALL_DIMENSION, TOKEN_DIMENSIONS * V))
+    if d > limit:
+        raise TooLarge(
+            unembedding.source,
+            expected=f"a hidden dimension of at most {limit} for {V} tokens",
+            found=d,
+            hint="Perhaps the matrix is transposed." if d > V else "",
+        )
+    check_memory(unembedding.source, PHI_BYTES * d * d, f"the inner product in {d} dimensions")
 
 
 def _checked_gram(unembedding: Unembedding, progress: Progress | None) -> NDArray[np.float32]:

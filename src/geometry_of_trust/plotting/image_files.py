@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geometry_of_trust.errors import BadOption, escaped
+from geometry_of_trust.errors import BadOption
 from geometry_of_trust.extras import optional
 from geometry_of_trust.files import PathLike
+from geometry_of_trust.terminal import escaped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

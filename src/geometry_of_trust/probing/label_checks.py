@@ -6,7 +6,8 @@ from collections.abc import Sized
 
 import numpy as np
 
-from geometry_of_trust.errors import BadLabel, BadOption, LabelCount, OneClass, TooFewOfClass
+from geometry_of_trust.documents.names import check_name
+from geometry_of_trust.errors import BadLabel, LabelCount, OneClass, TooFewOfClass
 from geometry_of_trust.probing.array_types import Labels
 
 
@@ -17,13 +18,10 @@ def check_label_column(name: str, labels: Labels, positions: int) -> None:
         name: of the dimension. labels: shape (positions,), 0 or 1.
 
     Raises:
-        BadOption: a name that is no Unicode text. LabelCount: not one label a position.
+        LimitExceeded, BadText: as `check_name`. LabelCount: not one label a position.
         BadLabel: neither 0 nor 1. OneClass: no label of one of the classes.
     """
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise BadOption("--dimension", expected="Unicode text", found=repr(name)) from None
+    check_name(name, "--dimension")
     where = f"labels {name!r}"
     if labels.shape != (positions,):
         raise LabelCount(where, expected=f"{positions}, one a position", found=labels.size)

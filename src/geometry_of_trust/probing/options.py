@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.errors import BadOption
 from geometry_of_trust.option_types import check_choice, check_types
 
@@ -53,6 +54,13 @@ class TrainingOptions(FittingOptions):
 
     Attributes:
         corpus_version: Name of the labelled data, kept in the probe set.
+
+    Raises:
+        BadOption: as `FittingOptions`. LimitExceeded, BadText: a corpus version, as `check_name`.
     """
 
     corpus_version: str = "unversioned"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name(self.corpus_version, "--corpus-version")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from geometry_of_trust.errors import BadOption
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.outputs.staged_files import StagedFiles
 from geometry_of_trust.probing.training import TrainingResult
@@ -29,7 +30,7 @@ def write_probe_sets(
 
     Raises:
         Unwritable: nothing was written.
-        BadOption: two outputs are one file.
+        BadOption: two outputs are one file, or `output` ends in no name.
     """
     paths = tuple(
         layer_path(output, result.probe_set.layer) if by_layer else Path(output)
@@ -44,6 +45,12 @@ def write_probe_sets(
 
 
 def layer_path(output: PathLike, layer: int) -> Path:
-    """Where the probe set of one of several layers goes: `p.json` → `p.layer8.json`."""
+    """Where the probe set of one of several layers goes: `p.json` → `p.layer8.json`.
+
+    Raises:
+        BadOption: the path ends in no name.
+    """
     path = Path(output)
+    if not path.name:
+        raise BadOption(path, expected="the name of a file", found="a folder")
     return path.with_name(f"{path.stem}.layer{layer}{path.suffix}")

@@ -220,7 +220,8 @@ def check_inputs(
 
     Raises:
         RepeatedLayers: no layer, or one twice. LayerMissing: the activations lack one.
-        LabelCount, BadLabel, OneClass: a column. BadOption: no column, a name, or l2.
+        LabelCount, BadLabel, OneClass: a column. BadOption: no column, or l2.
+        LimitExceeded, BadText: the name of a dimension, as `check_name`.
         BadRowTable: not one row a state. DimensionMismatch: of the states and d.
         NonFinite: a state is not finite. ZeroState: one is zero in every coordinate.
     """

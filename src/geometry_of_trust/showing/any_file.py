@@ -6,7 +6,6 @@ What needs numpy is imported for the kinds that do: an attestation is shown with
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +15,12 @@ from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.documents.strictjson import loads, shortest_float32
-from geometry_of_trust.errors import BadJson, ForeignFile, LabelCount, MissingExtra, escaped
+from geometry_of_trust.errors import BadJson, ForeignFile, LabelCount, MissingExtra
 from geometry_of_trust.files import FileBytes, PathLike, read_bounded
 from geometry_of_trust.showing import extractions, probes, verdicts
 from geometry_of_trust.showing.text import table as columns
 from geometry_of_trust.signing.attestation import parse_document
+from geometry_of_trust.terminal import bare_or_quoted, escaped, quoted, quoted_prose
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +84,7 @@ def _activations(file: FileBytes) -> Iterator[str]:
     yield f"activations (.gotact), {len(file)} bytes"
     yield columns(
         [
-            ("model", activations.model_id),
+            ("model", bare_or_quoted(activations.model_id)),
             ("precision", activations.precision),
             ("layers", ", ".join(map(str, activations.layers))),
             ("positions", f"{len(activations.positions)}"),
@@ -98,6 +98,8 @@ def _activations(file: FileBytes) -> Iterator[str]:
             f"layer {layer}: norm of a state {np.median(norms):.4g} (median), "
             f"{norms.min():.4g} to {norms.max():.4g}"
         )
+    if len(activations.layers) > LAYERS_SHOWN:
+        yield f"and {len(activations.layers) - LAYERS_SHOWN} more layers"
     if opened.record is not None:
         yield from _record(opened.record)
     try:
@@ -154,8 +156,8 @@ def _labels(file: FileBytes) -> Iterator[str]:
         raise LabelCount(path, expected=f"{len(tokens)} labels, one a token", found=len(labels))
     width = len(str(len(tokens)))
     for position, (label, token) in enumerate(zip(labels, tokens, strict=True)):
-        mark = "  (special token)" if token.special else ""
-        yield f"{position:>{width}}  {label}  {escaped(repr(token.text))}{mark}"
+        mark = "(special token) " if token.special else ""
+        yield f"{position:>{width}}  {label}  {mark}{quoted_prose(token.text)}"
 
 
 def _labelled_rows(path: Path, record: Record, labels: NDArray[np.int8]) -> Iterator[str]:
@@ -180,11 +182,14 @@ def _labelled_rows(path: Path, record: Record, labels: NDArray[np.int8]) -> Iter
 def _rows(table: RowTable) -> Iterator[str]:
     width = len(str(len(table)))
     for row in range(len(table)):
-        group = "" if table.group[row] is None else f", group {escaped(table.group[row])}"
-        token = table.token[row]
-        what = "mean" if token is None else f"token {table.token_index[row]} {token!r}"
-        mark = "  (special token)" if table.special[row] else ""
-        yield f"{row:>{width}}  text {table.text[row] + 1}{group}, {escaped(what)}{mark}"
+        name, token = table.group[row], table.token[row]
+        group = "" if name is None else f", group {bare_or_quoted(name)}"
+        mark = " (special)" if table.special[row] else ""
+        what = (
+            "mean" if token is None
+            else f"token {table.token_index[row]}{mark} {quoted_prose(token)}"
+        )  # fmt: skip
+        yield f"{row:>{width}}  text {table.text[row] + 1}, {what}{group}"
 
 
 def _row_table(table: RowTable) -> Iterator[str]:
@@ -192,7 +197,7 @@ def _row_table(table: RowTable) -> Iterator[str]:
     groups = len({group for group in table.group if group is not None})
     yield f"row table: {len(table)} rows of {texts} texts in {groups or 'no'} groups"
     for name, column in table.labels.items():
-        yield f"labels {escaped(repr(name))}: {int(column.sum())} positive"
+        yield f"{int(column.sum())} positive: labels {quoted(name)}"
     yield from itertools.islice(_rows(table), ROWS_SHOWN)
     if len(table) > ROWS_SHOWN:
         yield f"and {len(table) - ROWS_SHOWN} more rows"
@@ -231,18 +236,19 @@ def _attestation(data: bytes, path: PathLike) -> Iterator[str]:
 def _probe_set(probe_set: ProbeSet) -> Iterator[str]:
     import numpy as np
 
-    yield f"probe set for layer {probe_set.layer}, version {escaped(probe_set.version)}"
+    yield f"probe set for layer {probe_set.layer}, version {bare_or_quoted(probe_set.version)}"
     for probe in probe_set.probes:
         norm = float(np.linalg.norm(probe.weights.astype(np.float64)))
         yield (
-            f"probe {escaped(repr(probe.name))}: {probe.weights.size} weights of norm {norm:.4g}, "
+            f"{probe.weights.size} weights of norm {norm:.4g}, "
             f"bias {shortest_float32(probe.bias)}, "
             f"Platt scale {shortest_float32(probe.platt_scale)}, "
             f"Platt shift {shortest_float32(probe.platt_shift)}, "
-            f"reliable from p = {shortest_float32(probe.reliability_threshold)}"
+            f"reliable from p = {shortest_float32(probe.reliability_threshold)}: "
+            f"probe {quoted(probe.name)}"
         )
     rows = [
-        ("corpus version", probe_set.corpus_version),
+        ("corpus version", bare_or_quoted(probe_set.corpus_version)),
         ("geometry", probe_set.geometry_hash or "none: any inner product would be accepted"),
     ]
     if probe_set.training is None:
@@ -267,7 +273,5 @@ def _record(record: Record) -> Iterator[str]:
         return
     shown = record.tokens[:TOKENS_SHOWN]
     more = len(record.tokens) - len(shown)
-    text = [token.text for token in shown]
-    yield f"tokens: {escaped(json.dumps(text, ensure_ascii=False), 2000)}" + (
-        f" and {more} more" if more else ""
-    )
+    text = ", ".join(quoted_prose(token.text) for token in shown)
+    yield f"{len(record.tokens)} tokens: {text}{', ...' if more else ''}"

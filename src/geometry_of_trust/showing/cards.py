@@ -1,13 +1,24 @@
-"""Probe cards and reliability diagrams as text. Untrusted text is escaped."""
+"""Probe cards and reliability diagrams as text. Untrusted text is escaped, and comes last.
+
+The reason of a verdict is made from the figures again: that in the file is anybody's text.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 
-from geometry_of_trust.documents.probe_card import BIN_COUNT, Bin, Card, Controls, Figure, Quality
+from geometry_of_trust.documents.probe_card import (
+    BIN_COUNT,
+    Bin,
+    Card,
+    Controls,
+    Figure,
+    Quality,
+    judged,
+)
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.errors import escaped
+from geometry_of_trust.terminal import quoted
 
 NAMES = {
     "auroc": "AUROC",
@@ -58,8 +69,8 @@ def card(measured: Card, inner_product: str) -> str:
         columns.append((measured.other_inner_product, measured.other))
     end = "converged" if measured.converged else "NOT CONVERGED"
     lines = [
-        f"probe {escaped(repr(measured.dimension))}: {measured.verdict}",
-        f"  {escaped(measured.reason)}",
+        f"{measured.verdict}: probe {quoted(measured.dimension)}",
+        f"  {judged(measured.quality.auroc, measured.controls)[1]}",
         f"  rows: {measured.positives} positive, {measured.negatives} negative, {apart}",
         f"  L2 penalty {shortest_float32(measured.l2)}, {chosen}; figures {nested}; {end}",
         "",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from geometry_of_trust.documents.extraction_record import Check, Corpus, Record
 from geometry_of_trust.showing.text import table
+from geometry_of_trust.terminal import bare_or_quoted, quoted
 
 if TYPE_CHECKING:
     from geometry_of_trust.corpus.corpus_run import CorpusExtraction
@@ -15,59 +16,61 @@ if TYPE_CHECKING:
 
 
 def record_rows(record: Record) -> list[tuple[str, str]]:
-    """What was run, in names and values."""
-    blocks = f"{record.blocks_path}, {record.blocks_loaded} of {record.blocks_total} loaded"
+    """What was run, in names and values; the record's own names are cut, each by itself."""
+    blocks = f"{record.blocks_loaded} of {record.blocks_total} loaded"
     if record.whole_because:
-        blocks += f" (whole model: {record.whole_because})"
+        blocks += f" (whole model: {bare_or_quoted(record.whole_because)})"
     ties = ["tied to the embedding" if record.tied else "untied"] + ["biased"] * record.bias
-    versions = ", ".join(f"{name} {v}" for name, v in record.libraries.items() if v)
-    kept_in = record.dtype + (", left in their files" if record.low_memory else "")
+    versions = [f"{name} {bare_or_quoted(v)}" for name, v in record.libraries.items() if v]
+    kept_in = bare_or_quoted(record.dtype)
     if record.quantization is not None:
-        kept_in = f"{record.quantization} ({record.quantization_library}), others in {record.dtype}"
+        library = bare_or_quoted(record.quantization_library or "")
+        kept_in = f"{bare_or_quoted(record.quantization)} ({library}), others in {kept_in}"
+    elif record.low_memory:
+        kept_in += ", left in their files"
     revision = record.commit or record.revision
+    at = f" at {bare_or_quoted(revision)}" if revision else ""
+    unproved = ", ".join(map(bare_or_quoted, record.unproved))
+    ran_in = "float64 (reproducible)" if record.reproducible else bare_or_quoted(record.dtype)
+    attention = bare_or_quoted(record.attention) if record.attention else "not said"
+    other_name = record.model_id if record.model_id != record.model else ""
     return [
-        ("model", record.model + (f" at {revision}" if revision else "")),
-        ("written as", record.model_id if record.model_id != record.model else ""),
-        ("class", record.model_class),
-        ("blocks", blocks),
-        ("unembedding", f"{record.unembedding_path}, {', '.join(ties)}"),
+        ("model", f"{bare_or_quoted(record.model)}{at}"),
+        ("written as", other_name and bare_or_quoted(other_name)),
+        ("class", bare_or_quoted(record.model_class)),
+        ("blocks", f"{blocks}, {bare_or_quoted(record.blocks_path)}"),
+        ("unembedding", f"{', '.join(ties)}, {bare_or_quoted(record.unembedding_path)}"),
         ("layers", ", ".join(map(str, record.layers))),
         ("weights in", kept_in),
-        (
-            "ran in",
-            f"{'float64 (reproducible)' if record.reproducible else record.dtype} "
-            f"on {record.device}, attention {record.attention or 'not said'}",
-        ),
-        ("may differ", ", ".join(record.unproved) and f"{', '.join(record.unproved)}: not proved"),
-        ("with", versions),
+        ("ran in", f"{ran_in} on {bare_or_quoted(record.device)}, attention {attention}"),
+        ("may differ", unproved and f"{unproved}: not proved"),
+        ("with", ", ".join(versions)),
         ("text sha256" if record.corpus is None else "corpus sha256", record.prompt_sha256),
         *([] if record.corpus is None else _corpus_rows(record.corpus)),
         ("positions", f"{record.positions}"),
-        ("self-checks", "; ".join(f"{check.name}: {_check(check)}" for check in record.checks)),
+        ("self-checks", "; ".join(map(_check, record.checks))),
     ]
 
 
 def _corpus_rows(corpus: Corpus) -> list[tuple[str, str]]:
     skipped = " (special tokens left out)" if corpus.skip_special_tokens else ""
     prompt = ", then the start of an answer" if corpus.add_generation_prompt else ""
+    template = corpus.chat_template_sha256
     return [
         ("texts", f"{corpus.texts}"),
-        (
-            "chats",
-            ""
-            if corpus.chat_template_sha256 is None
-            else f"by template {corpus.chat_template_sha256}{prompt}",
-        ),
-        ("tokens kept", f"{corpus.position} of each text{skipped}"),
+        ("chats", "" if template is None else f"by template {template}{prompt}"),
+        ("tokens kept", f"{bare_or_quoted(corpus.position)} of each text{skipped}"),
         ("rows sha256", corpus.rows_sha256),
     ]
 
 
 def _check(check: Check) -> str:
-    if check.bit_equal:
-        return "bit-equal"
-    verdict = "" if check.passed else f": MORE THAN {check.bound:g}"
-    return f"differ by {check.largest:.2g} of the largest value{verdict}"
+    """A self-check: the words of this program, which a record may have changed, between quotes."""
+    ended = "bit-equal"
+    if not check.bit_equal:
+        verdict = "" if check.passed else f": MORE THAN {check.bound:g}"
+        ended = f"differ by {check.largest:.2g} of the largest value{verdict}"
+    return f"{ended}: {quoted(check.name)}"
 
 
 def extraction(result: Extraction) -> str:

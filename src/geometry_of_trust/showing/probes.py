@@ -7,10 +7,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.errors import escaped
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.showing.cards import card, figures, number, reliability
 from geometry_of_trust.showing.text import as_json, table
+from geometry_of_trust.terminal import bare_or_quoted, escaped, quoted
 
 if TYPE_CHECKING:
     from geometry_of_trust.probing.calibration_report import Calibration, CalibrationReport
@@ -34,8 +34,8 @@ def training_rows(trained: Training) -> list[tuple[str, str]]:
         "partially collapsed" if spread > 0.4 else "severely collapsed"
     )  # fmt: skip
     return [
-        ("trained on", f"{trained.model_id} ({trained.precision}), layer {trained.layer}, "
-                       f"{trained.rows} rows"),
+        ("trained on", f"layer {trained.layer}, {trained.rows} rows, {trained.precision}, of "
+                       f"{bare_or_quoted(trained.model_id)}"),
         ("inner product", trained.inner_product + added),
         ("its spectrum", f"condition number {phi.condition:.4g}, "
                          f"effective rank {phi.effective_rank:.4g}{share}"),
@@ -45,7 +45,9 @@ def training_rows(trained: Training) -> list[tuple[str, str]]:
         ("unembedding", trained.unembedding_sha256 or ""),
         ("labels", trained.labels_sha256 or ""),
         ("rows", trained.rows_digest or ""),
-        ("made with", ", ".join(f"{name} {v}" for name, v in trained.versions.items())),
+        ("made with", ", ".join(
+            f"{name} {bare_or_quoted(v)}" for name, v in trained.versions.items()
+        )),
     ]  # fmt: skip
 
 
@@ -96,8 +98,8 @@ def _calibrated(probe: Calibration) -> str:
     filled = sum(bin_.rows > 0 for bin_ in probe.bins)
     return "\n".join(
         [
-            f"probe {escaped(repr(probe.dimension))}: {probe.positives} positive, "
-            f"{probe.negatives} negative rows in {probe.groups} groups",
+            f"{probe.positives} positive, {probe.negatives} negative rows "
+            f"in {probe.groups} groups: probe {quoted(probe.dimension)}",
             *figures([("on these rows", probe.quality)]),
             "",
             f"ECE {number(probe.ece_before_platt)} before Platt scaling, "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geometry_of_trust.errors import escaped
 from geometry_of_trust.showing import verdicts
 from geometry_of_trust.showing.text import as_json
+from geometry_of_trust.terminal import escaped_line
 
 if TYPE_CHECKING:
     from geometry_of_trust.verifying.reproduce import Reproduction
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 def reproduction(result: Reproduction) -> str:
     """What `reproduce` prints: what the document says, a line a link, the outcome last."""
     lines = [
-        f"{link.name:<18} {'equal' if link.equal else 'DIFFERS':<8} {escaped(link.detail, 400)}"
+        f"{link.name:<18} {'equal' if link.equal else 'DIFFERS':<8} {escaped_line(link.detail)}"
         for link in result.links
     ]
     if result.not_checked:
-        lines += ["", f"taken as signed: {escaped('; '.join(result.not_checked), 2000)}"]
+        lines += ["", f"taken as signed: {escaped_line('; '.join(result.not_checked))}"]
     said = verdicts.attestation(result.attestation)
-    return "\n".join((said, "", *lines, "", escaped(result.line, 2000)))
+    return "\n".join((said, "", *lines, "", escaped_line(result.line)))
 
 
 def reproduction_json(result: Reproduction) -> str:

@@ -6,9 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from geometry_of_trust.documents.probe_card import DECISIVE
-from geometry_of_trust.errors import escaped
 from geometry_of_trust.showing import cards
 from geometry_of_trust.showing.text import as_json
+from geometry_of_trust.terminal import escaped, quoted
 
 if TYPE_CHECKING:
     from geometry_of_trust.probing.layer_choice import DimensionSweep, LayerFigures, Sweep
@@ -41,8 +41,7 @@ def _dimension(dimension: DimensionSweep) -> str:
     recommended = "none" if dimension.recommended is None else f"layer {dimension.recommended}"
     return "\n".join(
         [
-            f"{escaped(repr(dimension.dimension))}: {dimension.verdict}, "
-            f"recommended: {recommended}",
+            f"{dimension.verdict}, recommended: {recommended}: {quoted(dimension.dimension)}",
             f"  {escaped(dimension.reason)}",
             f"  chosen: layer {dimension.chosen}, {dimension.why}",
             f"  chosen on {dimension.positives} positive, {dimension.negatives} negative rows in "

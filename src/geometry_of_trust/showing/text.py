@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from geometry_of_trust.errors import escaped
+from geometry_of_trust.terminal import escaped_line
 
 
 def as_json(tree: object) -> str:
@@ -13,7 +13,10 @@ def as_json(tree: object) -> str:
 
 
 def table(rows: list[tuple[str, str]]) -> str:
-    """Names and values in two columns; values are escaped, empty ones left out."""
-    shown = [(name, value) for name, value in rows if value]
+    """Names and values in two columns; both are escaped and whole, empty values left out.
+
+    Who makes a value of names from a file cuts these, each by itself (`terminal.quoted`).
+    """
+    shown = [(escaped_line(name), escaped_line(value)) for name, value in rows if value]
     width = max(len(name) for name, _ in shown)
-    return "\n".join(f"{name:<{width}}  {escaped(value, 2000)}" for name, value in shown)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in shown)

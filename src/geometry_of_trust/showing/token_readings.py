@@ -12,8 +12,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.errors import escaped
 from geometry_of_trust.showing.text import as_json
+from geometry_of_trust.terminal import bare_or_quoted, escaped_prose, quoted, quoted_prose
 
 if TYPE_CHECKING:
     from geometry_of_trust.probing.probe_readings import Reading
@@ -28,7 +28,7 @@ _TENTHS = "₀₁₂₃₄₅₆₇₈₉"
 
 def shown(token: TokenText) -> str:
     """A token on one line; blanks stay blanks."""
-    return "?" if token.text is None else escaped(token.text, 100)
+    return "?" if token.text is None else escaped_prose(token.text)
 
 
 def shade(p: float) -> tuple[int, int, int]:
@@ -46,8 +46,8 @@ def title(read: TextReadings, probe: ProbeReadings) -> str:
     """What is read, where, and how far to trust it."""
     verdict = f"; by its card {probe.verdict}" if probe.verdict else ""
     return (
-        f"{escaped(repr(probe.dimension))} at layer {read.layer} of {escaped(read.model_id)}, "
-        f"text {read.text}{verdict}"
+        f"layer {read.layer}, text {read.text}{verdict}: {quoted(probe.dimension)} "
+        f"of {bare_or_quoted(read.model_id)}"
     )
 
 
@@ -70,9 +70,10 @@ def lines(read: TextReadings, probe: ProbeReadings) -> list[str]:
     for token, reading in zip(read.tokens, probe.readings, strict=True):
         filled = round(_BAR * reading.confidence)
         flag = "*" if reading.flagged else " "
+        text = "?" if token.text is None else quoted_prose(token.text)
         table.append(
             f"{token.row:>5}  {reading.confidence:>10.3f}{flag}  "
-            f"{'#' * filled}{'.' * (_BAR - filled)}  '{shown(token)}'"
+            f"{'#' * filled}{'.' * (_BAR - filled)}  {text}"
         )
     return table
 

@@ -7,10 +7,12 @@ import datetime
 from dataclasses import dataclass
 
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.errors import escaped
 from geometry_of_trust.showing.text import as_json, table
 from geometry_of_trust.signing.attestation import Attestation
+from geometry_of_trust.terminal import bare_or_quoted, escaped_line, quoted
 from geometry_of_trust.verifying.verify import Refused, Step, Verdict
+
+READINGS_SHOWN = 100
 
 
 def moment(timestamp: int) -> str:
@@ -62,17 +64,18 @@ class ReadingEntry:
         }
 
     def line(self) -> str:
-        """For a person."""
-        name = "probe (unbound)"
-        if self.dimension is not None:
-            index = self.position_index
-            exact = "" if index is None or self.position == str(index) else f" ({index})"
-            name = f"{self.dimension!r} at layer {self.layer}, position {self.position}{exact}"
-        if self.verdict == "INSUFFICIENT":
-            name += ", by a probe that is INSUFFICIENT"
+        """For a person: the numbers first, names that somebody chose last."""
         flag = "unreliable: flagged" if self.flagged else "reliable"
         p = "?" if self.probability is None else shortest_float32(self.probability)
-        return f"{name}: p = {p} ({flag}), raw = {shortest_float32(self.raw)}"
+        numbers = f"p = {p} ({flag}), raw = {shortest_float32(self.raw)}"
+        if self.verdict == "INSUFFICIENT":
+            numbers += ", by a probe that is INSUFFICIENT"
+        if self.dimension is None:
+            return f"{numbers}: probe (unbound)"
+        index = self.position_index
+        exact = "" if index is None or self.position == str(index) else f" ({index})"
+        where = f"layer {self.layer}, position {bare_or_quoted(self.position)}{exact}"
+        return f"{numbers}, {where}: {quoted(self.dimension)}"
 
 
 def readings(attestation: Attestation) -> list[ReadingEntry]:
@@ -105,11 +108,11 @@ def attestation(signed: Attestation) -> str:
         "" if tag.epsilon is None else f" (added to the diagonal: {shortest_float32(tag.epsilon)})"
     )
     rows = [
-        ("model", f"{signed.model_id}  ({signed.precision})"),
+        ("model", f"{bare_or_quoted(signed.model_id)}  ({signed.precision})"),
         ("inner product", f"{tag.name}{added}"),
         ("time stated", moment(signed.timestamp)),
-        ("corpus version", signed.corpus_version),
-        ("probe version", signed.probe_version),
+        ("corpus version", bare_or_quoted(signed.corpus_version)),
+        ("probe version", bare_or_quoted(signed.probe_version)),
         ("geometry", signed.geometry_hash or ""),
         ("activations", signed.input_hash),
     ]
@@ -120,11 +123,12 @@ def attestation(signed: Attestation) -> str:
             ("unembedding", bound.unembedding.sha256),
             *(("probe set", entry.sha256) for entry in bound.probe_sets),
             ("extraction record", "" if record is None else record.sha256),
-            ("made with", bound.tool),
+            ("made with", bare_or_quoted(bound.tool)),
             ("key id", bound.key_id),
         ]
-    rows += [("reading", entry.line()) for entry in readings(signed)[:100]]
-    more = len(signed.confidence) - 100
+    entries = readings(signed)
+    rows += [("reading", entry.line()) for entry in entries[:READINGS_SHOWN]]
+    more = len(entries) - READINGS_SHOWN
     if more > 0:
         rows.append(("", f"and {more} more"))
     return table(rows)
@@ -157,7 +161,7 @@ def attestation_json(signed: Attestation) -> str:
 
 def _steps(steps: tuple[Step, ...]) -> str:
     return "\n".join(
-        f"{step.number} {step.name:<10} {step.outcome:<8} {escaped(step.detail, 400)}"
+        f"{step.number} {step.name:<10} {step.outcome:<8} {escaped_line(step.detail)}"
         for step in steps
     )
 
@@ -169,7 +173,7 @@ def _step_trees(steps: tuple[Step, ...]) -> list[dict[str, object]]:
 def verdict(result: Verdict) -> str:
     """A verdict: what the document says, a line a step, the verdict line last."""
     return "\n".join(
-        (attestation(result.attestation), "", _steps(result.steps), "", escaped(result.line, 4000))
+        (attestation(result.attestation), "", _steps(result.steps), "", escaped_line(result.line))
     )
 
 

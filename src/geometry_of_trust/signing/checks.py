@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import time
 
+from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import (
@@ -21,12 +22,11 @@ from geometry_of_trust.errors import (
 )
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import BINDING_VERSION, BoundProbeSet
+from geometry_of_trust.signing.binding import BINDING_VERSION, Binding, BoundProbeSet
 from geometry_of_trust.signing.keys import PublicKey, SecretKey
 from geometry_of_trust.signing.signed_bytes import ByteLayout
 
 CLOCK_TOLERANCE_S = 300
-MAX_NAME_BYTES = 256
 MAX_ROWS = 1024
 MAX_READINGS = 65536
 
@@ -35,24 +35,12 @@ def sign(attestation: Attestation, key: SecretKey) -> Attestation:
     """An attestation with the signature of `key`.
 
     Raises:
-        LimitExceeded, TimestampInFuture, Inconsistent: it must not be signed (`check_structure`).
+        LimitExceeded, BadText, TimestampInFuture, Inconsistent: it must not be signed
+            (`check_structure`).
         NonFinite: a float is NaN or infinite.
     """
     check_structure(attestation, "attestation")
     return dataclasses.replace(attestation, signature=key.sign(attestation.signed_bytes()).hex())
-
-
-def check_name(name: str, where: str, hint: str = "") -> None:
-    """A model's name, or a version, is short enough to be signed.
-
-    Raises:
-        LimitExceeded: more than 256 bytes of UTF-8.
-    """
-    size = len(name.encode("utf-8"))
-    if size > MAX_NAME_BYTES:
-        raise LimitExceeded(
-            where, expected=f"at most {MAX_NAME_BYTES} bytes", found=size, hint=hint
-        )
 
 
 def check_structure(attestation: Attestation, where: PathLike, now: float | None = None) -> None:
@@ -62,13 +50,16 @@ def check_structure(attestation: Attestation, where: PathLike, now: float | None
         now: the clock, in Unix seconds; default the real one.
 
     Raises:
-        LimitExceeded: a limit of reference.md 6.1.
+        LimitExceeded: a limit of reference.md 6.1, or of a name that is bound.
+        BadText: a name that cannot be written in UTF-8.
         TimestampInFuture: more than 300 s ahead of the clock.
         Inconsistent: lengths disagree, or a flag does not follow from the others.
     """
-    # 2.1 Names and versions are short.
+    # 2.1 Names and versions are short, bound ones too.
     for name in ("model_id", "corpus_version", "probe_version"):
         check_name(getattr(attestation, name), f"{where}.{name}")
+    if attestation.binding is not None:
+        _check_bound_names(attestation.binding, f"{where}.binding")
     # 2.2 Not too many rows, nor readings.
     count = sum(map(len, attestation.layer_readings))
     for limit, found, what in (
@@ -104,6 +95,13 @@ def check_structure(attestation: Attestation, where: PathLike, now: float | None
         if not 0 <= value <= 1:
             raise Inconsistent(f"{where}.confidence[{i}]", expected="0 to 1", found=value)
     _check_causal(attestation, where)
+
+
+def _check_bound_names(binding: Binding, where: str) -> None:
+    check_name(binding.tool, f"{where}.tool")
+    for i, bound in enumerate(binding.probe_sets):
+        for j, dimension in enumerate(bound.dimensions):
+            check_name(dimension, f"{where}.probe_sets[{i}].dimensions[{j}]")
 
 
 def _check_causal(attestation: Attestation, where: PathLike) -> None:

@@ -22,6 +22,7 @@ from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.formats.mapped_arrays import settled
 from geometry_of_trust.probing.sources import Sources
 from geometry_of_trust.signing.attestation import Attestation
+from geometry_of_trust.terminal import escaped
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _leaf(name: str, ours: object, signed: object) -> str:
             f"{name}: signed {shortest_float32(signed)}, found {shortest_float32(ours)}, "
             f"{_units(_steps(ours, signed))} apart"
         )
-    return f"{name}: signed {signed}, found {ours}"
+    return f"{name}: signed {escaped(signed)}, found {escaped(ours)}"
 
 
 def record_difference(record: Record, digest: str, original: PathLike | None) -> str:

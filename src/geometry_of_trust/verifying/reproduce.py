@@ -16,7 +16,6 @@ from geometry_of_trust.errors import (
     GotError,
     Interrupted,
     Refusal,
-    escaped,
 )
 from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions
@@ -27,6 +26,7 @@ from geometry_of_trust.probing.sources import open_sources
 from geometry_of_trust.progress import Progress
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.keys import PublicKey
+from geometry_of_trust.terminal import escaped, quoted
 from geometry_of_trust.verifying.differences import (
     activations_difference,
     distance,
@@ -97,7 +97,9 @@ class _Compared:
     def equal(self, name: str, ours: object, signed: object) -> bool:
         """Add a link: whether a value is as signed."""
         same = ours == signed
-        self.links.append(Link(name, same, f"{ours}" if same else f"signed {signed}, found {ours}"))
+        found = escaped(ours)
+        detail = found if same else f"signed {escaped(signed)}, found {found}"
+        self.links.append(Link(name, same, detail))
         return same
 
     def ends(self, outcome: Outcome, detail: str = "", *not_checked: str) -> Reproduction:
@@ -179,7 +181,7 @@ def reproduce(
             raise KeyboardInterrupt from None
         except Refusal as error:
             return compared.ends("UNVERIFIABLE", f"cannot extract: {error.what}")
-        return _compare(compared, again, probe_files, original, escaped(model))
+        return _compare(compared, again, probe_files, original, str(model))
 
 
 def _as_signed(attestation: Attestation, options: LoadingOptions) -> ExtractionOptions:
@@ -301,7 +303,7 @@ def _compare(
     return compared.ends(
         "MATCH",
         "",
-        f"that {model!r} is what the name {attestation.model_id!r} stands for",
+        f"that {quoted(model)} is what the name {quoted(attestation.model_id)} stands for",
         "time, corpus version and tool",
         "how the probes were trained and what their cards say",
     )

@@ -1,18 +1,17 @@
 """The files that an auditor has beside an attestation, and whether they are those bound (step 5).
 
-The numbers beside the checks are those of docs/verification.md. Imports no numpy.
+The numbers beside the checks are those of docs/verification.md. Only a row table needs numpy.
 """
 
 from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
-from pathlib import Path
 
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path
-from geometry_of_trust.errors import DigestMismatch, RecordMismatch
+from geometry_of_trust.errors import BadOption, DigestMismatch, RecordMismatch
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.signing.binding import Binding, BoundRecord
 
@@ -21,34 +20,42 @@ RECORD = "extraction record"
 
 @dataclass(frozen=True)
 class Supplied:
-    """The files that an auditor has; None or empty for what is missing."""
+    """The files that an auditor has; None or empty for what is missing.
+
+    Attributes:
+        record: the extraction record; None: the one beside the activations, if there is one.
+        rows: the row table, which is held against the record.
+    """
 
     activations: PathLike | None = None
     unembedding: PathLike | None = None
     probes: tuple[PathLike, ...] = ()
+    record: PathLike | None = None
+    rows: PathLike | None = None
 
     @property
     def nothing(self) -> bool:
         """There are none."""
-        return self.activations is None and self.unembedding is None and not self.probes
+        return self == Supplied()
 
-    @property
-    def record(self) -> Path | None:
-        """The extraction record beside the activations, if it is there."""
-        path = None if self.activations is None else record_path(self.activations)
-        return path if path is not None and path.exists() else None
-
-    def opened(self) -> Supplied:
+    def opened(self, binding: Binding | None) -> Supplied:
         """The same files, each opened once: what is digested here is what is parsed later.
+
+        A record beside the activations is one of them from then on, where one is bound.
 
         Raises:
             Unreadable, FileChanged: one cannot be opened.
         """
-        activations, unembedding = (
+        activations, unembedding, record, rows = (
             None if path is None else FileBytes.of(path)
-            for path in (self.activations, self.unembedding)
+            for path in (self.activations, self.unembedding, self.record, self.rows)
         )
-        return Supplied(activations, unembedding, tuple(FileBytes.of(path) for path in self.probes))
+        bound = None if binding is None else binding.extraction_record
+        if record is None and activations is not None and bound is not None:
+            beside = record_path(activations)
+            record = FileBytes.of(beside) if beside.exists() else None
+        probes = tuple(FileBytes.of(path) for path in self.probes)
+        return Supplied(activations, unembedding, probes, record, rows)
 
     def missing(self, binding: Binding) -> list[str]:
         """What is bound and not here, in words."""
@@ -69,9 +76,12 @@ def check_files(binding: Binding, supplied: Supplied) -> list[str]:
 
     Raises:
         DigestMismatch: a file is another one, or there are other than as many probe sets.
-        RecordMismatch: the extraction record is that of another run.
+        RecordMismatch: the extraction record is that of another run, or the row table not the one
+            that it names.
         MalformedInput and its kinds: a file cannot be read.
         NotOurSpelling, LimitExceeded: of the extraction record, as `read_record`.
+        BadOption: a row table without the record that it is held against.
+        MissingExtra: it cannot be read with the libraries that are installed.
     """
     # 5.1 There are as many probe sets as are bound.
     probes, sets = supplied.probes, binding.probe_sets
@@ -90,13 +100,18 @@ def check_files(binding: Binding, supplied: Supplied) -> list[str]:
         if path is not None:
             check_digest(name, path, bound)
             checked.append(name)
-    # 5.3 The record is of the mode and has the digest that are bound.
-    if binding.extraction_record is not None and supplied.record is not None:
+    record = None
+    if supplied.record is not None:
+        # 5.3 The record is of the mode and has the digest that are bound.
         record = _bound_record(binding.extraction_record, supplied.record)
         _check_run(binding, record, supplied.record)
         # What such a record says of where it ran no one signs, as it differs from place to place.
         unsigned = " (without its environment)" if record.mode == "reproducible" else ""
         checked.append(f"{RECORD}{unsigned}")
+    if supplied.rows is not None:
+        # 5.4 The row table is the one that this record names.
+        _check_rows(supplied.rows, record)
+        checked.append("row table")
     return checked
 
 
@@ -133,14 +148,16 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
             )
 
 
-def _bound_record(bound: BoundRecord, path: PathLike) -> Record:
+def _bound_record(bound: BoundRecord | None, path: PathLike) -> Record:
     """The extraction record, once it is seen to be the one that is bound.
 
     Raises:
-        DigestMismatch: it is another one.
+        DigestMismatch: it is another one, or none is bound.
         MalformedInput and its kinds, NotOurSpelling, LimitExceeded: as `read_record`.
     """
     record = read_record(path)
+    if bound is None:
+        raise DigestMismatch(path, expected=f"no {RECORD}, as none is bound", found="one")
     if record.mode != bound.mode:
         raise DigestMismatch(path, expected=f"the record of a {bound.mode} run", found=record.mode)
     if not hmac.compare_digest(record.digest, bound.sha256):
@@ -148,3 +165,20 @@ def _bound_record(bound: BoundRecord, path: PathLike) -> Record:
             path, expected=f"{RECORD} with sha256 {bound.sha256}", found=record.digest
         )
     return record
+
+
+def _check_rows(path: PathLike, record: Record | None) -> None:
+    """A row table has the digest that a record, which is bound, says.
+
+    Raises:
+        BadOption: there is no such record. RecordMismatch: it has another one, or the record is
+            of one text. Others: as `read_own_rows`.
+    """
+    if record is None:
+        raise BadOption("--rows", expected=f"the {RECORD}, too, which has its digest",
+                        found="none", hint="Give --record.")  # fmt: skip
+    # Row tables need numpy and pyarrow, which a check without one must not import.
+    from geometry_of_trust.formats.row_table import read_own_rows  # noqa: PLC0415
+
+    if read_own_rows(path, record) is None:
+        raise RecordMismatch(path, expected="no row table, as the run was of one text", found="one")

@@ -86,9 +86,19 @@ class Verdict:
             return "VERIFIED"
         missing = f"not checked: {', '.join(self.not_checked)}"
         if not self.legacy:
-            return f"VERIFIED, SIGNATURE AND BINDING ONLY: {missing}"
+            return f"VERIFIED, {self._checked}: {missing}"
         covers = f"no signature covers {', '.join(self.unsigned)}; " if self.unsigned else ""
         return f"VERIFIED, LEGACY SIGNATURE ONLY: {covers}{missing}"
+
+    @property
+    def _checked(self) -> str:
+        """What was checked, by the steps that passed."""
+        passed = {step.name for step in self.steps if step.outcome == "passed"}
+        if "readings" in passed:
+            return "SIGNATURE, BINDING, FILES AND READINGS"
+        if "files" in passed:
+            return "SIGNATURE, BINDING AND FILES SUPPLIED ONLY"
+        return "SIGNATURE AND BINDING ONLY"
 
 
 class Refused(GotError):
@@ -142,6 +152,8 @@ def verify(
     activations: PathLike | None = None,
     unembedding: PathLike | None = None,
     probes: Sequence[PathLike] = (),
+    record: PathLike | None = None,
+    rows: PathLike | None = None,
     allow_legacy: bool = False,
     allow_reformatted: bool = False,
     now: float | None = None,
@@ -152,8 +164,9 @@ def verify(
         attestation: the file, or its bytes.
         public_key: the file, or a key already loaded.
         activations, unembedding, probes: the files that the binding digests; with all of them
-            the readings are recomputed. The extraction record is looked for beside the
-            activations.
+            the readings are recomputed.
+        record: the extraction record; None: the one beside the activations, if there is one.
+        rows: the row table of a corpus, which is held against the record.
         allow_legacy: accept what lacks a binding or is signed in the short layout, as the
             reference makes it. Nothing else is relaxed.
         allow_reformatted: accept other spellings of the same content.
@@ -170,7 +183,7 @@ def verify(
     key = public_key if isinstance(public_key, PublicKey) else load_public_key(public_key)
     where = "attestation" if isinstance(attestation, bytes) else os.fspath(attestation)
     data = attestation if isinstance(attestation, bytes) else read_bounded(attestation)
-    supplied = Supplied(activations, unembedding, tuple(probes))
+    supplied = Supplied(activations, unembedding, tuple(probes), record, rows)
     run = _Run()
     with run.step(1) as passed:
         document = parse_document(data, where, reformatted=allow_reformatted, wrapped=allow_legacy)
@@ -243,13 +256,14 @@ def _files_step(
 ) -> tuple[list[str], Contents | None]:
     """Step 5; the names of what was not supplied, and what was, parsed."""
     binding = claimed.bound()
-    missing = supplied.missing(binding)
-    absent = f"; not supplied: {', '.join(missing)}" if missing else ""
     if supplied.nothing:
-        run.skip(5, absent.removeprefix("; "))
+        missing = supplied.missing(binding)
+        run.skip(5, f"not supplied: {', '.join(missing)}")
         return missing, None
     with run.step(5) as passed:
-        supplied = supplied.opened()
+        supplied = supplied.opened(binding)
+        missing = supplied.missing(binding)
+        absent = f"; not supplied: {', '.join(missing)}" if missing else ""
         checked = check_files(binding, supplied)
         contents = _contents(claimed, supplied)
         passed(f"sha256 of {', '.join(checked)}{absent}")
@@ -298,7 +312,7 @@ def _legacy_verdict(
         missing.append("activations")
     else:
         with run.step(5) as passed:
-            supplied = Supplied(activations).opened()
+            supplied = Supplied(activations).opened(None)
             check_digest("activations", supplied.activations or "", claimed.input_hash)
             _contents(claimed, supplied)
             passed("sha256 of activations, model and precision; nothing else is bound")

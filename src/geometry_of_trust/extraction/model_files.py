@@ -1,0 +1,256 @@
+"""A model's own files, which may be a stranger's: which they are, and what they can hold.
+
+A few numbers in a configuration decide how many modules and how much memory a library makes of
+them, and an index names files; both are checked before a library follows them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
+from transformers.utils.hub import cached_file
+
+from geometry_of_trust.errors import (
+    IncompleteModel,
+    LimitExceeded,
+    OutsideOfModel,
+    TooLarge,
+    brief,
+)
+from geometry_of_trust.extraction.architectures import check_layers
+from geometry_of_trust.files import read_bounded
+from geometry_of_trust.memory import check_memory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MAX_MODULES = 2**17
+"""Most modules that a model may consist of."""
+
+MAX_TEXT_BYTES = 256 * 2**20
+"""Largest file of a model's folder that is read as text: a tokenizer, an index of weights."""
+
+NUMBERS_A_BYTE = 8
+"""Most numbers that a byte of a file of weights can hold: one bit each."""
+
+_TEXTS = (".json", ".txt", ".jinja", ".model")
+_COUNTS_LAYERS = re.compile(r".*(layers?|blocks?|block_count|depth)")
+"""How members that count layers are called."""
+
+SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model is.
+
+    Attributes:
+        argument: what was asked for.
+        location: a folder, or a name on the hub.
+        gguf: the file in it that holds everything, or None.
+        commit: the hub's hash of the version found; None for a folder.
+        trust: whether to run code that comes with the model.
+    """
+
+    argument: str
+    location: str
+    gguf: str | None
+    commit: str | None
+    trust: bool
+
+    @property
+    def options(self) -> dict[str, str | bool]:
+        """What every `from_pretrained` needs; the commit, so that all is of one version."""
+        options: dict[str, str | bool] = {"trust_remote_code": self.trust}
+        if self.commit is not None:
+            options["revision"] = self.commit
+        if self.gguf is not None:
+            options["gguf_file"] = self.gguf
+        return options
+
+    def find(self, name: str, *, local: bool = False) -> str | None:
+        """The path of one of the model's files, None if there is none.
+
+        Args:
+            local: download nothing.
+
+        Raises:
+            OSError: the hub cannot be reached.
+        """
+        try:
+            file = cached_file(
+                self.location,
+                name,
+                revision=self.commit,
+                local_files_only=local,
+                _raise_exceptions_for_missing_entries=False,
+            )
+        except OSError:
+            if not local:
+                raise
+            file = None
+        return None if file is None else str(file)
+
+
+# --- texts ------------------------------------------------------------------------------------
+
+
+def check_texts(source: Source) -> None:
+    """The texts of a local folder are not too large to be read into memory.
+
+    Raises:
+        TooLarge: one is.
+    """
+    if not os.path.isdir(source.location):
+        return
+    for entry in os.scandir(source.location):
+        size = entry.stat().st_size if entry.is_file() else 0
+        if entry.name.endswith(_TEXTS) and size > MAX_TEXT_BYTES:
+            expected = f"at most {MAX_TEXT_BYTES} bytes"
+            raise TooLarge(entry.path, expected=expected, found=f"{size} bytes")
+
+
+def check_configuration(source: Source) -> None:
+    """The configuration promises few layers, so that a library may count to their number.
+
+    Raises:
+        TooLarge: it has more than 16 MiB.
+        LimitExceeded: more than `MAX_LAYERS` layers.
+    """
+    if source.gguf is not None:
+        return
+    file = source.find("config.json")
+    if file is None:
+        return
+    with contextlib.suppress(ValueError, RecursionError):  # no JSON: the library says so
+        for name, count in _numbers(json.loads(read_bounded(file))):
+            if _COUNTS_LAYERS.fullmatch(name):
+                check_layers(source.argument, name, count)
+
+
+def _numbers(tree: object) -> Iterator[tuple[str, int]]:
+    """The members of objects, at any depth, that are integers."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, dict):
+            waiting += node.values()
+            yield from ((name, n) for name, n in node.items() if type(n) is int)
+
+
+# --- modules ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def few_modules(where: str) -> Iterator[None]:
+    """Around the making of a model, which has at most `MAX_MODULES` modules.
+
+    Raises:
+        LimitExceeded: it made more; nothing of it is kept.
+    """
+    made = 0
+
+    def count(parent: nn.Module, name: str, module: nn.Module | None) -> None:
+        nonlocal made
+        made += 1
+        if made > MAX_MODULES:
+            raise LimitExceeded(where, expected=f"at most {MAX_MODULES} modules", found="more")
+
+    handle = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+# --- weights ----------------------------------------------------------------------------------
+
+
+def weight_files(
+    source: Source, kind: str = SAFETENSORS, *, local: bool = False
+) -> list[str | None]:
+    """The files of weights of one kind, each once; None for one that is not there.
+
+    Args:
+        kind: what the file is called if it is one, and has an index if there are several.
+        local: download nothing.
+
+    Raises:
+        IncompleteModel: the index is none.
+        OutsideOfModel: it names files elsewhere.
+        OSError: the hub cannot be reached.
+    """
+    index = source.find(f"{kind}.index.json", local=local)
+    names = [kind] if index is None else _named(source, index)
+    return [source.find(name, local=local) for name in names]
+
+
+def _named(source: Source, index: str) -> list[str]:
+    try:
+        names: Iterable[object] = set(
+            json.loads(read_bounded(index, MAX_TEXT_BYTES))["weight_map"].values()
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        expected = "an index of weights with a weight_map"
+        raise IncompleteModel(index, expected=expected, found=brief(error)) from None
+    inside = [name for name in names if isinstance(name, str) and _is_inside(name)]
+    for name in set(names).difference(inside):
+        raise OutsideOfModel(
+            f"{source.argument}, {os.path.basename(index)}",
+            expected="files in the model's own folder",
+            found=name,
+            hint="Do not use a model that reaches for other files.",
+        )
+    return sorted(inside)
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    plain = name != "" and not set(name) & {"\\", "\0", ":"}
+    return plain and not path.is_absolute() and ".." not in path.parts
+
+
+def check_weights(source: Source, skeleton: PreTrainedModel) -> None:
+    """The files of weights are the model's own, and can hold what it promises to have.
+
+    Args:
+        skeleton: the whole model without weights.
+
+    Raises:
+        OutsideOfModel: an index names files elsewhere.
+        IncompleteModel: the model has more numbers than its files have bits.
+        NotEnoughMemory: what its code computes once, such as masks, does not fit in memory.
+    """
+    size = sum(map(os.path.getsize, _files(source)))
+    numbers = sum(parameter.numel() for parameter in skeleton.parameters())
+    if size and numbers > NUMBERS_A_BYTE * size:
+        raise IncompleteModel(
+            source.argument,
+            expected=f"files with the {numbers} numbers that its configuration promises",
+            found=f"{size} bytes",
+        )
+    buffers = sum(buffer.nbytes for buffer in skeleton.buffers())
+    check_memory(source.argument, buffers, "what the model computes once")
+
+
+def _files(source: Source) -> list[str]:
+    """All files of weights; where none has one of the usual names, all files of the folder."""
+    if source.gguf is not None:
+        file = source.find(source.gguf)
+        return [] if file is None else [file]
+    for kind in (SAFETENSORS, PICKLED):
+        if found := [file for file in weight_files(source, kind) if file is not None]:
+            return found
+    folder = Path(source.location)
+    return [str(path) for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
