@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from threadpoolctl import threadpool_limits
 
-from geometry_of_trust.files import StagedFiles
 from geometry_of_trust.formats.gotue import read_unembedding, stage_unembedding, write_unembedding
 from geometry_of_trust.geometry import exact, gram
+from geometry_of_trust.outputs.staged_files import StagedFiles
 
 MODEL = Path(__file__).resolve().parents[1] / ".models" / "smollm2-135m-instruct"
 Array = NDArray[np.float64]

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from geometry_of_trust.attesting.attest import attest
-from geometry_of_trust.files import write_file
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import write_activations
 from geometry_of_trust.formats.gotue import write_unembedding
+from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.keys import SecretKey
 from options import training_arguments
 
-KEY = SecretKey.from_seed(bytes([1]) * 32)
+KEY = SecretKey.from_seed(bytes(range(1, 33)))
 OTHER_KEY = SecretKey.from_seed(bytes([2]) * 32)
 TIMESTAMP = 1_700_000_000
 D, V, P, LAYERS = 6, 40, 30, (1, 4)

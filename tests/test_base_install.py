@@ -153,7 +153,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """Files of a run, signed, with a row table beside the activations."""
     made = build(tmp_path_factory.mktemp("audited"))
     folder = made.labels.parent
-    (folder / "key").write_bytes(bytes([1]) * 32)
+    (folder / "key").write_bytes(bytes(range(1, 33)))
     (folder / "key").chmod(0o600)
     (folder / "key.pub").write_bytes(KEY.public.raw)
     (folder / "signed.json").write_bytes(made.attest().to_json())
@@ -175,6 +175,7 @@ def test_nothing_else_is_there(python: Python) -> None:
 
 def test_keygen(python: Python, tmp_path: Path) -> None:
     (tmp_path / "phrase").write_bytes(b"correct horse\n")
+    (tmp_path / "phrase").chmod(0o600)
     done = python("-m", "geometry_of_trust", "keygen", "--output", tmp_path / "k",
                   "--passphrase-file", tmp_path / "phrase")  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -24,32 +24,36 @@ ROOMS: dict[str, set[str]] = {
     "terminal": set(),
     "errors": {"terminal"},
     "extras": {"errors"},
-    "files": {"errors"},
+    "steady_files": {"errors"},
+    "files": {"errors", "steady_files"},
+    "ownership": {"errors", "files"},
+    "outputs": {"errors", "files", "ownership"},
     "memory": {"errors"},
     "progress": set(),
     "option_types": {"errors"},
     "documents": {"terminal", "errors", "files"},
-    "signing": {"errors", "files", "documents"},
-    "formats": {"errors", "extras", "files", "documents"},
+    "signing": {"errors", "files", "ownership", "outputs", "documents"},
+    "formats": {"errors", "extras", "files", "outputs", "documents"},
     "geometry": {"errors", "memory", "progress", "documents", "formats"},
     "extraction": {
-        "version", "errors", "extras", "files", "memory", "progress", "option_types", "documents",
+        "version", "errors", "extras", "files", "outputs", "memory", "progress", "option_types",
+        "documents",
         "formats",
     },
     "corpus": {
-        "version", "errors", "extras", "files", "option_types", "documents", "formats",
-        "extraction",
+        "version", "errors", "extras", "files", "ownership", "outputs", "option_types", "documents",
+        "formats", "extraction",
     },
-    "converting": {"errors", "extras", "files", "documents", "formats"},
+    "converting": {"errors", "extras", "files", "outputs", "documents", "formats"},
     "probing": {
-        "version", "errors", "files", "progress", "option_types", "documents", "formats",
+        "version", "errors", "files", "outputs", "progress", "option_types", "documents", "formats",
         "geometry",
     },
     "attesting": {
         "version", "errors", "files", "documents", "signing", "formats", "geometry", "probing",
     },
     "verifying": {
-        "terminal", "errors", "files", "progress", "documents", "signing", "formats",
+        "terminal", "errors", "files", "outputs", "progress", "documents", "signing", "formats",
         "extraction", "corpus", "probing", "attesting",
     },
     "showing": {
@@ -60,7 +64,8 @@ ROOMS: dict[str, set[str]] = {
         "terminal", "errors", "extras", "files", "documents", "geometry", "probing", "showing",
     },
     "cli": {
-        "version", "terminal", "errors", "extras", "files", "documents", "signing", "extraction",
+        "version", "terminal", "errors", "extras", "files", "outputs", "documents", "signing",
+        "extraction",
         "corpus", "converting", "probing", "attesting", "verifying", "showing", "plotting",
     },
     "__main__": {"cli"},
@@ -68,16 +73,19 @@ ROOMS: dict[str, set[str]] = {
 """The rooms from the ground up, and the rooms that each one imports, all of them further down."""
 
 FLOORS: dict[str, str] = {
+    "outputs": "interruptions ledger places temporary_files folder_locks staged_files",
     "documents": """
         names names_beside strictjson codes extraction_record schema extraction_record_reading
         probe_card probe_card_reading positions model_names
     """,
     "signing": """
-        ed25519_points keys binding reference_members signed_bytes attestation checks key_making
+        ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
+        signed_bytes attestation checks key_making
     """,
     "formats": """
-        arrays labels thrift_compact parquet_layout parquet_table table_rows label_tables
-        row_writer row_table binary_file gotact activations_file gotue unembedding_file
+        mapped_arrays arrays labels thrift_compact parquet_layout parquet_table table_rows
+        label_tables row_writer row_table binary_file gotact activations_file gotue
+        unembedding_file
     """,
     "geometry": "exact gram inner_product spectrum",
     "extraction": """
@@ -105,8 +113,8 @@ FLOORS: dict[str, str] = {
     """,
     "plotting": "image_files panels pictures",
     "cli": """
-        streams common layer_spelling extract keygen train attest verify reproduce show read
-        calibration_report sweep convert
+        signals places streams common layer_spelling extract keygen train attest verify reproduce
+        show read calibration_report sweep convert
     """,
 }
 """The files of each room with several, from its ground up: each imports only files before it.
@@ -115,8 +123,8 @@ The room itself, its `__init__`, stands above them.
 """
 
 NO_NUMPY = {
-    "version", "terminal", "errors", "extras", "files", "memory", "progress", "option_types",
-    "documents", "signing", "cli",
+    "version", "terminal", "errors", "extras", "files", "steady_files", "ownership", "outputs",
+    "memory", "progress", "option_types", "documents", "signing", "cli",
 }  # fmt: skip
 """Folders that import no numpy, whatever files they hold."""
 

@@ -385,6 +385,9 @@ ELSEWHERE = {
     "MalformedInput": "a base",
     "Unreadable": "a missing file has no bytes",
     "FileChanged": "one file is not two",
+    "NotOwned": "a vector has no owner",
+    "UnsafeFolder": "a vector has no folder",
+    "NotAFile": "a vector is a file",
 }
 """Errors that readers name and no vector can show, with the reason."""
 

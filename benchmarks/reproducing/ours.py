@@ -13,10 +13,10 @@ from benchmarks.reproducing.work import Digests, Work, digest, sha256
 
 from geometry_of_trust.attesting.attest import attest
 from geometry_of_trust.extraction.options import ExtractionOptions
-from geometry_of_trust.files import write_file
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.formats.gotue import read_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.signing.keys import SecretKey

@@ -41,8 +41,8 @@ def _der(tag: int, *parts: bytes) -> bytes:
     return bytes([tag, 0x80 | len(length)]) + length + body
 
 
-def encrypted_pkcs8(seed: bytes) -> bytes:
-    """A secret key as PEM: PBES2, PBKDF2 with HMAC-SHA-256, AES-256-CBC."""
+def encrypted_pkcs8(seed: bytes, said: int = PBKDF2_ROUNDS) -> bytes:
+    """A secret key as PEM: PBES2, PBKDF2 with HMAC-SHA-256, AES-256-CBC; it says so many rounds."""
     salt, start = bytes([7]) * 16, bytes([9]) * 16
     key = hashlib.pbkdf2_hmac("sha256", PASSPHRASE, salt, PBKDF2_ROUNDS)
     plain = PKCS8_PREFIX + seed
@@ -53,7 +53,7 @@ def encrypted_pkcs8(seed: bytes) -> bytes:
         ("pbes2", "2a864886f70d01050d"), ("pbkdf2", "2a864886f70d01050c"),
         ("hmac", "2a864886f70d0209"), ("aes", "60864801650304012a"),
     )}  # fmt: skip
-    rounds = _der(2, PBKDF2_ROUNDS.to_bytes(2, "big"))
+    rounds = _der(2, said.to_bytes(4, "big").lstrip(b"\0"))
     derivation = _der(
         0x30,
         oid["pbkdf2"],
@@ -79,14 +79,16 @@ def ssh_line(public: bytes, comment: str = "") -> bytes:
     return line + f" {comment}".encode() if comment else line
 
 
-def openssh(seed: bytes, public: bytes, passphrase: bytes | None = None) -> bytes:
-    """A secret key of OpenSSH, plain or under bcrypt and AES-256-CTR."""
+def openssh(
+    seed: bytes, public: bytes, passphrase: bytes | None = None, said: int = BCRYPT_ROUNDS
+) -> bytes:
+    """A secret key of OpenSSH, plain or under bcrypt and AES-256-CTR; it says so many rounds."""
     check = struct.pack(">II", 0x01020304, 0x01020304)
     block, cipher, derivation, options = 8, b"none", b"none", b""
     salt = bytes([5]) * 16
     if passphrase is not None:
         block, cipher, derivation = 16, b"aes256-ctr", b"bcrypt"
-        options = _string(salt) + struct.pack(">I", BCRYPT_ROUNDS)
+        options = _string(salt) + struct.pack(">I", said)
     plain = check + ssh_public(public) + _string(seed + public) + _string(b"a test key")
     plain += bytes(range(1, -len(plain) % block + 1))
     if passphrase is not None:

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization as s
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, x25519
 
 from conformance import ed25519
-from conformance.ed25519 import KEY, OTHER, P
+from conformance.ed25519 import OTHER, Key, P
 from conformance.keyfiles import (
     PASSPHRASE,
     SPKI_PREFIX,
@@ -24,6 +24,7 @@ from conformance.keyfiles import (
 from conformance.vector import Vector, accepted, refused
 
 Other = ec.EllipticCurvePrivateKey | ed448.Ed448PrivateKey | x25519.X25519PrivateKey
+KEY = Key(bytes(range(1, 33)))
 SEED, PUBLIC = KEY.seed, KEY.public
 NEUTRAL = (1).to_bytes(32, "little")
 
@@ -35,6 +36,7 @@ def keys() -> Iterator[Vector]:
     yield from _points()
     yield from _secret_read()
     yield from _secret_refused()
+    yield from _secret_weak()
     yield from _passphrases()
     yield from _raw_beside()
     yield from _other_algorithms()
@@ -51,7 +53,7 @@ def _secret(name: str, data: bytes, comment: str, **more: str) -> Vector:
 
 
 def _public_read() -> Iterator[Vector]:
-    yield _public("public-raw", PUBLIC, "reference.md 14: the public key of the seed 32 times 01")
+    yield _public("public-raw", PUBLIC, "the public key of the seed 01 to 20 (hex)")
     yield _public("public-pem", spki(PUBLIC), "SubjectPublicKeyInfo")
     crlf = spki(PUBLIC).replace(b"\n", b"\r\n")
     yield _public("public-pem-carriage-returns", crlf, "lines that end in CR LF")
@@ -125,7 +127,7 @@ def _points() -> Iterator[Vector]:
 
 
 def _secret_read() -> Iterator[Vector]:
-    yield _secret("secret-raw", SEED, "the seed of RFC 8032, 32 bytes")
+    yield _secret("secret-raw", SEED, "the seed of RFC 8032, 32 bytes, which are no public key")
     yield _secret("secret-pem", pkcs8(SEED), "PKCS#8, not encrypted")
     crlf = pkcs8(SEED).replace(b"\n", b"\r\n")
     yield _secret("secret-pem-carriage-returns", crlf, "lines that end in CR LF")
@@ -164,8 +166,29 @@ def _secret_refused() -> Iterator[Vector]:
                   repeats=((0, 1, 65537),), as_a="secret")  # fmt: skip
 
 
+def _secret_weak() -> Iterator[Vector]:
+    """Secret keys that are read and not taken."""
+    equal = OTHER.seed
+    for name, data in (
+        ("raw", equal), ("pem", pkcs8(equal)), ("openssh", openssh(equal, OTHER.public)),
+    ):  # fmt: skip
+        yield refused("key", f"secret-of-equal-bytes-{name}", "WeakKey", data, "32 times 02",
+                      as_a="secret")  # fmt: skip
+    yield refused("key", "secret-beside-another-public", "KeyPairMismatch", pkcs8(SEED),
+                  "key.pub beside it is of another key", as_a="secret", path="key",
+                  beside="key.pub key/another-key")  # fmt: skip
+
+
 def _passphrases() -> Iterator[Vector]:
     word = PASSPHRASE.decode()
+    for name, data in (
+        ("openssh", openssh(SEED, PUBLIC, PASSPHRASE, 2**32 - 1)),
+        ("openssh-513", openssh(SEED, PUBLIC, PASSPHRASE, 513)),
+        ("pem", encrypted_pkcs8(SEED, 2**31 - 1)),
+    ):
+        yield refused("key", f"encrypted-{name}-rounds", "LimitExceeded", data,
+                      "more rounds than are computed, refused before the first", as_a="secret",
+                      more={"passphrase": word})  # fmt: skip
     for name, data in (
         ("pem", encrypted_pkcs8(SEED)),
         ("openssh", openssh(SEED, PUBLIC, PASSPHRASE)),
@@ -195,6 +218,8 @@ def _raw_beside() -> Iterator[Vector]:
     yield refused("key", "raw-public-as-secret-copy", "WrongKeyKind", PUBLIC,
                   "the file beside it holds the same bytes", as_a="secret", path="copy",
                   beside="copy.pub key/public-raw")  # fmt: skip
+    yield refused("key", "raw-public-as-secret-alone", "WrongKeyKind", PUBLIC,
+                  "a point of full order, with nothing beside it", as_a="secret")  # fmt: skip
     yield _secret("raw-secret-named-pub", SEED, "x.pub is secret if x.pub.pub is its public key",
                   path="x.pub", beside="x.pub.pub key/public-raw")  # fmt: skip
     yield accepted("key", "another-key", OTHER.public, "the public key of the seed 32 times 02",

@@ -184,11 +184,29 @@ class WorkerLost(Refusal):
 
 
 class OutputExists(Refusal):
-    """An output file exists and is never replaced."""
+    """An output file exists and is never replaced: a key, edited labels, or any, by keygen."""
+
+
+class UnsafeFolder(Refusal):
+    """A folder in which another user could put another file, or a link, in the place of one."""
+
+    hint_default = "Use a folder of your own that only you can write to."
 
 
 class UnsafeKeyPermissions(Refusal):
-    """A secret key that others can read."""
+    """A secret that others can read."""
+
+
+class NotOwned(Refusal):
+    """A secret in a file of another user."""
+
+
+class WeakKey(Refusal):
+    """A secret key that anybody can guess."""
+
+
+class KeyPairMismatch(Refusal):
+    """The public key beside a secret key belongs to another one."""
 
 
 class WrongKeyKind(Refusal):
@@ -326,6 +344,10 @@ class BadOption(UsageError):
     """An option's value is not one of those it takes."""
 
 
+class OutputIsInput(BadOption):
+    """An output that is one of the inputs."""
+
+
 class BadArray(UsageError):
     """An array of another type or shape than its format stores."""
 
@@ -361,6 +383,10 @@ class Unreadable(MalformedInput):
 
 class Unwritable(MalformedInput):
     """An output that cannot be written."""
+
+
+class NotAFile(Unwritable):
+    """An output that is there and is no plain file: a device, a pipe, a folder."""
 
 
 class TooLarge(MalformedInput):

@@ -14,10 +14,11 @@ import pytest
 from geometry_of_trust import errors
 from geometry_of_trust.documents.extraction_record import LIBRARIES, Record, Token, WrittenFile
 from geometry_of_trust.documents.names_beside import record_path
-from geometry_of_trust.files import sha256_file, write_file
+from geometry_of_trust.files import sha256_file
 from geometry_of_trust.formats.gotact import read_activations, write_activations
 from geometry_of_trust.formats.gotue import read_unembedding, write_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.probes import ProbeSet, read_probe_set
 from geometry_of_trust.signing.binding import BoundRecord
 from geometry_of_trust.signing.checks import check_structure

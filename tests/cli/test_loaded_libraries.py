@@ -36,7 +36,7 @@ print(json.dumps([0, [name for name in sys.argv[1].split() if name in sys.module
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     made = build(tmp_path_factory.mktemp("loaded"))
     folder = made.labels.parent
-    (folder / "key").write_bytes(bytes([1]) * 32)
+    (folder / "key").write_bytes(bytes(range(1, 33)))
     (folder / "key").chmod(0o600)
     (folder / "key.pub").write_bytes(KEY.public.raw)
     (folder / "signed.json").write_bytes(made.attest().to_json())

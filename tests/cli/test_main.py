@@ -19,8 +19,8 @@ import pytest
 from geometry_of_trust import cli
 from geometry_of_trust.cli import main
 from geometry_of_trust.cli.common import bar_on
-from geometry_of_trust.files import write_file
 from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.signing.attestation import read_attestation
 from geometry_of_trust.signing.keys import load_secret_key
 from geometry_of_trust.version import __version__
@@ -30,7 +30,7 @@ from pipeline import KEY, TIMESTAMP, Files, P, build, signed_anew
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     files = build(tmp_path_factory.mktemp("cli"))
-    (files.labels.parent / "key").write_bytes(bytes([1]) * 32)
+    (files.labels.parent / "key").write_bytes(bytes(range(1, 33)))
     (files.labels.parent / "key").chmod(0o600)
     (files.labels.parent / "key.pub").write_bytes(KEY.public.raw)
     return files
@@ -267,6 +267,7 @@ def test_keygen(run: Run, tmp_path: Path) -> None:
 def test_an_encrypted_key(run: Run, files: Files, tmp_path: Path) -> None:
     phrase = tmp_path / "phrase"
     phrase.write_bytes(b"correct horse\n")
+    phrase.chmod(0o600)
     assert run("keygen", "--output", tmp_path / "k", "--passphrase-file", phrase) == 0
     assert b"OPENSSH" in (tmp_path / "k").read_bytes()
     arguments = attest_arguments(files, tmp_path / "t.json")

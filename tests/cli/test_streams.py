@@ -12,11 +12,12 @@ import pytest
 
 from geometry_of_trust.cli import main
 from geometry_of_trust.cli.streams import Outlet, guarded_streams
-from pipeline import KEY
+from geometry_of_trust.signing.keys import SecretKey
 from places import VECTORS
 
 DEMO = VECTORS / "demo"
 COMMAND = f"{sys.executable} -m geometry_of_trust"
+SIGNER = SecretKey.from_seed(bytes([1]) * 32)  # of the vectors
 VERIFY = "verify --attestation attestation.json --pubkey key.pub"
 LOST = ["| true", "| head -1", ">&-", "> /dev/full", "2> /dev/full", "<&- >&- 2>&-"]
 
@@ -29,7 +30,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for code, data in ((0, good), (1, good.replace(b"smollm2", b"smollm3")), (3, b"{}")):
         (folder / str(code)).mkdir()
         (folder / str(code) / "attestation.json").write_bytes(data)
-        (folder / str(code) / "key.pub").write_bytes(KEY.public.raw)
+        (folder / str(code) / "key.pub").write_bytes(SIGNER.public.raw)
     return folder
 
 

@@ -249,7 +249,7 @@ def resident_file_bytes() -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_checking_every_index_gives_the_pages_back(
+def test_checking_every_index_reads_a_few_mb_at_a_time_and_not_the_map(
     layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "COPIED_BYTES", 2**20)
@@ -257,11 +257,11 @@ def test_checking_every_index_gives_the_pages_back(
     values = np.zeros((2, 6000, 1024), np.float32)  # 49 MB, all of it in the page cache
     write_activations(path, Activations("m", "Fp32", (0, 1), range(6000), values), layout)
     before = resident_file_bytes()
-    with at_most(2**20):
+    with at_most(20 * 2**20):
         activations = read_activations(path)
-    assert resident_file_bytes() - before < 12 * 2**20
+    assert resident_file_bytes() - before < 2 * 2**20
     assert float(activations.values.sum()) == 0
-    assert resident_file_bytes() - before > 40 * 2**20  # what it is when the pages are kept
+    assert resident_file_bytes() - before > 40 * 2**20  # what it is when the map is read
 
 
 def test_an_input_may_be_rewritten_in_place(tmp_path: Path) -> None:

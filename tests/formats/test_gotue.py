@@ -35,9 +35,9 @@ from geometry_of_trust.errors import (
     Truncated,
     UnsupportedVersion,
 )
-from geometry_of_trust.files import StagedFiles
 from geometry_of_trust.formats import gotue
 from geometry_of_trust.formats.gotue import read_unembedding, stage_unembedding, write_unembedding
+from geometry_of_trust.outputs.staged_files import StagedFiles
 from places import REFERENCE
 
 

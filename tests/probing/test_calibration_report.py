@@ -21,10 +21,10 @@ from geometry_of_trust.errors import (
     OneClass,
     ProvenanceMissing,
 )
-from geometry_of_trust.files import write_file
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import write_activations
 from geometry_of_trust.formats.gotue import write_unembedding
+from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.calibration_report import calibration_report
 from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.probing.training_files import train_files

@@ -25,11 +25,12 @@ from geometry_of_trust.errors import (
 )
 from geometry_of_trust.extraction.one_text import extract
 from geometry_of_trust.extraction.options import ExtractionOptions
-from geometry_of_trust.files import sha256_file, write_file
+from geometry_of_trust.files import sha256_file
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import write_activations
 from geometry_of_trust.formats.gotue import read_unembedding, write_unembedding
 from geometry_of_trust.formats.row_writer import RowWriter, TextRows
+from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.probe_readings import Reading
 from geometry_of_trust.probing.probes import read_probe_set
 from geometry_of_trust.probing.token_readings import (

@@ -44,7 +44,7 @@ from places import REFERENCE, VECTORS
 
 RFC8032 = json.loads((VECTORS / "rfc8032.json").read_bytes())
 FORMATS: list[KeyFormat] = ["pem", "raw", "openssh"]
-SEED = b"\x01" * 32
+SEED = bytes(range(1, 33))
 KEY = SecretKey.from_seed(SEED)
 SIGNATURE = KEY.sign(b"message")
 posix = pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
@@ -67,10 +67,11 @@ def place(path: Path, data: bytes, mode: int = 0o600) -> Path:
 
 
 def test_seed_of_ones() -> None:
+    key = SecretKey.from_seed(b"\x01" * 32)
     expected = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"
-    assert KEY.public.raw.hex() == expected
+    assert key.public.raw.hex() == expected
     expected = "34750f98bd59fcfc946da45aaabe933be154a4b5094e1c4abf42866505f3c97e"
-    assert KEY.public.key_id == expected
+    assert key.public.key_id == expected
 
 
 @pytest.mark.parametrize("vector", RFC8032, ids=lambda vector: str(vector["name"]))
@@ -238,10 +239,10 @@ def test_a_dangling_link_is_not_written_through(tmp_path: Path) -> None:
 def test_nothing_is_left_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = os.link
 
-    def fails(source: Any, target: Any) -> None:
+    def fails(source: Any, target: Any, **options: Any) -> None:
         if str(target).endswith(".pub"):
             raise OSError(28, "No space left on device")
-        link(source, target)
+        link(source, target, **options)
 
     monkeypatch.setattr(os, "link", fails)
     with pytest.raises(Unwritable):
@@ -331,7 +332,10 @@ def test_a_copy_of_the_raw_public_key_given_as_a_secret(tmp_path: Path) -> None:
         with pytest.raises(WrongKeyKind):
             load_secret_key(path, never)
         (tmp_path / name).unlink()
-    # The control: nothing tells 32 bytes alone from a seed.
+    with pytest.raises(WrongKeyKind):  # without a neighbour: a point of full order
+        load_secret_key(path)
+    # The control: it is a seed, too, as its own public key beside it says.
+    place(tmp_path / "key.copy.pub", SecretKey.from_seed(KEY.public.raw).public.raw)
     assert load_secret_key(path).public != KEY.public
 
 

@@ -22,8 +22,8 @@ from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.extraction import deterministic_operations
 from geometry_of_trust.extraction.one_text import extract
 from geometry_of_trust.extraction.options import ExtractionOptions, LoadingOptions
-from geometry_of_trust.files import write_file
 from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.signing.attestation import read_attestation, write_attestation
 from geometry_of_trust.signing.binding import Binding, BoundGeometry

@@ -28,10 +28,13 @@ from geometry_of_trust.cli import (
     verify,
 )
 from geometry_of_trust.cli.common import OK, UNREADABLE, USAGE, app
+from geometry_of_trust.cli.places import check_places
+from geometry_of_trust.cli.signals import as_interrupts
 from geometry_of_trust.cli.streams import Outlet, guarded_streams
-from geometry_of_trust.errors import BadOption, GotError, Unwritable, brief
+from geometry_of_trust.errors import BadOption, GotError, Interrupted, Unwritable, brief
 from geometry_of_trust.extras import optional
 from geometry_of_trust.files import reason
+from geometry_of_trust.outputs.ledger import keeping_a_ledger
 from geometry_of_trust.terminal import escaped
 
 __all__ = [
@@ -58,22 +61,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns its exit code. `argv` is without the program's name.
 
     Whatever ends a command is one line on stderr and an exit code, and nothing that happens to
-    the output changes an exit code that is not 0, nor one that is a verdict.
+    the output changes an exit code that is not 0, nor one that is a verdict. What was written
+    before is told.
     """
-    with guarded_streams() as answers:
+    with as_interrupts() as ending, keeping_a_ledger() as ledger, guarded_streams() as answers:
         try:
-            return _run(sys.argv[1:] if argv is None else list(argv), answers)
+            code = _run(sys.argv[1:] if argv is None else list(argv), answers)
         except BaseException as error:
             line, code = _ended_by(error)
+            if isinstance(error, KeyboardInterrupt):
+                line = f"interrupted; {ledger}"
+            elif ledger.told:
+                line += ledger.told
+            if isinstance(error, KeyboardInterrupt | Interrupted):
+                code = ending.exit_code
+        else:
+            if answers.abandoned and ledger.told:
+                _say(f"the reader of standard output left{ledger.told}")
+            return code
         # Here, where the error and all that it holds on to are gone: memory may be short.
-        print(f"got-cli: {escaped(' '.join(line.split()), _LONGEST_LINE)}", file=sys.stderr)
+        _say(line)
         return code
+
+
+def _say(line: str) -> None:
+    print(f"got-cli: {escaped(' '.join(line.split()), _LONGEST_LINE)}", file=sys.stderr)
 
 
 def _run(argv: list[str], answers: Outlet) -> int:
     with optional():
         command, bound, _ = app.parse_args(argv, exit_on_error=False, print_error=False)
         _check_text(bound.arguments)
+        check_places(bound.arguments)
         if command in _GIVE_VERDICTS:
             return int(command(*bound.args, **bound.kwargs))
         _check_answers(answers)
@@ -122,7 +141,7 @@ def _ended_by(error: BaseException) -> tuple[str, int]:
     if isinstance(error, GotError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; nothing was written", 130
+        return "interrupted", 130
     if isinstance(error, MemoryError):
         return "memory: expected enough for this input, found none left", UNREADABLE
     if isinstance(error, RecursionError):

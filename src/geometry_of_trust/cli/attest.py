@@ -66,8 +66,10 @@ def attest(
     from geometry_of_trust.attesting.attest import attest as sign
     from geometry_of_trust.showing import verdicts
     from geometry_of_trust.signing.attestation import write_attestation
+    from geometry_of_trust.signing.core_dumps import forbid_core_dumps
     from geometry_of_trust.signing.keys import load_secret_key
 
+    forbid_core_dumps()
     secret = load_secret_key(key, passphrase_from(passphrase_file))
     with progress_on("Reading the probes"):
         attestation = sign(

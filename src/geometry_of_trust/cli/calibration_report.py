@@ -14,7 +14,7 @@ from geometry_of_trust.cli.common import (
     progress_on,
     talk,
 )
-from geometry_of_trust.files import write_file
+from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.terminal import escaped
 
 

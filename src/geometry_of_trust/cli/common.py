@@ -13,7 +13,6 @@ from cyclopts import App, Group, Parameter
 from geometry_of_trust.corpus.options import CorpusOptions, Listener
 from geometry_of_trust.errors import BadOption, BadPassphrase, brief
 from geometry_of_trust.extraction.options import ExtractionOptions
-from geometry_of_trust.files import read_bounded
 from geometry_of_trust.terminal import escaped
 from geometry_of_trust.version import __version__
 
@@ -143,11 +142,16 @@ def talk(text: str) -> None:
 
 
 def passphrase_from(file: Path | None, *, twice: bool = False) -> Callable[[], bytes]:
-    """How to come by a passphrase: the first line of a file, or a question on the terminal."""
+    """How to come by a passphrase: the first line of a file, or a question on the terminal.
+
+    The file is as a secret key must be (`read_passphrase`).
+    """
 
     def ask() -> bytes:
         if file is not None:
-            return read_bounded(file, 4096).split(b"\n", 1)[0].rstrip(b"\r")
+            from geometry_of_trust.signing.secret_files import read_passphrase
+
+            return read_passphrase(file)
         if not sys.stdin.isatty():
             raise BadPassphrase("passphrase", expected="a terminal to ask on", found="none",
                                 hint="Give --passphrase-file.")  # fmt: skip

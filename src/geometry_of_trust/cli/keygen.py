@@ -36,8 +36,10 @@ def keygen(
     passphrase_file
         Take the passphrase from the first line of this file (implies --encrypt).
     """
+    from geometry_of_trust.signing.core_dumps import forbid_core_dumps
     from geometry_of_trust.signing.key_making import generate_key_files
 
+    forbid_core_dumps()
     locked = encrypt or passphrase_file is not None
     passphrase = passphrase_from(passphrase_file, twice=True)() if locked else None
     secret, public, key = generate_key_files(output, format=format, passphrase=passphrase)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from geometry_of_trust.cli.common import MORE, OK, Switch, app, progress_on, talk
-from geometry_of_trust.files import write_file
+from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.terminal import escaped
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -26,7 +25,8 @@ from geometry_of_trust.cli.layer_spelling import layers_of
 from geometry_of_trust.corpus.options import CorpusOptions
 from geometry_of_trust.errors import BadOption
 from geometry_of_trust.extraction.options import ExtractionOptions
-from geometry_of_trust.files import write_file
+from geometry_of_trust.outputs.staged_files import write_file
+from geometry_of_trust.outputs.temporary_files import scratch_folder
 from geometry_of_trust.probing.options import FittingOptions
 from geometry_of_trust.terminal import escaped
 
@@ -188,5 +188,5 @@ def _outputs(activations: Path | None, unembedding: Path | None) -> Iterator[tup
     if activations is not None and unembedding is not None:
         yield activations, unembedding
         return
-    with tempfile.TemporaryDirectory(prefix="got-sweep-") as folder:
+    with scratch_folder() as folder:
         yield Path(folder, "a.gotact"), Path(folder, "u.gotue")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,15 @@ from pathlib import Path
 from geometry_of_trust.converting import npy, tensors, vllm
 from geometry_of_trust.converting.exchange import Convertible, Names, float32_pieces
 from geometry_of_trust.converting.tensorfile import TensorFile, read_tensors
-from geometry_of_trust.documents.names_beside import rows_path
+from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.errors import BadOption, UnknownKind, WrongKind
 from geometry_of_trust.extras import optional
-from geometry_of_trust.files import FileBytes, PathLike, StagedFiles
+from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.arrays import Activations, Layout, Unembedding
 from geometry_of_trust.formats.gotact import read_activations, stage_activations
 from geometry_of_trust.formats.gotue import read_unembedding, stage_unembedding
+from geometry_of_trust.outputs.places import check_outputs
+from geometry_of_trust.outputs.staged_files import StagedFiles
 
 SUFFIXES = (".gotact", ".gotue", ".safetensors", ".npy", ".parquet")
 _MAGIC = {b"GOTA": ".gotact", b"GOTU": ".gotue", b"\x93NUM": ".npy", b"PAR1": ".parquet"}
@@ -86,7 +87,7 @@ def convert(
 
 
 def _source_kind(file: FileBytes) -> str:
-    magic = file.data[:4]
+    magic = file.read(0, 4)
     return _MAGIC[magic] if magic in _MAGIC else _suffix(file)
 
 
@@ -100,8 +101,7 @@ def _suffix(path: PathLike) -> str:
 def _check_options(
     source: PathLike, destination: PathLike, kind: str, layout: Layout | None, rows: bool
 ) -> None:
-    if os.path.exists(destination) and os.path.samefile(source, destination):
-        raise BadOption(destination, expected="another file than the source", found="the same")
+    check_outputs([destination], [source, rows_path(source), record_path(source)])
     if layout is not None and kind != ".gotact":
         raise BadOption("--gotact-layout", expected="a .gotact destination", found=kind)
     if rows and kind != ".parquet":

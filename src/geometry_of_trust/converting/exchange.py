@@ -21,7 +21,7 @@ from geometry_of_trust.errors import (
     UnknownPrecision,
     UnsupportedVersion,
 )
-from geometry_of_trust.files import PathLike, scratch
+from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.arrays import (
     CHUNK_BYTES,
     FLOAT32,
@@ -30,6 +30,8 @@ from geometry_of_trust.formats.arrays import (
     Layout,
     Unembedding,
 )
+from geometry_of_trust.formats.mapped_arrays import settled
+from geometry_of_trust.outputs.temporary_files import scratch
 
 Convertible = Activations | Unembedding
 """What a conversion takes from one kind of file into another."""
@@ -164,7 +166,7 @@ def float32_pieces(values: NDArray[np.generic]) -> Iterator[NDArray[np.float32]]
     """
     rows = rows_at_once(values.shape[1])
     for start in range(0, len(values), rows):
-        part = values[start : start + rows]
+        part = settled(values[start : start + rows])
         if part.dtype == FLOAT32:
             yield np.array(part.view(np.uint32), order="C").view(FLOAT32)
         elif part.dtype == np.uint16:

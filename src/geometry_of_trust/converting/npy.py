@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from geometry_of_trust.converting.exchange import Convertible, Names, as_float32, float32_pieces
 from geometry_of_trust.errors import BadTensors
-from geometry_of_trust.files import FileBytes, PathLike, StagedFiles
+from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.arrays import Unembedding, check_counts
+from geometry_of_trust.outputs.staged_files import StagedFiles
 
 _MAX_HEADER, _MAX_DIMENSIONS = 4096, 64
 _MEMBERS = ("descr", "fortran_order", "shape")

@@ -23,10 +23,11 @@ from geometry_of_trust.converting.exchange import (
     spooled,
 )
 from geometry_of_trust.errors import BadRowTable, BadTable, LimitExceeded
-from geometry_of_trust.files import FileBytes, PathLike, StagedFiles
+from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.arrays import MAX_LAYERS, Activations, Unembedding
 from geometry_of_trust.formats.parquet_table import ParquetTable, open_parquet, refusing
 from geometry_of_trust.formats.row_table import read_rows
+from geometry_of_trust.outputs.staged_files import StagedFiles
 
 _MAX_INT32 = 2**31 - 1
 _SCAN_ROWS = 2**16
@@ -235,4 +236,4 @@ def _row_table(path: PathLike, content: Convertible) -> pa.Table:
     count, positions = len(read_rows(file)), content.values.shape[-2]
     if count != positions:
         raise BadRowTable(path, expected=f"{positions} rows, one a position", found=count)
-    return pq.read_table(pa.BufferReader(file.data))
+    return pq.read_table(file.reader())

@@ -79,7 +79,7 @@ def read_tensors(path: PathLike) -> TensorFile:
         BadJson, BadText: the header is not strict JSON.
     """
     file = FileBytes.of(path)
-    where, size, start = file.path, len(file), file.data[:8]
+    where, size, start = file.path, len(file), file.read(0, 8)
     length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_DOCUMENT_BYTES + 1
     if length > min(size - 8, MAX_DOCUMENT_BYTES):
         raise BadTensors(
@@ -88,7 +88,7 @@ def read_tensors(path: PathLike) -> TensorFile:
             found=f"{start!r} in a file of {size} bytes",
             hint="Perhaps it is still being written.",
         )
-    header = loads(file.data[8 : 8 + length], where)
+    header = loads(file.read(8, 8 + length), where)
     data = np.frombuffer(file.data, np.uint8, offset=8 + length)
     if not isinstance(header, dict):
         raise BadTensors(where, expected="a JSON object as header", found=type(header).__name__)

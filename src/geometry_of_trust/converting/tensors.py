@@ -20,8 +20,9 @@ from geometry_of_trust.converting.exchange import (
 )
 from geometry_of_trust.converting.tensorfile import TensorFile, write_header
 from geometry_of_trust.errors import BadTensors
-from geometry_of_trust.files import PathLike, StagedFiles
+from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.arrays import FLOAT32, Activations, Unembedding, check_counts
+from geometry_of_trust.outputs.staged_files import StagedFiles
 
 _LAYER = re.compile(r"layer\.(0|[1-9][0-9]{0,9})")
 _MATRIX = "unembedding"

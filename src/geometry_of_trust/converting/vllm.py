@@ -18,9 +18,11 @@ from geometry_of_trust.converting.tensorfile import TensorFile
 from geometry_of_trust.converting.tensors import check_tensor
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import BadTensors
-from geometry_of_trust.files import PathLike, StagedFiles
+from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.mapped_arrays import settled
 from geometry_of_trust.formats.row_writer import RowWriter, TextRows
+from geometry_of_trust.outputs.staged_files import StagedFiles
 
 _STATES, _TOKENS = "hidden_states", "token_ids"
 _PRECISIONS = {"F32": "Fp32", "F16": "Fp16", "BF16": "Bfloat16"}
@@ -58,7 +60,7 @@ def token_ids(file: TensorFile) -> NDArray[np.int64]:
             expected=f"I64 of shape ({count},)",
             found=f"{tensor.dtype} of shape {tensor.shape}",
         )
-    numbers = file.view(_TOKENS).astype(np.int64)
+    numbers = settled(file.view(_TOKENS)).astype(np.int64)
     if numbers.min() < 0 or numbers.max() >= 2**31:
         raise BadTensors(
             f"{file.where}, {_TOKENS}",

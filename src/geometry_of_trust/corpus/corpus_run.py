@@ -28,10 +28,11 @@ from geometry_of_trust.extraction.capture import Batch
 from geometry_of_trust.extraction.recording import is_edited, make_record
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.running import Opened, Runner
-from geometry_of_trust.files import StagedFiles, reason, sha256_file
+from geometry_of_trust.files import reason, sha256_file
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import ActivationsSink, read_activations
 from geometry_of_trust.formats.gotue import stage_unembedding
+from geometry_of_trust.outputs.staged_files import StagedFiles
 
 MOST_TOKENS = 2**31
 """No limit: a batch of so many texts as was asked for."""
@@ -229,18 +230,18 @@ def _finish(run: CorpusRun, runner: Runner, checks: tuple[Check, ...]) -> Corpus
     to_activations, to_unembedding, to_labels, to_record = request.outputs
     to_rows = rows_path(to_activations)
     vocab_size, hidden_dim = runner.weight.shape
-    labels_kept = is_edited(to_labels) and not _same(to_labels, partial.file("labels"))
+    edited = is_edited(to_labels)
+    labels_kept = edited and not _same(to_labels, partial.file("labels"))
     with StagedFiles() as staged:
         staged.link(partial.file("values"), to_activations)
         staged.link(partial.file("rows"), to_rows)
         stage_unembedding(
             staged, to_unembedding, (vocab_size, hidden_dim), runner.unembedding_rows()
         )
-        if not labels_kept:
+        if not edited:
             staged.link(partial.file("labels"), to_labels)
         written = [
-            WrittenFile(path.name, sha256_file(staged.temporary(path)))
-            for path in (to_activations, to_unembedding)
+            WrittenFile(path.name, staged.sha256(path)) for path in (to_activations, to_unembedding)
         ]
         record = replace(
             make_record(runner, run.plan.corpus_sha256, (), *written),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,11 +13,15 @@ from typing import TYPE_CHECKING
 from geometry_of_trust.corpus.entries import Columns, Entry, read_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.corpus.partial import Partial
+from geometry_of_trust.documents.names_beside import labels_path, rows_path
 from geometry_of_trust.errors import BadOption, EmptyText, RunInProgress
 from geometry_of_trust.extraction.options import ExtractionOptions, utf8
 from geometry_of_trust.extraction.quiet import running_model
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.files import PathLike
+from geometry_of_trust.outputs.folder_locks import only_run_into
+from geometry_of_trust.outputs.places import check_outputs
+from geometry_of_trust.outputs.temporary_files import scratch_folder
 
 if TYPE_CHECKING:
     from geometry_of_trust.corpus.corpus_run import CorpusExtraction, EngineOf
@@ -64,8 +67,16 @@ def extract_corpus(
         As `read_corpus`, `make_plan` and `extract`; errors of one text name it.
     """
     request = Request.of(model, layers, output_activations, output_unembedding, options)
+    outputs = (*request.outputs, rows_path(request.activations))
+    inputs = [corpus] if isinstance(corpus, str | os.PathLike) else []
+    check_outputs(outputs, inputs, kept=[labels_path(request.activations)])
     entries = _entries(corpus, corpus_options)
-    with running_model(), Partial(request.activations) as partial, _kept_if_begun(partial):
+    with (
+        only_run_into(*request.outputs),
+        running_model(),
+        Partial(request.activations) as partial,
+        _kept_if_begun(partial),
+    ):
         from geometry_of_trust.corpus import checking, corpus_run  # noqa: PLC0415 - heavy
         from geometry_of_trust.extraction import running  # noqa: PLC0415 - heavy
 
@@ -146,7 +157,7 @@ def estimate_corpus(
     say = say or Listener().say
     with (
         running_model(),
-        tempfile.TemporaryDirectory(prefix="got-") as folder,
+        scratch_folder() as folder,
         Partial(Path(folder, "dry")) as partial,
     ):
         from geometry_of_trust.corpus import corpus_run, estimating  # noqa: PLC0415 - heavy

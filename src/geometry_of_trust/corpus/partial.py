@@ -22,9 +22,19 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.errors import BadOption, NoSpace, ResumeMismatch, RunInProgress, Unwritable
-from geometry_of_trust.files import read_bounded, reason, write_file
+from geometry_of_trust.errors import (
+    BadOption,
+    NoSpace,
+    ResumeMismatch,
+    RunInProgress,
+    UnsafeFolder,
+    Unwritable,
+)
+from geometry_of_trust.files import read_bounded, reason
 from geometry_of_trust.formats.gotact import ActivationsSink
+from geometry_of_trust.outputs.staged_files import write_file
+from geometry_of_trust.outputs.temporary_files import try_lock
+from geometry_of_trust.ownership import POSIX, open_folder
 
 COMMIT_SECONDS = 2.0
 """How long a batch may wait before it is vouched for: the most that a killed run repeats."""
@@ -40,34 +50,43 @@ def partial_path(activations: Path) -> Path:
 class Partial:
     """The folder of one run, locked against other processes while the `with` lasts.
 
+    It is this user's alone: one that somebody else put there is not used.
+
     Raises:
         RunInProgress: another process is at work on it.
+        UnsafeFolder: it belongs to somebody else, or others can write to it.
         Unwritable: it cannot be made. BadOption: this system has no file locks.
     """
 
     def __init__(self, activations: Path) -> None:
         self.folder = partial_path(activations)
         self._stack = contextlib.ExitStack()
+        self._descriptor = -1
 
     def __enter__(self) -> Partial:
+        if not POSIX:
+            raise BadOption("--input-file", expected="Linux or macOS for a corpus",
+                            found=sys.platform)  # fmt: skip
         try:
-            import fcntl  # noqa: PLC0415 - not on Windows
-        except ModuleNotFoundError:
-            raise BadOption(
-                "--input-file", expected="Linux or macOS for a corpus", found=sys.platform
-            ) from None
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = self._stack.enter_context(self.file("lock").open("wb"))
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                self.folder.mkdir(0o700)
+            self._descriptor = open_folder(self.folder)
+            self._stack.callback(os.close, self._descriptor)
+            lock = os.open(
+                "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK,
+                0o600, dir_fd=self._descriptor,
+            )  # fmt: skip
+            self._stack.callback(os.close, lock)
+            locked = try_lock(lock)
         except OSError as error:
+            self._stack.close()
             raise Unwritable(self.folder, expected="a folder", found=reason(error)) from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not locked:
             self._stack.close()
             raise RunInProgress(
                 self.folder, expected="no other run into it", found="one that goes on"
-            ) from None
+            )
         return self
 
     def __exit__(
@@ -79,7 +98,13 @@ class Partial:
         self._stack.close()
 
     def file(self, name: str) -> Path:
-        """One of its files."""
+        """One of its files.
+
+        Raises:
+            UnsafeFolder: somebody has put another folder in the place of this one.
+        """
+        if not os.path.samestat(os.lstat(self.folder), os.fstat(self._descriptor)):
+            raise UnsafeFolder(self.folder, expected="the folder of this run", found="another one")
         return self.folder / name
 
     @property
@@ -94,7 +119,7 @@ class Partial:
 
     def begin(self, settings: Mapping[str, object]) -> None:
         """From now on the run can be resumed."""
-        write_file(self.file("plan.json"), json.dumps(settings, indent=2).encode())
+        write_file(self.file("plan.json"), json.dumps(settings, indent=2).encode(), told=False)
 
     def check(self, settings: Mapping[str, object]) -> None:
         """Refuse to go on with other settings.
@@ -128,15 +153,16 @@ class Partial:
 
     def discard(self) -> None:
         """Remove all but the lock; `plan.json` first, so that no half of it looks like a run."""
-        self.file("plan.json").unlink(missing_ok=True)
-        for path in self.folder.iterdir():
-            if path.name != "lock":
-                path.unlink()
+        for name in sorted(os.listdir(self._descriptor), key=lambda name: name != "plan.json"):
+            if name != "lock":
+                os.unlink(name, dir_fd=self._descriptor)
 
     def remove(self) -> None:
         """Remove the folder."""
-        self.discard()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.discard()
+            os.unlink("lock", dir_fd=self._descriptor)
+            self.folder.rmdir()
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -176,10 +202,8 @@ class Journal:
     def done(self, units: Iterator[tuple[int, ...]]) -> dict[int, int]:
         """Numbers of the batches that are done, with their rows, each seen to be on the disk."""
         done: dict[int, int] = {}
-        try:
-            lines = self._partial.file("journal").read_text().split("\n")[:-1]
-        except OSError:
-            return done
+        journal = self._partial.file("journal")
+        lines = journal.read_text().split("\n")[:-1] if journal.exists() else []
         digests = dict(line.split(" ", 1) for line in lines if " " in line)
         for number, unit in enumerate(units):
             if str(number) in digests:
@@ -188,7 +212,8 @@ class Journal:
                 if _digest(states) == digests[str(number)]:
                     done[number] = states.shape[1]
         kept = "".join(f"{number} {digests[str(number)]}\n" for number in done)
-        write_file(self._partial.file("journal"), kept.encode())  # without a torn last line
+        # Without a torn last line; and from now on, the name of the journal is on the disk:
+        write_file(self._partial.file("journal"), kept.encode(), told=False)
         return done
 
     def write(self, number: int, unit: Sequence[int], states: NDArray[np.float32]) -> None:

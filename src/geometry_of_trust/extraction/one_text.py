@@ -15,11 +15,13 @@ from geometry_of_trust.extraction.options import ExtractionOptions, utf8
 from geometry_of_trust.extraction.quiet import running_model
 from geometry_of_trust.extraction.recording import is_edited, make_record
 from geometry_of_trust.extraction.request import Request
-from geometry_of_trust.files import PathLike, StagedFiles, sha256_file
+from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import stage_activations
 from geometry_of_trust.formats.gotue import stage_unembedding
 from geometry_of_trust.formats.labels import labels_stub
+from geometry_of_trust.outputs.folder_locks import only_run_into
+from geometry_of_trust.outputs.staged_files import StagedFiles
 
 if TYPE_CHECKING:
     from geometry_of_trust.extraction.running import Run
@@ -95,7 +97,7 @@ def extract(
         raise EmptyText("text", expected="at least one character", found="none")
     prompt_sha256 = hashlib.sha256(utf8(text, "text")).hexdigest()
     report = progress or (lambda message: None)
-    with running_model():
+    with only_run_into(*request.outputs), running_model():
         from geometry_of_trust.extraction import running  # noqa: PLC0415 - heavy
 
         run = running.run(request, text, report)
@@ -123,13 +125,12 @@ def _write(request: Request, run: Run, prompt_sha256: str) -> Extraction:
         if not labels_kept:
             staged.write(to_labels, labels_stub(len(run.tokens)))
         written = [
-            WrittenFile(path.name, sha256_file(staged.temporary(path)))
-            for path in (to_activations, to_unembedding)
+            WrittenFile(path.name, staged.sha256(path)) for path in (to_activations, to_unembedding)
         ]
         record = make_record(run.runner, prompt_sha256, run.tokens, *written)
         staged.write(to_record, record.to_json())
-    # What an earlier corpus run left is of the activations that are replaced.
-    rows_path(to_activations).unlink(missing_ok=True)
+        # What an earlier corpus run left is of the activations that are replaced.
+        staged.remove(rows_path(to_activations))
     return Extraction(
         activations=activations,
         activations_path=to_activations,

@@ -13,6 +13,7 @@ from geometry_of_trust.errors import BadOption, RepeatedLayers
 from geometry_of_trust.extraction.options import ExtractionOptions, utf8
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.arrays import MAX_MODEL_ID_BYTES
+from geometry_of_trust.outputs.places import check_outputs
 
 _PRECISION_OF = {"float32": "Fp32", "float16": "Fp16", "bfloat16": "Bfloat16"}
 
@@ -29,8 +30,9 @@ class Request:
     Raises:
         BadText: characters that UTF-8 does not have.
         RepeatedLayers: a layer twice.
-        BadOption: no layers, a model id that does not fit its field, or outputs that are the same
-            file.
+        BadOption: no layers, a model id that does not fit its field.
+        BadOption, OutputIsInput, OutputExists, NotAFile, UnsafeFolder, Unwritable: of the outputs,
+            as `check_outputs`.
     """
 
     model: str
@@ -65,10 +67,7 @@ class Request:
                 raise RepeatedLayers("layers", expected="each layer once", found=f"{layer} again")
         for path in (self.activations, self.unembedding):
             utf8(path.name, "output")  # the record says what it is called
-        names = {os.path.realpath(path) for path in self.outputs}
-        if len(names) < len(self.outputs):
-            found = ", ".join(str(path) for path in self.outputs)
-            raise BadOption("outputs", expected="four different files", found=found)
+        check_outputs(self.outputs, [self.model], kept=[labels_path(self.activations)])
 
     @property
     def model_id(self) -> str:

@@ -24,6 +24,7 @@ from geometry_of_trust.errors import (
     UnknownPrecision,
     ZeroState,
 )
+from geometry_of_trust.formats.mapped_arrays import settled
 
 Layout = codes.Layout
 
@@ -101,7 +102,8 @@ class Activations:
         layers: layer indices, ascending.
         positions: `range(P)`.
         values: shape (layers, positions, d), float32, read-only. Of a file: a view of its bytes,
-            strided, perhaps unaligned, not checked for NaN; `layer` and `row` check.
+            strided, perhaps unaligned, not checked for NaN; `layer` and `row` check. A large file
+            is mapped: who reads these values without `settled` reads what it holds then.
         layout: which of the two byte layouts the file has, or will have when written.
         source: what errors call these activations: the path of the file.
 
@@ -174,7 +176,7 @@ class Activations:
             LayerMissing: there is no such layer; the error says which there are.
             NonFinite: NaN or an infinity; the error names layer and position.
         """
-        states = _as_float64(self.values[self._index(index)])
+        states = _as_float64(settled(self.values[self._index(index)]))
         self._check_finite(states, index, 0)
         return states
 
@@ -190,7 +192,7 @@ class Activations:
             raise PositionMissing(
                 self.source, expected=f"a position from 0 to {self.positions[-1]}", found=position
             )
-        state = _as_float64(self.values[k, position])
+        state = _as_float64(settled(self.values[k, position]))
         self._check_finite(state[np.newaxis], layer, position)
         return state
 
@@ -233,7 +235,7 @@ class Unembedding:
 
     Attributes:
         values: shape (V, d), float32, one row a token, read-only. Of a file: a view of its bytes,
-            unaligned, not checked for NaN; `blocks` checks.
+            unaligned, not checked for NaN; `blocks` checks. A large file is mapped, as there.
         source: what errors call this unembedding: the path of the file.
 
     Raises:
@@ -264,7 +266,7 @@ class Unembedding:
             NonFinite: NaN or an infinity; the error names the token's row.
         """
         for start in range(0, self.vocab_size, rows):
-            block = _as_float64(self.values[start : start + rows])
+            block = _as_float64(settled(self.values[start : start + rows]))
             finite = np.isfinite(block)
             if not finite.all():
                 r, j = np.argwhere(~finite)[0]

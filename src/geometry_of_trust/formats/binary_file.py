@@ -18,7 +18,8 @@ class BinaryFile:
     """A file of one of the binary formats, with a cursor that goes through its header.
 
     Opening checks the magic and the version. Of a large file nothing is read but what is asked for:
-    it is mapped, and the map lives as long as an array made by `floats` or `words`.
+    it is mapped, and the map lives as long as an array made by `floats` or `words`. Their values
+    are had by `settled`.
 
     Attributes:
         file: its bytes, which are those that are digested, too.
@@ -42,7 +43,7 @@ class BinaryFile:
             raise UnsupportedVersion(self.where, expected=f"version {VERSION}", found=version)
 
     def _check_magic(self, magic: bytes) -> None:
-        start = self.file.data[:64]
+        start = self.file.read(0, 64)
         found = start[: len(magic)]
         if found == magic:
             self.cursor = len(magic)
@@ -70,7 +71,7 @@ class BinaryFile:
                 expected=f"at least {end} bytes, to the end of its {field}",
                 found=f"{len(self.file)} bytes",
             )
-        data = self.file.data[self.cursor : end]
+        data = self.file.read(self.cursor, end)
         self.cursor = end
         return data
 

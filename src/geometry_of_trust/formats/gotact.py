@@ -21,7 +21,7 @@ from geometry_of_trust.errors import (
     PositionOrder,
     UnknownPrecision,
 )
-from geometry_of_trust.files import PathLike, StagedFiles
+from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.arrays import (
     CHUNK_BYTES,
     FLOAT32,
@@ -33,6 +33,8 @@ from geometry_of_trust.formats.arrays import (
     check_model_id,
 )
 from geometry_of_trust.formats.binary_file import VERSION, BinaryFile
+from geometry_of_trust.formats.mapped_arrays import settled
+from geometry_of_trust.outputs.staged_files import StagedFiles
 
 
 @dataclass(frozen=True)
@@ -135,26 +137,24 @@ def _checked_indices(file: BinaryFile, body: Body) -> tuple[int, ...]:
     layers = np.empty(body.layers, np.uint32)
     for l0, l1, p0, p1 in body.chunks():
         if p0 == 0:
-            layers[l0:l1] = layer_words[l0:l1, 0]
+            layers[l0:l1] = settled(layer_words[l0:l1, :1])[:, 0]
         if per_position:
-            wrong = layer_words[l0:l1, p0:p1] != layers[l0:l1, np.newaxis]
+            wrong = settled(layer_words[l0:l1, p0:p1]) != layers[l0:l1, np.newaxis]
             if wrong.any():
                 k, p = np.argwhere(wrong)[0]
                 raise LayerIndexChanged(
                     f"{file.where}, layer {layers[l0 + k]}, position {p0 + p}",
                     expected=f"layer index {layers[l0 + k]}",
-                    found=layer_words[l0 + k, p0 + p],
+                    found=settled(layer_words[l0 + k, p0 + p, np.newaxis])[0],
                 )
-        wrong = position_words[l0:l1, p0:p1] != np.arange(p0, p1, dtype=np.uint32)
+        wrong = settled(position_words[l0:l1, p0:p1]) != np.arange(p0, p1, dtype=np.uint32)
         if wrong.any():
             k, p = np.argwhere(wrong)[0]
             raise PositionOrder(
                 f"{file.where}, layer {layers[l0 + k]}",
                 expected=f"position {p0 + p}",
-                found=position_words[l0 + k, p0 + p],
+                found=settled(position_words[l0 + k, p0 + p, np.newaxis])[0],
             )
-        first = body.start + l0 * body.stride + p0 * body.record
-        file.file.release(first, body.start + (l1 - 1) * body.stride + p1 * body.record)
     found = tuple(layers.tolist())
     check_layers(file.where, found)
     return found
@@ -249,7 +249,7 @@ class ActivationsSink:
             self._handle.write(struct.pack("<I", self._layers[k]))
         rows = max(1, CHUNK_BYTES // self._body.record)
         for p0 in range(0, len(states), rows):
-            self._handle.write(self._records(k, p0, states[p0 : p0 + rows]).data)
+            self._handle.write(self._records(k, p0, settled(states[p0 : p0 + rows])).data)
 
     def _records(self, k: int, first: int, states: NDArray[np.float32]) -> NDArray[np.uint32]:
         records = np.empty((len(states), self._words + self._body.d), "<u4")

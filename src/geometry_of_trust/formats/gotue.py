@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geometry_of_trust.errors import BadArray, NonFinite
-from geometry_of_trust.files import PathLike, StagedFiles
+from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.arrays import CHUNK_BYTES, FLOAT32, Unembedding, check_counts
 from geometry_of_trust.formats.binary_file import VERSION, BinaryFile
+from geometry_of_trust.formats.mapped_arrays import settled
+from geometry_of_trust.outputs.staged_files import StagedFiles
 
 
 def read_unembedding(path: PathLike) -> Unembedding:
@@ -59,12 +61,12 @@ def write_unembedding(path: PathLike, array: NDArray[np.floating]) -> None:
 
 
 def _float32_blocks(array: NDArray[np.floating]) -> Iterator[NDArray[np.float32]]:
-    if array.dtype == FLOAT32 and array.flags.c_contiguous:
-        yield array
-        return
     rows = max(1, CHUNK_BYTES // max(4 * array.shape[1], 1))
     for start in range(0, len(array), rows):
-        part = array[start : start + rows]
+        part = settled(array[start : start + rows])
+        if part.dtype == FLOAT32 and part.flags.c_contiguous:
+            yield part
+            continue
         with np.errstate(over="ignore"):
             block = part.astype(FLOAT32, order="C")
         overflown = np.isinf(block) & np.isfinite(part)

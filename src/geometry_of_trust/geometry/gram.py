@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from geometry_of_trust.formats.mapped_arrays import settled
 from geometry_of_trust.geometry.exact import SLACK, UNIT, bracket32, gamma, round32
 from geometry_of_trust.progress import Progress
 
@@ -107,7 +108,7 @@ def _each_block(
     """
 
     def run(start: int) -> int:
-        block = U[start : start + BLOCK_ROWS]
+        block = settled(U[start : start + BLOCK_ROWS])
         with np.errstate(invalid="ignore"):
             work(block)
         if U.nbytes > KEPT_BYTES:
@@ -285,7 +286,10 @@ def _extracted(
 
 def _entry(U: NDArray[np.float32], i: int, j: int) -> float:
     """One entry of Φ, exactly: `math.fsum` rounds the exact sum of doubles once."""
-    products = np.multiply(U[:, i], U[:, j], dtype=np.float64).tolist()
+    products: list[float] = []
+    for start in range(0, len(U), BLOCK_ROWS):
+        block = settled(U[start : start + BLOCK_ROWS])
+        products += np.multiply(block[:, i], block[:, j], dtype=np.float64).tolist()
     nearest = math.fsum(products)
     products.append(-nearest)
     return round32(nearest, math.fsum(products))

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from geometry_of_trust.errors import BadOption
-from geometry_of_trust.files import PathLike, StagedFiles
+from geometry_of_trust.files import PathLike
+from geometry_of_trust.outputs.staged_files import StagedFiles
 from geometry_of_trust.probing.training import TrainingResult
 
 

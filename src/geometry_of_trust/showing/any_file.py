@@ -56,7 +56,7 @@ def describe(path: PathLike) -> Iterator[str]:
         BadJson: none of the kinds. Other GotErrors: of that kind, but malformed.
     """
     file = FileBytes.of(path)
-    start = file.data[:16]
+    start = file.read(0, 16)
     for pattern, kind, hint in _FOREIGN:
         if pattern.match(start):
             raise ForeignFile(file, expected="a file of this program", found=kind, hint=hint)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from geometry_of_trust.documents.schema import DIGEST, Kind, Member, hexadecimal, member, record
 from geometry_of_trust.documents.strictjson import dumps, dumps_sorted, loads
 from geometry_of_trust.errors import LegacyDocument, NotOurSpelling, WrongType
-from geometry_of_trust.files import PathLike, read_bounded, write_file
+from geometry_of_trust.files import PathLike, read_bounded
+from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.signing.binding import BINDING, Binding
 from geometry_of_trust.signing.reference_members import (
     CausalScore,

@@ -20,6 +20,35 @@ _Y8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 LOW_ORDER_Y = frozenset({0, 1, P - 1, _Y8, P - _Y8})
 
 
+def is_of_full_order(encoded: bytes) -> bool:
+    """Whether 32 bytes are a point of order `ORDER`, as every honest public key is.
+
+    Of random bytes a 16th is: half of them are points, and an eighth of these are of that order.
+    """
+    y = y_of(encoded)
+    if y >= P or y in LOW_ORDER_Y:
+        return False
+    over = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(over, (P + 3) // 8, P)
+    if (x * x - over) % P:
+        x = x * pow(2, (P - 1) // 4, P) % P
+    if (x * x - over) % P:
+        return False
+    total, power, scalar = (0, 1), (x, y), ORDER
+    while scalar:
+        total = _sum(total, power) if scalar & 1 else total
+        power, scalar = _sum(power, power), scalar >> 1
+    return total == (0, 1)
+
+
+def _sum(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    """RFC 8032 section 5.1.4, in affine coordinates."""
+    product = D * a[0] * b[0] * a[1] * b[1] % P
+    x = (a[0] * b[1] + b[0] * a[1]) * pow(1 + product, -1, P)
+    y = (a[1] * b[1] + a[0] * b[0]) * pow(1 - product, -1, P)
+    return x % P, y % P
+
+
 def y_of(encoded: bytes) -> int:
     """The y that the bytes encode; the top bit is the sign of x."""
     return int.from_bytes(encoded, "little") & (2**255 - 1)

@@ -9,7 +9,9 @@ from typing import Literal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from geometry_of_trust.errors import BadOption, BadPassphrase
-from geometry_of_trust.files import PathLike, StagedFiles
+from geometry_of_trust.files import PathLike
+from geometry_of_trust.outputs.staged_files import StagedFiles
+from geometry_of_trust.signing.ed25519_points import is_of_full_order
 from geometry_of_trust.signing.keys import PublicKey, SecretKey
 
 KeyFormat = Literal["pem", "raw", "openssh"]
@@ -36,7 +38,8 @@ def generate_key_files(
         The two paths and the public key.
 
     Raises:
-        OutputExists, Unwritable: nothing was left behind.
+        OutputExists, NotAFile, Unwritable: nothing was left behind.
+        UnsafeFolder: others can write to the folder of the secret.
         BadPassphrase: the passphrase is empty.
         BadOption: no such format, or a passphrase for one that holds none.
     """
@@ -47,9 +50,11 @@ def generate_key_files(
         raise BadOption("format", expected="openssh, to hold a passphrase", found=form)
     if passphrase == b"":
         raise BadPassphrase(path, expected="a passphrase", found="an empty one")
-    key = Ed25519PrivateKey.generate()
-    secret, public = _encoded(key, form, passphrase)
     secret_path, public_path = Path(path), Path(f"{os.fspath(path)}.pub")
+    key = Ed25519PrivateKey.generate()
+    while form == "raw" and is_of_full_order(key.private_bytes_raw()):
+        key = Ed25519PrivateKey.generate()  # one that cannot be taken for a public key
+    secret, public = _encoded(key, form, passphrase)
     with StagedFiles() as staged:
         staged.write(secret_path, secret, mode=0o600, exclusive=True)
         staged.write(public_path, public, exclusive=True)

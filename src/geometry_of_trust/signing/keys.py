@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,20 +26,22 @@ from geometry_of_trust.errors import (
     BadPassphrase,
     BadSignature,
     GotError,
-    TooLarge,
-    Unreadable,
-    UnsafeKeyPermissions,
+    KeyPairMismatch,
+    WeakKey,
     WrongKeyKind,
 )
-from geometry_of_trust.files import PathLike, opened, reason
+from geometry_of_trust.files import PathLike
 from geometry_of_trust.signing.ed25519_points import (
     LOW_ORDER_Y,
     ORDER,
     POINT_BYTES,
     P,
     check_point,
+    is_of_full_order,
     y_of,
 )
+from geometry_of_trust.signing.secret_files import check_secret_file, read_with_state
+from geometry_of_trust.signing.unlocking_costs import check_cost
 
 Passphrase = Callable[[], bytes]
 
@@ -137,26 +138,13 @@ class SecretKey:
 # --- loading ----------------------------------------------------------------------------------
 
 
-def _read(path: PathLike) -> tuple[bytes, int]:
-    """Content and permissions, both of the file that was opened."""
-    with opened(path) as handle:
-        try:
-            mode = stat.S_IMODE(os.fstat(handle.fileno()).st_mode)
-            data = handle.read(MAX_KEY_FILE_BYTES + 1)
-        except OSError as error:
-            raise Unreadable(path, expected="a readable file", found=reason(error)) from None
-    if len(data) > MAX_KEY_FILE_BYTES:
-        raise TooLarge(path, expected=f"a key of at most {MAX_KEY_FILE_BYTES} bytes", found="more")
-    return data, mode
-
-
 def _neighbours(path: PathLike) -> Iterator[bytes]:
     """The public keys beside a raw key file, by our naming and by the reference's."""
     own = Path(path)
     for beside in (Path(f"{os.fspath(path)}.pub"), own.with_suffix(".pub")):
         with contextlib.suppress(GotError, OSError):
             if beside != own:
-                yield _public_bytes(beside, _read(beside)[0])
+                yield _public_bytes(beside, read_with_state(beside, MAX_KEY_FILE_BYTES)[0])
 
 
 def load_public_key(path: PathLike) -> PublicKey:
@@ -169,7 +157,7 @@ def load_public_key(path: PathLike) -> PublicKey:
         BadKey: not an Ed25519 key, not canonical, or not a point of the curve.
         LowOrderKey: a point whose order divides 8.
     """
-    data, _ = _read(path)
+    data, _ = read_with_state(path, MAX_KEY_FILE_BYTES)
     wrong = b"PRIVATE KEY-----" in data
     if len(data) == KEY_BYTES:
         wrong = SecretKey.from_seed(data).public.raw in _neighbours(path)
@@ -207,47 +195,64 @@ def load_secret_key(path: PathLike, passphrase: Passphrase | None = None) -> Sec
     """Read a secret key: 32 raw bytes, PEM (PKCS#8) or OpenSSH, the last two perhaps encrypted.
 
     Args:
-        path: the file, which nobody but its owner may read.
+        path: the file, which must be this user's alone.
         passphrase: asked only if the key is encrypted.
 
     Raises:
         Unreadable, TooLarge: as `read_bounded`.
-        WrongKeyKind: the file holds a public key. Raw bytes can be either; they are taken for a
-            public key when the name ends in .pub without a .pub of its own beside it, or when the
-            file beside them with that suffix holds the same bytes.
-        UnsafeKeyPermissions: group or others have access to it (not checked on Windows).
+        WrongKeyKind: the file holds a public key. Raw bytes can be either; see `_looks_public`.
+        NotOwned, UnsafeKeyPermissions, UnsafeFolder, NotAFile: as `check_secret_file`.
+        LimitExceeded: it is encrypted so that opening it takes too long (`unlocking_costs`).
         BadPassphrase: the key is encrypted, and the passphrase is missing, empty or wrong.
         BadKey: not an Ed25519 secret key in one of these forms.
+        WeakKey: 32 equal bytes.
+        KeyPairMismatch: the file beside it with the suffix .pub is the public key of another one.
     """
-    data, mode = _read(path)
+    data, found = read_with_state(path, MAX_KEY_FILE_BYTES)
     if _looks_public(path, data):
         raise WrongKeyKind(
             path,
             expected="a secret key",
-            found="a public key",
-            hint="The secret key is the file without the suffix .pub.",
+            found="a public key" if len(data) != KEY_BYTES else "what may be a public key",
+            hint="The secret key is the file without the suffix .pub. 32 raw bytes that could be "
+            "either are taken with their .pub beside them.",
         )
-    if os.name != "nt" and mode & 0o077:
-        raise UnsafeKeyPermissions(
-            path,
-            expected="a secret key that only its owner can read",
-            found=f"mode {mode:04o}",
-            hint="Run chmod 600 on it, and make a new key if others may have read it.",
-        )
+    check_secret_file(path, found)
     if len(data) == KEY_BYTES:
-        return SecretKey.from_seed(data)
-    return SecretKey(_parsed_secret(path, data, passphrase))
+        key = Ed25519PrivateKey.from_private_bytes(data)
+    else:
+        key = _parsed_secret(path, data, passphrase)
+    if len(set(key.private_bytes_raw())) == 1:
+        raise WeakKey(path, expected="a random key", found="32 equal bytes",
+                      hint="Make a key with got-cli keygen.")  # fmt: skip
+    secret = SecretKey(key)
+    beside = next(_neighbours(path), None)
+    if beside not in (None, secret.public.raw):
+        raise KeyPairMismatch(
+            path,
+            expected="beside it the public key that belongs to it, or none",
+            found="that of another key",
+            hint="Which of the two is meant? Put the right pair together.",
+        )
+    return secret
 
 
 def _looks_public(path: PathLike, data: bytes) -> bool:
+    """Whether a file holds a public key.
+
+    Of 32 raw bytes nothing says so but the files beside them and the name. Without a .pub beside
+    them that is theirs they are taken for a public key when they are the point of one, as one seed
+    in 16 is by chance.
+    """
     if len(data) != KEY_BYTES:
         line = data.lstrip().startswith((b"ssh-", b"ecdsa-", b"sk-"))
         return line or (b"PUBLIC KEY-----" in data and b"PRIVATE KEY-----" not in data)
     beside = list(_neighbours(path))
     if data in beside:
         return True
-    named_public = os.fspath(path).endswith(".pub")
-    return named_public and SecretKey.from_seed(data).public.raw not in beside
+    if SecretKey.from_seed(data).public.raw in beside:
+        return False
+    return os.fspath(path).endswith(".pub") or is_of_full_order(data)
 
 
 def _parsed_secret(path: PathLike, data: bytes, passphrase: Passphrase | None) -> Ed25519PrivateKey:
@@ -257,6 +262,7 @@ def _parsed_secret(path: PathLike, data: bytes, passphrase: Passphrase | None) -
     block = PEM.fullmatch(text)
     if not block or block[1] not in SECRET_LABELS:
         raise BadKey(path, expected=FORMS, found=f"{len(data)} other bytes")
+    check_cost(path, block[1], block[2])
     ssh = block[1] == b"OPENSSH PRIVATE KEY"
     load = s.load_ssh_private_key if ssh else s.load_pem_private_key
     word: bytes | None = None

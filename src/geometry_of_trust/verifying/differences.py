@@ -19,6 +19,7 @@ from geometry_of_trust.errors import BadArray, GotError
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import read_activations
+from geometry_of_trust.formats.mapped_arrays import settled
 from geometry_of_trust.probing.sources import Sources
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.terminal import escaped
@@ -184,12 +185,13 @@ def flat(rows: Sequence[Sequence[float]]) -> NDArray[np.float32]:
 
 
 def _located(ours: Activations, theirs: Activations) -> str:
-    apart = distance(ours.values, theirs.values)
+    mine, yours = settled(ours.values), settled(theirs.values)
+    apart = distance(mine, yours)
     if apart.first is None:
         return f"all values equal those in {os.fspath(theirs.source)}: only zeros' signs differ"
     layer, position, index = apart.first
-    mine, yours = ours.values[apart.first], theirs.values[apart.first]
+    first, other = mine[apart.first], yours[apart.first]
     return (
-        f"layer {ours.layers[layer]}, position {position}, index {index}: {mine!s} for {yours!s} "
-        f"signed, {_steps(mine, yours)} units in the last place; in all, {apart}"
+        f"layer {ours.layers[layer]}, position {position}, index {index}: {first!s} for {other!s} "
+        f"signed, {_steps(first, other)} units in the last place; in all, {apart}"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.gotact import read_activations
+from geometry_of_trust.outputs.temporary_files import scratch_folder
 from geometry_of_trust.probing.sources import open_sources
 from geometry_of_trust.progress import Progress
 from geometry_of_trust.signing.attestation import Attestation
@@ -155,7 +155,7 @@ def reproduce(
     ended = _supplied(compared, probe_files, original)
     if ended is not None:
         return ended
-    with tempfile.TemporaryDirectory(prefix="got-reproduce-") as folder:
+    with scratch_folder() as folder:
         to = {
             "output_activations": Path(folder, "activations.gotact"),
             "output_unembedding": Path(folder, "unembedding.gotue"),

@@ -1,0 +1,68 @@
+"""What a command reads and where it writes, by the names of its options: never the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from geometry_of_trust.documents.names_beside import labels_path, record_path, rows_path
+from geometry_of_trust.outputs.places import check_outputs
+
+_WRITTEN = frozenset(
+    ("output", "output_activations", "output_unembedding", "plot", "html", "destination")
+)
+_NAMED_IN_TEXT = frozenset(("model", "input_file"))
+"""Inputs that may be files or folders, or names of something else."""
+
+
+def check_places(arguments: Mapping[str, object]) -> None:
+    """No option says to write where another one says to read, or another one to write.
+
+    Nor where something lies beside an input that is read with it, or what must be kept.
+
+    Args:
+        arguments: of one command, by the names of its parameters.
+
+    Raises:
+        BadOption, OutputIsInput, OutputExists, NotAFile, UnsafeFolder, Unwritable: as
+            `check_outputs`.
+    """
+    outputs = [
+        path
+        for name in sorted(_WRITTEN & arguments.keys())
+        for path in _written(name, arguments)
+    ]  # fmt: skip
+    inputs = [
+        path
+        for name, value in arguments.items()
+        if name not in _WRITTEN
+        for path in _read(name, value)
+    ]  # fmt: skip
+    if outputs:
+        check_outputs(outputs, inputs)
+
+
+def _written(name: str, arguments: Mapping[str, object]) -> Iterator[Path]:
+    """The outputs that one option names; a file a layer, where there are several layers."""
+    path, layers = arguments[name], arguments.get("layers")
+    if not isinstance(path, Path):
+        return
+    if name == "output" and isinstance(layers, list):
+        from geometry_of_trust.probing.probe_set_files import layer_path
+
+        yield from (layer_path(path, layer) for layer in dict.fromkeys(layers))
+    else:
+        yield path
+
+
+def _read(name: str, value: object) -> Iterator[Path]:
+    """The inputs that one option names, and what is read beside them."""
+    for path in value if isinstance(value, list) else (value,):
+        if isinstance(path, str) and name in _NAMED_IN_TEXT:
+            yield Path(path)
+        elif isinstance(path, Path):
+            yield path
+            if name in ("activations", "source", "labels"):
+                yield from (beside(path) for beside in (record_path, rows_path, labels_path))
+            if name == "key":
+                yield from (path.with_name(f"{path.name}.pub"), path.with_suffix(".pub"))

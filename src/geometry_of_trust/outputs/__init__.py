@@ -1,0 +1,1 @@
+"""Outputs: where they may go, and that they appear whole, together, or not at all."""
