@@ -404,9 +404,9 @@ def test_the_four_files(shared: Path, tmp_path: Path) -> None:
     assert record.libraries["torch"] == torch.__version__
 
 
-def test_model_id_is_the_argument_by_default(shared: Path, tmp_path: Path) -> None:
+def test_a_path_is_no_name(shared: Path, tmp_path: Path) -> None:
     run(shared, (0,), tmp_path)
-    assert read_activations(tmp_path / "a.gotact").model_id == str(shared)
+    assert read_activations(tmp_path / "a.gotact").model_id == shared.name
 
 
 def test_tokens(shared: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class ExtractionOptions(LoadingOptions):
     Attributes:
         dtype: What the model runs in; the file holds float32 always.
         quantization: int8: the blocks' weights rounded to 8 bits.
-        model_id: Name written into the file [default: what --model says].
+        model_id: Name written into the file [default: that of the hub, or of the folder or file].
         layout: Where the layer index stands; see docs/formats.md.
         reproducible: Compute in 64 bits and round once: the same bytes on every machine [default:
             for float32].

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from geometry_of_trust.documents.model_names import model_name
 from geometry_of_trust.documents.names_beside import labels_path, record_path
 from geometry_of_trust.errors import BadOption, RepeatedLayers
 from geometry_of_trust.extraction.options import ExtractionOptions, utf8
@@ -72,7 +73,8 @@ class Request:
     @property
     def model_id(self) -> str:
         """What the activations call the model."""
-        return self.model if self.options.model_id is None else self.options.model_id
+        given = self.options.model_id
+        return model_name(self.model) if given is None else given
 
     @property
     def reproducible(self) -> bool:
