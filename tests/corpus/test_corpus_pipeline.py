@@ -71,8 +71,11 @@ def test_every_row_is_that_of_its_text_alone(
     assert [check.bit_equal for check in done.record.checks] == [True] * 3
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("batch_size", ["auto", 1, 3])
+@pytest.mark.parametrize(
+    ("batch_size", "name"),
+    [("auto", name) for name in FAMILIES]
+    + [(size, name) for size in (1, 3) for name in ("llama", "gemma2", "gpt-neo")],
+)
 def test_so_it_is_nearly_with_the_fast_path(
     name: str, batch_size: Literal["auto"] | int, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
@@ -96,6 +99,20 @@ def test_half_precision(dtype: str, precision: str, tiny_model: TinyModel, tmp_p
         expected = alone(tiny_model("llama"), tmp_path, text, dtype=dtype)
         largest = np.abs(done.activations.values[:, rows] - expected).max()
         assert largest <= 0.05 * np.abs(expected).max()
+
+
+def test_texts_that_have_their_first_token_already(
+    tiny_model: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = tmp_path / "c.txt"
+    corpus.write_text("<s>The river\nThe river\n<s>London\n")
+    to = ["--output-activations", str(tmp_path / "a.gotact"),
+          "--output-unembedding", str(tmp_path / "u.gotue")]  # fmt: skip
+    command = ["extract", "--model", str(tiny_model("llama")), "--input-file", str(corpus),
+               "--layers", "0", *to]  # fmt: skip
+    assert main(command) == 0
+    assert "before 2 of the texts" in capsys.readouterr().out
+    assert run(tiny_model("llama"), tmp_path / "other").begun_twice == 0
 
 
 def test_a_gguf_file(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from geometry_of_trust import errors
+from geometry_of_trust.cli import main
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.files import sha256_file
@@ -407,6 +408,16 @@ def test_the_four_files(shared: Path, tmp_path: Path) -> None:
 def test_a_path_is_no_name(shared: Path, tmp_path: Path) -> None:
     run(shared, (0,), tmp_path)
     assert read_activations(tmp_path / "a.gotact").model_id == shared.name
+
+
+@pytest.mark.parametrize(("text", "twice"), [("<s>The river", True), ("The <s><s> river", False)])
+def test_a_text_that_has_its_first_token_already(
+    text: str, twice: bool, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = ["--output-activations", str(tmp_path / "a.gotact"),
+          "--output-unembedding", str(tmp_path / "u.gotue")]  # fmt: skip
+    assert main(["extract", "--model", str(shared), "--input", text, "--layers", "0", *to]) == 0
+    assert ("\nbegun twice " in capsys.readouterr().out) is twice
 
 
 def test_tokens(shared: Path, tmp_path: Path) -> None:

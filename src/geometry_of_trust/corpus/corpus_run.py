@@ -52,6 +52,7 @@ class CorpusExtraction:
         unembedding_shape: (V, d) of the unembedding written.
         label_columns: columns that the labels came from; the file has those of the first.
         resumed_rows: rows that an interrupted run had already done.
+        begun_twice: how many texts begin with the same special token twice.
     """
 
     activations: Activations
@@ -65,6 +66,7 @@ class CorpusExtraction:
     unembedding_shape: tuple[int, int]
     label_columns: tuple[str, ...]
     resumed_rows: int
+    begun_twice: int
 
 
 @dataclass(frozen=True)
@@ -262,6 +264,7 @@ def _finish(run: CorpusRun, runner: Runner, checks: tuple[Check, ...]) -> Corpus
         unembedding_shape=(vocab_size, hidden_dim),
         label_columns=run.rows.label_columns,
         resumed_rows=0,
+        begun_twice=run.plan.begun_twice,
     )
 
 

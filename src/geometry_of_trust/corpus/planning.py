@@ -16,7 +16,7 @@ from geometry_of_trust.corpus.entries import Entry
 from geometry_of_trust.corpus.options import RowOptions
 from geometry_of_trust.errors import BadChat, EmptyText, brief
 from geometry_of_trust.extraction.options import utf8
-from geometry_of_trust.extraction.tokenizing import Encoded, encode, token_text
+from geometry_of_trust.extraction.tokenizing import Encoded, begins_twice, encode, token_text
 from geometry_of_trust.formats.row_writer import RowWriter, TextRows
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Plan:
         corpus_sha256: of the texts, each with its length before it.
         rows_sha256: of the row table.
         chats: whether any text is a chat put through the template.
+        begun_twice: how many texts begin with the same special token twice.
     """
 
     tokens_path: Path
@@ -46,6 +47,7 @@ class Plan:
     corpus_sha256: str = ""
     rows_sha256: str = ""
     chats: bool = False
+    begun_twice: int = 0
 
     @property
     def total_rows(self) -> int:
@@ -125,6 +127,8 @@ def make_plan(
             plan.lengths.append(len(encoded.ids))
             plan.rows.append(len(rows.special))
             plan.chats |= entry.messages is not None
+            start = list(zip(encoded.ids[:2], encoded.special[:2], strict=True))
+            plan.begun_twice += begins_twice(start)
     if not plan.lengths:
         raise EmptyText("corpus", expected="at least one text", found="none")
     plan.corpus_sha256 = corpus.hexdigest()

@@ -15,6 +15,7 @@ from geometry_of_trust.extraction.options import ExtractionOptions, utf8
 from geometry_of_trust.extraction.quiet import running_model
 from geometry_of_trust.extraction.recording import is_edited, make_record
 from geometry_of_trust.extraction.request import Request
+from geometry_of_trust.extraction.tokenizing import begins_twice
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import stage_activations
@@ -47,6 +48,11 @@ class Extraction:
     record: Record
     labels_kept: bool
     unembedding_shape: tuple[int, int]
+
+    @property
+    def begun_twice(self) -> bool:
+        """Whether the text begins with the same special token twice."""
+        return begins_twice([(token.id, token.special) for token in self.record.tokens[:2]])
 
     @property
     def token_texts(self) -> tuple[str, ...]:

@@ -31,6 +31,17 @@ class Encoded:
     special: list[bool]
 
 
+def begins_twice(tokens: Sequence[tuple[int, bool]]) -> bool:
+    """Whether the same special token stands first and second.
+
+    So it is where a chat template has written it into the text, and the tokenizer puts it before.
+
+    Args:
+        tokens: the id of each, and whether it is special.
+    """
+    return len(tokens) > 1 and tokens[0] == tokens[1] and tokens[0][1]
+
+
 def encode(
     tokenizer: Tokenizer, texts: Sequence[str], *, add_special: bool = True
 ) -> list[Encoded]:

@@ -73,14 +73,21 @@ def _check(check: Check) -> str:
     return f"{ended}: {quoted(check.name)}"
 
 
+_BEGUN_TWICE = (
+    "the tokenizer puts its first token before {}, which had it already: take it out, "
+    "or give chats as messages"
+)
+
+
 def extraction(result: Extraction) -> str:
     """What `extract` prints."""
     vocab_size, hidden_dim = result.unembedding_shape
     layers, positions, _ = result.activations.values.shape
     labels = "kept: it was edited" if result.labels_kept else "a stub of zeros: edit it"
+    twice = _BEGUN_TWICE.format("the text") if result.begun_twice else ""
     return "\n".join(
         (
-            table(record_rows(result.record)),
+            table([*record_rows(result.record), ("begun twice", twice)]),
             "",
             table(
                 [
@@ -114,9 +121,10 @@ def corpus_extraction(result: CorpusExtraction) -> str:
         (result.rows_path, "text, group and token of each row"),
         (result.record_path, "what was run"),
     ]
+    twice = _BEGUN_TWICE.format(f"{result.begun_twice} of the texts") if result.begun_twice else ""
     return "\n".join(
         (
-            table(record_rows(result.record)),
+            table([*record_rows(result.record), ("begun twice", twice)]),
             "",
             table([(os.fspath(path), what) for path, what in files]),
         )
