@@ -230,7 +230,7 @@ def test_the_command(
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert "int8 (bitsandbytes " in done.stdout
+    assert "int8 ('bitsandbytes " in done.stdout
     assert read_activations(tmp_path / "activations.gotact").precision == "Int8"
 
 
