@@ -16,20 +16,29 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 LONGEST_FIRST = (
-    "extraction/test_reproducible.py",
-    "e2e/test_demo.py",
-    "extraction/test_reproducibility_benchmark.py",
-    "e2e/test_smollm2.py",
-    "corpus/test_cluster.py",
     "corpus/test_corpus_pipeline.py",
-    "probing/test_held_out_figures.py",
+    "corpus/test_cluster.py",
+    "extraction/test_reproducible.py",
+    "extraction/test_reproducibility_benchmark.py",
+    "e2e/test_demo.py",
+    "plotting/test_pictures.py",
     "corpus/test_resume.py",
+    "e2e/test_smollm2.py",
     "corpus/test_estimating.py",
-    "extraction/test_pipeline.py",
+    "corpus/test_entries.py",
+    "geometry/test_gram.py",
+    "fuzz/test_fuzz.py",
+    "test_races.py",
+    "probing/test_layer_sweep.py",
+    "probing/test_training.py",
     "e2e/test_notebook.py",
-    "extraction/test_deterministic_operations.py",
+    "extraction/test_pipeline.py",
+    "extraction/test_families.py",
     "extraction/test_int8.py",
-    "geometry/test_exact.py",
+    "corpus/test_space.py",
+    "cli/test_loaded_libraries.py",
+    "probing/test_held_out_figures.py",
+    "extraction/test_deterministic_operations.py",
 )
 """Files that take long, so that the workers of pytest-xdist, which take a file at a time in this
 order (`--dist loadfile --no-loadscope-reorder`), end together."""
