@@ -119,6 +119,8 @@ def _changes(node: cst.CSTNode, *, raised: bool) -> Iterator[cst.CSTNode]:
                 before, after = (_counted(one, raised=raised) for one in (node, changed))
                 if changed.func is node.func and _same(before, after):
                     continue  # it differs in message text
+                if len(after) < len(before) and _positional(after) < _positional(before):
+                    continue  # Python refuses the call: whatever test gets there fails
             if isinstance(changed, cst.SimpleString) and '"XX' not in changed.value:
                 continue  # a string in other letters says no more than one with other letters
             yield changed
@@ -128,6 +130,10 @@ def _same(before: list[cst.Arg], after: list[cst.Arg]) -> bool:
     return len(before) == len(after) and all(
         one.deep_equals(other) for one, other in zip(before, after, strict=True)
     )
+
+
+def _positional(arguments: list[cst.Arg]) -> int:
+    return sum(argument.keyword is None for argument in arguments)
 
 
 def _compiles(source: str) -> bool:

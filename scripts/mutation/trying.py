@@ -146,6 +146,7 @@ def _child(finder: _Finder, tests: Sequence[Sequence[str]], seconds: int) -> Non
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         _be_quiet()
         sys.meta_path.insert(0, finder)
+        importlib.import_module(finder.name)
         status = int(any(pytest.main(list(group), [_EndAtOnce()]) for group in tests))
     finally:
         os._exit(status)
