@@ -98,7 +98,7 @@ def tried(module: Module, *, again: bool) -> list[Tried]:
     for mutant in found:
         result = known.get(_unique(mutant, found), "survived")
         if result == "survived":
-            result, _ = module.outcome(mutant.source, int(10 + 5 * base))
+            result, _ = module.outcome(mutant.source, int(3 + 3 * base))
         done.append(Tried(_unique(mutant, found), mutant.line, result))
         print(f"\r{module.name} {len(done)}/{len(found)}", end="", file=sys.stderr, flush=True)
     print(f"\r{time.monotonic() - started:.0f} s", file=sys.stderr)

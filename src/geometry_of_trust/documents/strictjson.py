@@ -193,7 +193,7 @@ def _digits(x: float) -> tuple[str, int]:
             raise ValueError(f"{x!r} is not a float32")
         found = _reading_back(x, precision)
     mantissa, _, power = found.partition("e")
-    digits = mantissa.replace(".", "").rstrip("0")
+    digits = mantissa.replace(".", "")
     return digits, int(power) + 1 - len(digits)
 
 
