@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from geometry_of_trust import errors
+from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.signing.attestation import Attestation, read_attestation
 from geometry_of_trust.signing.binding import BoundProbeSet
 from geometry_of_trust.signing.checks import (
     check_binding,
-    check_name,
     check_no_binding,
     check_structure,
     reference_commitment,
@@ -105,6 +105,18 @@ def test_structure(
     with pytest.raises(cause) as caught:
         sign(other, KEY)
     assert caught.value.where == f"attestation.{where}"
+
+
+def test_bound_names_are_short_too(signed: Attestation) -> None:
+    check_structure(bound_anew(signed, tool="x" * 256), "a")
+    long = {
+        "tool": bound_anew(signed, tool="x" * 257),
+        "probe_sets[0].dimensions[1]": with_set(signed, dimensions=("x" * 256, "x" * 257)),
+    }
+    for where, attestation in long.items():
+        with pytest.raises(errors.LimitExceeded) as caught:
+            check_structure(attestation, "a")
+        assert caught.value.where == f"a.binding.{where}"
 
 
 @pytest.mark.parametrize(

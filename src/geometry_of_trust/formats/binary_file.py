@@ -45,10 +45,8 @@ class BinaryFile:
     def _check_magic(self, magic: bytes) -> None:
         start = self.file.read(0, 64)
         found = start[: len(magic)]
-        if found == magic:
-            self.cursor = len(magic)
-        elif magic.startswith(found):
-            self.take(len(magic), "magic")  # too short: Truncated
+        if magic.startswith(found):
+            self.take(len(magic), "magic")  # Truncated, if that is all there is
         else:
             hint = f"This is the magic of {KINDS[found]}." if found in KINDS else ""
             if start.lstrip()[:1] in (b"[", b"{"):
