@@ -5,7 +5,7 @@
 The modules and their tests stand in pyproject.toml under `tool.mutants`; docs/mutation.md has the
 rules, the figures and every mutant that lives, with the reason. A run ends with 1 if fewer than 95
 percent are killed, or if one lives that is not in that page.
-`--again` tries only those that lived the last time.
+`--again` tries only those that lived the last time, or were not reached.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def tried(module: Module, *, again: bool) -> list[Tried]:
     """Each mutant of a module, tried.
 
     Args:
-        again: only those that lived the last time; of the others that time's outcome stays.
+        again: only those that lived the last time, or were not reached; of the others that time's
+            outcome stays.
     """
     text = module.path.read_text("utf-8")
     known: dict[str, str] = {}
@@ -95,15 +96,17 @@ def tried(module: Module, *, again: bool) -> list[Tried]:
         sys.exit(f"{module.name}: its tests pass without the module")
     done = []
     found = mutants(text)
+    module.results.parent.mkdir(parents=True, exist_ok=True)
     for mutant in found:
-        result = known.get(_unique(mutant, found), "survived")
+        name = _unique(mutant, found)
+        result = known.get(name, "survived")
         if result == "survived":
             result, _ = module.outcome(mutant.source, int(3 + 3 * base))
-        done.append(Tried(_unique(mutant, found), mutant.line, result))
+        done.append(Tried(name, mutant.line, result))
+        # Kept as it goes, so that a run that was broken off goes on with `--again`.
+        module.results.write_text(json.dumps(done, ensure_ascii=False, indent=0), "utf-8")
         print(f"\r{module.name} {len(done)}/{len(found)}", end="", file=sys.stderr, flush=True)
     print(f"\r{time.monotonic() - started:.0f} s", file=sys.stderr)
-    module.results.parent.mkdir(parents=True, exist_ok=True)
-    module.results.write_text(json.dumps(done, ensure_ascii=False, indent=0), "utf-8")
     return done
 
 
@@ -118,7 +121,11 @@ def main() -> int:
     """Try the mutants, and print a row a module and a line a survivor."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modules", nargs="*", help="as in pyproject.toml; default all")
-    parser.add_argument("--again", action="store_true", help="only those that lived the last time")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="only those that lived the last time",
+    )
     arguments = parser.parse_args()
     os.chdir(ROOT)
     sys.path[:0] = [str(ROOT / "src")]

@@ -69,6 +69,8 @@ def _nodes(
     """What may be changed, with where it stands and whether it is the error of a `raise`."""
     if isinstance(node, (cst.Annotation, cst.Decorator)) or _is_docstring(node) or _is_type(node):
         return
+    if isinstance(node, cst.Assign) and _is_hint(node.targets[0].target):
+        return
     if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
         inside = f"{inside}.{node.name.value}".lstrip(".")
     yield inside, node, raised
@@ -85,6 +87,10 @@ def _is_docstring(node: cst.CSTNode) -> bool:
     return isinstance(node, cst.Expr) and isinstance(
         node.value, (cst.SimpleString, cst.ConcatenatedString)
     )
+
+
+def _is_hint(target: cst.CSTNode) -> bool:
+    return isinstance(target, cst.Name) and target.value == "hint"
 
 
 def _is_type(node: cst.CSTNode) -> bool:
@@ -121,9 +127,20 @@ def _changes(node: cst.CSTNode, *, raised: bool) -> Iterator[cst.CSTNode]:
                     continue  # it differs in message text
                 if len(after) < len(before) and _positional(after) < _positional(before):
                     continue  # Python refuses the call: whatever test gets there fails
+            if _none_for_false(node, changed):
+                continue  # they are alike wherever one is asked whether it is true
             if isinstance(changed, cst.SimpleString) and '"XX' not in changed.value:
                 continue  # a string in other letters says no more than one with other letters
             yield changed
+
+
+def _none_for_false(node: cst.CSTNode, changed: cst.CSTNode) -> bool:
+    if not isinstance(node, cst.Call) or not isinstance(changed, cst.Call):
+        return False
+    pairs = zip(node.args, changed.args, strict=False)
+    different = [one.value for one, other in pairs if one is not other]
+    alike = len(node.args) == len(changed.args) and len(different) == 1
+    return alike and isinstance(different[0], cst.Name) and different[0].value == "False"
 
 
 def _same(before: list[cst.Arg], after: list[cst.Arg]) -> bool:

@@ -93,8 +93,11 @@ class BinaryFile:
         if size in lengths:
             return lengths.index(size)
         kind = Truncated if size < lengths[0] else TrailingBytes
-        expected = " or ".join(str(length) for length in lengths)
-        raise kind(self.where, expected=f"{expected} bytes", found=f"{size} bytes")
+        raise kind(
+            self.where,
+            expected=f"{' or '.join(map(str, lengths))} bytes",
+            found=f"{size} bytes",
+        )
 
     def floats(
         self, shape: tuple[int, ...], offset: int, strides: tuple[int, ...]
