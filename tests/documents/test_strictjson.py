@@ -120,10 +120,10 @@ def test_size_and_depth_limits_are_where_they_are_said_to_be(
     assert loads(json.dumps("[" * 50).encode(), HERE) == "[" * 50  # brackets in text do not nest
     deep = "[]"
     for _ in range(15):  # neither text nor what stands beside hides how deep it is
-        deep = f'["a",[],"b",{{}},{deep}]'
+        deep = f'["[",[],"a",{{}},{deep}]'
     assert loads(deep.encode(), HERE)
     with pytest.raises(BadJson):
-        loads(f'["a",[],"b",{{}},{deep}]'.encode(), HERE)
+        loads(f'["[",[],"a",{{}},{deep}]'.encode(), HERE)
     monkeypatch.setattr("geometry_of_trust.documents.strictjson.MAX_DOCUMENT_BYTES", 4)
     assert loads(b"1234", HERE) == 1234
     with pytest.raises(TooLarge):
