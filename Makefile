@@ -61,11 +61,11 @@ audit: ## known vulnerabilities of what locked.txt names, and its CycloneDX list
 	@$(VENV)-audit/bin/pip-audit --strict --disable-pip --require-hashes -r locked.txt
 
 # What runs the tests is what is in .venv, seen through a .pth file; only the tool itself is added.
-mutants: $(INSTALLED) ## small faults in the code that a verdict rests on: does a test fail for each? (an hour)
+mutants: $(INSTALLED) ## small faults in the code that a verdict rests on: does a test fail for each?
 	@$(PYTHON) -m venv $(VENV)-mutants
-	@$(VENV)-mutants/bin/pip install -qq $(MUTATORS)
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
-		> "$$($(VENV)-mutants/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_of_the_project.pth"
+		> "$$($(VENV)-mutants/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_project.pth"
+	@$(VENV)-mutants/bin/pip install -qq $(MUTATORS)
 	@$(VENV)-mutants/bin/python scripts/mutants.py $(MODULES)
 
 # A folder without its stamp is a broken or outdated installation; pip brings it up to date.
