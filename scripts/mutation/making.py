@@ -5,6 +5,7 @@ The whole module is changed, tables and constants too, not only what stands in i
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -97,13 +98,20 @@ def _is_type(node: cst.CSTNode) -> bool:
     """Whether it is a type, or gives one a name: nothing of it runs."""
     if isinstance(node, cst.Assign):
         return _is_type(node.value)
+    if isinstance(node, cst.If):
+        return isinstance(node.test, cst.Name) and node.test.value == "TYPE_CHECKING"
     called = node.func if isinstance(node, cst.Call) else None
     called = node.value if isinstance(node, cst.Subscript) else called
     return isinstance(called, cst.Name) and called.value in TYPES_ONLY
 
 
 def _counted(call: cst.Call, *, raised: bool) -> list[cst.Arg]:
-    """The arguments that are no message text; of a `raise` the first alone, which is the place."""
+    """The arguments that are no message text; of a `raise` the first alone, which is the place.
+
+    Python's own errors have no place.
+    """
+    if raised and isinstance(call.func, cst.Name) and hasattr(builtins, call.func.value):
+        return []
     kept = [
         argument
         for argument in call.args
@@ -135,6 +143,8 @@ def _changes(node: cst.CSTNode, *, raised: bool) -> Iterator[cst.CSTNode]:
 
 
 def _none_for_false(node: cst.CSTNode, changed: cst.CSTNode) -> bool:
+    if isinstance(node, cst.AnnAssign) and isinstance(changed, cst.AnnAssign):
+        return isinstance(node.value, cst.Name) and node.value.value == "False"
     if not isinstance(node, cst.Call) or not isinstance(changed, cst.Call):
         return False
     pairs = zip(node.args, changed.args, strict=False)
