@@ -10,6 +10,9 @@ MODEL_MADE := $(MODEL)/model.safetensors
 # Branch coverage below this, in percent, fails `make test`.
 COVERAGE := 92
 AUDITORS := pip-audit==2.10.1 cyclonedx-bom==7.5.0
+MUTATORS := mutmut==3.8.0 libcst==1.9.0
+# Names of modules for `make mutants`, as in pyproject.toml; all if empty.
+MODULES :=
 # `LOCKED=yes` installs from locked.txt alone, as CI does: a package that differs by a byte is refused.
 LOCKED :=
 # `make fuzz`: how long for each target, and which (all, if none is named).
@@ -19,7 +22,7 @@ TARGETS :=
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup model demo test lint bench fuzz lock audit
+.PHONY: help setup model demo test lint bench fuzz lock audit mutants
 
 help: ## list these commands
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -56,6 +59,14 @@ audit: ## known vulnerabilities of what locked.txt names, and its CycloneDX list
 	@$(VENV)-audit/bin/pip install -qq $(AUDITORS)
 	@$(VENV)-audit/bin/cyclonedx-py requirements locked.txt --output-reproducible -o sbom.cdx.json
 	@$(VENV)-audit/bin/pip-audit --strict --disable-pip --require-hashes -r locked.txt
+
+# What runs the tests is what is in .venv, seen through a .pth file; only the tool itself is added.
+mutants: $(INSTALLED) ## small faults in the code that a verdict rests on: does a test fail for each?
+	@$(PYTHON) -m venv $(VENV)-mutants
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(VENV)-mutants/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_project.pth"
+	@$(VENV)-mutants/bin/pip install -qq $(MUTATORS)
+	@$(VENV)-mutants/bin/python scripts/mutants.py $(MODULES)
 
 # A folder without its stamp is a broken or outdated installation; pip brings it up to date.
 # `-qq` keeps errors and drops warnings and progress. pip compiles on one processor, `compileall` on

@@ -39,6 +39,9 @@ def from_bits(bits: int) -> float:
         (0x15AE43FD, "7.0385307e-26"),
         (0x95AE43FD, "-7.0385307e-26"),
         (0x00000001, "1e-45"),
+        (0x00000008, "1.1e-44"),
+        (0x51C4F391, "105737495000.0"),  # nine digits are needed
+        (0x1AFD1047, "1.04664645e-22"),
         (0x00800000, "1.1754944e-38"),
         (0x7F7FFFFF, "3.4028235e38"),
         (0x3F800000, "1.0"),
@@ -115,6 +118,12 @@ def test_size_and_depth_limits_are_where_they_are_said_to_be(
 ) -> None:
     assert loads(b"[" * 16 + b"]" * 16, HERE)
     assert loads(json.dumps("[" * 50).encode(), HERE) == "[" * 50  # brackets in text do not nest
+    deep = "[]"
+    for _ in range(15):  # neither text nor what stands beside hides how deep it is
+        deep = f'["[",[],"a",{{}},{deep}]'
+    assert loads(deep.encode(), HERE)
+    with pytest.raises(BadJson):
+        loads(f'["[",[],"a",{{}},{deep}]'.encode(), HERE)
     monkeypatch.setattr("geometry_of_trust.documents.strictjson.MAX_DOCUMENT_BYTES", 4)
     assert loads(b"1234", HERE) == 1234
     with pytest.raises(TooLarge):
@@ -159,6 +168,12 @@ def test_a_repeated_member_is_found_in_one_pass() -> None:
     assert time.process_time() - before < 2
 
 
+def test_a_repeated_member_is_named() -> None:
+    with pytest.raises(DuplicateMember) as caught:
+        loads(b'{"x":{"a":1,"b":2,"c":3,"b":4,"c":5}}', HERE)
+    assert caught.value.found == "'b'"
+
+
 def test_the_reference_s_files_are_written_byte_for_byte(interop: Path) -> None:
     for name in ("synthetic/attestation.json", "synthetic/probes-layer4.json",
                  "demo/probe_layer0.json"):  # fmt: skip
@@ -187,6 +202,7 @@ def test_text_is_escaped_as_json_and_nothing_more() -> None:
         (-1234.5, "-1234.5"),
         (1e15, "1000000000000000.0"),
         (1234567890123456.0, "1234567890123456.0"),
+        (1234567890123456.5, "1234567890123456.5"),
         (1e16, "1e16"),
         (1.5e300, "1.5e300"),
         (0.00001, "0.00001"),

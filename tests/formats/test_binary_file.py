@@ -40,6 +40,18 @@ def test_fields_in_order(path: Path) -> None:
     assert file.cursor == 14  # as it was
 
 
+def test_which_field_is_cut_short(path: Path) -> None:
+    for length, needed, field in ((2, 4, "magic"), (5, 6, "version")):
+        path.write_bytes(DATA[:length])
+        with pytest.raises(errors.Truncated) as refused:
+            BinaryFile(path, b"GOTX")
+        assert refused.value.expected == f"at least {needed} bytes, to the end of its {field}"
+    path.write_bytes(DATA[:9])
+    with pytest.raises(errors.Truncated) as refused:
+        BinaryFile(path, b"GOTX").number("<I", "field")
+    assert "field" in refused.value.expected
+
+
 def test_lengths(path: Path) -> None:
     file = BinaryFile(path, b"GOTX")
     assert file.expect_length(9, len(DATA)) == 1

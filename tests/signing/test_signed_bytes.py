@@ -21,7 +21,7 @@ from geometry_of_trust.errors import (
 )
 from geometry_of_trust.signing.attestation import MEMBERS, Attestation, parse_document
 from geometry_of_trust.signing.keys import SecretKey
-from geometry_of_trust.signing.reference_members import CausalScore
+from geometry_of_trust.signing.reference_members import CausalScore, DomainScope, PermittedDomain
 from geometry_of_trust.signing.signed_bytes import LAYOUT_MEMBERS, SIGNED_MEMBERS, signed_bytes
 from places import VECTORS
 
@@ -167,8 +167,9 @@ def test_minus_zero_signs_as_zero_and_decimals_as_their_float32() -> None:
 
 def test_non_finite_floats_are_not_encoded() -> None:
     attestation = dataclasses.replace(parsed(CASES[0]), confidence=(float("nan"), 0.25))
-    with pytest.raises(NonFinite):
+    with pytest.raises(NonFinite) as caught:
         signed_bytes(attestation)
+    assert caught.value.where == "signed bytes"
 
 
 def test_the_table_is_that_of_the_reference() -> None:
@@ -181,6 +182,53 @@ def test_structures_keep_their_exact_little_endian_bytes() -> None:
     attestation = dataclasses.replace(parsed(CASES[0]), causal_scores=(score,))
     member = next(m for m in SIGNED_MEMBERS if m.name == "causal_scores")
     assert member.encode(attestation) == struct.pack("<IfffB", 1, 2.0, 1.0, 0.5, 0)
+
+
+def test_minus_zero_is_encoded_as_zero() -> None:
+    case = dataclasses.replace(parsed(CASES[0]), confidence=(-0.0, 0.25))
+    zero = dataclasses.replace(case, confidence=(0.0, 0.25))
+    assert case.signed_bytes() == zero.signed_bytes()
+
+
+@pytest.mark.parametrize(
+    ("mode", "code"), [("read-only", 1), ("advisory", 2), ("cooperative", 3), ("supervised", 4)]
+)
+def test_every_mode_has_its_code(mode: Any, code: int) -> None:
+    member = next(m for m in SIGNED_MEMBERS if m.name == "domain_scope_declaration")
+    scope = DomainScope(primary="", permitted=(PermittedDomain("p", mode),), exclusions=())
+    tree = {"primary": "", "permitted": [{"pattern": "p", "mode": mode}], "exclusions": []}
+    assert member.read(tree, "x") == scope
+    attestation = dataclasses.replace(parsed(CASES[0]), domain_scope_declaration=scope)
+    expected = b"\1" + struct.pack("<III", 0, 1, 1) + b"p" + bytes([code]) + bytes(4)
+    assert member.encode(attestation) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "bits"),
+    [
+        (("schema_version",), 16),
+        (("timestamp",), 64),
+        (("sequence_number",), 64),
+        (("density_reading", "k"), 32),
+        (("curvature_reading", "points", 0, "num_triangles"), 32),
+    ],
+)
+def test_an_integer_has_its_bits(path: tuple[Any, ...], bits: int) -> None:
+    member = next(m for m in MEMBERS if m.name == path[0])
+    member.read(changed(FULL, path, 2**bits - 1)[path[0]], "x")
+    with pytest.raises(WrongType):
+        member.read(changed(FULL, path, 2**bits)[path[0]], "x")
+
+
+def test_a_correlation_may_be_missing_or_null() -> None:
+    name, inner = "curvature_reading", "curvature_uncertainty_correlation"
+    tree = FULL | {"signature": "00" * 64}
+    without = {key: value for key, value in FULL[name].items() if key != inner}
+    documents = [
+        parse_document(json.dumps(tree | {name: reading}).encode(), "v", reformatted=True)
+        for reading in (without, without | {inner: None})
+    ]
+    assert documents[0] == documents[1]
 
 
 def test_an_object_is_needed() -> None:

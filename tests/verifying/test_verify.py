@@ -40,7 +40,9 @@ def refused(step: int, cause: type[errors.GotError], *args: Any, **options: Any)
     with pytest.raises(Refused) as caught:
         verify(*args, **options)
     assert (caught.value.step, type(caught.value.__cause__)) == (step, cause)
-    assert caught.value.steps[-1].outcome == "failed"
+    assert caught.value.cause is caught.value.__cause__
+    last = caught.value.steps[-1]
+    assert (last.outcome, last.detail) == ("failed", str(caught.value.cause))
     assert [s.number for s in caught.value.steps] == list(range(1, step + 1))
     return caught.value
 
@@ -90,6 +92,18 @@ def test_files_on_disk_verify_like_bytes(tmp_path: Path, attestation: Attestatio
     write_attestation(tmp_path / "a.json", attestation)
     (tmp_path / "k.pub").write_bytes(KEY.public.raw)
     assert verify(tmp_path / "a.json", tmp_path / "k.pub").attestation == attestation
+
+
+def test_steps_have_their_names_and_say_what_was_seen(files: Files, document: bytes) -> None:
+    names = ["format", "structure", "signature", "binding", "files", "readings"]
+    supplied: dict[str, Any] = {
+        "activations": files.activations, "unembedding": files.unembedding, "probes": files.probes,
+    }  # fmt: skip
+    for options in ({}, supplied):
+        verdict = verify(document, KEY.public, **options)
+        assert [step.name for step in verdict.steps] == names
+        assert [step.number for step in verdict.steps] == [1, 2, 3, 4, 5, 6]
+        assert all(type(step.detail) is str and step.detail for step in verdict.steps)
 
 
 # --- step 1: format ---------------------------------------------------------------------------

@@ -149,8 +149,6 @@ def shortest_float32(x: float) -> str:
     Raises:
         ValueError: `x` is not a float32 value.
     """
-    if x == 0:
-        return "0.0"
     return ("-" if x < 0 else "") + _laid_out(*_digits(abs(x)), before=13, zeros=5)
 
 
@@ -159,13 +157,9 @@ def shortest_float64(x: float) -> str:
 
     Layout as the reference's writer: plain up to 16 digits before and 4 zeros after the point.
     """
-    if x == 0:
-        return "0.0"
-    mantissa, _, power = f"{Decimal(repr(abs(x))):e}".partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    digits = (whole + fraction).rstrip("0")
-    exponent = int(power) + 1 - len(digits)
-    return ("-" if x < 0 else "") + _laid_out(digits, exponent, before=16, zeros=4)
+    _, digits, exponent = Decimal(repr(abs(x))).as_tuple()
+    text = "".join(map(str, digits))
+    return ("-" if x < 0 else "") + _laid_out(text, int(exponent), before=16, zeros=4)
 
 
 def _laid_out(digits: str, exponent: int, *, before: int, zeros: int) -> str:
@@ -193,7 +187,7 @@ def _digits(x: float) -> tuple[str, int]:
             raise ValueError(f"{x!r} is not a float32")
         found = _reading_back(x, precision)
     mantissa, _, power = found.partition("e")
-    digits = mantissa.replace(".", "").rstrip("0")
+    digits = mantissa.replace(".", "")
     return digits, int(power) + 1 - len(digits)
 
 

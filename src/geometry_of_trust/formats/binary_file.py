@@ -45,10 +45,8 @@ class BinaryFile:
     def _check_magic(self, magic: bytes) -> None:
         start = self.file.read(0, 64)
         found = start[: len(magic)]
-        if found == magic:
-            self.cursor = len(magic)
-        elif magic.startswith(found):
-            self.take(len(magic), "magic")  # too short: Truncated
+        if magic.startswith(found):
+            self.take(len(magic), "magic")  # Truncated, if that is all there is
         else:
             hint = f"This is the magic of {KINDS[found]}." if found in KINDS else ""
             if start.lstrip()[:1] in (b"[", b"{"):
@@ -95,8 +93,11 @@ class BinaryFile:
         if size in lengths:
             return lengths.index(size)
         kind = Truncated if size < lengths[0] else TrailingBytes
-        expected = " or ".join(str(length) for length in lengths)
-        raise kind(self.where, expected=f"{expected} bytes", found=f"{size} bytes")
+        raise kind(
+            self.where,
+            expected=f"{' or '.join(map(str, lengths))} bytes",
+            found=f"{size} bytes",
+        )
 
     def floats(
         self, shape: tuple[int, ...], offset: int, strides: tuple[int, ...]

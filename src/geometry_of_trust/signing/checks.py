@@ -177,7 +177,7 @@ def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> 
         if expected != found:
             raise BindingMismatch(f"{where}.{name}", expected=expected, found=found)
     # 4.8 What was added to the diagonal is not below zero.
-    if (tag.epsilon or 0.0) < 0:
+    if tag.epsilon is not None and tag.epsilon < 0:
         raise BindingMismatch(f"{where}.inner_product", expected="0 or more", found=tag.epsilon)
     # 4.9 Layers ascend.
     for before, after in itertools.pairwise(bound.layers):

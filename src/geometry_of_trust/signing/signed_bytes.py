@@ -72,7 +72,7 @@ class SignedMember(Member):
 def _member(
     name: str, kind: SignedKind[T], *, default: object = schema.REQUIRED, omitted: bool = False
 ) -> SignedMember:
-    plain = schema.member(name, kind, default=default, omitted=omitted)
+    plain = schema.member(name, kind)
     return SignedMember(
         name, name, plain.read, plain.write, default, omitted,
         encode=lambda owner: kind.encode(getattr(owner, name)),
