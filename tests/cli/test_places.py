@@ -62,6 +62,8 @@ BOTH = ["a.gotact", "u.gotue", "a.labels", "a.record.json", "a.rows.parquet", ".
         ([*EXTRACT, "--output-activations"], ["corpus.txt", "u.gotue.x", "key", "link"]),
         ([*EXTRACT, "--output-unembedding", "same.gotact", "--output-activations"],
          ["same.gotact", "./same.gotact"]),
+        ([*EXTRACT, "--output-activations", "new.gotact", "--output-unembedding"],
+         ["new.gotact.partial", "new.gotact.partial/values", "x/../new.gotact.partial/u"]),
         (["keygen", "--output"], ["key", "key.pub", "a.labels", "p1.json"]),
     ],
 )  # fmt: skip
