@@ -48,6 +48,11 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder is called as ours are."""
+    return _OURS.fullmatch(name) is not None
+
+
 def hidden_name(target: Path) -> Path:
     """A name beside `target` that nobody has."""
     return target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}{SUFFIX}")
@@ -104,7 +109,7 @@ def clean_up(folder: Path) -> None:
     """Remove what runs of this user's that were killed left in a folder."""
     with contextlib.suppress(OSError, ModuleNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            if _OURS.fullmatch(entry.name) and is_own(entry.stat(follow_symlinks=False)):
+            if is_temporary(entry.name) and is_own(entry.stat(follow_symlinks=False)):
                 with contextlib.suppress(OSError):
                     _remove_left_over(entry.path)
 
