@@ -113,7 +113,7 @@ FLOORS: dict[str, str] = {
     """,
     "plotting": "image_files panels pictures",
     "cli": """
-        signals places streams common layer_spelling extract keygen train attest verify reproduce
+        signals layer_spelling places streams common extract keygen train attest verify reproduce
         show read calibration_report sweep convert
     """,
 }

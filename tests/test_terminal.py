@@ -32,6 +32,8 @@ def test_text_that_moves_nothing_stays(harmless: str) -> None:
         ("\u2800\u3164\u115f\u1160\uffa0", r"\u2800\u3164\u115f\u1160\uffa0"),
         ("a\ufe0f\U000e0100\u180b", r"a\ufe0f\U000e0100\u180b"),
         ("e\u0301", r"e\u0301"),
+        ("\uac00\u1161\u11a8\ud7cb", "\uac00" r"\u1161\u11a8\ud7cb"),
+        ("\U0001f44d\U0001f3ff", "\U0001f44d" r"\U0001f3ff"),
         ("\u05d0\u0627\u0661", r"\u05d0\u0627\u0661"),
         ("\u200b\u00ad\ufeff", r"\u200b\xad\ufeff"),
         ("\udcff", r"\udcff"),

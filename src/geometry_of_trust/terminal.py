@@ -15,6 +15,9 @@ MAX_NAME_BYTES = 256
 _BLANK = "\u115f\u1160\u2800\u3164\uffa0\ufffc\U0001d159"
 """What Unicode takes for letters and symbols, and a terminal shows as nothing."""
 
+_JOINING = re.compile("[\u1160-\u11ff\ud7b0-\ud7ff\U0001f3fb-\U0001f3ff]")
+"""Letters and symbols that a terminal draws onto the one before: Hangul vowels, shades of skin."""
+
 _FROM_RIGHT = {"R", "AL", "AN"}
 _ISOLATE, _END = "\u2068", "\u2069"
 _MARKS = 3
@@ -49,7 +52,7 @@ def escaped_prose(text: str, limit: int = 100) -> str:
     raw = _cut(text, limit)
     shown, marks, isolated = [], _MARKS, False
     for c in raw:
-        mark = unicodedata.category(c).startswith("M") and not _is_selector(c)
+        mark = _joins(c) and c not in _BLANK and not _is_selector(c)
         marks = marks + 1 if mark else 0 if c.isalpha() else _MARKS
         from_right = unicodedata.bidirectional(c) in _FROM_RIGHT and c.isprintable()
         isolated |= from_right
@@ -96,9 +99,13 @@ def _harmless(c: str) -> bool:
     return (
         c.isprintable()
         and c not in _BLANK
-        and not unicodedata.category(c).startswith("M")
+        and not _joins(c)
         and unicodedata.bidirectional(c) not in _FROM_RIGHT
     )
+
+
+def _joins(c: str) -> bool:
+    return unicodedata.category(c).startswith("M") or _JOINING.match(c) is not None
 
 
 def _is_selector(c: str) -> bool:

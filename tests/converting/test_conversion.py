@@ -292,6 +292,20 @@ def test_vllm_export_needs_its_names(
     assert [path.name for path in tmp_path.iterdir()] == ["r.safetensors"]
 
 
+def test_the_row_table_of_a_vllm_export_is_not_written_over_it(tmp_path: Path) -> None:
+    source, rows = tmp_path / "r.safetensors", tmp_path / "r.rows.parquet"
+    vllm_export(source)
+    before = source.read_bytes()
+    for _ in range(2):  # one of an earlier conversion is replaced
+        convert(source, tmp_path / "r.gotact", model_id="m", layers=[8, 15])
+        assert rows.is_file()
+    rows.unlink()
+    rows.symlink_to(source)
+    with pytest.raises(errors.OutputIsInput):
+        convert(source, tmp_path / "r.gotact", model_id="m", layers=[8, 15])
+    assert source.read_bytes() == before
+
+
 def test_vllm_export_goes_to_gotact_only(tmp_path: Path) -> None:
     vllm_export(tmp_path / "r.safetensors")
     with pytest.raises(errors.WrongKind):

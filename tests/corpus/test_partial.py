@@ -87,6 +87,18 @@ def test_the_folder_is_the_users_alone_and_locked(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_what_else_lies_in_a_folder_of_that_name_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "a.gotact.partial"
+    (folder / "photos").mkdir(parents=True)
+    folder.chmod(0o700)
+    ours = ("values", "rows", ".plan.json.0123456789abcdef.got-tmp")
+    for name in ("thesis.txt", *ours):
+        (folder / name).write_bytes(b"1")
+    with Partial(tmp_path / "a.gotact") as partial:
+        partial.remove()
+    assert sorted(os.listdir(folder)) == ["photos", "thesis.txt"]
+
+
 def test_a_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partial_module, "POSIX", False)
     with pytest.raises(BadOption), Partial(tmp_path / "a.gotact"):

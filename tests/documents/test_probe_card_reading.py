@@ -31,7 +31,7 @@ def places(tree: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int,
     return [path] if isinstance(tree, float) or type(tree) is int else []
 
 
-def changed(path: tuple[str | int, ...], value: float) -> Any:
+def changed(path: tuple[str | int, ...], value: object) -> Any:
     tree = json.loads(json.dumps(GOOD))
     at = tree
     for key in path[:-1]:
@@ -79,3 +79,44 @@ def test_show_ends_in_a_line(
     place.write_text(json.dumps(tree))
     assert main(["show", str(place)]) == 3
     assert capsys.readouterr().err.count("\n") == 1
+
+
+BY_THE_BINS: list[tuple[tuple[str | int, ...], float]] = [
+    (("quality", "accuracy"), 1.0),
+    (("quality", "accuracy"), 0.5),
+    (("quality", "brier"), 0.0),
+    (("quality", "brier"), 0.5),
+    (("quality", "log_loss"), 0.0),
+    (("groups",), 0),
+    (("groups",), 10**6),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), BY_THE_BINS)
+def test_a_figure_that_no_rows_of_its_bins_have(path: tuple[str | int, ...], value: float) -> None:
+    figure = {"value": value, "low": value, "high": value}
+    with pytest.raises(Inconsistent):
+        CARD.read(changed(path, value if path == ("groups",) else figure), "card")
+
+
+def test_rows_at_one_half_count_as_either_class() -> None:
+    half = json.loads(json.dumps(GOOD))
+    rows, positives = half["positives"] + half["negatives"], half["positives"]
+    share = positives / rows
+    empty = {"rows": 0, "groups": 0, "mean_probability": 0.0, "positive_share": 0.0,
+             "low": 0.0, "high": 0.0}  # fmt: skip
+    whole = {"rows": rows, "groups": half["groups"], "mean_probability": 0.5,
+             "positive_share": share, "low": 0.0, "high": 1.0}  # fmt: skip
+    half["bins"] = [whole if k == 5 else empty for k in range(10)]
+    half["quality"]["ece"] = {"value": abs(0.5 - share), "low": 0.0, "high": 1.0}
+    half["quality"]["brier"] = {"value": 0.25, "low": 0.25, "high": 0.25}
+    half["quality"]["log_loss"] = {"value": 0.6931472, "low": 0.6931472, "high": 0.6931472}
+    for accuracy in (share, 1 - share):
+        half["quality"]["accuracy"] = {"value": accuracy, "low": 0.0, "high": 1.0}
+        assert CARD.read(half, "card")
+
+
+def test_a_card_without_one_of_the_classes() -> None:
+    for name in ("positives", "negatives"):
+        with pytest.raises(Inconsistent):
+            CARD.read(changed((name,), 0), "card")

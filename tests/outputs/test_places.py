@@ -55,6 +55,44 @@ def test_edited_labels_are_never_replaced(text: bytes, kept: bool, tmp_path: Pat
         assert output_place(tmp_path / "any.name") == tmp_path / "any.name"
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (b"0\n0\n", False), (b"", False), (b"# which\n0\n1\n", True), (b"0\n?\n1\n", True),
+        (b"\xef\xbb\xbf0\n1\n", True), ("0\n1\n".encode("utf-16"), True), (b"0\xc2\xa0\n1", True),
+    ],
+)  # fmt: skip
+def test_a_labels_file_in_the_making_is_not_replaced(
+    text: bytes, kept: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "a.labels").write_bytes(text)
+    if kept:
+        with pytest.raises(OutputExists):
+            output_place(tmp_path / "a.labels")
+    else:
+        assert output_place(tmp_path / "a.labels") == tmp_path / "a.labels"
+    with (tmp_path / "big.labels").open("wb") as handle:
+        handle.truncate(2**24 + 1)
+    with pytest.raises(OutputExists):
+        output_place(tmp_path / "big.labels")
+
+
+@root_only
+def test_what_its_owner_may_not_read_is_not_replaced(tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents):
+        if "pytest-of-" in os.fspath(folder):  # which is closed to others
+            folder.chmod(0o755)
+    (tmp_path / "key").write_bytes(b"1")
+    (tmp_path / "key").chmod(0)
+    os.chown(tmp_path / "key", NOBODY, NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        with pytest.raises(OutputExists):
+            output_place(tmp_path / "key")
+    finally:
+        os.seteuid(0)
+
+
 def test_what_is_too_large_to_be_a_key_or_labels_is_not_looked_into(tmp_path: Path) -> None:
     with (tmp_path / "big").open("wb") as handle:
         handle.write(b"-----BEGIN PRIVATE KEY-----")

@@ -70,10 +70,20 @@ def test_what_is_somebody_elses_stays(tmp_path: Path) -> None:
     name = hidden_name(tmp_path / "a")
     name.write_bytes(b"1")
     os.chown(name, 65534, 65534)
-    (tmp_path / f"link{SUFFIX}").symlink_to(name)
+    hidden_name(tmp_path / "link").symlink_to(name)
     clean_up(tmp_path)
     assert len(os.listdir(tmp_path)) == 2
     clean_up(tmp_path / "none")
+
+
+def test_what_only_ends_as_ours_stays(tmp_path: Path) -> None:
+    (tmp_path / f"letters{SUFFIX}").write_bytes(b"1")
+    (tmp_path / f".a.0123456789abcde{SUFFIX}").write_bytes(b"1")
+    for folder in (f"photos{SUFFIX}", f"got-12345678{SUFFIX}"):
+        (tmp_path / folder / "of mine").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    clean_up(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_name_that_is_taken_is_not_opened(
@@ -107,6 +117,21 @@ def test_a_file_that_another_run_took_for_left_over_is_made_again(
     number, name = new_file(tmp_path / "a", 0o600)
     os.close(number)
     assert os.listdir(tmp_path) == [name.name]
+
+
+def test_a_file_that_another_run_is_about_to_remove_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, names = temporary_files.try_lock, []
+
+    def late(descriptor: int) -> bool:
+        names.append(os.listdir(tmp_path))
+        return len(names) > 1 and lock(descriptor)
+
+    monkeypatch.setattr(temporary_files, "try_lock", late)
+    number, name = new_file(tmp_path / "a", 0o600)
+    os.close(number)
+    assert [name.name] == os.listdir(tmp_path) == names[1] != names[0]
 
 
 def test_scratch_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ def test_flag_is_of_the_larger_probability(
     monkeypatch.setattr("geometry_of_trust.geometry.exact.sigmoid", lambda a, raw, c: float32(p))
     probe = Probe("x", np.ones(2, np.float32), 0.0, reliability_threshold=float32(threshold))
     euclidean = Geometry.from_unembedding(V2, inner_product="euclidean")
-    assert read_probe(probe, euclidean, np.zeros((1, 2))).flagged == flagged
+    assert read_probe(probe, euclidean, np.ones((1, 2))).flagged == flagged
 
 
 def test_mean_position_reads_the_mean_state() -> None:

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 
 from geometry_of_trust.documents.probe_card import Bin, Card, Controls, Figure, Quality, judged
-from geometry_of_trust.errors import (
-    Unreadable,
-)
+from geometry_of_trust.errors import GotError, Inconsistent, Unreadable, WrongType
 from geometry_of_trust.geometry.spectrum import Spectrum
 from geometry_of_trust.probing.probes import (
     Probe,
@@ -34,7 +32,7 @@ def figure(value: float) -> Figure:
 
 
 def sample_card() -> Card:
-    quality = Quality(*map(figure, (0.9, 0.8, 0.7, 0.3, 0.2, 0.5, 0.25)))
+    quality = Quality(*map(figure, (0.9, 0.8, 0.5, 0.3, 0.33, 0.9, 0.25)))
     table = tuple(Bin(2, 1, *map(float32, (k / 10 + 0.05, 0.5, 0.1, 0.9))) for k in range(10))
     controls = Controls(0.5, float32(0.6), float32(0.95), float32(0.7), None)
     verdict, reason = judged(quality.auroc, controls)
@@ -52,7 +50,7 @@ def sample() -> ProbeSet:
         precision="Bfloat16",
         model_id="modèle",
         layer=7,
-        rows=12,
+        rows=20,
         activations_sha256="0a" * 32,
         unembedding_sha256="1b" * 32,
         labels_sha256=None,
@@ -151,3 +149,28 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_weights_are_frozen() -> None:
     with pytest.raises(ValueError, match="read-only"):
         sample().probes[0].weights[0] = 1
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "error"),
+    [
+        (("training", "rows"), 10**6, Inconsistent),
+        (("training", "effective_dimension"), 900.0, Inconsistent),
+        (("training", "effective_dimension"), 0.5, WrongType),
+        (("training", "spectrum", "effective_rank"), 1e6, Inconsistent),
+        (("training", "spectrum", "condition"), 0.5, WrongType),
+        (("training", "spectrum", "mean_share"), 7.0, WrongType),
+        (("training", "epsilon"), -1.0, WrongType),
+        (("probes", 0, "reliability_threshold"), -1.0, WrongType),
+    ],
+)  # fmt: skip
+def test_what_no_training_gives(
+    path: tuple[str | int, ...], value: float, error: type[GotError]
+) -> None:
+    tree: Any = json.loads(sample().to_json())
+    at = tree
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    with pytest.raises(error):
+        ProbeSet.from_json(json.dumps(tree).encode(), "p.json")

@@ -158,6 +158,35 @@ def test_equal_bytes_are_no_key(byte: int, secret: Path) -> None:
             load_secret_key(secret)
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        b"0123456789abcdef" * 2,
+        b"correct horse battery staple ok\n",
+        bytes(range(7)) * 4 + b"\0" * 4,
+    ],
+)
+def test_a_text_or_a_pattern_is_no_key(seed: bytes, secret: Path) -> None:
+    secret.write_bytes(seed)
+    secret.with_name("secret.pub").write_bytes(SecretKey.from_seed(seed).public.raw)
+    with pytest.raises(WeakKey):
+        load_secret_key(secret)
+
+
+def test_an_openssh_key_of_two_halves(secret: Path) -> None:
+    whole = PRIVATE.private_bytes(s.Encoding.PEM, s.PrivateFormat.OpenSSH, s.NoEncryption())
+    blob = base64.b64decode(b"".join(whole.splitlines()[1:-1]))
+    other = SecretKey.from_seed(SEED[::-1]).public.raw
+    blob = blob.replace(PRIVATE.public_key().public_bytes_raw(), other)
+    secret.write_bytes(
+        b"-----BEGIN OPENSSH PRIVATE KEY-----\n"
+        + base64.encodebytes(blob)
+        + b"-----END OPENSSH PRIVATE KEY-----\n"
+    )
+    with pytest.raises(BadKey):
+        load_secret_key(secret)
+
+
 @pytest.mark.parametrize("form", ["raw", "pem"])
 def test_a_key_beside_the_public_key_of_another(form: str, secret: Path) -> None:
     if form == "pem":
@@ -169,6 +198,13 @@ def test_a_key_beside_the_public_key_of_another(form: str, secret: Path) -> None
     with pytest.raises(KeyPairMismatch) as refused:
         load_secret_key(secret)
     assert refused.value.exit_code == 1
+    other = Ed25519PrivateKey.from_private_bytes(SEED[::-1]).public_key()
+    line = other.public_bytes(s.Encoding.OpenSSH, s.PublicFormat.OpenSSH) + b"\n"
+    pem = other.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)
+    for text in (b"ssh-rsa AAAA x", 2 * line, b"# mine\n" + pem, b"ecdsa-sha2-nistp256 A", LOCKED):
+        beside.write_bytes(text)
+        with pytest.raises(KeyPairMismatch):
+            load_secret_key(secret)
     beside.write_bytes(b"what is no key says nothing")
     assert load_secret_key(secret).public.raw == PRIVATE.public_key().public_bytes_raw()
 

@@ -21,6 +21,7 @@ from geometry_of_trust.probing.token_readings import read_tokens
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import BoundRecord
 from geometry_of_trust.signing.checks import reference_commitment
+from geometry_of_trust.signing.signed_bytes import InnerProductTag
 from geometry_of_trust.verifying.verify import Refused, verify
 from pipeline import KEY, LAYERS, Files, P, build, replaced, signed_anew, train_one
 
@@ -291,6 +292,51 @@ def test_the_reference_s_own_commitment_is_no_binding(attestation: Attestation) 
     other = signed_anew(attestation, binding=None, probe_commitment=reference_commitment(1))
     with pytest.raises(Refused):
         verify(other, KEY.public, allow_legacy=True)
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("model_id", "gpt-99"), ("precision", "Fp16"), ("geometry_hash", "1" * 64),
+        ("inner_product", InnerProductTag("Euclidean", None)),
+    ],
+)  # fmt: skip
+def test_a_legacy_document_is_held_against_probe_sets(
+    member: str, value: Any, files: Files, attestation: Attestation
+) -> None:
+    bare: dict[str, Any] = {"binding": None, "probe_commitment": None}
+    options: dict[str, Any] = {"probes": files.probes, "allow_legacy": True}
+    verdict = verify(signed_anew(attestation, **bare), KEY.public, **options)
+    assert verdict.not_checked == ("binding", "activations", "unembedding", "probes", "readings")
+    with pytest.raises(Refused) as caught:
+        verify(signed_anew(attestation, **bare, **{member: value}), KEY.public, **options)
+    assert (caught.value.step, type(caught.value.cause)) == (5, errors.ContentMismatch)
+    unnamed = signed_anew(attestation, **bare, model_id="unknown-model", geometry_hash=None)
+    assert verify(unnamed, KEY.public, **options).legacy
+
+
+@pytest.mark.parametrize("change", [OF_ANOTHER_RUN[0], *OF_ANOTHER_RUN[2:4]])
+def test_a_legacy_document_is_held_against_a_record(
+    change: dict[str, Any], files: Files, attestation: Attestation
+) -> None:
+    legacy = signed_anew(attestation, binding=None, probe_commitment=None)
+    record = record_path(files.activations)
+    verdict = verify(legacy, KEY.public, allow_legacy=True, record=record)
+    assert "extraction record" in verdict.not_checked
+    put_record(files, dataclasses.replace(record_of(files), **change))
+    with pytest.raises(Refused) as caught:
+        verify(legacy, KEY.public, allow_legacy=True, record=record)
+    assert (caught.value.step, type(caught.value.cause)) == (5, errors.RecordMismatch)
+
+
+def test_no_file_that_is_supplied_is_passed_over(files: Files, attestation: Attestation) -> None:
+    legacy = signed_anew(attestation, binding=None, probe_commitment=None)
+    for name in ("activations", "unembedding", "record", "rows", "probes"):
+        missing = files.labels.with_name("none")
+        supplied: dict[str, Any] = {name: [missing] if name == "probes" else missing}
+        with pytest.raises(Refused) as caught:
+            verify(legacy, KEY.public, allow_legacy=True, **supplied)
+        assert (caught.value.step, type(caught.value.cause)) == (5, errors.Unreadable)
 
 
 @pytest.mark.parametrize(("member", "value"), [("model_id", "gpt-99"), ("precision", "Fp16")])

@@ -14,6 +14,8 @@ from geometry_of_trust.cli.common import (
 )
 from geometry_of_trust.terminal import escaped
 
+_LONGEST_PATH = 4096
+
 
 @app.command(group=STEPS, sort_key=3)
 def keygen(
@@ -43,7 +45,7 @@ def keygen(
     locked = encrypt or passphrase_file is not None
     passphrase = passphrase_from(passphrase_file, twice=True)() if locked else None
     secret, public, key = generate_key_files(output, format=format, passphrase=passphrase)
-    print(f"secret key  {escaped(secret)}  (keep it; mode 0600)")
-    print(f"public key  {escaped(public)}  (give it to whoever verifies)")
+    print(f"secret key  {escaped(secret, _LONGEST_PATH)}  (keep it; mode 0600)")
+    print(f"public key  {escaped(public, _LONGEST_PATH)}  (give it to whoever verifies)")
     print(f"key id      {key.key_id}")
     return OK

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from geometry_of_trust.cli.layer_spelling import layers_of
 from geometry_of_trust.documents.names_beside import labels_path, record_path, rows_path
 from geometry_of_trust.outputs.places import check_outputs
 
@@ -32,14 +33,18 @@ def check_places(arguments: Mapping[str, object]) -> None:
         for name in sorted(_WRITTEN & arguments.keys())
         for path in _written(name, arguments)
     ]  # fmt: skip
-    inputs = [
+    if outputs:
+        check_outputs(outputs, inputs_of(arguments))
+
+
+def inputs_of(arguments: Mapping[str, object]) -> list[Path]:
+    """What a command reads, by the names of its parameters; what lies beside it, too."""
+    return [
         path
         for name, value in arguments.items()
         if name not in _WRITTEN
         for path in _read(name, value)
-    ]  # fmt: skip
-    if outputs:
-        check_outputs(outputs, inputs)
+    ]
 
 
 def _written(name: str, arguments: Mapping[str, object]) -> Iterator[Path]:
@@ -50,9 +55,16 @@ def _written(name: str, arguments: Mapping[str, object]) -> Iterator[Path]:
     if name == "output" and isinstance(layers, list):
         from geometry_of_trust.probing.probe_set_files import layer_path
 
-        yield from (layer_path(path, layer) for layer in dict.fromkeys(layers))
-    else:
-        yield path
+        chosen = layers_of(layers) or ()  # of all, and of the last, only `train` knows which
+        yield from (layer_path(path, layer) for layer in dict.fromkeys(chosen) if layer >= 0)
+        return
+    yield path
+    if name == "output_activations":
+        from geometry_of_trust.extraction.recording import is_edited
+
+        yield from (record_path(path), rows_path(path))
+        if not is_edited(labels_path(path)):  # else they are kept
+            yield labels_path(path)
 
 
 def _read(name: str, value: object) -> Iterator[Path]:
@@ -62,7 +74,7 @@ def _read(name: str, value: object) -> Iterator[Path]:
             yield Path(path)
         elif isinstance(path, Path):
             yield path
-            if name in ("activations", "source", "labels"):
+            if name in ("activations", "source"):
                 yield from (beside(path) for beside in (record_path, rows_path, labels_path))
             if name == "key":
                 yield from (path.with_name(f"{path.name}.pub"), path.with_suffix(".pub"))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from geometry_of_trust.cli.common import OK, STEPS, Flat, Many, Switch, app, progress_on, talk
 from geometry_of_trust.cli.layer_spelling import layers_of
+from geometry_of_trust.cli.places import inputs_of
 from geometry_of_trust.errors import BadOption
 from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.terminal import escaped
@@ -75,7 +76,10 @@ def train(
             progress=progress,
         )
         picture = {} if plot is None else {plot: training_picture(results, plot)}
-        written = write_probe_sets(results, output, by_layer=layer is None, beside=picture)
+        read = inputs_of({"activations": activations, "unembedding": unembedding, "labels": labels})
+        written = write_probe_sets(
+            results, output, by_layer=layer is None, beside=picture, inputs=read
+        )
     shown = list(zip(results, written, strict=True))
     if json:
         trees = [probes.training_tree(result, place) for result, place in shown]

@@ -70,6 +70,8 @@ def convert(
     _check_options(source, destination, kinds[1], layout, rows)
     tensor_file = read_tensors(file) if kinds[0] == ".safetensors" else None
     exported = tensor_file is not None and vllm.recognised(tensor_file)
+    if exported:
+        check_outputs([rows_path(destination)], [source])
     if exported and kinds[1] != ".gotact":
         raise WrongKind(destination, expected="a .gotact for what vLLM exported", found=kinds[1],
                         hint="Convert to .gotact first; that keeps the token ids.")  # fmt: skip

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from geometry_of_trust.corpus.entries import Columns, Entry, read_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
-from geometry_of_trust.corpus.partial import Partial
+from geometry_of_trust.corpus.partial import Partial, partial_path
 from geometry_of_trust.documents.names_beside import labels_path, rows_path
 from geometry_of_trust.errors import BadOption, EmptyText, RunInProgress
 from geometry_of_trust.extraction.options import ExtractionOptions, utf8
@@ -70,6 +70,7 @@ def extract_corpus(
     outputs = (*request.outputs, rows_path(request.activations))
     inputs = [corpus] if isinstance(corpus, str | os.PathLike) else []
     check_outputs(outputs, inputs, kept=[labels_path(request.activations)])
+    _check_outside(outputs, partial_path(request.activations))
     entries = _entries(corpus, corpus_options)
     with (
         only_run_into(*request.outputs),
@@ -97,6 +98,18 @@ def extract_corpus(
                 lambda runner, batch: checking.check(runner, batch, strict=corpus_options.strict),
                 listener,
             )
+
+
+def _check_outside(outputs: Iterable[Path], folder: Path) -> None:
+    """No output lies where the run is made, or it would go with that in the end.
+
+    Raises:
+        BadOption: one does.
+    """
+    for path in outputs:
+        if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            raise BadOption(path, expected="a place outside the folder of the run",
+                            found=os.fspath(folder))  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -33,8 +33,11 @@ from geometry_of_trust.errors import (
 from geometry_of_trust.files import read_bounded, reason
 from geometry_of_trust.formats.gotact import ActivationsSink
 from geometry_of_trust.outputs.staged_files import write_file
-from geometry_of_trust.outputs.temporary_files import try_lock
+from geometry_of_trust.outputs.temporary_files import is_temporary, try_lock
 from geometry_of_trust.ownership import POSIX, open_folder
+
+_PLAN = "plan.json"
+_FILES = frozenset((_PLAN, "lock", "journal", "values", "rows", "labels", "tokens", "copy"))
 
 COMMIT_SECONDS = 2.0
 """How long a batch may wait before it is vouched for: the most that a killed run repeats."""
@@ -62,6 +65,7 @@ class Partial:
         self.folder = partial_path(activations)
         self._stack = contextlib.ExitStack()
         self._descriptor = -1
+        self._foreign: frozenset[str] = frozenset()
 
     def __enter__(self) -> Partial:
         if not POSIX:
@@ -79,6 +83,10 @@ class Partial:
             )  # fmt: skip
             self._stack.callback(os.close, lock)
             locked = try_lock(lock)
+            names = frozenset(os.listdir(self._descriptor))
+            if _PLAN not in names:  # of no run, so that something else may lie in it
+                ours = _FILES | {name for name in names if is_temporary(name)}
+                self._foreign = names - ours
         except OSError as error:
             self._stack.close()
             raise Unwritable(self.folder, expected="a folder", found=reason(error)) from None
@@ -110,16 +118,16 @@ class Partial:
     @property
     def started(self) -> bool:
         """Whether there is something to go on with."""
-        return self.file("plan.json").exists()
+        return self.file(_PLAN).exists()
 
     def settings(self) -> dict[str, Any]:
         """What the run was started with."""
-        tree: dict[str, Any] = json.loads(read_bounded(self.file("plan.json")))
+        tree: dict[str, Any] = json.loads(read_bounded(self.file(_PLAN)))
         return tree
 
     def begin(self, settings: Mapping[str, object]) -> None:
         """From now on the run can be resumed."""
-        write_file(self.file("plan.json"), json.dumps(settings, indent=2).encode(), told=False)
+        write_file(self.file(_PLAN), json.dumps(settings, indent=2).encode(), told=False)
 
     def check(self, settings: Mapping[str, object]) -> None:
         """Refuse to go on with other settings.
@@ -152,9 +160,12 @@ class Partial:
             os.replace(self.file("copy"), values)
 
     def discard(self) -> None:
-        """Remove all but the lock; `plan.json` first, so that no half of it looks like a run."""
-        for name in sorted(os.listdir(self._descriptor), key=lambda name: name != "plan.json"):
-            if name != "lock":
+        """Remove the files of a run but for the lock, and nothing that somebody else put there.
+
+        `plan.json` goes first, so that no half of it looks like a run.
+        """
+        for name in sorted(os.listdir(self._descriptor), key=lambda name: name != _PLAN):
+            if name != "lock" and name not in self._foreign:
                 os.unlink(name, dir_fd=self._descriptor)
 
     def remove(self) -> None:

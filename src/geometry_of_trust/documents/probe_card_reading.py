@@ -5,6 +5,7 @@ A card that contradicts itself is refused: its verdict is what a person looks at
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -129,11 +130,16 @@ _UNCHECKED = record(
 
 def _read_card(value: object, where: str) -> Card:
     card = _UNCHECKED.read(value, where)
+    if not card.positives or not card.negatives:
+        raise Inconsistent(f"{where}.positives", expected="rows of both classes",
+                           found=f"{card.positives} and {card.negatives}")  # fmt: skip
     for name, table, ece in (
         ("bins_before", card.bins_before, card.ece_before_platt),
         ("bins", card.bins, card.quality.ece),
     ):
         _check_sums(table, card, ece, f"{where}.{name}")
+    _check_means(card, where)
+    _check_groups(card, where)
     if (card.other is None) != (card.other_inner_product is None):
         raise Inconsistent(f"{where}.other", expected="figures, and of which inner product",
                            found="only one of them")  # fmt: skip
@@ -159,6 +165,62 @@ def _check_sums(table: Sequence[Bin], card: Card, ece: Figure, where: str) -> No
     ):
         if abs(expected - found) > _ROUNDING * unit:
             raise Inconsistent(where, expected=f"{expected:g} {what}", found=f"{found:g}")
+
+
+def _check_means(card: Card, where: str) -> None:
+    """Accuracy, Brier score and log loss are some that rows in these bins can have.
+
+    Raises:
+        Inconsistent: one is not.
+    """
+    rows = card.positives + card.negatives
+    for name, (least, most) in _reachable(card.bins).items():
+        value = getattr(card.quality, name).value
+        slack = _ROUNDING * max(1.0, value)
+        if not least / rows - slack <= value <= most / rows + slack:
+            raise Inconsistent(
+                f"{where}.quality.{name}",
+                expected=f"{least / rows:.6g} to {most / rows:.6g}, by the bins", found=value,
+            )  # fmt: skip
+
+
+def _reachable(table: Sequence[Bin]) -> dict[str, tuple[float, float]]:
+    """The least and the greatest sums over all rows of what their means are called."""
+    sums = {name: [0.0, 0.0] for name in ("accuracy", "brier", "log_loss")}
+    for k, entry in enumerate(table):
+        low, high = k / BIN_COUNT, (k + 1) / BIN_COUNT
+        positives = entry.rows * entry.positive_share
+        negatives = entry.rows - positives
+        right = positives if 2 * k >= BIN_COUNT else negatives
+        half = 2 * k == BIN_COUNT  # of rows at one half itself the bin does not say what they are
+        for name, least, most in (
+            ("accuracy", 0.0 if half else right, float(entry.rows) if half else right),
+            ("brier", positives * (1 - high) ** 2 + negatives * low**2,
+                      positives * (1 - low) ** 2 + negatives * high**2),
+            ("log_loss", _losses(positives, high) + _losses(negatives, 1 - low),
+                         _losses(positives, low) + _losses(negatives, 1 - high)),
+        ):  # fmt: skip
+            sums[name][0] += least
+            sums[name][1] += most
+    return {name: (least, most) for name, (least, most) in sums.items()}
+
+
+def _losses(rows: float, p: float) -> float:
+    if rows <= 0:
+        return 0.0
+    return -rows * math.log(p) if p > 0 else math.inf
+
+
+def _check_groups(card: Card, where: str) -> None:
+    """There are no more groups than rows, and in no bin more than in all.
+
+    Raises:
+        Inconsistent: there are not.
+    """
+    rows = card.positives + card.negatives
+    most = max(entry.groups for entry in (*card.bins, *card.bins_before))
+    if not most <= card.groups <= rows:
+        raise Inconsistent(f"{where}.groups", expected=f"{most} to {rows}", found=card.groups)
 
 
 CARD = Kind(_read_card, _UNCHECKED.write)

@@ -23,6 +23,7 @@ from geometry_of_trust.ownership import real_place
 _KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*(PRIVATE|PUBLIC) KEY-----|\A\s*(ssh|ecdsa|sk)-")
 _RAW_KEY_BYTES = 32
 _LABELS = frozenset((b"0", b"1", b"true", b"false"))
+_LABELS_SUFFIX = ".labels"
 _OURS = (b"GOTA", b"GOTU")
 
 
@@ -58,25 +59,33 @@ def output_place(path: PathLike) -> Path:
 
 def _precious(path: Path, size: int) -> str:
     """What is in a file that must never be replaced; empty if it may be."""
+    named = path.suffix == _LABELS_SUFFIX
     if size > MAX_DOCUMENT_BYTES:
-        return ""
+        return "what is named as labels" if named else ""
     try:
         with opened(path) as handle:
             start = handle.read(2**16)
             handle.seek(0)
-            words = 0
-            for line in handle:
-                word = line.strip()
-                if word and word not in _LABELS:
-                    break
-                words |= (2 if word != b"0" else 1) if word else 0
-            else:
-                return "edited labels" if words & 2 else ""
+            words = _words(handle)
     except (Unreadable, OSError):
+        return "one that cannot be read, and may be a key"
+    if words <= {b"0"}:
         return ""
+    if named or words <= _LABELS:
+        return "edited labels"
     if _KEY.search(start):
         return "a key"
     return "what looks like a raw key" if size == _RAW_KEY_BYTES else ""
+
+
+def _words(lines: Iterable[bytes]) -> set[bytes]:
+    """What stands on lines, up to the first that is no label: a note, or another kind of file."""
+    words: set[bytes] = set()
+    for line in lines:
+        words |= {line.strip()} - {b""}
+        if not words <= _LABELS:
+            break
+    return words
 
 
 def check_outputs(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -22,7 +23,12 @@ from geometry_of_trust.outputs.interruptions import deferred
 from geometry_of_trust.ownership import is_own
 
 SUFFIX = ".got-tmp"
+_OURS = re.compile(
+    rf"\..*\.[0-9a-f]{{16}}{re.escape(SUFFIX)}|got-\w{{8}}{re.escape(SUFFIX)}", re.DOTALL
+)
+"""What files and folders of ours are called: nothing else is ever cleaned up."""
 
+_RUN = "run"
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -40,6 +46,11 @@ def try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder is called as ours are."""
+    return _OURS.fullmatch(name) is not None
 
 
 def hidden_name(target: Path) -> Path:
@@ -82,30 +93,36 @@ def locked_name(target: Path, make: Callable[[Path], int]) -> tuple[int, Path]:
     while True:
         name = hidden_name(target)
         descriptor = make(name)
+        locked = True
         with contextlib.suppress(OSError, ModuleNotFoundError):
-            try_lock(descriptor)
-        if os.path.lexists(name):
+            locked = try_lock(descriptor)
+        # A second name of a file that another run has locked is safe as long as that one goes on.
+        if os.path.lexists(name) and (locked or os.fstat(descriptor).st_nlink > 1):
             return descriptor, name
-        os.close(descriptor)  # in the moment before it was locked, another run removed it
+        # In the moment before it was locked, another run removed it, or is about to.
+        os.close(descriptor)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
 
 
 def clean_up(folder: Path) -> None:
     """Remove what runs of this user's that were killed left in a folder."""
     with contextlib.suppress(OSError, ModuleNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.endswith(SUFFIX) and is_own(entry.stat(follow_symlinks=False)):
+            if is_temporary(entry.name) and is_own(entry.stat(follow_symlinks=False)):
                 with contextlib.suppress(OSError):
                     _remove_left_over(entry.path)
 
 
 def _remove_left_over(path: str) -> None:
-    """Remove a file or folder if nobody has it locked."""
+    """Remove a file, or a folder as `scratch_folder` makes it, if nobody has it locked."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NO_LINK)
     try:
         if not try_lock(descriptor):
             return
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            shutil.rmtree(path)
+            if set(os.listdir(descriptor)) <= {_RUN}:
+                shutil.rmtree(path)
         else:
             os.unlink(path)
     finally:
@@ -148,7 +165,7 @@ def scratch_folder() -> Iterator[Path]:
             stack.callback(os.close, descriptor)
             with contextlib.suppress(OSError, ModuleNotFoundError):
                 try_lock(descriptor)
-            folder = whole / "run"  # so that whoever locks the folder of a run can lock this one
+            folder = whole / _RUN  # so that whoever locks the folder of a run can lock this one
             folder.mkdir()
         except OSError as error:
             raise Unwritable(place, expected="a writable place", found=reason(error)) from None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from geometry_of_trust.errors import BadOption
 from geometry_of_trust.files import PathLike
+from geometry_of_trust.outputs.places import check_outputs
 from geometry_of_trust.outputs.staged_files import StagedFiles
 from geometry_of_trust.probing.training import TrainingResult
 
@@ -17,6 +18,7 @@ def write_probe_sets(
     *,
     by_layer: bool,
     beside: Mapping[Path, bytes] | None = None,
+    inputs: Iterable[PathLike] = (),
 ) -> tuple[Path, ...]:
     """Write a probe set a layer, all together or none.
 
@@ -24,6 +26,7 @@ def write_probe_sets(
         output: the file of a single probe set, or what the names of several are made from.
         by_layer: put the layer into each name (see `layer_path`), even if there is but one.
         beside: other files that belong to them, to be written with them.
+        inputs: what must not be replaced, as the probes came from it.
 
     Returns:
         The files of the probe sets, in the order of the results.
@@ -31,11 +34,13 @@ def write_probe_sets(
     Raises:
         Unwritable: nothing was written.
         BadOption: two outputs are one file, or `output` ends in no name.
+        OutputIsInput, OutputExists, NotAFile, UnsafeFolder: as `check_outputs`.
     """
     paths = tuple(
         layer_path(output, result.probe_set.layer) if by_layer else Path(output)
         for result in results
     )
+    check_outputs([*paths, *(beside or {})], inputs)
     with StagedFiles() as staged:
         for result, path in zip(results, paths, strict=True):
             staged.write(path, result.probe_set.to_json())

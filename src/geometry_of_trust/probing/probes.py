@@ -27,6 +27,7 @@ from geometry_of_trust.documents.schema import (
     mapping,
     member,
     optional,
+    real,
     record,
     vector,
     wrong_type,
@@ -38,6 +39,8 @@ from geometry_of_trust.geometry.spectrum import Spectrum
 
 PROBE_SET_VERSION = "v0.1.0"
 RELIABILITY_THRESHOLD = float(np.float32(0.7))
+_FOUR_DIGITS = 1e-3
+"""How far a figure of four digits may be from what it was rounded from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,17 +149,33 @@ class ProbeSet:
             cards = [card.dimension for card in probe_set.training.cards]
             if cards != names:
                 raise Inconsistent(f"{where}.training.cards", expected=names, found=cards)
-            if probe_set.training.layer != probe_set.layer:
-                raise Inconsistent(
-                    f"{where}.training.layer",
-                    expected=probe_set.layer,
-                    found=probe_set.training.layer,
-                )
+            _check_training(probe_set, probe_set.training, f"{where}.training")
         return probe_set
 
     def to_json(self) -> bytes:
         """The one text of this probe set: pretty-printed, no trailing newline."""
         return dumps(_PROBE_SET.write(self))
+
+
+def _check_training(probe_set: ProbeSet, training: Training, where: str) -> None:
+    """What a probe set says of its training is of its layer, its size and the rows of its cards.
+
+    Raises:
+        Inconsistent: it is not.
+    """
+    if training.layer != probe_set.layer:
+        raise Inconsistent(f"{where}.layer", expected=probe_set.layer, found=training.layer)
+    for i, card in enumerate(training.cards):
+        rows = card.positives + card.negatives
+        if rows != training.rows:
+            raise Inconsistent(f"{where}.cards[{i}]", expected=f"{training.rows} rows", found=rows)
+    for name, most, found in (
+        ("effective_dimension", len(probe_set.probes), training.effective_dimension),
+        ("spectrum.effective_rank", probe_set.probes[0].weights.size,
+         training.spectrum.effective_rank),
+    ):  # fmt: skip
+        if found > most * (1 + _FOUR_DIGITS):
+            raise Inconsistent(f"{where}.{name}", expected=f"at most {most}", found=found)
 
 
 def read_probe_set(path: PathLike) -> ProbeSet:
@@ -204,13 +223,13 @@ _PROBE = record(
     member("bias", FLOAT),
     member("platt_scale", FLOAT),
     member("platt_shift", FLOAT),
-    member("reliability_threshold", FLOAT),
+    member("reliability_threshold", real(0, 1)),
 )
 _SPECTRUM = record(
     Spectrum,
-    member("condition", FLOAT),
-    member("effective_rank", FLOAT),
-    member("mean_share", optional(FLOAT)),
+    member("condition", real(1)),
+    member("effective_rank", real(1)),
+    member("mean_share", optional(real(0, 1))),
 )
 _TRAINING = record(
     Training,
@@ -223,9 +242,9 @@ _TRAINING = record(
     member("labels_sha256", optional(DIGEST)),
     member("rows_digest", optional(DIGEST)),
     member("inner_product", INNER_PRODUCT),
-    member("epsilon", FLOAT),
+    member("epsilon", real(0)),
     member("spectrum", _SPECTRUM),
-    member("effective_dimension", FLOAT),
+    member("effective_dimension", real(1)),
     member("cards", vector(CARD)),
     member(
         "versions",

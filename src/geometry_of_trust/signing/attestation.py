@@ -117,6 +117,11 @@ class Attestation:
         return self.binding
 
     @property
+    def named_model(self) -> str | None:
+        """The model, or None for what the reference writes where none is named."""
+        return None if self.model_id == "unknown-model" else self.model_id
+
+    @property
     def not_made_here(self) -> tuple[str, ...]:
         """Members that are signed and that this package neither makes nor can recompute."""
         return tuple(

@@ -54,6 +54,9 @@ SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
 SSH_PREFIX = b"\0\0\0\x0bssh-ed25519\0\0\0\x20"
 PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s([^-]*)-----END \1-----")
 SECRET_LABELS = (b"PRIVATE KEY", b"ENCRYPTED PRIVATE KEY", b"OPENSSH PRIVATE KEY")
+_KEY_LINE = re.compile(rb"\A\s*(ssh|ecdsa|sk)-|(PUBLIC|PRIVATE) KEY-----")
+_LEAST_DIFFERENT = 8
+_TEXT = re.compile(rb"[\t\n\r -~]*")
 FORMS = "an Ed25519 key as 32 raw bytes, PEM or OpenSSH"
 
 
@@ -140,11 +143,16 @@ class SecretKey:
 
 def _neighbours(path: PathLike) -> Iterator[bytes]:
     """The public keys beside a raw key file, by our naming and by the reference's."""
-    own = Path(path)
-    for beside in (Path(f"{os.fspath(path)}.pub"), own.with_suffix(".pub")):
+    for beside in _names_beside(path):
         with contextlib.suppress(GotError, OSError):
-            if beside != own:
-                yield _public_bytes(beside, read_with_state(beside, MAX_KEY_FILE_BYTES)[0])
+            yield _public_bytes(beside, read_with_state(beside, MAX_KEY_FILE_BYTES)[0])
+
+
+def _names_beside(path: PathLike) -> list[Path]:
+    own = Path(path)
+    return [
+        name for name in (Path(f"{os.fspath(path)}.pub"), own.with_suffix(".pub")) if name != own
+    ]
 
 
 def load_public_key(path: PathLike) -> PublicKey:
@@ -205,8 +213,8 @@ def load_secret_key(path: PathLike, passphrase: Passphrase | None = None) -> Sec
         LimitExceeded: it is encrypted so that opening it takes too long (`unlocking_costs`).
         BadPassphrase: the key is encrypted, and the passphrase is missing, empty or wrong.
         BadKey: not an Ed25519 secret key in one of these forms.
-        WeakKey: 32 equal bytes.
-        KeyPairMismatch: the file beside it with the suffix .pub is the public key of another one.
+        WeakKey: 32 bytes that are text, or of which fewer than eight differ.
+        KeyPairMismatch: the file beside it with the suffix .pub holds another key.
     """
     data, found = read_with_state(path, MAX_KEY_FILE_BYTES)
     if _looks_public(path, data):
@@ -222,12 +230,10 @@ def load_secret_key(path: PathLike, passphrase: Passphrase | None = None) -> Sec
         key = Ed25519PrivateKey.from_private_bytes(data)
     else:
         key = _parsed_secret(path, data, passphrase)
-    if len(set(key.private_bytes_raw())) == 1:
-        raise WeakKey(path, expected="a random key", found="32 equal bytes",
-                      hint="Make a key with got-cli keygen.")  # fmt: skip
+    _check_random(path, key.private_bytes_raw())
     secret = SecretKey(key)
     beside = next(_neighbours(path), None)
-    if beside not in (None, secret.public.raw):
+    if beside != secret.public.raw and (beside is not None or _another_beside(path)):
         raise KeyPairMismatch(
             path,
             expected="beside it the public key that belongs to it, or none",
@@ -235,6 +241,29 @@ def load_secret_key(path: PathLike, passphrase: Passphrase | None = None) -> Sec
             hint="Which of the two is meant? Put the right pair together.",
         )
     return secret
+
+
+def _check_random(path: PathLike, seed: bytes) -> None:
+    """A seed is one that chance may have given: a text or a pattern is somebody's word for a key.
+
+    Raises:
+        WeakKey: it is not. Of random seeds none is ever one of these (less than 1 in 10¹³).
+    """
+    found = f"{len(set(seed))} different bytes" if len(set(seed)) < _LEAST_DIFFERENT else ""
+    if _TEXT.fullmatch(seed):
+        found = "text"
+    if found:
+        raise WeakKey(path, expected="a key of 32 random bytes", found=found,
+                      hint="Make a key with got-cli keygen.")  # fmt: skip
+
+
+def _another_beside(path: PathLike) -> bool:
+    """Whether a file that ends in .pub beside this one holds a key that is not read here."""
+    for beside in _names_beside(path):
+        with contextlib.suppress(GotError, OSError):
+            if _says_key(read_with_state(beside, MAX_KEY_FILE_BYTES)[0]):
+                return True
+    return False
 
 
 def _looks_public(path: PathLike, data: bytes) -> bool:
@@ -245,14 +274,18 @@ def _looks_public(path: PathLike, data: bytes) -> bool:
     in 16 is by chance.
     """
     if len(data) != KEY_BYTES:
-        line = data.lstrip().startswith((b"ssh-", b"ecdsa-", b"sk-"))
-        return line or (b"PUBLIC KEY-----" in data and b"PRIVATE KEY-----" not in data)
+        return _says_key(data) and b"PRIVATE KEY-----" not in data
     beside = list(_neighbours(path))
     if data in beside:
         return True
     if SecretKey.from_seed(data).public.raw in beside:
         return False
     return os.fspath(path).endswith(".pub") or is_of_full_order(data)
+
+
+def _says_key(data: bytes) -> bool:
+    """Whether a file says of itself that it is a key, of whatever kind."""
+    return _KEY_LINE.search(data) is not None
 
 
 def _parsed_secret(path: PathLike, data: bytes, passphrase: Passphrase | None) -> Ed25519PrivateKey:
@@ -281,6 +314,9 @@ def _parsed_secret(path: PathLike, data: bytes, passphrase: Passphrase | None) -
         ) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise BadKey(path, expected="an Ed25519 key", found="a key of another algorithm")
+    # The library compares the two public keys in such a file, but neither with the secret one.
+    if ssh and SSH_PREFIX + key.public_key().public_bytes_raw() not in base64.b64decode(block[2]):
+        raise BadKey(path, expected="the public key of its secret", found="that of another")
     return key
 
 

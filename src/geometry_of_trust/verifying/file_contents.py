@@ -74,11 +74,15 @@ def check_contents(attestation: Attestation, contents: Contents) -> None:
     # 5.6 The activations' header.
     if activations is not None:
         path = activations.file
-        _hold(path, _named_model(attestation, activations))
+        acts = activations.activations
+        _hold(path, _model(attestation, acts.model_id, acts.precision))
         if binding is not None:
             found = bound_activations(activations.activations, path.sha256)
             _hold(path, _fields(binding.activations, found))
     if binding is None:
+        # 5.11 Without a binding: each probe set is of the model, precision and geometry signed.
+        for file in contents.probes:
+            _hold(file.path, _unbound_probe_set(attestation, file))
         return
     # 5.7 The unembedding's shape.
     if (opened := contents.unembedding) is not None:
@@ -94,13 +98,24 @@ def check_contents(attestation: Attestation, contents: Contents) -> None:
             _hold("--probes", iter(versions))
 
 
-def _named_model(attestation: Attestation, file: ActivationsFile) -> Compared:
+def _model(attestation: Attestation, model_id: str, precision: str) -> Compared:
     """Model and precision, which are signed without a binding, too."""
-    acts = file.activations
-    # What the reference writes without --model-id names no model.
-    if attestation.binding is not None or attestation.model_id != "unknown-model":
-        yield "model_id", attestation.model_id, acts.model_id
-    yield "precision", attestation.precision, acts.precision
+    signed = attestation.model_id if attestation.binding is not None else attestation.named_model
+    if signed is not None:
+        yield "model_id", signed, model_id
+    yield "precision", attestation.precision, precision
+
+
+def _unbound_probe_set(attestation: Attestation, file: ProbeSetFile) -> Compared:
+    signed, training = attestation.named_model, file.probe_set.training
+    if training is not None:
+        if signed is not None and not same_model(signed, training.model_id):
+            yield "training.model_id", signed, training.model_id
+        yield "training.precision", attestation.precision, training.precision
+        tag = attestation.inner_product.name
+        yield "training.inner_product", tag, training.inner_product
+    if None not in (attestation.geometry_hash, file.probe_set.geometry_hash):
+        yield "geometry_hash", attestation.geometry_hash, file.probe_set.geometry_hash
 
 
 def _probe_set(binding: Binding, bound: BoundProbeSet, file: ProbeSetFile) -> Compared:

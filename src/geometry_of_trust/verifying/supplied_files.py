@@ -13,6 +13,7 @@ from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.errors import BadOption, DigestMismatch, RecordMismatch
 from geometry_of_trust.files import FileBytes, PathLike
+from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import Binding, BoundRecord
 
 RECORD = "extraction record"
@@ -37,6 +38,12 @@ class Supplied:
     def nothing(self) -> bool:
         """There are none."""
         return self == Supplied()
+
+    @property
+    def unbound(self) -> list[str]:
+        """What a document without a binding says nothing of, and is here, in words."""
+        both = ((RECORD, self.record), ("row table", self.rows))
+        return [name for name, path in both if path is not None]
 
     def opened(self, binding: Binding | None) -> Supplied:
         """The same files, each opened once: what is digested here is what is parsed later.
@@ -115,6 +122,32 @@ def check_files(binding: Binding, supplied: Supplied) -> list[str]:
     return checked
 
 
+def check_unbound_files(attestation: Attestation, supplied: Supplied) -> str:
+    """The same of a document without a binding; returns what was digested, in words.
+
+    Raises:
+        DigestMismatch: the activations are others than those signed.
+        RecordMismatch: the extraction record is of others, or of another model or precision; or the
+            row table is not the one that it names.
+        MalformedInput and its kinds, NotOurSpelling, LimitExceeded, BadOption, MissingExtra: as
+            `check_files`.
+    """
+    # 5.10 Without a binding: the activations are those signed, and the record is theirs.
+    if supplied.activations is not None:
+        check_digest("activations", supplied.activations, attestation.input_hash)
+    record = None if supplied.record is None else read_record(supplied.record)
+    if supplied.record is not None and record is not None:
+        for name, signed, found in (
+            ("activations", attestation.input_hash, record.activations.sha256),
+            ("model", attestation.named_model, attestation.named_model and record.model_id),
+            ("precision", attestation.precision, record.precision),
+        ):
+            _hold_run(supplied.record, name, signed, found)
+    if supplied.rows is not None:
+        _check_rows(supplied.rows, record)
+    return "" if supplied.activations is None else "sha256 of activations, "
+
+
 def check_digest(name: str, path: PathLike, bound: str) -> None:
     """A file has this SHA-256.
 
@@ -142,10 +175,14 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         ("layers", activations.layers, record.layers),
         ("positions", activations.positions, record.positions),
     ):
-        if signed != found:
-            raise RecordMismatch(
-                path, expected=f"the record of a run with {name} {signed}, as signed", found=found
-            )
+        _hold_run(path, name, signed, found)
+
+
+def _hold_run(path: PathLike, name: str, signed: object, found: object) -> None:
+    if signed != found:
+        raise RecordMismatch(
+            path, expected=f"the record of a run with {name} {signed}, as signed", found=found
+        )
 
 
 def _bound_record(bound: BoundRecord | None, path: PathLike) -> Record:

@@ -32,7 +32,12 @@ from geometry_of_trust.signing.attestation import (
 from geometry_of_trust.signing.checks import check_binding, check_no_binding, check_structure
 from geometry_of_trust.signing.keys import PublicKey, load_public_key
 from geometry_of_trust.signing.signed_bytes import LAYOUT_MEMBERS, ByteLayout
-from geometry_of_trust.verifying.supplied_files import RECORD, Supplied, check_digest, check_files
+from geometry_of_trust.verifying.supplied_files import (
+    RECORD,
+    Supplied,
+    check_files,
+    check_unbound_files,
+)
 
 if TYPE_CHECKING:
     from geometry_of_trust.verifying.file_contents import Contents
@@ -202,7 +207,7 @@ def verify(
             check_binding(claimed, key, where)
             passed("its digest is signed; model, geometry, probes, positions and key agree")
     if claimed.binding is None:
-        return _legacy_verdict(run, document, layout, supplied.activations)
+        return _legacy_verdict(run, document, layout, supplied)
     missing, contents = _files_step(run, claimed, supplied)
     missing += _readings_step(run, claimed, contents, missing)
     return Verdict(claimed, tuple(run.steps), (*missing, *claimed.not_made_here))
@@ -301,21 +306,25 @@ def _readings_step(
 
 
 def _legacy_verdict(
-    run: _Run, document: Document, layout: ByteLayout, activations: PathLike | None
+    run: _Run, document: Document, layout: ByteLayout, supplied: Supplied
 ) -> Verdict:
-    """Steps 4 to 6 of a document without binding: only the activations can be compared."""
+    """Steps 4 to 6 of a document without binding, which has the digest of the activations alone.
+
+    All else that is supplied is held against what is signed, and still counts as not checked.
+    """
     claimed = document.attestation
     run.skip(4, "the document has none")
     missing = ["binding"]
-    if activations is None:
-        run.skip(5, "not supplied: activations")
+    if supplied.activations is None:
         missing.append("activations")
+    if supplied.nothing:
+        run.skip(5, "not supplied: activations")
     else:
         with run.step(5) as passed:
-            supplied = Supplied(activations).opened(None)
-            check_digest("activations", supplied.activations or "", claimed.input_hash)
+            supplied = supplied.opened(None)
+            digested = check_unbound_files(claimed, supplied)
             _contents(claimed, supplied)
-            passed("sha256 of activations, model and precision; nothing else is bound")
+            passed(f"{digested}model and precision; nothing else is bound")
     run.skip(6, "without a binding nothing says what they were read from")
     signed = {"signature", *(member.name for member in LAYOUT_MEMBERS[layout])}
     unsigned = [name for name in write_members(claimed, MEMBERS) if name not in signed]
@@ -324,7 +333,7 @@ def _legacy_verdict(
     return Verdict(
         claimed,
         tuple(run.steps),
-        (*missing, "unembedding", "probes", "readings", *claimed.not_made_here),
+        (*missing, "unembedding", "probes", *supplied.unbound, "readings", *claimed.not_made_here),
         tuple(unsigned),
         legacy=True,
     )
