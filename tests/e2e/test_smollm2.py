@@ -56,11 +56,12 @@ def shell(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Shell:
     labels.write_bytes((EXAMPLES / "journey.labels").read_bytes())
     got("keygen", "--output", "key")
     for layer in (8, 15):
-        got(
+        printed = got(
             "train", "--activations", "activations.gotact", "--labels", "activations.labels",
             "--unembedding", "unembedding.gotue", "--layer", layer, "--dimension", "place_name",
             "--output", f"probes-{layer}.json",
         )  # fmt: skip
+        assert "on trust" not in printed  # the record names the unembedding
     got(
         "attest", "--activations", "activations.gotact", "--probes", "probes-8.json",
         "probes-15.json", "--unembedding", "unembedding.gotue", "--key", "key",

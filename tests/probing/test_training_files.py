@@ -290,7 +290,7 @@ def test_command_with_layers_and_columns(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.layer1.json", "p.layer4.json"]
     assert (tmp_path / "p.layer1.json").read_bytes() == both.to_json()
     assert read_probe_set(tmp_path / "p.layer4.json").layer == 4
-    for words in ("probe 'warm'", "SUFFICIENT", "Causal", "Euclidean", "bag of tokens", "o"):
+    for words in ("probe 'warm'", "SUFFICIENT", "Causal", "bag of tokens", "\non trust "):
         assert words in out
     assert main(["show", str(tmp_path / "p.layer1.json")]) == 0
     shown = capsys.readouterr().out

@@ -46,6 +46,7 @@ class TrainingResult:
         iterations: for each probe, the solver's steps to it; other machines may need others.
         scores: for each probe, the held-out logits by class.
         geometry: what was trained under.
+        recorded: whether an extraction record says that states and unembedding are of one model.
     """
 
     probe_set: ProbeSet
@@ -55,6 +56,7 @@ class TrainingResult:
     iterations: tuple[int, ...]
     scores: tuple[ScoreHistogram, ...]
     geometry: Geometry
+    recorded: bool
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,14 @@ class TrainingContext:
         beside: an inner product to measure next to that of the training; None: next to a causal
             one the Euclidean, next to that none.
         spectrum: of Φ; None: computed, without the share of the mean.
+        recorded: whether an extraction record says that states and unembedding are of one model.
     """
 
     corpus_version: str = "unversioned"
     digests: Mapping[str, str] = field(default_factory=dict)
     beside: Geometry | None = None
     spectrum: Spectrum | None = None
+    recorded: bool = False
 
 
 def train(
@@ -154,6 +158,7 @@ def train(
             for one, column in zip(trained, columns.values(), strict=True)
         ),
         geometry=geometry,
+        recorded=context.recorded,
     )
 
 

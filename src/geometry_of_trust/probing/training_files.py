@@ -84,7 +84,7 @@ def train_layers(
     columns = named_labels(labels_file, label_columns, options.dimension, rows)
     unembedding_file = open_unembedding(unembedding)
     matrix = unembedding_file.unembedding
-    activations_file.own_record(unembedding_file.sha256)
+    record = activations_file.own_record(unembedding_file.sha256)
     chosen = states.chosen(layers)
     # Before the long arithmetic:
     check_inputs(states, columns, matrix.hidden_dim, layers=chosen, l2=options.l2, rows=rows)
@@ -102,7 +102,9 @@ def train_layers(
     digests = {"activations": activations_file.sha256, "unembedding": unembedding_file.sha256}
     if labels_file is not None:
         digests["labels"] = labels_file.sha256
-    context = TrainingContext(options.corpus_version, digests, beside, spectrum(geometry, matrix))
+    context = TrainingContext(
+        options.corpus_version, digests, beside, spectrum(geometry, matrix), record is not None
+    )
     results = [
         train(
             states,

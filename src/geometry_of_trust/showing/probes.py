@@ -59,6 +59,9 @@ def cards(trained: Training) -> str:
 def training(result: TrainingResult, output: PathLike) -> str:
     """What `train` prints."""
     rows = training_rows(result.training)
+    if not result.recorded:
+        trusted = "activations and unembedding are of one model: no extraction record says so"
+        rows.append(("on trust", trusted))
     return f"{cards(result.training)}\n\n{table(rows)}\nwrote {escaped(output)}"
 
 
