@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from geometry_of_trust.terminal import (
@@ -101,3 +103,11 @@ def test_what_a_model_reads_keeps_its_script(text: str, shown: str) -> None:
 
 def test_what_a_model_reads_cannot_close_its_quotes() -> None:
     assert quoted_prose("' x") == r"'\' x'"
+
+
+def test_millions_of_odd_characters_take_seconds() -> None:
+    text = "\u0301\u05d0\u2800\U0001d159" * 2**18
+    start = time.process_time()
+    escaped_line(text)
+    escaped_prose(text, len(text))
+    assert time.process_time() - start < 3

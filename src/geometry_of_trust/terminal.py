@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 MAX_NAME_BYTES = 256
 """Longest name, in UTF-8, that is signed, and that is shown whole."""
@@ -21,6 +22,7 @@ _JOINING = re.compile("[\u1160-\u11ff\ud7b0-\ud7ff\U0001f3fb-\U0001f3ff]")
 _FROM_RIGHT = {"R", "AL", "AN"}
 _ISOLATE, _END = "\u2068", "\u2069"
 _MARKS = 3
+_MARK, _RIGHT, _HARMLESS, _OTHER = range(4)
 _BARE = re.compile(r"[\w.+/:@%~#-]+")
 
 
@@ -40,7 +42,7 @@ def escaped_line(text: str) -> str:
     """A whole line, made safe for a terminal; its blanks are ours."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if _harmless(c) else _escape(c) for c in text)
+    return "".join([_shown(c) for c in text])
 
 
 def escaped_prose(text: str, limit: int = 100) -> str:
@@ -52,11 +54,11 @@ def escaped_prose(text: str, limit: int = 100) -> str:
     raw = _cut(text, limit)
     shown, marks, isolated = [], _MARKS, False
     for c in raw:
-        mark = _joins(c) and c not in _BLANK and not _is_selector(c)
+        kind = _kind(c)
+        mark = kind == _MARK
         marks = marks + 1 if mark else 0 if c.isalpha() else _MARKS
-        from_right = unicodedata.bidirectional(c) in _FROM_RIGHT and c.isprintable()
-        isolated |= from_right
-        keep = marks <= _MARKS if mark else from_right or _harmless(c)
+        isolated |= kind == _RIGHT
+        keep = marks <= _MARKS if mark else kind != _OTHER
         shown.append(c if keep else _escape(c))
     return f"{_ISOLATE}{''.join(shown)}{_END}" if isolated else "".join(shown)
 
@@ -89,6 +91,22 @@ def _cut(text: str, limit: int) -> str:
 
 def _without_quotes(text: str) -> str:
     return text.replace("\\", r"\\").replace("'", r"\'")
+
+
+@lru_cache(2**16)
+def _shown(c: str) -> str:
+    """One character in a line of ours; asked once for each, as a file may have millions."""
+    return c if _harmless(c) else _escape(c)
+
+
+@lru_cache(2**16)
+def _kind(c: str) -> int:
+    """What a character is to `escaped_prose`: a mark, from right to left, harmless, or neither."""
+    if _joins(c) and c not in _BLANK and not _is_selector(c):
+        return _MARK
+    if unicodedata.bidirectional(c) in _FROM_RIGHT and c.isprintable():
+        return _RIGHT
+    return _HARMLESS if _harmless(c) else _OTHER
 
 
 def _escape(c: str) -> str:

@@ -449,6 +449,17 @@ def test_parquet_numbers_are_of_31_bits(tmp_path: Path) -> None:
     assert (tmp_path / "b.gotact").read_bytes() == source.read_bytes()
 
 
+def test_small_layers_share_row_groups(tmp_path: Path) -> None:
+    count = 2**14
+    values = np.arange(2 * count, dtype=np.float32).reshape(count, 2, 1)
+    made = Activations("m", "Fp32", tuple(range(1, count + 1)), range(2), values)
+    write_activations(tmp_path / "a.gotact", made)
+    convert(tmp_path / "a.gotact", tmp_path / "a.parquet")
+    assert pq.read_metadata(tmp_path / "a.parquet").num_row_groups == 1
+    convert(tmp_path / "a.parquet", tmp_path / "b.gotact")
+    assert (tmp_path / "a.gotact").read_bytes() == (tmp_path / "b.gotact").read_bytes()
+
+
 def test_values_that_a_few_bytes_say_are_not_spooled(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     zeros = pa.array(np.zeros(20_000_000, np.float32))
@@ -600,6 +611,9 @@ def test_npy_of_a_shape_that_is_impossible(shape: str, tmp_path: Path) -> None:
         lambda path: header(path, "(" * 3000),
         lambda path: header(path, "-" * 3000 + "1"),
         lambda path: header(path, "9" * 4000),
+        lambda path: header(
+            path, f"{{'descr': '<f4', 'fortran_order': False, 'shape': (0x{'f' * 3900}, 1, 1)}}"
+        ),  # Python writes out no number of more than 4,300 digits
         lambda path: header(path, "[]" + " " * 5000),
         lambda path: header(path, "\0"),
         lambda path: header(path, "{}", version=b"\3\0"),

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +74,27 @@ def tokenize_by(model: Path, pattern: str) -> None:
         {"text_config": {"model_type": "llama", "num_hidden_layers": 10**9}},
         {"more": [{"decoder_layers": 10**9}]},
         {"num_blocks": 10**9},
+        {"num_labels": 10**8},
+        {"attention_types": [[["global", "local"], 10**9]]},
+        {"first_k_dense_replace": 10**9},
     ],
     ids=str,
 )
-def test_layers_are_counted_before_a_library_counts_to_their_number(
+def test_numbers_are_looked_at_before_a_library_counts_to_them(
     values: dict[str, object], model: Path
 ) -> None:
     configure(model, **values)
     with pytest.raises(errors.LimitExceeded) as caught:
         run(model)
-    assert caught.value.where.endswith(("layers", "blocks"))
+    assert str(caught.value.found) in ("1000000", "1025", "100000000", "1000000000")
+
+
+def test_tokens_that_a_tokenizer_makes_itself_are_counted(model: Path) -> None:
+    made = {"tokenizer_class": "ByT5Tokenizer", "extra_ids": 10**8}
+    (model / "tokenizer_config.json").write_text(json.dumps(made))
+    with pytest.raises(errors.LimitExceeded) as caught:
+        run(model)
+    assert caught.value.where.endswith("extra_ids")
 
 
 @pytest.mark.parametrize(
@@ -107,6 +119,16 @@ def test_modules_are_counted_while_they_are_made(
     with pytest.raises(errors.LimitExceeded) as caught:
         run(model)
     assert "40" in caught.value.expected
+
+
+def test_weights_that_are_compressed(model: Path) -> None:
+    for path in model.glob("*.safetensors"):
+        path.unlink()
+    with zipfile.ZipFile(model / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(2**24))
+    with pytest.raises(errors.IncompleteModel) as caught:
+        run(model)
+    assert caught.value.where.endswith("pytorch_model.bin")
 
 
 def test_what_a_model_computes_once_must_fit_in_memory(
@@ -218,6 +240,20 @@ def test_a_name_without_files_is_left_to_the_library(model: Path) -> None:
     whole = loading.skeleton(source, loading.load_config(source))
     assert model_files.weight_files(elsewhere, local=True) == [None]
     model_files.check_weights(elsewhere, whole)
+
+
+@pytest.mark.parametrize("part", ["normalizer", "decoder"])
+@pytest.mark.parametrize("pattern", [{"String": "a"}, {"Regex": "a*"}], ids=str)
+def test_replacements_that_make_a_text_a_million_times_longer(
+    part: str, pattern: dict[str, str], model: Path
+) -> None:
+    tree = json.loads((model / "tokenizer.json").read_text())
+    one = {"type": "Replace", "pattern": pattern, "content": "a" * 10}
+    tree[part] = {"type": "Sequence", f"{part}s": [one] * 6}
+    (model / "tokenizer.json").write_text(json.dumps(tree))
+    with pytest.raises(errors.LimitExceeded) as caught:
+        run(model)
+    assert caught.value.where.endswith(part)
 
 
 # --- libraries that panic ---------------------------------------------------------------------

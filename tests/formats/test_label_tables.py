@@ -300,3 +300,8 @@ def test_a_header_of_a_hundred_thousand_columns(tmp_path: Path) -> None:
     write(path, names + "\n" + ",".join("01" * 50_000) + "\n")
     assert read(path, "c1", "c99998") == {"c1": [1], "c99998": [0]}
     assert len(read(path)) == 100_000
+
+
+def test_columns_are_counted_before_anything_is_made_of_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "l.csv", f"{','.join(map(str, range(2**17 + 1)))}\n")
+    assert refused(TooLarge, path).where.endswith("line 1")

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def test_tie_needs_the_last_crumb() -> None:
 
 def test_all_three_stages_are_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     reached: list[str] = []
-    for name in ("_entries", "_entry"):
+    for name in ("_entries", "_exact"):
         inner = getattr(gram, name)
 
         def spy(*args: Any, inner: Any = inner, name: str = name) -> Any:
@@ -111,7 +112,7 @@ def test_all_three_stages_are_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     gram.gram(np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32))
     assert reached == []
     gram.gram(_ties())
-    assert set(reached) == {"_entries", "_entry"}
+    assert set(reached) == {"_entries", "_exact"}
 
 
 def test_extraction_alone_is_right() -> None:
@@ -329,3 +330,15 @@ def test_entries_of_smollm2(smollm2_matrix: F32) -> None:
         # Rounding again to float32 is right unless the double lies half-way between two.
         assert int(np.float64(nearest).view(np.uint64)) % 2**29 != 2**28
         assert oracle.same_bits(phi[i, j], np.float32(nearest))
+
+
+def test_entries_that_all_stay_open_come_together() -> None:
+    """Squares that end beside a tie: 131,328 entries that only exact sums decide."""
+    u = np.full(64, 2.0**-46, np.float32)
+    u[:2] = 1, 2.0**-12
+    signs = np.where(np.arange(512) % 3 == 0, np.float32(-1), np.float32(1))
+    start = time.process_time()
+    phi = gram.gram(np.outer(u, signs).astype(np.float32))
+    assert time.process_time() - start < 10
+    above = np.float32(1 + 2.0**-23)  # 1 + 2^-24 exactly would go to 1
+    assert np.array_equal(phi, above * np.outer(signs, signs))

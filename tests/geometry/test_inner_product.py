@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from fractions import Fraction
 from typing import Any
 
@@ -274,6 +275,42 @@ def test_elementwise_cholesky_is_a_cholesky() -> None:
         assert geometry._elementwise_cholesky(A)
         A[4, 4] -= 3
         assert not geometry._elementwise_cholesky(A)
+
+
+def one_column_after_the_other(A: NDArray[np.float64]) -> bool:
+    """What is normative, written down as it is proved: right-looking, the whole square."""
+    S = A.copy()
+    for k in range(len(S)):
+        pivot = S[k, k]
+        if not pivot > 0:
+            return False
+        column = S[k + 1 :, k].copy()
+        S[k + 1 :, k + 1 :] -= (column / pivot)[:, np.newaxis] * column
+    return True
+
+
+def test_elementwise_cholesky_in_panels_is_the_same() -> None:
+    """On matrices whose last pivots are nothing but rounding, which another order would change."""
+    rng = np.random.default_rng(5)
+    answers = []
+    for _ in range(400):
+        d = int(rng.integers(1, 2 * geometry.PANEL + 5))
+        B = rng.normal(size=(int(rng.integers(1, d + 2)), d))
+        A = B.T @ B
+        A = (A + A.T) / 2
+        A[np.diag_indices(d)] += 10.0 ** rng.integers(-18, -12)
+        answers.append(geometry._elementwise_cholesky(A))
+        assert answers[-1] == one_column_after_the_other(A)
+    assert {True, False} == set(answers)
+
+
+def test_work_ends_at_the_first_bad_pivot() -> None:
+    """16 signs in 1,024 dimensions: the 17th pivot is zero."""
+    signs = np.sign(np.random.default_rng(0).normal(size=(16, 1024)))
+    A = signs.T @ signs
+    start = time.process_time()
+    assert not geometry._elementwise_cholesky(A)
+    assert time.process_time() - start < 0.5
 
 
 def test_rule_compares_the_least_correlation_eigenvalue_with_rounding() -> None:

@@ -158,6 +158,11 @@ def rows_at_once(d: int) -> int:
     return max(1, CHUNK_BYTES // (4 * d))
 
 
+def copied(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A contiguous copy, in the same shape; bit by bit, so that a NaN keeps its payload."""
+    return np.array(settled(values).view(np.uint32), order="C").view(FLOAT32)
+
+
 def float32_pieces(values: NDArray[np.generic]) -> Iterator[NDArray[np.float32]]:
     """The rows of an array of shape (n, d), a few MB at a time, as contiguous float32.
 
@@ -168,7 +173,7 @@ def float32_pieces(values: NDArray[np.generic]) -> Iterator[NDArray[np.float32]]
     for start in range(0, len(values), rows):
         part = settled(values[start : start + rows])
         if part.dtype == FLOAT32:
-            yield np.array(part.view(np.uint32), order="C").view(FLOAT32)
+            yield copied(part.view(FLOAT32))
         elif part.dtype == np.uint16:
             yield np.array(part, "<u4", order="C").__lshift__(16).view(FLOAT32)
         else:

@@ -17,7 +17,7 @@ from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.arrays import Unembedding, check_counts
 from geometry_of_trust.outputs.staged_files import StagedFiles
 
-_MAX_HEADER, _MAX_DIMENSIONS = 4096, 64
+_MAX_HEADER, _MAX_DIMENSIONS, _MAX_SIZE = 4096, 64, 2**128
 _MEMBERS = ("descr", "fortran_order", "shape")
 _DTYPES = ("<f4", ">f4", "<f2", ">f2")
 
@@ -91,7 +91,9 @@ def _header(file: FileBytes) -> _Header:
     dtype, order, shape = (said.get(name) for name in _MEMBERS)
     if type(order) is not bool or not isinstance(dtype, str) or not isinstance(shape, tuple):
         raise _bad(file, text)
-    if len(shape) > _MAX_DIMENSIONS or any(type(n) is not int or n < 0 for n in shape):
+    if len(shape) > _MAX_DIMENSIONS or any(
+        type(n) is not int or not 0 <= n < _MAX_SIZE for n in shape
+    ):
         raise _bad(file, text)
     return _Header(dtype, order, shape, end)
 

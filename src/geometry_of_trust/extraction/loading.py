@@ -33,6 +33,7 @@ from geometry_of_trust.extraction.architectures import Anatomy, shortened, untyp
 from geometry_of_trust.extraction.model_files import (
     Source,
     check_configuration,
+    check_growth,
     check_texts,
     check_weights,
     few_modules,
@@ -168,6 +169,7 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
 
     Raises:
         NoTokenizer: there is none, or it cannot be read.
+        LimitExceeded: it makes texts very much longer.
         UntrustedCode: it comes with its own code.
     """
     try:
@@ -176,6 +178,8 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     except Exception as error:  # whatever the files make the library raise
         _refuse_untrusted(source, error)
         raise NoTokenizer(source.argument, expected="a tokenizer", found=brief(error)) from None
+    if tokenizer.is_fast:
+        check_growth(source, tokenizer.backend_tokenizer)
     # Without files, transformers makes an empty tokenizer of the model's kind.
     if tokenizer.vocab_size <= len(tokenizer.all_special_ids):
         raise NoTokenizer(source.argument, expected="a tokenizer", found="no vocabulary")

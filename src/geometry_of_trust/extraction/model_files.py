@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -27,10 +28,11 @@ from geometry_of_trust.errors import (
     brief,
 )
 from geometry_of_trust.extraction.architectures import check_layers
-from geometry_of_trust.files import read_bounded
+from geometry_of_trust.files import MAX_DOCUMENT_BYTES, read_bounded
 from geometry_of_trust.memory import check_memory
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedModel
 
 MAX_MODULES = 2**17
@@ -43,8 +45,13 @@ NUMBERS_A_BYTE = 8
 """Most numbers that a byte of a file of weights can hold: one bit each."""
 
 _TEXTS = (".json", ".txt", ".jinja", ".model")
-_COUNTS_LAYERS = re.compile(r".*(layers?|blocks?|block_count|depth)")
-"""How members that count layers are called."""
+_COUNTS = re.compile(
+    r".*(layers?|blocks?|block_count|depth|dense_replace)|num_labels|attention_types|extra_ids"
+)
+"""How members are called to whose number a library counts: of layers, of labels, of tokens."""
+
+MAX_GROWTH = 2**16
+"""How many characters a tokenizer's replacements may make of one."""
 
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 
@@ -120,33 +127,68 @@ def check_texts(source: Source) -> None:
 
 
 def check_configuration(source: Source) -> None:
-    """The configuration promises few layers, so that a library may count to their number.
+    """The configurations promise little, so that a library may count to their numbers.
 
     Raises:
-        TooLarge: it has more than 16 MiB.
-        LimitExceeded: more than `MAX_LAYERS` layers.
+        TooLarge: that of the model has more than 16 MiB.
+        LimitExceeded: more than `MAX_LAYERS` layers, labels, or tokens of the tokenizer's own.
     """
     if source.gguf is not None:
         return
-    file = source.find("config.json")
-    if file is None:
-        return
-    with contextlib.suppress(ValueError, RecursionError):  # no JSON: the library says so
-        for name, count in _numbers(json.loads(read_bounded(file))):
-            if _COUNTS_LAYERS.fullmatch(name):
-                check_layers(source.argument, name, count)
+    for name, largest in (
+        ("config.json", MAX_DOCUMENT_BYTES),
+        ("tokenizer_config.json", MAX_TEXT_BYTES),
+    ):
+        file = None
+        with contextlib.suppress(OSError):  # no hub: the library says so, or needs none
+            file = source.find(name)
+        if file is None:
+            continue
+        with contextlib.suppress(ValueError, RecursionError):  # no JSON: the library says so
+            for member, count in _numbers(json.loads(read_bounded(file, largest))):
+                if _COUNTS.fullmatch(member):
+                    check_layers(source.argument, member, count)
 
 
 def _numbers(tree: object) -> Iterator[tuple[str, int]]:
-    """The members of objects, at any depth, that are integers."""
-    waiting = [tree]
+    """The integers of a tree, each with the name of the member that it is, or is in a list of."""
+    waiting = [("", tree)]
     while waiting:
-        node = waiting.pop()
+        name, node = waiting.pop()
         if isinstance(node, list):
-            waiting += node
+            waiting += ((name, item) for item in node)
         elif isinstance(node, dict):
-            waiting += node.values()
-            yield from ((name, n) for name, n in node.items() if type(n) is int)
+            waiting += node.items()
+        elif type(node) is int:
+            yield name, node
+
+
+def check_growth(source: Source, tokenizer: Tokenizer) -> None:
+    """A tokenizer's replacements, one after another, do not make a text very much longer.
+
+    Ten of them that write ten letters for one make 10¹⁰ of it.
+
+    Raises:
+        LimitExceeded: of one character more than `MAX_GROWTH` can come.
+    """
+    for name, part in (("normalizer", tokenizer.normalizer), ("decoder", tokenizer.decoder)):
+        growth, waiting = 1.0, [None if part is None else json.loads(part.__getstate__())]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, list):
+                waiting += node
+            elif isinstance(node, dict):
+                waiting += node.values()
+                if node.get("type") == "Replace":
+                    pattern, content = node["pattern"], len(node["content"])
+                    plain = pattern.get("String")
+                    # A regular expression may match between any two characters.
+                    growth *= max(1.0, content / len(plain)) if plain else content + 1
+        if growth > MAX_GROWTH:
+            raise LimitExceeded(
+                f"{source.argument}, tokenizer, {name}",
+                expected=f"at most {MAX_GROWTH} characters for one", found=f"up to {growth:.3g}",
+            )  # fmt: skip
 
 
 # --- modules ----------------------------------------------------------------------------------
@@ -229,10 +271,13 @@ def check_weights(source: Source, skeleton: PreTrainedModel) -> None:
 
     Raises:
         OutsideOfModel: an index names files elsewhere.
-        IncompleteModel: the model has more numbers than its files have bits.
+        IncompleteModel: the model has more numbers than its files have bits, or is compressed.
         NotEnoughMemory: what its code computes once, such as masks, does not fit in memory.
     """
-    size = sum(map(os.path.getsize, _files(source)))
+    files = _files(source)
+    for file in files:
+        _check_not_compressed(file)
+    size = sum(map(os.path.getsize, files))
     numbers = sum(parameter.numel() for parameter in skeleton.parameters())
     if size and numbers > NUMBERS_A_BYTE * size:
         raise IncompleteModel(
@@ -242,6 +287,23 @@ def check_weights(source: Source, skeleton: PreTrainedModel) -> None:
         )
     buffers = sum(buffer.nbytes for buffer in skeleton.buffers())
     check_memory(source.argument, buffers, "what the model computes once")
+
+
+def _check_not_compressed(file: str) -> None:
+    """A file of torch, which is a zip archive, is as long as what comes of it.
+
+    Raises:
+        IncompleteModel: it is not.
+    """
+    if file.endswith(".safetensors"):
+        return
+    with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile):  # the library says so
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > os.path.getsize(file):
+            raise IncompleteModel(
+                file, expected="weights that are not compressed", found=f"{unpacked} bytes in it"
+            )
 
 
 def _files(source: Source) -> list[str]:

@@ -32,7 +32,9 @@ Row = tuple[str, Mapping[str, object]]
 Choose = Callable[[Collection[str], str], Sequence[str]]
 """Given all column names and where they stand: those that are needed; it raises if one is not."""
 
-_PARQUET_ROWS = 64
+MAX_COLUMNS = 2**17
+"""Of a file of separated values."""
+
 _PARQUET_ROWS = 1024
 _BOM = b"\xef\xbb\xbf"
 
@@ -89,6 +91,7 @@ def csv_rows(
 
     Raises:
         Unreadable, TooLarge, BadText: as `lines` and `decoded`.
+        TooLarge: more than `MAX_COLUMNS` columns.
         refused: not CSV, a column twice, or a row of another length than the header.
     """
     texts = (decoded(where, line) for where, line in lines(path))
@@ -110,6 +113,9 @@ def csv_rows(
         if not cells:
             continue
         if header is None:
+            if len(cells) > MAX_COLUMNS:
+                found = len(cells)
+                raise TooLarge(where, expected=f"at most {MAX_COLUMNS} columns", found=found)
             header = [name.strip(WHITE_SPACE) for name in cells]
             check_distinct(header, where, refused)
             choose(header, where)

@@ -8,6 +8,7 @@ depends on the order in which a BLAS adds. Proofs and constants: docs/mathematic
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import overload
@@ -144,15 +145,36 @@ def _exact_image(w: Array, phi: Single | None) -> list[Fraction]:
 
 
 def _exact_sums(terms: Array) -> list[Fraction]:
-    """Sum of each row of `terms` over the reals: heads are extracted until nothing is left."""
+    """Sum of each row of `terms` over the reals."""
+    sums = [Fraction(0)] * len(terms)
+    for heads in head_sums(terms):
+        sums = [s + Fraction(x) for s, x in zip(sums, heads.tolist(), strict=True)]
+    return sums
+
+
+def head_sums(terms: Array) -> Iterator[Array]:
+    """Few numbers for each row of `terms` that add up, over the reals, to what the row does.
+
+    Heads are extracted until nothing is left: those of one pass add up without any error.
+
+    Args:
+        terms: shape (n, m), finite, far from overflow.
+
+    Yields:
+        The first of these numbers for each row, shape (n,), then the second, and so on.
+    """
     rest = terms.copy()
-    sums = [Fraction(0)] * len(rest)
     while (largest := np.abs(rest).max(axis=1)).any():
         sigma = 2.0 ** (np.frexp(largest)[1] + (rest.shape[1] + 2).bit_length() + 1.0)
         heads = (rest + sigma[:, np.newaxis]) - sigma[:, np.newaxis]
         rest -= heads
-        sums = [s + Fraction(x) for s, x in zip(sums, heads.sum(axis=1).tolist(), strict=True)]
-    return sums
+        yield heads.sum(axis=1)
+
+
+def sum32(terms: Sequence[float]) -> float:
+    """RN₃₂ of the sum of numbers over the reals."""
+    nearest = math.fsum(terms)
+    return round32(nearest, math.fsum([*terms, -nearest]))
 
 
 def sigmoid(a: float, raw: float, c: float) -> float:

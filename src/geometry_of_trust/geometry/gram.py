@@ -1,7 +1,7 @@
 """Φ = UᵀU with every entry the exact sum rounded once to float32: the same on every machine.
 
 Three stages, each for what the one before left open: float64 BLAS with a proved bound, error-free
-extraction, `math.fsum`. Proofs: docs/mathematics.md, section 2.
+extraction, `math.fsum` of what repeated extraction leaves. Proofs: docs/mathematics.md, section 2.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from geometry_of_trust.formats.mapped_arrays import settled
-from geometry_of_trust.geometry.exact import SLACK, UNIT, bracket32, gamma, round32
+from geometry_of_trust.geometry.exact import SLACK, UNIT, bracket32, gamma, head_sums, sum32
 from geometry_of_trust.progress import Progress
 
 Array = NDArray[np.float64]
@@ -49,6 +49,9 @@ PAIR_CHUNK = 2**16
 
 PASS_ROWS, PASS_PRODUCTS = 400, 2**17
 """What is made of it at a time: many products, or threads wait for each other between calls."""
+
+EXACT_PRODUCTS = 2**20
+"""Products of the last open entries at a time."""
 
 
 def gram(U: NDArray[np.float32], progress: Progress | None = None) -> NDArray[np.float32]:
@@ -249,8 +252,12 @@ def _entries(
     bound = gamma(V) * V * UNIT * sigma * SLACK
     low, high = bracket32(value + (missing - bound), value + (missing + bound))
     result = np.where(inexact, low, (head + 0.0).astype(np.float32)).astype(np.float64)
-    for n in np.flatnonzero(inexact & (low != high)):
-        result[n] = _entry(U, int(i[n]), int(j[n]))
+    left = np.flatnonzero(inexact & (low != high))
+    rows = max(1, EXACT_PRODUCTS // V)
+    for start in range(0, len(left), rows):
+        part = left[start : start + rows]
+        result[part] = _exact(U, i[part], j[part])
+        tell(f"Inner product, {len(left)} entries exactly {100 * start // len(left)} %")
     return result
 
 
@@ -284,12 +291,14 @@ def _extracted(
     return head, tail, inexact
 
 
-def _entry(U: NDArray[np.float32], i: int, j: int) -> float:
-    """One entry of Φ, exactly: `math.fsum` rounds the exact sum of doubles once."""
-    products: list[float] = []
+def _exact(U: NDArray[np.float32], i: NDArray[np.intp], j: NDArray[np.intp]) -> list[float]:
+    """Entries of Φ, exactly: all products, and of these the few numbers that they add up to."""
+    products = np.empty((len(i), len(U)))
     for start in range(0, len(U), BLOCK_ROWS):
         block = settled(U[start : start + BLOCK_ROWS])
-        products += np.multiply(block[:, i], block[:, j], dtype=np.float64).tolist()
-    nearest = math.fsum(products)
-    products.append(-nearest)
-    return round32(nearest, math.fsum(products))
+        np.multiply(
+            block[:, i].T, block[:, j].T, dtype=np.float64,
+            out=products[:, start : start + BLOCK_ROWS],
+        )  # fmt: skip
+    heads = np.array([np.zeros(len(i)), *head_sums(products)])
+    return [sum32(terms) for terms in heads.T.tolist()]

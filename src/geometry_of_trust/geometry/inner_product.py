@@ -41,6 +41,9 @@ SMALL_DIMENSION, TOKEN_DIMENSIONS = 1024, 16
 So that memory is at most 128 times the size of the file, or 34 MB.
 """
 
+PANEL = 32
+"""Columns that `_elementwise_cholesky` makes at a time: those of a large Φ stay in a cache."""
+
 PHI_BYTES = 32
 """What Φ and its Cholesky factors need at their peak: so much times d²."""
 
@@ -306,12 +309,27 @@ def _lapack_cholesky(A: Array, scale: float) -> bool:
 
 
 def _elementwise_cholesky(A: Array) -> bool:
-    """Right-looking Cholesky by single multiplications, subtractions and divisions."""
-    S = A.copy()
-    for k in range(len(S)):
-        pivot = S[k, k]
-        if not pivot > 0:
-            return False
-        column = S[k + 1 :, k].copy()
-        S[k + 1 :, k + 1 :] -= (column / pivot)[:, np.newaxis] * column
+    """Cholesky by single multiplications, subtractions and divisions, in one order for each entry.
+
+    Of the lower triangle, some columns at a time: what earlier columns k take from entry (i, j) is
+    subtracted as k ascends. So the work is that of the columns before the first bad pivot.
+    """
+    d = len(A)
+    columns, ratios = np.empty((d, d)), np.empty((d, d))  # by k, then by i; pages are not touched
+    for start in range(0, d, PANEL):
+        stop = min(start + PANEL, d)
+        panel = A[start:stop, start:].copy()  # by j, then by i; A is symmetric
+        taken = np.empty_like(panel)
+        for k in range(start):
+            np.multiply(columns[k, start:stop, np.newaxis], ratios[k, start:], out=taken)
+            panel -= taken
+        for k in range(start, stop):
+            column = panel[k - start, k - start :]
+            pivot = column[0]
+            if not pivot > 0:
+                return False
+            columns[k, k:] = column
+            ratios[k, k:] = column / pivot
+            rest = panel[k - start + 1 :, k - start + 1 :]
+            rest -= columns[k, k + 1 : stop, np.newaxis] * ratios[k, k + 1 :]
     return True
