@@ -114,6 +114,14 @@ def corpus_of(digest: str) -> Corpus:
     )  # fmt: skip
 
 
+def test_a_link_to_nothing_is_not_taken_for_nothing(path: Path) -> None:
+    for beside in (record_path(path), rows_path(path)):
+        beside.symlink_to(beside.name)
+        with pytest.raises(errors.Unreadable):
+            _ = open_activations(path).rows
+        beside.unlink()
+
+
 @pytest.mark.parametrize("recorded", [True, False])
 def test_the_row_table_of_the_run(recorded: bool, path: Path) -> None:
     digest = put_rows(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,13 +42,13 @@ class ActivationsFile:
 
     @cached_property
     def record(self) -> Record | None:
-        """The extraction record beside the file, None if there is none.
+        """The extraction record beside the file, None if there is none; a broken link is one.
 
         Raises:
             MalformedInput, NotOurSpelling: as `read_record`.
         """
         path = record_path(self.file)
-        return read_record(path) if path.exists() else None
+        return read_record(path) if os.path.lexists(path) else None
 
     @cached_property
     def rows(self) -> RowTable | None:
@@ -57,7 +58,7 @@ class ActivationsFile:
             MalformedInput, NotOurSpelling, RecordMismatch: as `record` and `read_own_rows`.
         """
         path = rows_path(self.file)
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         return read_own_rows(path, self.record)
 
