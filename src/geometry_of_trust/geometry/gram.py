@@ -255,8 +255,8 @@ def _entries(
     left = np.flatnonzero(inexact & (low != high))
     rows = max(1, EXACT_PRODUCTS // V)
     for start in range(0, len(left), rows):
-        part = left[start : start + rows]
-        result[part] = _exact(U, i[part], j[part])
+        some = left[start : start + rows]
+        result[some] = _exact(U, i[some], j[some])
         tell(f"Inner product, {len(left)} entries exactly {100 * start // len(left)} %")
     return result
 
