@@ -256,6 +256,15 @@ def test_replacements_that_make_a_text_a_million_times_longer(
     assert caught.value.where.endswith(part)
 
 
+def test_what_is_put_before_a_text_again_and_again(model: Path) -> None:
+    tree = json.loads((model / "tokenizer.json").read_text())
+    one = {"type": "Prepend", "prepend": "a" * 1000}
+    tree["normalizer"] = {"type": "Sequence", "normalizers": [one] * 1000}
+    (model / "tokenizer.json").write_text(json.dumps(tree))
+    with pytest.raises(errors.LimitExceeded):
+        run(model)
+
+
 # --- libraries that panic ---------------------------------------------------------------------
 
 

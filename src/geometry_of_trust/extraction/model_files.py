@@ -184,6 +184,8 @@ def check_growth(source: Source, tokenizer: Tokenizer) -> None:
                     plain = pattern.get("String")
                     # A regular expression may match between any two characters.
                     growth *= max(1.0, content / len(plain)) if plain else content + 1
+                elif node.get("type") == "Prepend":
+                    growth *= 1 + len(node["prepend"])
         if growth > MAX_GROWTH:
             raise LimitExceeded(
                 f"{source.argument}, tokenizer, {name}",
