@@ -99,11 +99,54 @@ def test_steps_have_their_names_and_say_what_was_seen(files: Files, document: by
     supplied: dict[str, Any] = {
         "activations": files.activations, "unembedding": files.unembedding, "probes": files.probes,
     }  # fmt: skip
-    for options in ({}, supplied):
-        verdict = verify(document, KEY.public, **options)
+    one = files.attest(probes=files.probes[:1])
+    bare = signed_anew(one, binding=None, probe_commitment=None)
+    with_a_file: dict[str, Any] = {"activations": files.activations, "allow_legacy": True}
+    for text, options in (
+        (document, {}),
+        (document, supplied),
+        (one.to_json(), {}),
+        (bare, {"allow_legacy": True}),
+        (bare, with_a_file),
+    ):
+        verdict = verify(text, KEY.public, **options)
         assert [step.name for step in verdict.steps] == names
         assert [step.number for step in verdict.steps] == [1, 2, 3, 4, 5, 6]
         assert all(type(step.detail) is str and step.detail for step in verdict.steps)
+        counted = verdict.steps[1].detail.partition(";")[0]
+        of_one = "1 reading from 1 probe set"
+        assert counted == ("2 readings from 2 probe sets" if text == document else of_one)
+
+
+def test_a_step_says_what_it_did_not_have(files: Files, document: bytes) -> None:
+    def details(**supplied: Any) -> tuple[str, str]:
+        *_, five, six = verify(document, KEY.public, **supplied).steps
+        return five.detail, six.detail
+
+    everything = "activations, unembedding, probes"
+    assert details() == (f"not supplied: {everything}", f"needs {everything}")
+    five = "sha256 of unembedding; not supplied: activations, probes"
+    of_one = (five, "needs activations, probes")
+    assert details(unembedding=files.unembedding) == of_one
+    five, _ = details(
+        activations=files.activations, unembedding=files.unembedding, probes=files.probes
+    )
+    assert five == "sha256 of activations, unembedding, probe set 0, probe set 1"
+
+
+def test_a_refusal_says_in_which_document(attestation: Attestation, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    cut_off: dict[str, Any] = {"binding": None, "probe_commitment": attestation.probe_commitment}
+    for where, step, lie in (
+        ("model_id", 2, signed_anew(attestation, model_id="x" * 257)),
+        ("binding.activations.sha256", 4, signed_anew(attestation, input_hash="00" * 32)),
+        ("binding", 4, signed_anew(attestation, **cut_off)),
+    ):
+        path.write_bytes(lie)
+        for document, name in ((lie, "attestation"), (path, str(path))):
+            with pytest.raises(Refused) as caught:
+                verify(document, KEY.public)
+            assert (caught.value.step, caught.value.where) == (step, f"{name}.{where}")
 
 
 # --- step 1: format ---------------------------------------------------------------------------
