@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 AT_CALL = """
 import os, signal, sys
 number, at, count = int(sys.argv[1]), int(sys.argv[2]), 0
+signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 def counting(name):
     real = getattr(os, name)
     def called(*arguments, **options):
@@ -39,6 +41,17 @@ code = main(sys.argv[3:])
 print("calls", count, flush=True)
 sys.exit(code)
 """
+
+
+@pytest.fixture
+def none_ignored() -> Iterator[None]:
+    """As in a terminal; `nohup` and a shell's background ignore some."""
+    before = {n: signal.getsignal(n) for n in ENDING}
+    for n in ENDING:
+        signal.signal(n, signal.default_int_handler if n == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for n, handler in before.items():
+        signal.signal(n, handler)
 
 
 @pytest.mark.parametrize("number", ENDING)
@@ -63,6 +76,7 @@ def test_a_signal_at_any_call_leaves_a_pair_of_keys_or_nothing(number: int, tmp_
             assert run.stderr == "got-cli: interrupted; nothing was written\n"
 
 
+@pytest.mark.usefixtures("none_ignored")
 @pytest.mark.parametrize("number", ENDING)
 def test_signals_end_a_command_in_one_line(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -87,6 +101,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.usefixtures("none_ignored")
 def test_signals_wait_for_the_end_of_a_block() -> None:
     done = False
     with pytest.raises(KeyboardInterrupt), as_interrupts() as ending:

@@ -528,13 +528,13 @@ def test_the_record_must_be_able_to_name_its_files(
     assert not list(tmp_path.glob("?"))
 
 
-@pytest.mark.parametrize("layer", [-1, LAYERS])
+@pytest.mark.parametrize("layer", [-1 - LAYERS, LAYERS])
 def test_layer_out_of_range_needs_no_weights(layer: int, llama: Path, tmp_path: Path) -> None:
     (llama / "model.safetensors").unlink()
     with pytest.raises(errors.LayerOutOfRange) as caught:
         run(llama, (0, layer), tmp_path / "out")
     assert caught.value.found == str(layer)
-    assert caught.value.expected == f"0 to {LAYERS - 1}"
+    assert caught.value.expected.startswith(f"0 to {LAYERS - 1}")
 
 
 def test_too_long_needs_no_weights(llama: Path, tmp_path: Path) -> None:

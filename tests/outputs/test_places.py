@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -78,19 +79,19 @@ def test_a_labels_file_in_the_making_is_not_replaced(
 
 
 @root_only
-def test_what_its_owner_may_not_read_is_not_replaced(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents):
-        if "pytest-of-" in os.fspath(folder):  # which is closed to others
-            folder.chmod(0o755)
-    (tmp_path / "key").write_bytes(b"1")
-    (tmp_path / "key").chmod(0)
-    os.chown(tmp_path / "key", NOBODY, NOBODY)
-    os.seteuid(NOBODY)
-    try:
-        with pytest.raises(OutputExists):
-            output_place(tmp_path / "key")
-    finally:
-        os.seteuid(0)
+def test_what_its_owner_may_not_read_is_not_replaced() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # the test's own may be closed to others
+        key = Path(name) / "key"
+        key.parent.chmod(0o755)
+        key.write_bytes(b"1")
+        key.chmod(0)
+        os.chown(key, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            with pytest.raises(OutputExists):
+                output_place(key)
+        finally:
+            os.seteuid(0)
 
 
 def test_what_is_too_large_to_be_a_key_or_labels_is_not_looked_into(tmp_path: Path) -> None:
