@@ -201,7 +201,7 @@ def read_public_key(data: bytes) -> None:
 
 
 def read_secret_key(data: bytes) -> None:
-    got.load_secret_key(placed("key", data), lambda: b"passphrase").sign(b"message")
+    got.load_secret_key(placed("secret", data), lambda: b"passphrase").sign(b"message")
 
 
 def vectors(*kinds: str) -> Callable[[], Iterable[bytes]]:
