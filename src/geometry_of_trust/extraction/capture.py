@@ -265,10 +265,10 @@ def _check_finite(values: NDArray[np.float32], layers: Sequence[int], batch: Bat
                 found=f"{states[row, j]} at index {j}",
                 hint="float16 overflows in many models; another dtype may do.",
             )
-        if not states.any(axis=1).all():
-            row = int((~states.any(axis=1)).argmax())
+        zero = ~states.any(axis=1)
+        if zero.any():
             raise ZeroState(
-                f"layer {layer}, {batch.place(row)}",
+                f"layer {layer}, {batch.place(int(zero.argmax()))}",
                 expected="a state",
                 found="zeros",
                 hint="Look at the weights: the layers up to here did nothing.",

@@ -19,6 +19,13 @@ from geometry_of_trust.outputs.places import check_outputs
 _PRECISION_OF = {"float32": "Fp32", "float16": "Fp16", "bfloat16": "Bfloat16"}
 
 
+def check_each_once(layers: Sequence[int]) -> None:
+    """RepeatedLayers if one stands twice in `layers`, which ascend."""
+    for layer, following in itertools.pairwise(layers):
+        if layer == following:
+            raise RepeatedLayers("layers", expected="each layer once", found=f"{layer} again")
+
+
 @dataclass(frozen=True)
 class Request:
     """A model, its layers, the files to write, and how to run it. The texts come apart from it.
@@ -63,9 +70,7 @@ class Request:
             raise BadOption("model id", expected=limit, found=f"{size} bytes")
         if self.layers == ():
             raise BadOption("layers", expected="at least one layer", found="none")
-        for layer, following in itertools.pairwise(self.layers or ()):
-            if layer == following:
-                raise RepeatedLayers("layers", expected="each layer once", found=f"{layer} again")
+        check_each_once(self.layers or ())
         for path in (self.activations, self.unembedding):
             utf8(path.name, "output")  # the record says what it is called
         check_outputs(self.outputs, [self.model], kept=[labels_path(self.activations)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from geometry_of_trust.errors import (
     LayerOutOfRange,
     ModelFailed,
     NoTokenizer,
-    RepeatedLayers,
     TextTooLong,
 )
 from geometry_of_trust.extraction import architectures, capture, loading, quantizing
@@ -31,7 +29,7 @@ from geometry_of_trust.extraction.model_files import Source
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.preparing import Loaded, prepare
 from geometry_of_trust.extraction.quiet import making, unwarned
-from geometry_of_trust.extraction.request import Request
+from geometry_of_trust.extraction.request import Request, check_each_once
 from geometry_of_trust.extraction.tokenizing import tokenize
 from geometry_of_trust.progress import Progress
 
@@ -324,7 +322,5 @@ def _layers(asked: tuple[int, ...] | None, count: int) -> tuple[int, ...]:
             expected = f"0 to {count - 1}, or -1 for the last, down to -{count}"
             raise LayerOutOfRange("layers", expected=expected, found=layer)
     layers = sorted(layer % count for layer in asked)
-    for layer, following in itertools.pairwise(layers):
-        if layer == following:
-            raise RepeatedLayers("layers", expected="each layer once", found=f"{layer} again")
+    check_each_once(layers)
     return tuple(layers)
