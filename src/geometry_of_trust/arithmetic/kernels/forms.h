@@ -1,0 +1,34 @@
+/* What the forms differ in. A source file is compiled once a form, with GOT_FORM naming it and the
+   compiler told of the instructions that it may use. */
+#ifndef GOT_FORMS_H
+#define GOT_FORMS_H
+#include <stdint.h>
+#define GOT_JOIN_(form, name) form##_##name
+#define GOT_JOIN(form, name) GOT_JOIN_(form, name)
+#define FORM(name) GOT_JOIN(GOT_FORM, name)
+
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+typedef float vec __attribute__((vector_size(LANES * 4)));
+typedef float loose_vec __attribute__((vector_size(LANES * 4), aligned(4)));
+
+/* RN32(a * b + c), one rounding. Where the processor has no such instruction (portable x86-64): a * b is exact in
+   float64; its sum with c is rounded to odd there, so that the rounding to float32 is the only one that counts. */
+#if defined(__FMA__) || defined(__AVX512F__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)
+static inline float fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+#else
+static inline float fma1(float a, float b, float c) {
+    double product = (double)a * (double)b, addend = c, sum = product + addend;
+    double back = sum - product, error = (product - (sum - back)) + (addend - back);
+    union { double d; uint64_t u; } bits = {sum};
+    /* Inexact, and the last bit even: one step towards the error makes it odd. */
+    if (error != 0 && !(bits.u & 1) && sum - sum == 0) bits.u += (error > 0) == (sum > 0) ? 1 : -1;
+    return (float)bits.d;
+}
+#endif
+#endif
