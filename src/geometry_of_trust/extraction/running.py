@@ -245,8 +245,7 @@ def start(
         progress(f"Loading {count} of {anatomy.blocks} blocks")
         runner = load(opened, count, whole_because=whole_because, once=once)
         tokens = sum(map(len, batch.texts))
-        in_float64 = " in float64" if opened.request.reproducible else ""
-        progress(f"Running {deepest + 1} blocks on {tokens} tokens{in_float64}")
+        progress(f"Running {deepest + 1} blocks on {tokens} tokens")
         return runner, runner.states(batch)
 
     needed = deepest + 1
@@ -286,11 +285,11 @@ def _device(request: Request) -> torch.device:
     """The device to run on.
 
     Raises:
-        BadOption: it has no float64, or cannot use weights that are left in their files.
+        BadOption: it cannot give the same bytes, or use weights that are left in their files.
     """
     device = loading.find_device(request.options.device)
     for wanted, fits, name in (
-        (request.reproducible, device.type != "mps", "reproducible"),
+        (request.reproducible, device.type == "cpu", "reproducible"),
         (request.options.low_memory, device.type == "cpu", "low memory"),
     ):
         if wanted and not fits:
