@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,7 +55,7 @@ def attention(  # noqa: PLR0917 - the order of torch
     Returns:
         float32, shape (…, L, e). A query that attends to nothing gives zeros.
     """
-    batch = torch.broadcast_shapes(query.shape[:-3], key.shape[:-3], value.shape[:-3])
+    batch = np.broadcast_shapes(*(tuple(x.shape[:-3]) for x in (query, key, value)))
     heads = query.shape[-3] if query.ndim > 2 else 1
     group = heads // key.shape[-3] if enable_gqa else 1
     query, key, value = (_heads(x, batch) for x in (query, key, value))
@@ -89,7 +90,7 @@ def attention(  # noqa: PLR0917 - the order of torch
     return out.reshape(*batch, *([heads] if batch or heads > 1 else []), rows, e)
 
 
-def _heads(x: Tensor, batch: torch.Size) -> Tensor:
+def _heads(x: Tensor, batch: tuple[int, ...]) -> Tensor:
     """With the shape (texts, heads, rows, numbers), and a row's numbers beside each other."""
     if x.ndim == 2:
         x = x[None]

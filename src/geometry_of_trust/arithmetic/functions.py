@@ -58,7 +58,7 @@ def in_decimal(of: Callable[..., Decimal], *arguments: Tensor | float) -> Tensor
     given = [
         a if isinstance(a, Tensor) else torch.tensor(a, dtype=torch.float64) for a in arguments
     ]
-    shape = torch.broadcast_shapes(*(tensor.shape for tensor in given))
+    shape = np.broadcast_shapes(*(tuple(tensor.shape) for tensor in given))
     if math.prod(shape) > _MOST_IN_DECIMAL:
         return None
     narrow = any(tensor.dtype == torch.float32 for tensor in given)

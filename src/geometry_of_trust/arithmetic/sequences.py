@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -62,20 +64,21 @@ def add_at(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
         index: integers.
     """
     result = x.clone()
-    np.add.at(result.numpy(), (slice(None),) * (dim % x.ndim) + (index.numpy(),), source.numpy())
+    places: Any = (slice(None),) * (dim % x.ndim) + (index.numpy(),)
+    np.add.at(result.numpy(), places, source.numpy())
     return result
 
 
 def add_at_elements(x: Tensor, indices: tuple[Tensor | None, ...], values: Tensor) -> Tensor:
     """A copy of x with values added at tuples of indices, in ascending order of the values."""
     result = x.clone()
-    places = tuple(slice(None) if index is None else index.numpy() for index in indices)
+    places: Any = tuple(slice(None) if index is None else index.numpy() for index in indices)
     np.add.at(result.numpy(), places, values.numpy())
     return result
 
 
 def scatter_add(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    """A copy of x with elements of `source` added where `index` says along a dimension, in order."""
+    """A copy of x with elements of `source` added where `index` says along `dim`, in order."""
     places = list(np.indices(tuple(index.shape)))
     part = source[tuple(slice(0, n) for n in index.shape)]
     places[dim % x.ndim] = index.numpy()
@@ -92,7 +95,7 @@ def solve_triangular(a: Tensor, b: Tensor, *, upper: bool, unit: bool) -> Tensor
         b: float32, shape (…, n, m).
         upper: substitute from the last row up. unit: the diagonal counts as ones.
     """
-    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    batch = np.broadcast_shapes(tuple(a.shape[:-2]), tuple(b.shape[:-2]))
     a = a.expand(*batch, *a.shape[-2:]).reshape(-1, *a.shape[-2:])
     b = b.expand(*batch, *b.shape[-2:])
     x = b.reshape(-1, *b.shape[-2:]).clone()
@@ -105,7 +108,7 @@ def solve_triangular(a: Tensor, b: Tensor, *, upper: bool, unit: bool) -> Tensor
 
 
 def complex_product(a: Tensor, b: Tensor) -> Tensor:
-    """(ac − bd, ad + bc): four products and two sums, each rounded; complex64, their joint shape."""
+    """(ac − bd, ad + bc): four products and two sums, each rounded; complex64, joint shape."""
     a, b = (x if x.is_complex() else torch.complex(x, torch.zeros_like(x)) for x in (a, b))
     (p, q), (r, s) = (torch.view_as_real(x.resolve_conj()).unbind(-1) for x in (a, b))
     return torch.view_as_complex(torch.stack([p * r - q * s, p * s + q * r], -1))

@@ -1,4 +1,4 @@
-"""Who computes: one thread, or some that share out the columns, heads or numbers of one operation."""
+"""Who computes: one thread, or some that share out the columns or heads of one operation."""
 
 from __future__ import annotations
 

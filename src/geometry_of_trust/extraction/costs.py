@@ -81,8 +81,9 @@ def sizes(opened: Opened) -> Sizes:
     types = {_configured(opened.config)} if stored is None else stored.types
     asked = getattr(torch, request.options.dtype).itemsize
     widest = max(types)
-    itemsize = widest if request.options.low_memory else asked
-    in_file = request.options.low_memory or types == {asked}
+    held = request.options.low_memory or (request.reproducible and widest <= asked)
+    itemsize = widest if held else asked
+    in_file = held or types == {asked}
     plain = opened.source.gguf is None and request.options.quantization is None
     return Sizes(
         blocks=counts,

@@ -95,9 +95,9 @@ def _variance(
 
 
 def _norm(
-    x: Tensor, ord: float = 2, dim: Dims = None, keepdim: bool = False, *, dtype: object = None
+    x: Tensor, order: float = 2, dim: Dims = None, keepdim: bool = False, *, dtype: object = None
 ) -> Tensor | None:
-    if ord != 2 or dtype == torch.float64:
+    if order != 2 or dtype == torch.float64:
         return None
     return functions.sqrt(rows.sum_of_squares(x, _dims(dim), keepdim=keepdim))
 

@@ -70,11 +70,13 @@ class Float32(TorchFunctionMode):
             return func(*args, **kwargs)
         if name == "__get__":
             value = func(*args, **kwargs)
-            return WIDE.get(value, value) if isinstance(value, torch.dtype) else value
+            if isinstance(value, torch.dtype):
+                return WIDE.get(value, value)
+            return _wide_rows(value) if isinstance(args[0], nn.Parameter) else value
         if name == "scaled_dot_product_attention" and args[0].dtype == torch.float32:
             return attention(*args, **kwargs)
-        if name == "linear" and args[0].dtype == torch.float32 and _is_product(*args, **kwargs):
-            return linear(*args, **kwargs, scale=self._scales.get(_weight(*args, **kwargs)))
+        if name == "linear" and (result := self._linear(*args, **kwargs)) is not None:
+            return result
         if name != "embedding":
             args = tuple(map(_wide_parameter, args))
             kwargs = {key: _wide_parameter(value) for key, value in kwargs.items()}
@@ -83,9 +85,16 @@ class Float32(TorchFunctionMode):
         elif name == "type" and len(args) > 1:
             args = (args[0], _TYPE_NAMES.get(str(args[1]), args[1]), *args[2:])
         result = func(*map(_wide_type, args), **{k: _wide_type(v) for k, v in kwargs.items()})
-        if name == "embedding" and isinstance(result, torch.Tensor) and result.dtype in WIDE:
-            return result.to(WIDE[result.dtype])  # rows of weights
-        return result
+        return _wide_rows(result) if name == "embedding" else result
+
+    def _linear(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor | None:
+        """The product with a weight as it is held; None if that is no case for a kernel."""
+        known = x.dtype == torch.float32 and weight.dtype in TYPES and weight.ndim == 2
+        if not known or x.device.type != "cpu" or weight.device.type != "cpu":
+            return None
+        return linear(x, weight, bias, self._scales.get(weight))
 
 
 def _cast_like(
@@ -97,23 +106,18 @@ def _cast_like(
     return torch.Tensor.to, (tensor, other.device, dtype, *more), kwargs
 
 
-def _weight(x: torch.Tensor, weight: torch.Tensor, bias: object = None) -> torch.Tensor:
-    """Which argument of `linear` it is."""
-    return weight
-
-
-def _is_product(x: torch.Tensor, weight: torch.Tensor, bias: object = None) -> bool:
-    """Whether a kernel takes this weight as it is held."""
-    return (
-        weight.dtype in TYPES and weight.ndim == 2 and x.device.type == weight.device.type == "cpu"
-    )
-
-
 def _wide_parameter(argument: object) -> object:
     """A parameter that is held in less, in float32: what it is computed with."""
     if isinstance(argument, nn.Parameter) and argument.dtype in WIDE:
         return argument.to(WIDE[argument.dtype])
     return argument
+
+
+def _wide_rows(value: object) -> object:
+    """What was taken of weights, in float32."""
+    if isinstance(value, torch.Tensor) and value.dtype in WIDE:
+        return value.to(WIDE[value.dtype])
+    return value
 
 
 def _wide_type(argument: object) -> object:

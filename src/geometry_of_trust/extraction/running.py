@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -157,6 +158,20 @@ class Runner:
             weights=self.loaded.weights,
             unproved=self.unproved,
         )
+
+    def side_by_side(self) -> list[Runner]:
+        """As many runners with the same weights as there are threads; each is used by one.
+
+        Itself alone if its texts would then come out otherwise, or its weights are converted
+        while it runs.
+        """
+        count = torch.get_num_threads()
+        weights, model = self.loaded.weights, self.loaded.model
+        if count == 1 or not self.opened.request.reproducible or not weights.settled(self.blocks):
+            return [self]
+        shared = {id(x): x for x in (*model.parameters(), *model.buffers())}
+        others = [copy.deepcopy(model, dict(shared)) for _ in range(count - 1)]
+        return [self, *(replace(self, loaded=replace(self.loaded, model=x)) for x in others)]
 
     @property
     def blocks(self) -> nn.ModuleList:

@@ -71,6 +71,13 @@ class Weights:
                     parameter.data = value
         return before
 
+    def settled(self, module: nn.Module) -> bool:
+        """Whether a module's parameters are what they are computed with: `bring` does nothing."""
+        return not any(
+            parameter.dtype in WIDE or parameter in self.scales or self._narrower(parameter)
+            for parameter in self._converted(module)
+        )
+
     def _converted(self, module: nn.Module) -> Iterator[nn.Parameter]:
         """The parameters that a product does not widen itself."""
         for owner in module.modules():
