@@ -27,7 +27,7 @@ static inline float fma1(float a, float b, float c) {
     double back = sum - product, error = (product - (sum - back)) + (addend - back);
     union { double d; uint64_t u; } bits = {sum};
     /* Inexact, and the last bit even: one step towards the error makes it odd. */
-    if (error != 0 && !(bits.u & 1) && sum - sum == 0) bits.u += (error > 0) == (sum > 0) ? 1 : -1;
+    if (error != 0 && !(bits.u & 1) && sum - sum == 0) bits.u += (error > 0) == (sum > 0) ? 1 : UINT64_MAX;
     return (float)bits.d;
 }
 #endif

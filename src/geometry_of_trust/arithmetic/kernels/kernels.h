@@ -14,6 +14,12 @@
 
 #include "forms.h"
 
+/* What is declared here is all that the library shows. */
+#pragma GCC visibility push(default)
+
+/* Names of the forms that this processor can run, the fastest first, with a space between. */
+const char *kernel_forms(void);
+
 /* Types of weights; each is widened to float32, exactly, while it is packed. An int8 weight is
    RN32(integer * scale of its row). */
 enum weight_type { WEIGHT_FLOAT32 = 0, WEIGHT_BFLOAT16 = 1, WEIGHT_FLOAT16 = 2, WEIGHT_INT8 = 3 };
@@ -84,4 +90,5 @@ GOT_FUNCTIONS(GOT_DECLARE)
 /* Gated activations: y[i] = RN(act(gate[i]) * up[i]), act correctly rounded first; y may be either. act: 0 silu, 1 gelu, 2 gelu_tanh. */
 void FORM(gated)(const float *gate, const float *up, int act, float *y, int64_t n);
 
+#pragma GCC visibility pop
 #endif
