@@ -26,11 +26,13 @@ _EXACT = {
     "amin", "arange", "as_strided", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor",
     "cat", "ceil", "clamp", "clamp_max", "clamp_min", "clone", "constant_pad_nd", "copy",
     "copysign", "detach", "diagonal", "embedding", "empty", "empty_like", "empty_strided",
-    "expand", "eye", "fill", "flatten", "flip", "floor", "frexp", "full", "full_like", "gather", "index",
+    "expand", "eye", "fill", "flatten", "flip", "floor", "frexp", "full", "full_like", "gather",
+    "hardtanh", "imag", "index",
     "index_copy", "index_select", "lift_fresh", "lift_fresh_copy", "masked_fill",
     "masked_select", "max", "maximum", "min", "minimum", "narrow", "new_empty",
     "new_empty_strided", "new_full", "new_ones", "new_zeros", "ones", "ones_like", "permute",
-    "hardtanh", "imag", "leaky_relu", "real", "relu", "repeat", "reshape", "roll", "round", "scalar_tensor", "scatter", "select",
+    "leaky_relu", "real", "relu", "repeat", "reshape", "roll", "round", "scalar_tensor",
+    "scatter", "select",
     "select_scatter", "sign", "slice", "slice_scatter", "sort", "split", "split_with_sizes",
     "squeeze", "stack", "t", "to", "topk", "transpose", "tril", "triu", "trunc", "unbind",
     "unfold", "unsafe_split", "unsqueeze", "view", "view_as_complex", "view_as_real", "where",
@@ -170,6 +172,21 @@ def _index_put(
     return torch.index_put(x, indices, values)
 
 
+def _sorted(
+    x: Tensor, dim: int = -1, descending: bool = False, *, stable: bool | None = None
+) -> tuple[Tensor, Tensor]:
+    """Of equal values the lowest index first."""
+    values, indices = torch.sort(x, dim=dim, descending=descending, stable=True)
+    return values, indices
+
+
+def _topk(
+    x: Tensor, k: int, dim: int = -1, largest: bool = True, *_: bool, **others: bool
+) -> tuple[Tensor, Tensor]:
+    values, indices = _sorted(x, dim, largest)
+    return values.narrow(dim, 0, k), indices.narrow(dim, 0, k)
+
+
 def _scatter(x: Tensor, dim: int, index: Tensor, source: Tensor | float, **others: Any) -> Result:
     """With `reduce="add"`, in order."""
     if others.get("reduce") != "add" or not isinstance(source, Tensor):
@@ -241,6 +258,8 @@ _REPLACED: dict[str, Operation] = {
     "index_add": _index_add,
     "index_put": _index_put,
     "scatter": _scatter,
+    "sort": _sorted,
+    "topk": _topk,
     "scatter_add": sequences.scatter_add,
     "cumsum": _running_sum,
     "convolution": sequences.convolution,
