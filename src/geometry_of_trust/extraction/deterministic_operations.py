@@ -7,7 +7,6 @@ are kept: they are computed as torch does, and may differ between machines.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -303,7 +302,8 @@ class DeterministicOperations(TorchDispatchMode):  # type: ignore[no-untyped-cal
         kwargs: dict[str, Any] | None = None,
     ) -> object:
         kwargs = kwargs or {}
-        name, plain = _names(func)
+        known = _KNOWN.get(id(func))  # an operation's own hash takes longer than all of this
+        name, plain = _KNOWN.setdefault(id(func), _names(func)) if known is None else known
         if "out" in kwargs:
             plain = f"{plain} into a tensor"
         replace = self._replacement(plain, args)
@@ -335,7 +335,9 @@ class DeterministicOperations(TorchDispatchMode):  # type: ignore[no-untyped-cal
         return _REPLACED.get(plain) if torch.float32 in types or numbers else None
 
 
-@functools.cache
+_KNOWN: dict[int, tuple[str, str]] = {}
+
+
 def _names(func: OpOverload) -> tuple[str, str]:
     """What an operation is called, and what it is called when it is not done in place."""
     name = func.overloadpacket.__name__

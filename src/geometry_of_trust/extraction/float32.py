@@ -72,7 +72,7 @@ class Float32(TorchFunctionMode):
             value = func(*args, **kwargs)
             if isinstance(value, torch.dtype):
                 return WIDE.get(value, value)
-            return _wide_rows(value) if isinstance(args[0], nn.Parameter) else value
+            return _wide_rows(value) if type(args[0]) is nn.Parameter else value
         if name == "scaled_dot_product_attention" and args[0].dtype == torch.float32:
             return attention(*args, **kwargs)
         if name == "linear" and (result := self._linear(*args, **kwargs)) is not None:
@@ -108,7 +108,7 @@ def _cast_like(
 
 def _wide_parameter(argument: object) -> object:
     """A parameter that is held in less, in float32: what it is computed with."""
-    if isinstance(argument, nn.Parameter) and argument.dtype in WIDE:
+    if type(argument) is nn.Parameter and argument.dtype in WIDE:
         return argument.to(WIDE[argument.dtype])
     return argument
 

@@ -41,6 +41,7 @@ class Weights:
     reproducible: bool = False
     scales: Mapping[torch.Tensor, torch.Tensor] = field(default_factory=dict)
     dtype: torch.dtype = torch.float32
+    _known: dict[nn.Module, list[nn.Parameter]] = field(default_factory=dict)
 
     @property
     def narrows(self) -> bool:
@@ -64,19 +65,29 @@ class Weights:
         """Let a module's parameters be what they are computed with; returns what they were."""
         before: Before = []
         with as_written():
-            for parameter in self._converted(module):
-                value = self.value(parameter)
-                if value.dtype != parameter.dtype:
+            for parameter in self._to_convert(module):
+                if self._type(parameter) != parameter.dtype:
                     before.append((parameter, parameter.data))
-                    parameter.data = value
+                    parameter.data = self.value(parameter)
         return before
 
     def settled(self, module: nn.Module) -> bool:
         """Whether a module's parameters are what they are computed with: `bring` does nothing."""
-        return not any(
-            parameter.dtype in WIDE or parameter in self.scales or self._narrower(parameter)
-            for parameter in self._converted(module)
-        )
+        return not any(self._type(p) != p.dtype for p in self._to_convert(module))
+
+    def _type(self, parameter: torch.Tensor) -> torch.dtype:
+        """What a parameter is computed with."""
+        if parameter in self.scales:
+            return torch.float32 if self.reproducible else self.dtype
+        type_ = self.types.get(parameter, parameter.dtype)
+        return WIDE.get(type_, type_) if self.reproducible else type_
+
+    def _to_convert(self, module: nn.Module) -> list[nn.Parameter]:
+        """The parameters of a module that are not held as they are computed with, at first."""
+        if module not in self._known:
+            found = self._converted(module)
+            self._known[module] = [p for p in found if self._type(p) != p.dtype]
+        return self._known[module]
 
     def _converted(self, module: nn.Module) -> Iterator[nn.Parameter]:
         """The parameters that a product does not widen itself."""
