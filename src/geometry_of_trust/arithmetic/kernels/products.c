@@ -71,6 +71,7 @@ INLINE void finish(const int rows, vec sums[TILE_ROWS][VECTORS], const struct ta
 }
 
 INLINE void chain(const int rows, const float *a, const vec *b, vec sums[TILE_ROWS][VECTORS]) {
+#pragma clang loop unroll(full)
     for (int i = 0; i < rows; i++) {
         vec number = splat(a[i * BLOCK]);
         for (int t = 0; t < VECTORS; t++) sums[i][t] = fma_lanes(number, b[t], sums[i][t]);
