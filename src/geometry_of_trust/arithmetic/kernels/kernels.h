@@ -29,7 +29,7 @@ enum weight_type { WEIGHT_FLOAT32 = 0, WEIGHT_BFLOAT16 = 1, WEIGHT_FLOAT16 = 2, 
    a: m rows of kk numbers, row stride lda, neighbours in a row are neighbours in memory.
    w: element (j, k) at w[j * ldj + k * ldk], of `type`; scale: of each j, for int8, else null.
    bias: of each j, or null. y: row stride ldy.
-   scratch: product_scratch(m, kk) bytes, aligned to 64. */
+   scratch: product_scratch(m, kk) bytes, aligned to 64; enough for fewer rows and a smaller kk, too. */
 void FORM(product)(const float *a, int64_t lda, int64_t m, int64_t kk, const void *w, int type, int64_t ldj,
                    int64_t ldk, const float *scale, const float *bias, float *y, int64_t ldy, int64_t j0,
                    int64_t j1, void *scratch);
@@ -39,7 +39,9 @@ int64_t FORM(product_scratch)(int64_t m, int64_t kk);
    query: (batch, heads, rows, d), key: (batch, heads / group, keys, d), value: (batch, heads / group,
    keys, e), out: (batch, heads, rows, e); each with strides of text, head and row; a row's numbers are neighbours.
    Scores by rule 2, times scale (one rounding), plus the mask (one rounding); softmax by rule 6;
-   product with the values by rule 2. A query that attends to nothing gives +0.
+   product with the values by rule 2. A query that attends to nothing (all its scores are -inf) gives +0.
+   A key that a query does not attend to contributes nothing if its value is finite; one that is not may make NaN of the
+   row, the same in every form.
    mask_kind: 0 none, 1 causal (query i sees keys 0 .. i), 2 bytes (1: attend, 0: not; as -inf),
    3 floats to add. mask strides: text, head, row, key (0 where it is the same for all).
    scratch: attention_scratch(rows, keys, d, e) bytes, aligned to 64. */
@@ -55,9 +57,10 @@ struct attention {
 void FORM(attention)(const struct attention *of, int64_t h0, int64_t h1, void *scratch);
 int64_t FORM(attention_scratch)(int64_t rows, int64_t keys, int64_t d, int64_t e);
 
-/* Rule 9. A causal or other convolution along the last axis, after padding: out[c][t] = chain over taps p = 0 .. taps-1 ascending,
-   then input channels of c's group, of x[channel][t * stride + p * dilation] * w[c][channel][p], plus bias[c] (one rounding) or null.
-   x: (in channels, length) contiguous, w: (out channels, in channels / groups, taps) contiguous,
+/* Rule 9. A causal or other convolution along the last axis, after padding: out[c][t] = one chain from +0, without blocks: for taps p = 0 .. taps-1,
+   within each for the input channels of c's group, both ascending, of x[channel][t * stride + p * dilation] * w[c][channel][p];
+   then +0 (-0 becomes +0), then bias[c] (one rounding), or null.
+   x: (in channels, length) contiguous, length > dilation * (taps - 1); w: (out channels, in channels / groups, taps) contiguous,
    y: (out channels, (length - dilation * (taps - 1) - 1) / stride + 1). Out channels c0 .. c1-1. */
 void FORM(convolution)(const float *x, int64_t in_channels, int64_t length, const float *w, const float *bias,
                        int64_t out_channels, int64_t groups, int64_t taps, int64_t stride, int64_t dilation,
