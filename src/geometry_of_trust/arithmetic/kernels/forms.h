@@ -17,18 +17,28 @@
 typedef float vec __attribute__((vector_size(LANES * 4)));
 typedef float loose_vec __attribute__((vector_size(LANES * 4), aligned(4)));
 
-/* RN32(a * b + c), one rounding. Where the processor has no such instruction (portable x86-64): a * b is exact in
-   float64; its sum with c is rounded to odd there, so that the rounding to float32 is the only one that counts. */
+/* Whether the processor of this form has RN32(a * b + c), one rounding, as an instruction. */
 #if defined(__FMA__) || defined(__AVX512F__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)
-static inline float fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+#define FUSED 1
 #else
-static inline float fma1(float a, float b, float c) {
-    double product = (double)a * (double)b, addend = c, sum = product + addend;
-    double back = sum - product, error = (product - (sum - back)) + (addend - back);
-    union { double d; uint64_t u; } bits = {sum};
-    /* Inexact, and the last bit even: one step towards the error makes it odd. */
-    if (error != 0 && !(bits.u & 1) && sum - sum == 0) bits.u += (error > 0) == (sum > 0) ? 1 : UINT64_MAX;
-    return (float)bits.d;
-}
+#define FUSED 0
 #endif
+
+/* RN32(a * b + c). Without the instruction: a * b is exact in float64; its sum with c is rounded to odd there, so that
+   the rounding to float32 is the only one that counts. */
+static inline float fma1(float a, float b, float c) {
+#if FUSED
+    return __builtin_fmaf(a, b, c);
+#else
+    double product = (double)a * (double)b, addend = (double)c, sum = product + addend;
+    double back = sum - product, error = (product - (sum - back)) + (addend - back);
+    union {
+        double d;
+        uint64_t u;
+    } bits = {sum};
+    /* Of the two numbers around an inexact sum, the odd one: towards zero by a step if the error is, then the last bit. */
+    if (error < 0 || error > 0) bits.u = (bits.u - ((error < 0) != (sum < 0))) | 1;
+    return (float)bits.d;
+#endif
+}
 #endif
