@@ -121,11 +121,11 @@ def test_each_file_is_absent_old_or_new_and_all_are_of_one_kind(
             for name, data in outputs.items():  # a key is another one each time
                 assert data == writes.old.get(name) or len(data) == lengths[name], (what, name)
             clean_up(folder)
-            left = contents(folder)
-            assert set(left) - {*writes.old} == set(outputs) - {*writes.old}, what
-            if writes.names[0] in left:
-                whole = {name: len(data) for name, data in left.items()}
-                assert left == writes.old or whole == lengths, what
+            kept = contents(folder)
+            assert set(kept) - {*writes.old} == set(outputs) - {*writes.old}, what
+            if writes.names[0] in kept:
+                whole = {name: len(data) for name, data in kept.items()}
+                assert kept == writes.old or whole == lengths, what
         else:
             assert isinstance(error, GotError), (what, error)
             assert outputs == writes.old, what
