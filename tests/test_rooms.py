@@ -133,7 +133,7 @@ ALSO_WITHOUT_NUMPY = {"verifying.verify", "showing.verdicts", "showing.any_file"
 
 USERS: dict[str, set[str]] = {
     "bitsandbytes": {"extraction"},
-    "cryptography": {"signing"},
+    "cryptography": {"signing", "steady_files"},
     "cyclopts": {"cli"},
     "datasets": {"corpus"},
     "huggingface_hub": {"corpus", "extraction"},
