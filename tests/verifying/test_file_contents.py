@@ -234,7 +234,9 @@ def test_a_record_of_another_run_that_is_bound(
 
 def test_a_broken_link_is_not_taken_for_no_record(files: Files) -> None:
     signed, record = files.attest().to_json(), record_path(files.activations)
-    supplied = {"activations": files.activations, "unembedding": files.unembedding}
+    supplied: dict[str, Any] = {
+        "activations": files.activations, "unembedding": files.unembedding,
+    }  # fmt: skip
     record.unlink()
     assert "extraction record" in verify(signed, KEY.public, **supplied).not_checked
     record.symlink_to("nothing")

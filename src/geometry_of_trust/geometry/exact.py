@@ -193,7 +193,8 @@ def sums32(terms: Array) -> Single:
     odd = np.where(away, nearest, np.nextafter(nearest, 0.0)).view(np.uint64) | np.uint64(1)
     rounded = np.where(missing == 0, nearest, odd.view(np.float64))  # to odd: see `to_odd`
     with np.errstate(over="ignore"):
-        return rounded.astype(np.float32) + np.float32(0)
+        single: Single = rounded.astype(np.float32)
+    return single + np.float32(0)
 
 
 def sigmoid(a: float, raw: float, c: float) -> float:
