@@ -27,13 +27,15 @@ FLAGS = (
     "-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror",
     "-O3", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-g0",
 )  # fmt: skip
-PORTABLE = {"portable": ("-mcpu=baseline",)}
-X86 = PORTABLE | {
+Forms = dict[str, tuple[str, ...]]
+"""Flags of the forms, by their names."""
+PORTABLE: Forms = {"portable": ("-mcpu=baseline",)}
+X86: Forms = PORTABLE | {
     "avx2": ("-mcpu=x86_64_v3",),
     # Without the second word clang splits vectors of 512 bits into halves.
     "avx512": ("-mcpu=x86_64_v4", "-mprefer-vector-width=512"),
 }
-ARM = PORTABLE | {"neon": ("-mcpu=baseline",)}
+ARM: Forms = PORTABLE | {"neon": ("-mcpu=baseline",)}
 ONCE = "processor.c"
 """The source that belongs to no form."""
 OF_LIBC = ("memcpy", "memmove", "memset")
@@ -45,7 +47,7 @@ class Target(NamedTuple):
 
     zig: str
     wheel: str
-    forms: dict[str, tuple[str, ...]]
+    forms: Forms
 
 
 TARGETS = {

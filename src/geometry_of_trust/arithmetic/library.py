@@ -16,10 +16,11 @@ PATH = Path(__file__).with_name("_kernels.so")
 """Where hatch_build.py puts the library, on every system."""
 VARIABLE = "GOT_KERNELS"
 
-_TO_FLOATS = [c_void_p, c_void_p, c_int64]
-_FUNCTIONS = """
-    exp expm1 log log1p log2 tanh erf sin cos sigmoid log_sigmoid silu softplus gelu gelu_tanh rsqrt
-"""
+FUNCTIONS = (
+    "exp", "expm1", "log", "log1p", "log2", "tanh", "erf", "sin", "cos", "sigmoid", "log_sigmoid",
+    "silu", "softplus", "gelu", "gelu_tanh", "rsqrt",
+)  # fmt: skip
+"""Those of one number (rule 4): addresses of the arguments and of the results, and how many."""
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "product": (None, [
         c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int, c_int64, c_int64, c_void_p, c_void_p,
@@ -40,7 +41,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "stepwise_rms_norm": (None, [
         c_void_p, c_int64, c_int64, c_void_p, c_float, c_int, c_void_p,
     ]),
-    **dict.fromkeys(_FUNCTIONS.split(), (None, _TO_FLOATS)),
+    **dict.fromkeys(FUNCTIONS, (None, [c_void_p, c_void_p, c_int64])),
     "gated": (None, [c_void_p, c_void_p, c_int, c_void_p, c_int64]),
 }  # fmt: skip
 """What each function returns and takes. A pointer is an address, as an int, or None."""

@@ -22,8 +22,6 @@ enum { MOST_ROWS = 768 }; /* share a packed panel: their numbers of one block st
 
 static const int64_t SIZES[] = {4, 2, 2, 1}; /* of an enum weight_type */
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* Where a tile's sums go. */
@@ -205,8 +203,8 @@ static struct plan planned(int64_t m, int64_t kk) {
 }
 
 int64_t FORM(product_scratch)(int64_t m, int64_t kk) {
-    struct plan plan = planned(m, kk);
-    return BLOCK * 4 * (2 * COLUMNS + plan.tiles * TILE_ROWS * plan.deep);
+    const int64_t rows = ceiling(least(m, MOST_ROWS), TILE_ROWS) * TILE_ROWS;
+    return BLOCK * 4 * (2 * COLUMNS + least(rows * ceiling(kk, BLOCK), most(rows, MOST_ROWS)));
 }
 
 void FORM(product)(const float *a, int64_t lda, int64_t m, int64_t kk, const void *w, int type, int64_t ldj,
