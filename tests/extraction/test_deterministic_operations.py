@@ -1,14 +1,13 @@
-"""Operations that have one value: right to a few units, and the same in any order and kernel."""
+"""Operations that have one value: by the rules of docs/arithmetic.md, and what torch means."""
 
 from __future__ import annotations
 
 import contextlib
-import decimal
-import importlib.util
 import io
 import math
 import os
 import platform
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,13 +15,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from geometry_of_trust.extraction import deterministic_operations, kernels, sums
-from geometry_of_trust.extraction.float64 import float64
+from geometry_of_trust.extraction import deterministic_operations
+from geometry_of_trust.extraction.float32 import float32
 from geometry_of_trust.extraction.options import ExtractionOptions
+from oracle import nearest32
 from tiny_models import FAMILIES, TEXT, build
+
+pytestmark = pytest.mark.filterwarnings("ignore:The reduce argument of torch.scatter")
 
 F = torch.nn.functional
 Made = Callable[[int], torch.Tensor]
@@ -31,202 +34,66 @@ Made = Callable[[int], torch.Tensor]
 def noise(*shape: int, spread: float = 3.0, seed: int = 0) -> torch.Tensor:
     """Numbers of very different sizes."""
     generator = torch.Generator().manual_seed(seed)
-    sizes = torch.randn(*shape, dtype=torch.float64, generator=generator) * spread
-    return torch.randn(*shape, dtype=torch.float64, generator=generator) * torch.exp(sizes)
+    sizes = torch.randn(*shape, generator=generator) * spread
+    return torch.randn(*shape, generator=generator) * torch.exp(sizes)
 
 
-# --- sums and products ----------------------------------------------------------------------------
+# --- what torch means -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("terms", [1, 2, 3, 576, 1000, 5000])
-def test_products_do_not_depend_on_the_order(terms: int) -> None:
-    a, b = noise(7, terms), noise(terms, 300, seed=1)
-    product = sums.matmul(a, b)
-    for seed in range(3):
-        order = torch.randperm(terms, generator=torch.Generator().manual_seed(seed))
-        assert torch.equal(sums.matmul(a[:, order], b[order]), product)
-    assert torch.equal(sums.matmul(a, b.T.contiguous().T), product)
-    for k in range(7):  # nor on the other rows and columns
-        assert torch.equal(sums.matmul(a[k : k + 1], b[:, 3 * k : 9 * k + 1]),
-                           product[k : k + 1, 3 * k : 9 * k + 1])  # fmt: skip
+def triangle(x: torch.Tensor) -> torch.Tensor:
+    """A triangular matrix of x that a system can be solved with."""
+    return x.tanh().triu(1) / 16 + torch.eye(16)
 
 
-def test_the_control_depends_on_the_order() -> None:
-    a, b = noise(7, 576), noise(576, 300, seed=1)
-    order = torch.randperm(576, generator=torch.Generator().manual_seed(0))
-    assert not torch.equal(a[:, order] @ b[order], a @ b)
+def ties(x: torch.Tensor) -> torch.Tensor:
+    """Many equal numbers."""
+    return x.clamp(-2, 2).round()
 
 
-@pytest.mark.parametrize("spread", [0.0, 1.0, 6.0])
-@pytest.mark.parametrize("terms", [1, 40, 700])
-def test_products_are_right(terms: int, spread: float) -> None:
-    a, b = noise(3, terms, spread=spread), noise(terms, 4, spread=spread, seed=1)
-    product = sums.matmul(a, b)
-    for i in range(3):
-        for j in range(4):
-            exact = sum(
-                Fraction(x) * Fraction(y)
-                for x, y in zip(a[i].tolist(), b[:, j].tolist(), strict=True)
-            )
-            largest = Fraction(float(a[i].abs().max())) * Fraction(float(b[:, j].abs().max()))
-            assert abs(Fraction(float(product[i, j])) - exact) <= terms * largest / 2**47
-
-
-def test_products_of_small_integers_are_exact() -> None:
-    a, b = torch.randint(-9, 9, (5, 64)), torch.randint(-9, 9, (64, 6))
-    assert torch.equal(sums.matmul(a.double(), b.double()), (a @ b).double())
-
-
-def test_stacks_threads_and_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    a, b = noise(3, 5, 700), noise(3, 700, 400, seed=1)
-    alone = [sums.matmul(x, y) for x, y in zip(a, b, strict=True)]
-    assert torch.equal(sums.matmul(a, b), torch.stack(alone))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        with sums.sharing():
-            assert torch.get_num_threads() == 1
-            assert torch.equal(sums.matmul(a, b), torch.stack(alone))
-            assert torch.equal(sums.matmul(a[0], b[0]), alone[0])
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(threads)
-    for chunk in (1, 5000, 10**9):
-        monkeypatch.setattr(sums, "_CHUNK", chunk)
-        assert torch.equal(sums.matmul(a, b), torch.stack(alone))
-
-
-@pytest.mark.parametrize("count", [1, 2, 577, 100_000])
-def test_totals(count: int) -> None:
-    x = noise(3, count)
-    result = sums.total(x, [-1])
-    assert result.tolist() == [math.fsum(row) for row in x.tolist()]
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(5))
-    assert torch.equal(sums.total(x[:, order], [1]), result)
-    assert float(sums.total(x, [])) == pytest.approx(math.fsum(x.flatten().tolist()), rel=1e-15)
-    assert sums.mean(x, [1], keepdim=True).shape == (3, 1)
-
-
-def test_zeros() -> None:
-    zero = torch.zeros(2, 3, dtype=torch.float64)
-    for product in (sums.matmul(zero, -zero.T), sums.matmul(-zero, noise(3, 2))):
-        assert torch.equal(torch.signbit(product), torch.zeros(2, 2, dtype=torch.bool))
-    assert not torch.signbit(sums.total(-zero, [1])).any()
-    assert sums.matmul(zero[:, :0], zero[:, :0].T).tolist() == [[0.0, 0.0]] * 2
-    assert sums.total(zero[:, :0], [1]).tolist() == [0.0, 0.0]
-    assert sums.matmul(zero[:0], zero.T).shape == (0, 2)
-
-
-def test_not_numbers_are_not_lost() -> None:
-    a, b = noise(2, 5), noise(5, 3, seed=1)
-    a[0, 0] = torch.nan
-    assert sums.matmul(a, b).isnan()[0].all()
-    assert not sums.matmul(a, b)[1].isfinite().logical_not().any()
-    a[0, 0] = torch.inf
-    assert not sums.matmul(a, b)[0].isfinite().any()
-    assert not sums.total(a, [1])[0].isfinite()
-    for function in (kernels.exp, kernels.tanh, kernels.erf, kernels.sin, kernels.silu):
-        assert function(torch.tensor([torch.nan], dtype=torch.float64)).isnan().all()
-
-
-# --- functions ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("function", "reference", "units", "largest"),
-    [
-        (kernels.exp, math.exp, 3, 700),
-        (kernels.tanh, math.tanh, 8, 30),
-        (kernels.erf, math.erf, 8, 7),
-        (kernels.sigmoid, lambda x: 1 / (1 + math.exp(-x)), 6, 700),
-        (kernels.sin, math.sin, 8, 1e5),
-        (kernels.cos, math.cos, 8, 1e5),
-    ],
-)
-def test_functions_are_right_to_a_few_units(
-    function: Callable[[torch.Tensor], torch.Tensor],
-    reference: Callable[[float], float],
-    units: int,
-    largest: float,
-) -> None:
-    x = torch.cat([noise(2000), noise(2000, spread=0.5), noise(500, spread=9.0)])
-    x = x[x.abs() <= largest]
-    x = torch.cat([x, torch.tensor([0.0, largest, -largest, 1 / 16, 3 / 16, 0.5, math.pi])])
-    for value, result in zip(x.tolist(), function(x).tolist(), strict=True):
-        expected = reference(value)
-        assert abs(result - expected) <= units * math.ulp(expected)
-
-
-def test_roots_are_correctly_rounded() -> None:
-    """torch's, built with MKL, are not: one in a hundred is off by a unit."""
-    near = torch.linspace(1.0, 4.0, 20_001, dtype=torch.float64)
-    hard = [float.fromhex("0x1.2332a3f5a869ep-31"), 0.0, math.inf, 5e-324, 2.0**-1060 * 3]
-    for x in (
-        noise(20_000).abs(), torch.nextafter(near * near, near * 9),
-        torch.tensor(hard, dtype=torch.float64),
-    ):  # fmt: skip
-        assert kernels.sqrt(x).tolist() == [math.sqrt(value) for value in x.tolist()]
-        assert kernels.sqrt(x[::2]).tolist() == kernels.sqrt(x)[::2].tolist()
-    assert kernels.sqrt(torch.tensor(-1.0, dtype=torch.float64)).isnan()
-
-
-def test_of_two_zeros_an_extreme_is_the_positive_one() -> None:
-    plus = torch.zeros(9, dtype=torch.float64)
-    minus = -plus
-    with float64():
-        for result in (
-            torch.maximum(minus, plus), torch.minimum(plus, minus), minus.amax(0),
-            torch.stack([plus, minus]).min(0).values,
-        ):  # fmt: skip
-            assert not result.signbit().any()
-
-
-def test_a_power_of_one_is_another_tensor() -> None:
-    x = noise(5)
-    with float64():
-        y = x.pow(1)
-        y.add_(1)
-    assert torch.equal(y, x + 1)
-
-
-def test_constants_do_not_depend_on_the_context_of_who_imports() -> None:
-    assert kernels.__spec__ is not None
-    for digits in (10, 28, 60):
-        again: Any = importlib.util.module_from_spec(kernels.__spec__)  # a copy of its own
-        with decimal.localcontext(prec=digits):
-            again.__spec__.loader.exec_module(again)
-        for name in ("_HALF_PI", "_LN2_LOW", "_PER_LN2"):
-            assert getattr(again, name) == getattr(kernels, name)
-
-
-def test_the_ends_of_exp_and_tanh() -> None:
-    ends = torch.tensor([-math.inf, -1e308, -800.0, 0.0, 710.0, math.inf], dtype=torch.float64)
-    assert kernels.exp(ends).tolist() == [0.0, 0.0, 0.0, 1.0, math.inf, math.inf]
-    assert kernels.tanh(ends).tolist() == [-1.0, -1.0, -1.0, 0.0, 1.0, 1.0]
-    assert kernels.silu(ends[1:5]).tolist() == [0.0, 0.0, 0.0, 710.0]
-    masked = torch.tensor([[1.0, -math.inf], [-1e308, 2.0], [3.0, 3.0]], dtype=torch.float64)
-    assert kernels.softmax(masked, -1).tolist() == [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]
-
+AGAIN = torch.tensor([2, 0, 2, 2])
 
 OPERATIONS: dict[str, Callable[[Made], Any]] = {
     "linear": lambda m: F.linear(m(0)[None], m(1), m(2)[0]),
     "matmul of stacks": lambda m: torch.stack([m(0), m(1)])[None] @ torch.stack([m(2), m(3)]).mT,
-    "matrix and vector": lambda m: m(0) @ m(1)[0],
+    "matrix and vector": lambda m: [m(0) @ m(1)[0], m(1)[0] @ m(0), m(0)[0] @ m(1)[0]],
+    "dot": lambda m: torch.dot(m(0)[:, 1], m(1)[2]),
     "addmm": lambda m: torch.addmm(m(0), m(1), m(2).T, beta=0.5, alpha=2),
     "baddbmm": lambda m: torch.baddbmm(m(0)[None], m(1)[None], m(2)[None].mT, beta=0, alpha=0.3),
-    "einsum": lambda m: torch.einsum("ij,kj->ik", m(0), m(1)),
-    "softmax": lambda m: torch.softmax(m(0), -1),
+    "einsum": lambda m: [torch.einsum("ij,kj->ik", m(0), m(1)),
+                         torch.einsum("ij,ij->j", m(0), m(1)),
+                         torch.einsum("ij,jk,kl->il", m(0), m(1), m(2))],
+    "convolution": lambda m: [
+        F.conv1d(m(0)[None], m(1)[:, None, :4], m(2)[0], padding=3, groups=16),
+        F.conv1d(torch.stack([m(0), m(1)]), m(2)[:12, :8].reshape(4, 8, 3), stride=2, dilation=3,
+                 groups=2),
+    ],
+    "softmax": lambda m: [torch.softmax(m(0), -1), torch.softmax(m(0), 0)],
     "layer norm": lambda m: F.layer_norm(m(0), (16,), m(1)[0], m(2)[0], 1e-5),
     "bare layer norm": lambda m: F.layer_norm(m(0), (16,)),
-    "rms norm": lambda m: F.rms_norm(m(0), (16,), m(1)[0], 1e-6),
+    "layer norm of two": lambda m: F.layer_norm(m(0), (16, 16), m(1), None),
+    "rms norm": lambda m: [F.rms_norm(m(0), (16,), m(1)[0], 1e-6), F.rms_norm(m(0), (16,))],
     "mean": lambda m: m(0).pow(2).mean(-1, keepdim=True),
     "mean of all": lambda m: m(0).mean(),
-    "sum": lambda m: m(0).sum(0),
+    "sum": lambda m: [m(0).sum(0), m(0).reshape(2, 8, 16).sum((0, 2)), m(0).sum(-1, keepdim=True)],
     "sum of all": lambda m: m(0).sum(),
+    "variance": lambda m: [m(0).var(), m(0).var(-1), m(0).var((0, 1), correction=0),
+                           m(0).std(0, keepdim=True)],
+    "norm": lambda m: [torch.linalg.vector_norm(m(0)), F.normalize(m(0), dim=-1),
+                       m(0).norm(dim=0, keepdim=True)],
+    "logsumexp": lambda m: [m(0).logsumexp(-1), m(0).logsumexp((0, 1)),
+                            m(0).logsumexp(0, keepdim=True)],
+    "cumsum": lambda m: [m(0).cumsum(0), m(0).cumsum(-1)],
     "gelu": lambda m: F.gelu(m(0)),
     "gelu by tanh": lambda m: F.gelu(m(0), approximate="tanh"),
-    "silu": lambda m: F.silu(m(0)),
-    "in place": lambda m: m(0).exp_().add_(m(1), alpha=2).mul_(0.5),
+    "silu": lambda m: [F.silu(m(0)), F.silu(m(0), inplace=True)],
+    "softplus": lambda m: [F.softplus(m(0)), F.softplus(m(0), beta=0.5)],
+    "log-sigmoid": lambda m: F.logsigmoid(m(0)),
+    "in place": lambda m: m(0).clamp_(max=5).exp_().add_(m(1), alpha=2).mul_(0.5),
+    "in place, others": lambda m: [m(0).sigmoid_(), m(0).tanh_(), m(0).abs_().log1p_(), m(0).sin_(),
+                                   m(0).cumsum_(0), m(0).addcmul_(m(1), m(2)),
+                                   m(0).index_add_(0, AGAIN, m(1)[:4]), m(0).pow_(2),
+                                   m(0)[:, :4].lerp_(m(1)[:, :4], 0.3), m(0).addmm_(m(1), m(2))],
     "subtraction": lambda m: torch.sub(m(0), m(1), alpha=3),
     "sine": lambda m: torch.cat([m(0).sin(), m(0).cos()]),
     "reciprocal root": lambda m: torch.rsqrt(m(0).abs() + 1),
@@ -236,11 +103,34 @@ OPERATIONS: dict[str, Callable[[Made], Any]] = {
         m(0).abs().pow(m(1).tanh()),
         m(0).abs() ** 0.3,
     ],
-    "logarithms": lambda m: [(m(0).abs() + 1).log(), (m(0).abs() + 1).log2()],
+    "exponentials": lambda m: [m(0).clamp(max=9).exp(), m(0).clamp(max=9).expm1()],
+    "logarithms": lambda m: [m(0).abs().add(1e-3).log(), m(0).abs().log1p(),
+                             m(0).abs().add(1e-3).log2()],
     "addcmul": lambda m: torch.addcmul(m(0), m(1), m(2), value=0.7),
     "addcdiv": lambda m: torch.addcdiv(m(0), m(1), m(2).abs() + 1, value=0.7),
-    "index add": lambda m: m(0).index_add(0, torch.tensor([2, 0]), m(1)[:2]),
-    "index put": lambda m: m(0).index_put((torch.tensor([2, 0]),), m(1)[:2]),
+    "lerp": lambda m: [torch.lerp(m(0), m(1), 0.3), torch.lerp(m(0), m(1), m(2).sigmoid())],
+    "index add": lambda m: [m(0).index_add(0, AGAIN, m(1)[:4]),
+                            m(0).index_add(-1, AGAIN, m(1)[:, :4], alpha=0.3)],
+    "index put": lambda m: [m(0).index_put((AGAIN[:2],), m(1)[:2]),
+                            m(0).index_put((AGAIN,), m(1)[:4], accumulate=True),
+                            m(0).index_put((AGAIN, AGAIN), m(1)[0, :4], accumulate=True)],
+    "scatter": lambda m: [
+        m(0).scatter_add(0, AGAIN[:, None].expand(4, 16), m(1)),
+        m(0).scatter(1, AGAIN[None].expand(16, 4), m(1), reduce="add"),
+        m(0).scatter(0, AGAIN[:2, None].expand(2, 16), m(1)),
+        m(0).scatter_reduce(0, AGAIN[:, None].expand(4, 16), m(1), "sum"),
+    ],
+    "triangular systems": lambda m: [
+        torch.linalg.solve_triangular(triangle(m(0)), m(1), upper=True),
+        torch.linalg.solve_triangular(triangle(m(0)).mT, m(1), upper=False, unitriangular=True),
+        torch.linalg.solve_triangular(triangle(m(0)), m(1), upper=True, left=False),
+    ],
+    "complex numbers": lambda m: [
+        torch.view_as_real(torch.polar(m(0).abs(), m(1))),
+        torch.view_as_real(torch.complex(m(0), m(1)) * torch.polar(m(2).abs(), m(3))),
+        torch.view_as_real(torch.complex(m(0), m(1)).conj() * torch.complex(m(2), m(3))),
+        torch.complex(m(0), m(1)).mul_(torch.complex(m(2), m(3))).real,
+    ],
     "error function": lambda m: torch.erf(m(0)),
     "roots": lambda m: [m(0).abs().sqrt(), m(0).abs()[:, ::2].T.sqrt_()],
     "quotients": lambda m: [m(0) / 3, m(0) / m(1), m(0).div_(7),
@@ -248,12 +138,19 @@ OPERATIONS: dict[str, Callable[[Made], Any]] = {
     "from a scaled one": lambda m: [torch.rsub(m(0), m(1), alpha=0.3),
                                     torch.rsub(m(0), 2.0, alpha=0.3)],
     "plus a scaled number": lambda m: torch.add(m(0), 0.7, alpha=0.3),
-    "ranges": lambda m: [torch.arange(0, 9, 0.1, dtype=torch.float64),
-                         torch.arange(5.5, dtype=torch.float64),
-                         torch.arange(7), torch.arange(0.5, 3, dtype=torch.float32).double()],
+    "identity": lambda m: [torch.eye(3), torch.eye(2, 4) + m(0)[:2, :4]],
+    "ranges": lambda m: [torch.arange(0, 9, 0.1), torch.arange(5.5), torch.arange(7),
+                         torch.arange(0.5, 3), torch.arange(0, 9, 0.1, dtype=torch.float64)],
     "extremes": lambda m: [m(0).amax(-1), m(0).amin((0, 1)), m(0).max(), *m(0).min(1),
                            torch.maximum(m(0), m(1)), torch.minimum(m(0), m(1))],
+    "topk": lambda m: [*m(0).topk(3), *m(0).topk(2, dim=0, largest=False)],
+    "sort": lambda m: [*m(0).sort(dim=0), *ties(m(0)).sort(descending=True, stable=True),
+                       m(0).argsort(-1)],
 }  # fmt: skip
+
+
+def parts(result: Any) -> list[torch.Tensor]:
+    return list(result) if isinstance(result, list | tuple) else [result]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -265,38 +162,283 @@ def test_operations_are_proved_and_what_torch_means(name: str) -> None:
 
     expected = OPERATIONS[name](made)
     unproved: set[str] = set()
-    with float64(unproved):
+    with float32(unproved):
         result = OPERATIONS[name](made)
-    torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-14)
+    for found, meant in zip(parts(result), parts(expected), strict=True):
+        assert (found.shape, found.dtype) == (meant.shape, meant.dtype)
+        if meant.dtype == torch.int64:
+            assert torch.equal(found, meant)
+        else:
+            assert (found - meant).abs().max() <= 1e-5 * meant.abs().max()
     assert unproved == set()
 
 
 @pytest.mark.parametrize(
     ("operation", "name"),
     [
-        (lambda x: torch.cumsum(x, 0), "cumsum"),
-        (lambda x: x.index_add(0, torch.tensor([0, 0]), x[:2]), "index_add"),
-        (lambda x: x.index_put((torch.tensor([0, 0]),), x[:2], accumulate=True), "index_put"),
         (lambda x: torch.add(x, x, out=torch.empty_like(x)), "add into a tensor"),
+        (lambda x: torch.mm(x, x, out=torch.empty_like(x)), "mm into a tensor"),
         (lambda x: torch.lgamma(x.abs() + 1), "lgamma"),
+        (lambda x: x.cumprod(0), "cumprod"),
         (
             lambda x: x.scatter(0, torch.zeros(2, 16, dtype=torch.int64), 2.5, reduce="add"),
             "scatter with a reduction",
         ),
-        (lambda x: (x.abs() + 1).repeat(500, 1).log(), "log"),
-        (lambda x: torch.complex(x, x).mul(torch.complex(x, x)).real, "mul"),
+        (
+            lambda x: x.scatter(0, torch.zeros(2, 16, dtype=torch.int64), x, reduce="multiply"),
+            "scatter with a reduction",
+        ),
+        (lambda x: (x.abs() + 1).repeat(500, 1) ** 0.3, "pow"),
+        (lambda x: torch.complex(x, x).div(torch.complex(x, x) + 1).real, "div"),
+        (
+            lambda x: x.scatter_reduce(0, torch.zeros(2, 16, dtype=torch.int64), x, "mean"),
+            "scatter_reduce",
+        ),
+        (
+            lambda x: x.scatter_reduce(
+                0, torch.zeros(2, 16, dtype=torch.int64), x, "sum", include_self=False
+            ),
+            "scatter_reduce",
+        ),
+        (lambda x: torch.linalg.vector_norm(x, 3), "linalg_vector_norm"),
+        (lambda x: F.conv2d(x[None, None], x[None, None, :3, :3]), "convolution"),
+        (lambda x: F.conv_transpose1d(x[None], x[:, :8, None]), "convolution"),
+        (lambda x: x.double() @ x.double(), "mm"),
+        (lambda x: x.sum(0, dtype=torch.float64), "sum"),
+        (lambda x: x.double().tanh(), "tanh"),
     ],
 )
 def test_other_operations_are_named(operation: Callable[..., torch.Tensor], name: str) -> None:
     x = noise(16, 16, spread=0.5)
     unproved: set[str] = set()
-    with float64(unproved):
+    with float32(unproved):
         result = operation(x)
     assert name in unproved
-    torch.testing.assert_close(result, operation(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(result, operation(x))
 
 
-@pytest.mark.parametrize("scores", [2**22, 100])
+def test_an_output_that_is_given_is_filled() -> None:
+    """By torch, whose kernels fill it: named, and the value that torch has."""
+    x, out = noise(16, 16), torch.empty(16, 16)
+    unproved: set[str] = set()
+    with float32(unproved):
+        assert torch.exp(x, out=out) is out
+    assert torch.equal(out, torch.exp(x))
+    assert unproved == {"exp into a tensor"}
+
+
+# --- the rules, in plain numbers ------------------------------------------------------------------
+
+
+def fused(a: float, b: float, c: float) -> float:
+    """RN(ab + c), of float32."""
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    return float(nearest32(exact))
+
+
+def single(x: float) -> float:
+    """RN(x), of a float64."""
+    return float(struct.unpack("f", struct.pack("f", x))[0])
+
+
+def total(numbers: list[float]) -> float:
+    """Rule 3, in float64."""
+    lanes = [0.0] * 16
+    for i, x in enumerate(numbers):
+        lanes[i % 16] += x
+    for half in (8, 4, 2, 1):
+        lanes = [lanes[i] + lanes[i + half] for i in range(half)]
+    return lanes[0]
+
+
+def test_products_are_chains_in_blocks() -> None:
+    a, b = noise(2, 600), noise(600, 3, seed=1)
+    with float32():
+        product = a @ b
+    for i in range(2):
+        for j in range(3):
+            blocks = []
+            for start in (0, 256, 512):
+                block = slice(start, start + 256)
+                s = 0.0
+                for x, y in zip(a[i, block].tolist(), b[block, j].tolist(), strict=True):
+                    s = fused(x, y, s)
+                blocks.append(s)
+            assert float(product[i, j]) == single(single(blocks[0] + blocks[1]) + blocks[2])
+
+
+def test_sums_and_what_is_made_of_them() -> None:
+    x = noise(3, 100)
+    with float32():
+        sums, means, variances = x.sum(1), x.mean(1), x.var(1)
+        norms, running = torch.linalg.vector_norm(x, dim=1), x.cumsum(1)
+    for row, values in enumerate(x.tolist()):
+        assert float(sums[row]) == single(total(values))
+        assert float(means[row]) == single(total(values) / 100)
+        apart = [single(v - float(means[row])) for v in values]
+        assert float(variances[row]) == single(single(total([d * d for d in apart])) / 99)
+        squares = single(total([v * v for v in values]))
+        assert float(norms[row]) == single(math.sqrt(squares))
+        s = 0.0
+        for v, found in zip(values, running[row].tolist(), strict=True):
+            s += v
+            assert found == single(s)
+
+
+def test_a_softmax_and_the_logarithm_of_its_sum() -> None:
+    x = noise(3, 50, spread=0.5)
+    with float32():
+        weights, logs = torch.softmax(x, -1), x.logsumexp(-1)
+        for row, values in enumerate(x.tolist()):
+            apart = torch.tensor([single(v - max(values)) for v in values])
+            powers = apart.exp().tolist()
+            found = [single(e / total(powers)) for e in powers]
+            assert weights[row].tolist() == found
+            log = float(torch.tensor(single(total(powers))).log())
+            assert float(logs[row]) == single(log + max(values))
+        rows = torch.tensor([[-math.inf, -math.inf], [0.0, -math.inf]])
+        assert torch.softmax(rows, -1).tolist() == [[0.0, 0.0], [1.0, 0.0]]
+        assert rows.logsumexp(-1).tolist() == [-math.inf, 0.0]
+
+
+def test_sums_into_places_go_through_the_source_in_order() -> None:
+    x, source = noise(4, 3), noise(40, 3, seed=1)
+    index = torch.arange(40) % 3
+    expected = x.tolist()
+    for i, row in zip(index.tolist(), source.tolist(), strict=True):
+        expected[i] = [single(a + b) for a, b in zip(expected[i], row, strict=True)]
+    with float32():
+        for result in (
+            x.index_add(0, index, source),
+            x.index_put((index,), source, accumulate=True),
+            x.scatter_add(0, index[:, None].expand(40, 3), source),
+            x.scatter(0, index[:, None].expand(40, 3), source, reduce="add"),
+        ):
+            assert result.tolist() == expected
+
+
+def test_convolutions_go_by_taps_then_channels() -> None:
+    x, w, bias = noise(1, 4, 9), noise(6, 2, 3, seed=1), noise(6, seed=2)
+    with float32():
+        result = F.conv1d(x, w, bias, padding=2, groups=2)
+    padded = F.pad(x[0], (2, 2))
+    for out in range(6):
+        for t in range(result.shape[2]):
+            s = 0.0
+            for tap in range(3):
+                for channel in range(2):
+                    s = fused(float(padded[out // 3 * 2 + channel, t + tap]),
+                              float(w[out, channel, tap]), s)  # fmt: skip
+            assert float(result[0, out, t]) == single(s + float(bias[out]))
+
+
+def test_complex_products_and_triangles() -> None:
+    a, b = (torch.complex(noise(9, seed=s), noise(9, seed=s + 1)) for s in (0, 2))
+    upper, right = noise(5, 5).triu(1) + torch.eye(5) * 3, noise(5, 2, seed=1)
+    with float32():
+        product = a * b
+        solved = torch.linalg.solve_triangular(upper, right, upper=True)
+    p, q, r, s = (np.array(v.tolist(), np.float32) for v in (a.real, a.imag, b.real, b.imag))
+    np.testing.assert_array_equal(product.real.numpy(), p * r - q * s)
+    np.testing.assert_array_equal(product.imag.numpy(), p * s + q * r)
+    for column in range(2):
+        found = [0.0] * 5
+        for i in reversed(range(5)):
+            known = 0.0
+            for k in range(i + 1, 5):
+                known = fused(float(upper[i, k]), found[k], known)
+            found[i] = single(single(float(right[i, column]) - known) / 3.0)
+        assert solved[:, column].tolist() == found
+
+
+def test_numbers_meet_tensors_as_float32() -> None:
+    x = noise(50)
+    third, scale = single(1 / 3), single(0.1)
+    with float32():
+        assert (x * (1 / 3)).tolist() == [single(v * third) for v in x.tolist()]
+        scaled = torch.add(x, x, alpha=0.1)
+        assert scaled.tolist() == [single(v + single(v * scale)) for v in x.tolist()]
+
+
+def test_of_equal_values_the_lowest_index_is_first() -> None:
+    x = (torch.arange(3000) % 3).float()
+    firsts = [*range(2, 3000, 3)][:700]
+    with float32():
+        assert x.topk(700).indices.tolist() == firsts
+        assert x.sort(descending=True).indices[:700].tolist() == firsts
+        assert x.argsort()[:5].tolist() == [0, 3, 6, 9, 12]
+        assert (int(x.argmax()), int(x.argmin())) == (2, 0)
+        assert int(x.max(0).indices) == 2
+
+
+def test_the_diagonal_of_an_addition_is_not_negative() -> None:
+    """Products are never −0."""
+    zero = torch.zeros(2, 3)
+    with float32():
+        for product in (zero @ -zero.T, -zero @ noise(3, 2), F.linear(-zero, zero)):
+            assert not product.signbit().any()
+        assert not (-zero).sum(1).signbit().any()
+        assert (zero[:, :0] @ zero[:, :0].T).tolist() == [[0.0, 0.0]] * 2
+        assert zero[:, :0].sum(1).tolist() == [0.0, 0.0]
+        assert (zero[:0] @ zero.T).shape == (0, 2)
+
+
+def test_not_numbers_are_not_lost() -> None:
+    a, b = noise(2, 5), noise(5, 3, seed=1)
+    a[0, 0] = torch.nan
+    with float32():
+        assert (a @ b).isnan()[0].all()
+        assert (a @ b)[1].isfinite().all()
+        assert a.sum(1).isnan().tolist() == [True, False]
+        a[0, 0] = torch.inf
+        assert not (a @ b)[0].isfinite().any()
+        for function in (torch.exp, torch.tanh, torch.erf, torch.sin, F.silu, F.gelu, F.softplus):
+            assert function(torch.tensor([torch.nan])).isnan().all()
+
+
+def test_roots_are_correctly_rounded() -> None:
+    """torch's, built with MKL, are not: of float64 one in a hundred is off by a unit."""
+    near = torch.linspace(1.0, 4.0, 20_001, dtype=torch.float64)
+    hard = torch.tensor([0.0, math.inf, 5e-324, float.fromhex("0x1.2332a3f5a869ep-31")],
+                        dtype=torch.float64)  # fmt: skip
+    with float32():
+        for x in (torch.nextafter(near * near, near * 9), hard):
+            assert x.sqrt().tolist() == [math.sqrt(value) for value in x.tolist()]
+        narrow = noise(20_000).abs()
+        assert narrow.sqrt().tolist() == [single(math.sqrt(v)) for v in narrow.tolist()]
+        assert torch.tensor(-1.0).sqrt().isnan()
+
+
+def test_of_two_zeros_an_extreme_is_the_positive_one() -> None:
+    plus = torch.zeros(9)
+    minus = -plus
+    with float32():
+        for result in (
+            torch.maximum(minus, plus), torch.minimum(plus, minus), minus.amax(0),
+            torch.stack([plus, minus]).min(0).values,
+        ):  # fmt: skip
+            assert not result.signbit().any()
+
+
+def test_a_power_of_one_is_another_tensor() -> None:
+    x = noise(5)
+    with float32():
+        y = x.pow(1)
+        y.add_(1)
+    assert torch.equal(y, x + 1)
+
+
+def test_in_place_is_in_place() -> None:
+    """Also of a part of a tensor that is not contiguous."""
+    x = noise(6, 8)
+    expected = x.clone()
+    part = x[:, ::2].T
+    with float32():
+        expected[:, ::2] = expected[:, ::2].tanh()
+        assert part.tanh_() is part
+    assert torch.equal(x, expected)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -309,7 +451,7 @@ def test_other_operations_are_named(operation: Callable[..., torch.Tensor], name
     ],
     ids=str,
 )
-def test_attention(options: dict[str, Any], scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention(options: dict[str, Any]) -> None:
     q, k, v = (noise(2, 4, 9, 8, spread=0.5, seed=seed) for seed in range(3))
     if "enable_gqa" in options:
         k, v = k[:, :2], v[:, :2]
@@ -321,20 +463,41 @@ def test_attention(options: dict[str, Any], scores: int, monkeypatch: pytest.Mon
     if "attn_mask" in options:
         options = options | {"attn_mask": masks[options["attn_mask"]]}
     expected = F.scaled_dot_product_attention(q, k, v, **options)
-    monkeypatch.setattr("geometry_of_trust.extraction.attention._SCORES", scores)
     unproved: set[str] = set()
-    with float64(unproved):
+    with float32(unproved):
         result = F.scaled_dot_product_attention(q, k, v, **options)
     assert unproved == set()
-    torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5, equal_nan=False)
 
 
 def test_integers_stay_integers() -> None:
-    with float64():
-        powers = torch.pow(2, torch.arange(4))
-        total = torch.arange(4).sum()
-    assert (powers.dtype, total.dtype) == (torch.int64, torch.int64)
-    assert (powers.tolist(), int(total)) == ([1, 2, 4, 8], 6)
+    four = torch.arange(4)
+    unproved: set[str] = set()
+    with float32(unproved):
+        results = [torch.pow(2, four), four.sum(), four.cumsum(0),
+                   four.sort(descending=True).values, four.topk(2).values,
+                   four.index_add(0, torch.tensor([1, 1]), four[2:]),
+                   torch.arange(0, 6, 2), four @ four, four.max()]  # fmt: skip
+        truth = (four > 1).sum()
+    assert {result.dtype for result in (*results, truth)} == {torch.int64}
+    assert [result.tolist() for result in results] == [
+        [1, 2, 4, 8], 6, [0, 1, 3, 6], [3, 2, 1, 0], [3, 2], [0, 6, 2, 3], [0, 2, 4], 14, 3,
+    ]  # fmt: skip
+    assert unproved == set()
+
+
+def test_what_is_asked_for_in_float64_stays_that() -> None:
+    x = noise(9, spread=0.5).double()
+    unproved: set[str] = set()
+    with float32(unproved):
+        results = [x + 1, x.abs().sqrt(), x.exp(), (x.abs() + 1).log(), 10000.0**x.tanh().float(),
+                   x / 3, x.maximum(-x), torch.arange(0, 1, 0.1, dtype=torch.float64)]  # fmt: skip
+        few = 10000.0 ** (torch.arange(0, 8, 2, dtype=torch.float64) / 8)
+    assert [result.dtype for result in results] == [torch.float64] * 4 + [
+        torch.float32] + [torch.float64] * 3  # fmt: skip
+    assert unproved == {"tanh"}
+    assert few.tolist() == [10000.0 ** (i / 8) for i in range(0, 8, 2)]
+    assert results[2].tolist() == pytest.approx([math.exp(v) for v in x.tolist()], rel=1e-15)
 
 
 def test_what_is_not_proved_stands_in_the_record(
@@ -386,7 +549,7 @@ def test_nothing_is_compiled() -> None:
 
     doubled = torch.compile(lambda x: x * 2.0, backend=refuse)
     x = noise(5)
-    with float64():
+    with float32():
         assert torch.equal(doubled(x), x * 2)
 
 
@@ -394,19 +557,26 @@ def test_nothing_is_compiled() -> None:
 
 DIGESTS = """
 import hashlib, torch
-from geometry_of_trust.extraction import kernels, sums
+from geometry_of_trust.extraction.float32 import float32
 
 generator = torch.Generator().manual_seed(3)
 scale = torch.arange(1, 577) ** 2 / 300
-x = (torch.randint(-2**30, 2**30, (60, 576), generator=generator).double() / 2**28) * scale
-w = torch.randint(-2**30, 2**30, (576, 200), generator=generator).double() / 2**30
-ours = [sums.matmul(x, w), sums.total(x, [1]), kernels.softmax(x, -1)]
-theirs = [x @ w, x.sum(1), torch.softmax(x, -1)]
-for name in ("exp", "tanh", "erf", "sin", "cos", "sigmoid", "silu"):
-    ours.append(getattr(kernels, name)(x))
-    theirs.append(getattr(torch.nn.functional if name == "silu" else torch, name)(x))
-for results in (ours, theirs):
-    print(hashlib.sha256(b"".join(r.numpy().tobytes() for r in results)).hexdigest())
+x = (torch.randint(-2**20, 2**20, (60, 576), generator=generator).float() / 2**18) * scale
+w = torch.randint(-2**20, 2**20, (576, 200), generator=generator).float() / 2**20
+
+def results():
+    yield from (x @ w, x.sum(1), x.mean(0), torch.softmax(x, -1), x.var(1), x.cumsum(1))
+    yield torch.nn.functional.layer_norm(x, (576,), x[0], x[1])
+    yield torch.nn.functional.silu(x)
+    yield torch.nn.functional.gelu(x)
+    for name in ("exp", "tanh", "erf", "sin", "cos", "sigmoid"):
+        yield getattr(torch, name)(x)
+
+theirs = list(results())
+with float32():
+    ours = list(results())
+for found in (ours, theirs):
+    print(hashlib.sha256(b"".join(r.numpy().tobytes() for r in found)).hexdigest())
 """
 
 
@@ -419,9 +589,12 @@ def test_the_same_bits_from_other_kernels() -> None:
     """And the control: torch's own functions give others."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(DIGESTS, {})  # noqa: S102 - from above
+    others = {
+        "GOT_KERNELS": "portable", "MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "default",
+    }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", DIGESTS], capture_output=True, text=True, check=True,
-        env=os.environ | {"MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "default"},
+        env=os.environ | others,
     )  # fmt: skip
     found = [printed.getvalue().split(), done.stdout.split()]
     assert len({ours for ours, _ in found}) == 1

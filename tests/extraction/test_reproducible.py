@@ -1,15 +1,19 @@
-"""The same bytes under every setting: float64 throughout, rounded once, whatever the kernels."""
+"""The same bytes under every setting: float32 throughout, each operation of one value."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import decimal
 import json
 import os
 import platform
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +26,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from geometry_of_trust import errors
+from geometry_of_trust.arithmetic import ARITHMETIC, library
 from geometry_of_trust.documents.extraction_record_reading import read_record
-from geometry_of_trust.extraction import capture, preparing
-from geometry_of_trust.extraction.float64 import WIDE, as_written, float64
+from geometry_of_trust.extraction import capture, loading, running, tokenizing
+from geometry_of_trust.extraction.float32 import as_written, float32
 from geometry_of_trust.extraction.one_text import Extraction, extract
+from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.extraction.page_release import FilePages
+from geometry_of_trust.extraction.request import Request
+from geometry_of_trust.extraction.running import Runner
 from geometry_of_trust.extraction.weights import Weights
 from geometry_of_trust.formats.gotact import read_activations
 from options import arguments_of
+from oracle import nearest32, same_bits
 from tiny_models import FAMILIES, LAYERS, TEXT, VARIANTS, Family, TinyModel, build
 
 with warnings.catch_warnings():
@@ -120,105 +129,177 @@ def test_a_cut_model_gives_the_bytes_of_the_whole(
     np.testing.assert_array_equal(cut.activations.values, whole.activations.values[:2])
 
 
-# --- float64 throughout ---------------------------------------------------------------------------
+# --- float32 throughout ---------------------------------------------------------------------------
 
 
 _Mode: Any = TorchDispatchMode  # which has no types
+HALVES = (torch.float16, torch.bfloat16)
 
 
-class Narrow(_Mode):  # type: ignore[misc]
-    """Keeps the names of the kernels that give something narrower than float64."""
+class Types(_Mode):  # type: ignore[misc]
+    """Keeps the names of the kernels that give halves, and of those that give float64."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.kernels: list[str] = []
-        self.halves: list[str] = []
+        self.halves: set[str] = set()
+        self.doubles: set[str] = set()
         self.calls = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         self.calls += 1
-        if any(isinstance(x, torch.Tensor) and x.dtype in WIDE for x in tree_leaves(result)):
-            same = isinstance(args[0], torch.Tensor) and args[0].dtype == result.dtype
-            name = str(func)
-            if not (same and name == "aten.to.dtype"):
-                (self.kernels if result.dtype == torch.float32 else self.halves).append(name)
+        for x in tree_leaves(result):
+            if isinstance(x, torch.Tensor) and x.dtype in HALVES:
+                self.halves.add(str(func))
+            if isinstance(x, torch.Tensor) and x.dtype == torch.float64:
+                self.doubles.add(str(func))
         return result
 
 
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", ALL)
-def test_no_kernel_gives_less_than_float64(
-    name: str, tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_every_kernel_gives_float32(
+    name: str,
+    stored: torch.dtype,
+    tiny_model: TinyModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is left: rows of embeddings, weights as they are held, and the rounding at the end."""
-    narrow = Narrow()
+    """What is left: weights as they are held, and what is chosen of them."""
+    watch = Types()
 
     @contextlib.contextmanager
-    def watched(unproved: set[str]) -> Iterator[None]:
-        with float64(unproved), narrow:
+    def watched(unproved: set[str], scales: Any) -> Iterator[None]:
+        with float32(unproved, scales), watch:
             yield
 
-    monkeypatch.setattr(capture, "float64", watched)
-    record = run(tiny_model(name), tmp_path, reproducible=True).record
-    assert record.unproved == ()
-    assert narrow.calls > 200
-    exact = {"aten.embedding.default", "aten.detach.default", "aten.select.int"}
-    # The states that are kept: rounded once, then moved to their place.
-    for kernel in (kept := {"aten._to_copy.default", "aten.copy_.default"}):
-        assert narrow.kernels.count(kernel) == len(MIDDLE)
-    assert set(narrow.kernels) - exact == kept
+    monkeypatch.setattr(capture, "float32", watched)
+    model = tiny_model(name)
+    if stored != torch.float32:
+        model = stored_as(model, tmp_path / "model", stored)
+    record = run(model, tmp_path, reproducible=True).record
+    assert (record.unproved, record.arithmetic) == ((), ARITHMETIC)
+    assert watch.calls > 150
+    assert watch.doubles == set()
+    moves = {"aten.embedding.default", "aten.detach.default", "aten.t.default"}
+    moves |= {"aten.transpose.int", "aten.view.default", "aten.select.int"}
+    rounded = set()
     if name == "falcon":  # its code rounds its slopes: element by element, one rounding each
-        assert set(narrow.halves) <= {
-            "aten._to_copy.default",
-            "aten.view.default",
-            "aten.mul.Tensor",
-        }
-    else:
-        assert narrow.halves == []
+        rounded = {"aten._to_copy.default", "aten.view.default", "aten.mul.Tensor"}
+        assert watch.halves >= {"aten._to_copy.default"}
+    assert watch.halves <= rounded | (moves if stored != torch.float32 else set())
 
 
-def test_a_model_that_is_merely_double_goes_through_float32(tiny_model: TinyModel) -> None:
-    """The control: transformers' own code narrows, and the watch sees it."""
-    model: Any = AutoModelForCausalLM.from_pretrained(tiny_model("llama"), dtype=torch.float64)
-    with torch.no_grad(), Narrow() as narrow:
+def test_a_model_that_is_merely_loaded_computes_in_its_type(tiny_model: TinyModel) -> None:
+    """The control: the watch sees it."""
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_model("llama"), dtype=torch.bfloat16)
+    with torch.no_grad(), Types() as watch:
         model(torch.tensor([[1, 2, 3]]))
-    assert "aten._to_copy.default" in narrow.kernels
+    assert "aten.mm.default" in watch.halves
+
+
+def prepared(
+    folder: Path, to: Path, layers: tuple[int, ...] = (0, 1, 2, 3), **options: Any
+) -> Runner:
+    """A model that was loaded for a reproducible run."""
+    chosen = ExtractionOptions(device="cpu", reproducible=True, **options)
+    request = Request.of(folder, layers, to / "a", to / "u", chosen)
+    with loading.silence():
+        opened = running.open_model(request, lambda text: None)
+        batch = capture.Batch.of_text([5, 6])
+        return running.start(opened, batch, lambda text: None, once=False)[0]
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt-j", "gemma2", "llama3-rope", "phi"])
-def test_buffers_are_computed_and_not_converted(
-    name: str, tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_buffers_are_computed_by_their_code_in_float32(
+    name: str, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
-    prepared: list[Any] = []
-
-    def prepare(*arguments: Any, **options: Any) -> Any:
-        prepared.append(preparing.prepare(*arguments, **options))
-        return prepared[0]
-
-    monkeypatch.setattr("geometry_of_trust.extraction.running.prepare", prepare)
-    run(tiny_model(name), tmp_path)
-    computed = [buffer for buffer in prepared[0].model.buffers() if buffer.is_floating_point()]
+    buffers = dict(prepared(tiny_model(name), tmp_path).loaded.model.named_buffers())
+    computed = {name: buffer for name, buffer in buffers.items() if buffer.is_floating_point()}
     assert computed
-    for buffer in computed:
-        assert buffer.dtype == torch.float64
-        assert not torch.equal(buffer, buffer.float().double())
+    assert {buffer.dtype for buffer in computed.values()} == {torch.float32}
 
 
-def float64_llama(folder: Path, token_ids: list[int], config: Any) -> list[NDArray[np.float64]]:
-    """A Llama in numpy alone, in float64: the output of each block."""
-    W = {name: w.double().numpy() for name, w in load_file(folder / "model.safetensors").items()}
+def test_rotary_frequencies_are_powers_correctly_rounded(
+    tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    """1 / 10000^(2i/d), each step rounded to float32 from many decimal digits."""
+    for name, d in (("llama", 8), ("qwen3", 16)):
+        buffers = dict(prepared(tiny_model(name), tmp_path).loaded.model.named_buffers())
+        expected = []
+        with decimal.localcontext(prec=60):
+            for i in range(0, d, 2):
+                exponent = Fraction(float(np.float32(i) / np.float32(d)))
+                power = Decimal(10000) ** (Decimal(exponent.numerator) / exponent.denominator)
+                near = nearest32(Fraction(power))
+                expected.append(nearest32(1 / Fraction(float(near))))
+        assert same_bits(buffers["model.rotary_emb.inv_freq"].numpy(), expected)
+
+
+Matrix = NDArray[np.float32]
+
+
+def product(a: Matrix, b: Matrix) -> Matrix:
+    """Rule 2, for stacks of matrices: fused operations in order, blocks of 256.
+
+    A product of float32 is exact in float64. Its sum with another is rounded to odd there: of an
+    inexact one the last bit is set, so that rounding it to float32 is rounding the exact sum.
+    """
+    blocks = []
+    for start in range(0, a.shape[-1], 256):
+        s = np.zeros((*a.shape[:-1], b.shape[-1]), np.float32)
+        for k in range(start, min(start + 256, a.shape[-1])):
+            exact = a[..., k, None].astype(np.float64) * b[..., k, None, :]
+            wide = s.astype(np.float64)
+            total = exact + wide
+            back = total - exact
+            error = (exact - (total - back)) + (wide - back)
+            towards_zero = (error != 0) & ((error < 0) != (total < 0))
+            bits = total.view(np.int64) - towards_zero
+            s = np.where(error != 0, bits | 1, bits).view(np.float64).astype(np.float32)
+        blocks.append(s)
+    result = blocks[0]
+    for s in blocks[1:]:
+        result = result + s
+    return result + np.float32(0)
+
+
+def total(x: Matrix) -> NDArray[np.float64]:
+    """Rule 3 along the last dimension, not rounded."""
+    lanes = np.zeros((*x.shape[:-1], 16))
+    for i in range(x.shape[-1]):
+        lanes[..., i % 16] += x[..., i]
+    for half in (8, 4, 2, 1):
+        lanes = lanes[..., :half] + lanes[..., half:]
+    return lanes[..., 0]
+
+
+def rounded(function: Callable[[Any], Any], x: Matrix) -> Matrix:
+    """Rule 4, where float64 does not lie next to the middle of two float32."""
+    result: Matrix = function(x.astype(np.float64)).astype(np.float32)
+    return result
+
+
+def llama_by_the_rules(folder: Path, token_ids: list[int], config: Any) -> list[Matrix]:
+    """A Llama in numpy alone, by docs/arithmetic.md: the output of each block."""
+    W = {name: w.float().numpy() for name, w in load_file(folder / "model.safetensors").items()}
     heads, groups = config.num_attention_heads, config.num_key_value_heads
     P, size = len(token_ids), config.hidden_size // heads
+    eps, scale = np.float32(config.rms_norm_eps), np.float32(1 / np.sqrt(size))
 
-    def norm(x: Any, weight: Any) -> Any:
-        return x / np.sqrt((x * x).mean(-1, keepdims=True) + config.rms_norm_eps) * weight
+    def norm(x: Matrix, weight: Matrix) -> Matrix:
+        squares = (total(x * x) / x.shape[-1]).astype(np.float32)
+        root = rounded(lambda v: 1 / np.sqrt(v), squares + eps)
+        return weight * (x * root[:, None])
 
-    frequencies = 10000.0 ** -(np.arange(0, size, 2) / size)
-    angles = np.tile(np.outer(np.arange(P), frequencies), 2)
+    exponents = np.arange(0, size, 2).astype(np.float32) / np.float32(size)
+    frequencies = np.float32(1) / rounded(lambda e: 10000.0**e, exponents)
+    angles = np.tile(np.outer(np.arange(P, dtype=np.float32), frequencies), 2)
+    cos, sin = rounded(np.cos, angles), rounded(np.sin, angles)
 
-    def turned(x: Any) -> Any:
+    def turned(x: Matrix) -> Matrix:
         half = np.concatenate([-x[..., size // 2 :], x[..., : size // 2]], -1)
-        return x * np.cos(angles) + half * np.sin(angles)
+        return x * cos + half * sin
 
     x = W["model.embed_tokens.weight"][token_ids]
     outputs = []
@@ -226,55 +307,111 @@ def float64_llama(folder: Path, token_ids: list[int], config: Any) -> list[NDArr
         w = {name.split(f"layers.{layer}.")[-1].removesuffix(".weight"): v for name, v in W.items()}
         h = norm(x, w["input_layernorm"])
         q, k, v = (
-            (h @ w[f"self_attn.{c}_proj"].T).reshape(P, -1, size).transpose(1, 0, 2) for c in "qkv"
+            product(h, w[f"self_attn.{c}_proj"].T).reshape(P, -1, size).transpose(1, 0, 2)
+            for c in "qkv"
         )
         k, v = (np.repeat(a, heads // groups, 0) for a in (k, v))
-        scores = turned(q) @ turned(k).transpose(0, 2, 1) / np.sqrt(size)
+        scores = product(turned(q), turned(k).transpose(0, 2, 1)) * scale
         scores[:, *np.triu_indices(P, 1)] = -np.inf
-        weights = np.exp(scores - scores.max(-1, keepdims=True))
-        mixed = weights / weights.sum(-1, keepdims=True) @ v
-        x = x + mixed.transpose(1, 0, 2).reshape(P, -1) @ w["self_attn.o_proj"].T
+        powers = rounded(np.exp, scores - scores.max(-1, keepdims=True))
+        weights = (powers / total(powers)[..., None]).astype(np.float32)
+        mixed = product(weights, v).transpose(1, 0, 2).reshape(P, -1)
+        x = x + product(mixed, w["self_attn.o_proj"].T)
         h = norm(x, w["post_attention_layernorm"])
-        gate = h @ w["mlp.gate_proj"].T
-        x = x + (gate / (1 + np.exp(-gate)) * (h @ w["mlp.up_proj"].T)) @ w["mlp.down_proj"].T
+        gate = rounded(lambda g: g / (1 + np.exp(-g)), product(h, w["mlp.gate_proj"].T))
+        up = product(h, w["mlp.up_proj"].T)
+        x = x + product(gate * up, w["mlp.down_proj"].T)
         outputs.append(x)
     return outputs
 
 
-def test_llama_is_what_the_formulas_give(tiny_model: TinyModel, tmp_path: Path) -> None:
-    """An oracle with neither torch nor transformers: equal bits after rounding."""
+@pytest.mark.parametrize("kernels", library.forms())
+def test_llama_is_what_the_rules_give(
+    kernels: str, tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An oracle with neither torch nor transformers: equal bits."""
+    monkeypatch.setenv(library.VARIABLE, kernels)
     extraction = run(tiny_model("llama"), tmp_path, tuple(range(LAYERS)))
     config = AutoModelForCausalLM.from_pretrained(tiny_model("llama")).config
     ids = [token.id for token in extraction.record.tokens]
-    for layer, expected in enumerate(float64_llama(tiny_model("llama"), ids, config)):
-        np.testing.assert_array_equal(
-            extraction.activations.values[layer], expected.astype(np.float32)
-        )
-
-
-@pytest.mark.parametrize("name", ["gpt2", "falcon"])
-def test_a_family_that_stays_in_its_type_is_transformers_double(
-    name: str, tiny_model: TinyModel, tmp_path: Path
-) -> None:
-    model: Any = AutoModelForCausalLM.from_pretrained(tiny_model(name), dtype=torch.float64)
-    extraction = run(tiny_model(name), tmp_path, (0, 1, 2))
-    ids = torch.tensor([[token.id for token in extraction.record.tokens]])
-    with torch.no_grad():
-        states = model(ids, output_hidden_states=True).hidden_states
-    for layer in range(3):
-        np.testing.assert_array_equal(
-            extraction.activations.values[layer], states[layer + 1][0].float().numpy()
-        )
+    for layer, expected in enumerate(llama_by_the_rules(tiny_model("llama"), ids, config)):
+        assert same_bits(extraction.activations.values[layer], expected)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_close_to_the_fast_path(name: str, tiny_model: TinyModel, tmp_path: Path) -> None:
+def test_close_to_the_fast_path_and_to_float64(
+    name: str, tiny_model: TinyModel, tmp_path: Path
+) -> None:
     fast = run(tiny_model(name), tmp_path / "fast", reproducible=False)
     exact = run(tiny_model(name), tmp_path / "exact", reproducible=True)
-    np.testing.assert_allclose(
-        exact.activations.values, fast.activations.values, rtol=1e-4, atol=2e-5
-    )
+    assert apart(exact.activations.values, fast.activations.values) < 1e-5
     assert exact.record.unembedding == fast.record.unembedding
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_model(name), dtype=torch.float64)
+    ids = torch.tensor([[token.id for token in exact.record.tokens]])
+    with torch.no_grad():
+        states = model(ids, output_hidden_states=True).hidden_states
+    double = torch.stack([states[layer + 1][0] for layer in MIDDLE]).numpy()
+    assert apart(exact.activations.values, double) < 1e-5
+
+
+def apart(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """The largest difference, relative to the largest value."""
+    return float(np.abs(a.astype(np.float64) - b).max() / np.abs(b).max())
+
+
+# --- in company -----------------------------------------------------------------------------------
+
+
+TEXTS = (TEXT, TEXT[:40], TEXT[20:70], TEXT[:31])
+
+
+def token_ids(runner: Runner) -> list[list[int]]:
+    texts = (tokenizing.tokenize(runner.opened.tokenizer, text) for text in TEXTS)
+    return [[token.id for token in text] for text in texts]
+
+
+def together(runner: Runner, texts: list[list[int]]) -> list[Matrix]:
+    """The states of each text, from one batch."""
+    batch = capture.Batch(texts, [range(len(ids)) for ids in texts])
+    ends = np.cumsum([len(ids) for ids in texts])[:-1]
+    return np.split(runner.states(batch), ends, axis=1)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_padding_changes_no_bit(name: str, tiny_model: TinyModel, tmp_path: Path) -> None:
+    """Texts of several lengths beside each other, padded on the right, and each alone."""
+    runner = prepared(tiny_model(name), tmp_path)
+    texts = token_ids(runner)
+    if name == "phi3-longrope":  # it turns by the longest of a batch: all longer than 16, or none
+        texts = [ids for ids in texts if len(ids) > 16]
+    assert len({len(ids) for ids in texts}) > 1
+    for ids, states in zip(texts, together(runner, texts), strict=True):
+        assert same_bits(states, runner.states(capture.Batch.of_text(ids)))
+
+
+def test_padding_over_the_ends_of_blocks_changes_no_bit(
+    tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    """Sums over the keys are made in blocks of 256, and padding adds blocks."""
+    runner = prepared(tiny_model("llama"), tmp_path)
+    texts = [[(7 * i + n) % 300 for i in range(length)] for n, length in enumerate((600, 250, 3))]
+    for ids, states in zip(texts, together(runner, texts), strict=True):
+        assert same_bits(states, runner.states(capture.Batch.of_text(ids)))
+
+
+def test_the_fast_path_does_not_promise_that(tiny_model: TinyModel, tmp_path: Path) -> None:
+    """The control: of some family a batch has other bits there."""
+    different = []
+    for name in ("llama", "gpt2", "gpt-j", "phi"):
+        runner = prepared(tiny_model(name), tmp_path)
+        texts = token_ids(runner)
+        loaded = dataclasses.replace(runner.loaded, weights=Weights())
+        fast = dataclasses.replace(runner, loaded=loaded)
+        different += [
+            not same_bits(states, fast.states(capture.Batch.of_text(ids)))
+            for ids, states in zip(texts, together(fast, texts), strict=True)
+        ]
+    assert any(different)
 
 
 # --- dtype ----------------------------------------------------------------------------------------
@@ -450,9 +587,9 @@ def test_everything_is_put_back(fails: bool) -> None:
 
         def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
             x = torch.ones(1, input_ids.shape[1], 3)
-            assert x.dtype == torch.float64
+            assert x.dtype == torch.float32
             x = self.blocks[0](x)
-            assert x.dtype == torch.float64
+            assert x.dtype == torch.float32
             if fails:
                 self.blocks[1].register_forward_pre_hook(stop)
             result: torch.Tensor = self.blocks[1](x)
@@ -465,7 +602,7 @@ def test_everything_is_put_back(fails: bool) -> None:
     before = [parameter.detach().clone() for parameter in model.parameters()]
     arguments: dict[str, Any] = {
         "pages": FilePages(),
-        "weights": Weights(wide=True),
+        "weights": Weights(reproducible=True),
         "unproved": set(),
     }
     outcome = pytest.raises(errors.ModelFailed) if fails else contextlib.nullcontext()
@@ -486,58 +623,64 @@ def test_everything_is_put_back(fails: bool) -> None:
 @pytest.mark.parametrize(
     "expression",
     [
-        "x.float()",
-        "x.to(torch.float32)",
-        "x.to(dtype=torch.bfloat16)",
-        "x.to('cpu', torch.float16)",
-        "x.to(y)",
-        "x.type(torch.float32)",
-        "x.type('torch.FloatTensor')",
-        "x.type_as(y)",
-        "x.to(y.dtype)",
-        "x.new_zeros(2, dtype=torch.float32)",
-        "x + y",
-        "y * 2",
+        "y.float()",
+        "y.to(torch.float16)",
+        "y.to(dtype=torch.bfloat16)",
+        "y.to('cpu', torch.float16)",
+        "y.to(z)",
+        "y.type(torch.bfloat16)",
+        "y.type('torch.HalfTensor')",
+        "y.type_as(z)",
+        "y.to(z.dtype)",
+        "y.new_zeros(2, dtype=torch.float16)",
+        "y + z",
+        "z.float() * 2",
+        "y * 2.5",
         "torch.cat([y, y])",
-        "torch.stack(y.split(1))",
-        "torch.softmax(x, 0, torch.float32)",
-        "torch.nn.functional.softmax(x, dim=0, dtype=torch.float32)",
+        "torch.softmax(y, 0, torch.bfloat16)",
+        "torch.nn.functional.softmax(y, dim=0, dtype=torch.float16)",
         "torch.zeros(2, dtype=torch.float16)",
         "torch.tensor(0.1)",
         "torch.arange(0, 1, 0.25)",
         "torch.arange(3) / 3",
-        "torch.empty_like(y)",
+        "torch.empty_like(y, dtype=torch.bfloat16)",
         "torch.nn.functional.embedding(torch.tensor([1]), y[:, None])",
         "torch.nn.functional.embedding(torch.tensor([1]), z[:, None])",
-        "x.to(z.dtype)",
-        "z + x",
-        "torch.polar(x, x).real",
+        "torch.nn.functional.embedding(torch.tensor([1]), p)",
+        "p[0]",
+        "p.data",
+        "p + 1",
+        "p.T",
+        "torch.nn.functional.linear(y, p)",
+        "torch.nn.functional.layer_norm(y, (2,), p[0], p[1])",
+        "torch.polar(y, y).real",
         "torch.view_as_complex(torch.stack([y, y], -1)).imag",
-        "torch.nn.Linear(2, 2)(x)",
+        "torch.nn.Linear(2, 2)(y)",
     ],
 )
 def test_whatever_code_asks_for(expression: str) -> None:
-    x = torch.tensor([0.1, 0.2], dtype=torch.float64)
     y = torch.tensor([0.1, 0.2], dtype=torch.float32)
-    names = {"torch": torch, "x": x, "y": y, "z": y.bfloat16()}
-    with float64():
+    p = torch.nn.Parameter(torch.eye(2, dtype=torch.bfloat16))
+    names = {"torch": torch, "y": y, "z": y.bfloat16(), "p": p}
+    with float32():
         result = eval(expression, names)  # noqa: S307 - from the list above
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            product = torch.nn.functional.linear(x[None], x[None])
+            linear = torch.nn.functional.linear(y[None], y[None])
         with as_written():
-            assert y.dtype == torch.float32
-            assert x.float().dtype == torch.float32
-    assert result.dtype == product.dtype == torch.float64
+            assert p.dtype == torch.bfloat16
+            assert y.half().dtype == y.to(torch.float16).dtype == torch.float16
+    assert result.dtype == linear.dtype == torch.float32
     assert torch.get_default_dtype() == torch.float32
 
 
 def test_what_is_meant_stays() -> None:
-    """Bits, integers, a tensor's own memory, and roundings that code spells out."""
+    """Bits, integers, float64, a tensor's own memory, and roundings that code spells out."""
     y = torch.tensor([0.1, 0.2], dtype=torch.float32)
     bits = y.view(torch.int32)
-    with float64():
+    with float32():
         assert torch.equal(y.view(torch.int32), bits)
         assert bits.to(torch.int64).dtype == torch.int64
+        assert y.double().dtype == (y.to(torch.float64) * 2).dtype == torch.float64
         assert y.add_(1.0) is y
         half = torch.tensor(1.001).bfloat16() * torch.arange(3)
         with as_written():
@@ -545,15 +688,17 @@ def test_what_is_meant_stays() -> None:
         assert torch.arange(3).dtype == torch.int64
 
 
-def test_a_device_without_float64(
-    tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("device", ["mps", "cuda"])
+def test_a_device_that_is_no_cpu(
+    device: str, tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It is refused; where none is named the CPU computes."""
     monkeypatch.setattr(
-        "geometry_of_trust.extraction.loading.find_device", lambda name: torch.device("mps")
+        "geometry_of_trust.extraction.loading.find_device", lambda name: torch.device(device)
     )
     chosen: Any = ({"reproducible": True}, {"low_memory": True, "reproducible": False})
     for options in chosen:
         with pytest.raises(errors.BadOption):
-            run(tiny_model("llama"), tmp_path, device="mps", **options)
+            run(tiny_model("llama"), tmp_path, device=device, **options)
         record = run(tiny_model("llama"), tmp_path, device="auto", **options).record
         assert record.device == "cpu"

@@ -23,7 +23,7 @@ from geometry_of_trust.arithmetic import functions, products, rows, sequences
 _EXACT = {
     "_local_scalar_dense", "_reshape_alias", "_conj", "_to_copy", "_unsafe_view", "alias", "amax",
     "amin", "arange", "as_strided", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor",
-    "cat", "ceil", "clamp", "clamp_max", "clamp_min", "clone", "constant_pad_nd", "copy",
+    "cat", "ceil", "clamp", "clamp_max", "clamp_min", "clone", "complex", "constant_pad_nd", "copy",
     "copysign", "detach", "diagonal", "embedding", "empty", "empty_like", "empty_strided",
     "expand", "eye", "fill", "flatten", "flip", "floor", "frexp", "full", "full_like", "gather",
     "hardtanh", "imag", "index",
@@ -193,6 +193,15 @@ def _scatter(x: Tensor, dim: int, index: Tensor, source: Tensor | float, **other
     return sequences.scatter_add(x, dim, index, source)
 
 
+def _scatter_reduce(
+    x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Result:
+    """A sum, in order."""
+    return (
+        sequences.scatter_add(x, dim, index, source) if reduce == "sum" and include_self else None
+    )
+
+
 def _running_sum(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor | None:
     return None if dtype == torch.float64 else sequences.running_sum(x, dim)
 
@@ -260,6 +269,7 @@ _REPLACED: dict[str, Operation] = {
     "sort": _sorted,
     "topk": _topk,
     "scatter_add": sequences.scatter_add,
+    "scatter_reduce": _scatter_reduce,
     "cumsum": _running_sum,
     "convolution": sequences.convolution,
     "linalg_solve_triangular": _triangular,

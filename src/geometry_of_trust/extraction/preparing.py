@@ -93,6 +93,9 @@ def prepare(
         types = {named[name]: shape.dtype for name, shape in skeleton.state_dict().items()}
     weights = Weights(types, request.reproducible, scales, dtype)
     blocks = anatomy.blocks_of(model)
+    pages = FilePages.of_process()
+    if request.options.low_memory:
+        _check_in_files(blocks, pages, request.model)
     weights.settle(model, blocks, anatomy.unembedding_of(model))
     if weights.reproducible or types:
         found = set() if unproved is None else unproved
@@ -102,9 +105,6 @@ def prepare(
         if weights.reproducible:
             found |= left | _tensors_beside(model)
             plain_forms(model)
-    pages = FilePages.of_process()
-    if request.options.low_memory:
-        _check_in_files(blocks, pages, request.model)
     return Loaded(model, count, pages, weights)
 
 
