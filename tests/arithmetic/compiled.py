@@ -99,7 +99,15 @@ def compiling(name: str, *more: str) -> list[str]:
     cpu = {"avx2": "x86_64_v3", "avx512": "x86_64_v4"}.get(name, "baseline")
     sources = [str(KERNELS / f"{source}.c") for source in ("products", "attention", "convolution")]
     compiler = [sys.executable, "-m", "ziglang", "cc"]
-    return [*compiler, *FLAGS, f"-DGOT_FORM={name}", f"-mcpu={cpu}", f"-I{KERNELS}", *sources, *more]
+    return [
+        *compiler,
+        *FLAGS,
+        f"-DGOT_FORM={name}",
+        f"-mcpu={cpu}",
+        f"-I{KERNELS}",
+        *sources,
+        *more,
+    ]
 
 
 @cache
