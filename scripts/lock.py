@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BUILD = ("hatchling", "editables")
+BUILD = ("hatchling", "editables", "ziglang")
 """What builds the package, which pip would otherwise fetch without a hash."""
 HEAD = """\
 # Made by `make lock` from constraints.txt, for CPython {python} on {platform}; see CONTRIBUTING.md.

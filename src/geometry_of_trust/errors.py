@@ -356,6 +356,12 @@ class MissingExtra(UsageError):
     """A command needs an optional part of the installation."""
 
 
+class NoKernels(UsageError):
+    """The installation lacks the native library of the arithmetic, or has another machine's."""
+
+    hint_default = "Install the wheel for this machine; in a checkout, run `make kernels`."
+
+
 class UnknownKind(UsageError):
     """A file of a kind that is not converted."""
 

@@ -87,24 +87,25 @@ def alone(runner: Runner, text: Sequence[int]) -> NDArray[np.float32]:
 def _hooks(runner: Runner, text: Sequence[int]) -> list[Check]:
     """Logits of the model while its blocks are hooked, against those of the model alone.
 
-    In the plain weights' type, also for a reproducible or a quantised run: whether hooks disturb
-    a model has nothing to do with how it rounds. A run that computes so already lends its model,
-    which saves reading the weights again. Nothing if weights stay in files of another type, since
-    a model then cannot run without hooks.
+    Of a quantised run in the plain weights' type: whether hooks disturb a model has nothing to do
+    with how it rounds. Nothing if weights stay in files of a type that is converted block by
+    block, since a model then cannot run without hooks.
     """
-    request = runner.opened.request
-    if runner.loaded.weights.types:
+    request, weights = runner.opened.request, runner.loaded.weights
+    if weights.narrows or (weights.types and not request.reproducible):
         return []
-    if request.reproducible or request.options.low_memory or request.options.quantization:
-        as_stored = dataclasses.replace(request.options, reproducible=False, quantization=None)
+    if request.options.quantization and not request.reproducible:
+        as_stored = dataclasses.replace(request.options, quantization=None)
         request = dataclasses.replace(request, options=as_stored)
         opened = dataclasses.replace(runner.opened, request=request)
         runner = running.load(opened, runner.loaded.blocks, once=True)
-    ids = Batch.of_text(text)
     states = [
-        capture.final_states(runner.loaded.model, blocks, ids, runner.pages)
-        for blocks in (runner.blocks, None)
-    ]
+        capture.final_states(
+            runner.loaded.model, runner.blocks, Batch.of_text(text),
+            hooked=hooked, pages=runner.pages, weights=runner.loaded.weights,
+        )
+        for hooked in (True, False)
+    ]  # fmt: skip
     # A part of the unembedding at a time, so that it is never in memory as a whole.
     parts = [[state @ rows.T for state in states] for rows in runner.unembedding_rows()]
     hooked, plain = (np.concatenate(logits, axis=1) for logits in zip(*parts, strict=True))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geometry_of_trust.extraction.capture import Batch
-from geometry_of_trust.extraction.running import Runner
+from geometry_of_trust.extraction.running import Runner, use_threads
 
 
 class Job(NamedTuple):
@@ -33,12 +36,46 @@ class Engine(Protocol):
 
 
 class LocalEngine:
-    """This process, one batch after the other."""
+    """This process: a batch a thread where each computes with one, else one after the other."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
         """The results, in the order of the jobs."""
-        for job in jobs:
-            yield job, self._runner.states(job.batch)
+        runners = self._runner.side_by_side()
+        if len(runners) == 1:
+            for job in jobs:
+                yield job, self._runner.states(job.batch)
+            return
+        free = SimpleQueue[Runner]()
+        for runner in runners:
+            free.put(runner)
+
+        def states(job: Job) -> NDArray[np.float32]:
+            runner = free.get()
+            try:
+                return runner.states(job.batch)
+            finally:
+                free.put(runner)
+
+        waiting: deque[_Waiting] = deque()
+        with ThreadPoolExecutor(len(runners), initializer=use_threads, initargs=(1,)) as pool:
+            try:
+                for job in jobs:
+                    waiting.append((job, pool.submit(states, job)))
+                    if len(waiting) > len(runners):
+                        yield _first(waiting)
+                while waiting:
+                    yield _first(waiting)
+            finally:
+                for _, later in waiting:
+                    later.cancel()
+
+
+_Waiting = tuple[Job, Future[NDArray[np.float32]]]
+
+
+def _first(waiting: deque[_Waiting]) -> Result:
+    job, states = waiting.popleft()
+    return job, states.result()

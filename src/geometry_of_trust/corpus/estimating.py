@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from geometry_of_trust.corpus import checking
 from geometry_of_trust.corpus.corpus_run import CorpusRun
-from geometry_of_trust.corpus.memory import widens
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.extraction import architectures, costs
 from geometry_of_trust.extraction.costs import Sizes
@@ -30,9 +31,6 @@ _CODE = 36 * 2**20
 
 _DISK = 1e9
 """Bytes a second to and from a disk; nobody measured it here."""
-
-_SCORES = 2**22
-"""As in extraction.attention: so many scores are held at a time."""
 
 _STEP = 16
 """A small batch, whose pace shows what a batch takes however few its tokens are."""
@@ -209,13 +207,15 @@ def memory_running(
         request.options.low_memory or once
     ):  # each block is given back after use
         kept = weights.itemsize * one
-    computed = 8 if request.reproducible else run_itemsize(run)
-    if not once and widens(request, sum(weights.blocks[:count])):
-        kept += 8 * sum(weights.blocks[:count])
-    elif computed != weights.itemsize:
-        kept += computed * one
+    # A reproducible run's products take weights as they are held, unless the run narrows them.
+    if run_itemsize(run) != weights.itemsize and (
+        not request.reproducible or request.options.low_memory
+    ):
+        kept += run_itemsize(run) * one
     writing = 2 * CHUNK_BYTES
-    return kept + max(writing, *(workspace(run, shape) for shape in shapes))
+    side_by_side = torch.get_num_threads() if request.reproducible and not once else 1
+    largest = sorted((workspace(run, shape) for shape in shapes), reverse=True)[:side_by_side]
+    return kept + max(writing, sum(largest))
 
 
 def _checks(run: CorpusRun, weights: Sizes, count: int) -> int:
@@ -238,15 +238,13 @@ def _checks(run: CorpusRun, weights: Sizes, count: int) -> int:
 
 def run_itemsize(run: CorpusRun) -> int:
     """Bytes of a number that is computed with."""
-    if run.request.reproducible:
-        return 8
-    return 4 if run.request.options.dtype == "float32" else 2
+    return 4 if run.request.reproducible or run.request.options.dtype == "float32" else 2
 
 
 def workspace(run: CorpusRun, shape: Shape) -> int:
     """Memory of one batch: states and the inner layer of a block, some copies; scores likewise.
 
-    Fitted: 4 copies as torch computes, 12 of states and 13 of scores where products are split.
+    Fitted.
     """
     config = architectures.text_config(run.opened.config)
     d = run.opened.anatomy.hidden_dim
@@ -254,9 +252,7 @@ def workspace(run: CorpusRun, shape: Shape) -> int:
     heads = getattr(config, "num_attention_heads", None) or max(1, d // 64)
     scores = heads * shape.texts * shape.width**2
     copies, of_scores = 4, 0
-    if run.request.reproducible:
-        copies, of_scores = 12, 13 * min(scores, _SCORES)
-    elif getattr(run.opened.skeleton.config, "_attn_implementation", None) == "eager":
+    if getattr(run.opened.skeleton.config, "_attn_implementation", None) == "eager":
         of_scores = 3 * scores
     return run_itemsize(run) * (copies * shape.tokens * (d + inner) + of_scores)
 
@@ -277,8 +273,6 @@ def _seconds(
     moved = 0
     if run.request.options.low_memory:
         moved += len(shapes) * sum(weights.stored[:count])
-    if run.request.reproducible and (once or not widens(run.request, needed)):
-        moved += len(shapes) * 8 * needed
     return seconds + moved / _DISK
 
 

@@ -109,7 +109,8 @@ class Record:
         layers: ascending.
         dtype, precision: the type of the weights, by torch's name and by its tag; also of the
             whole run unless that was reproducible.
-        reproducible: whether the run was in float64 throughout and rounded once to float32.
+        reproducible: whether the run gives the same bytes on every machine.
+        arithmetic: name of what it then computed in; None of a fast run, and of those in float64.
         attention: the attention implementation, None if the model does not say.
         low_memory: whether the weights stayed in their files, each block read when it was needed.
         libraries: versions by name, for the names in `LIBRARIES`.
@@ -152,6 +153,7 @@ class Record:
     unproved: tuple[str, ...] = ()
     quantization: str | None = None
     quantization_library: str | None = None
+    arithmetic: str | None = None
     corpus: Corpus | None = None
     checks: tuple[Check, ...] = ()
 
@@ -217,7 +219,7 @@ class Record:
                 "dtype": self.dtype,
                 "precision": self.precision,
                 "reproducible": self.reproducible,
-                **_present(quantization=self.quantization),
+                **_present(arithmetic=self.arithmetic, quantization=self.quantization),
             },
             "files": {
                 "activations": {"sha256": self.activations.sha256},

@@ -59,6 +59,7 @@ class _Run:
     dtype: str
     precision: str
     reproducible: bool
+    arithmetic: str | None
     quantization: str | None
 
 
@@ -168,6 +169,7 @@ _SECTIONS = record(
             member("dtype", STRING),
             member("precision", PRECISION),
             member("reproducible", BOOL),
+            member("arithmetic", STRING, default=None, omitted=True),
             member("quantization", STRING, default=None, omitted=True),
         ),
     ),
@@ -240,6 +242,7 @@ def _joined(sections: _Sections) -> Record:
         tokens=sections.tokens,
         unproved=environment.unproved,
         quantization=run.quantization,
+        arithmetic=run.arithmetic,
         quantization_library=environment.quantization_library,
         corpus=sections.corpus,
         checks=environment.checks,

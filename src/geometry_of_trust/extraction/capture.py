@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from geometry_of_trust.arithmetic.rows import mean
 from geometry_of_trust.errors import (
     GotError,
     ModelFailed,
@@ -22,8 +23,7 @@ from geometry_of_trust.errors import (
     ZeroState,
     brief,
 )
-from geometry_of_trust.extraction import sums
-from geometry_of_trust.extraction.float64 import as_written, float64
+from geometry_of_trust.extraction.float32 import as_written, float32
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.quiet import unwarned
 from geometry_of_trust.extraction.weights import Before, Weights
@@ -73,9 +73,8 @@ class Batch:
         rows = rows[torch.tensor(flat, device=rows.device)].to("cpu", torch.float32)
         if not self.mean:
             return rows
-        # Of the states as a file would hold them, to 80 bits, rounded once: the same everywhere.
-        parts = torch.split(rows.double(), [len(kept) for kept in self.kept])
-        return torch.stack([sums.mean(part, [0]) for part in parts]).float()
+        parts = torch.split(rows, [len(kept) for kept in self.kept])
+        return torch.stack([mean(part, [0]) for part in parts])
 
     def place(self, row: int) -> str:
         """What errors call a row.
@@ -109,8 +108,7 @@ def residual_stream(
 ) -> NDArray[np.float32]:
     """The outputs of the blocks `layers` at the tokens kept: float32, shape (layers, rows, d).
 
-    The model stops after the deepest layer. If it computes in float64, its states are rounded
-    here, once.
+    The model stops after the deepest layer.
 
     Args:
         model: the causal model, in evaluation mode.
@@ -120,7 +118,7 @@ def residual_stream(
         hidden_dim: d.
         pages: what of the weights can be given back as soon as a block has run.
         weights: how they are held, and what they are computed with.
-        unproved: as of `float64`.
+        unproved: as of `float32`.
 
     Raises:
         NonFinite, ZeroState: naming layer, text and position.
@@ -147,7 +145,7 @@ def residual_stream(
         if not waiting:
             raise _EnoughError
 
-    run_in = float64(unproved) if weights.wide else torch.inference_mode()
+    run_in = float32(unproved, weights.scales) if weights.reproducible else torch.inference_mode()
     with _hooks(blocks[: layers[-1] + 1], before, after):
         try:
             with run_in, unwarned():
@@ -157,7 +155,7 @@ def residual_stream(
                 raise
         except Exception as error:
             found = brief(error)
-            hint = "It was run in float64; --fast may do." if weights.wide else ""
+            hint = "It was run reproducibly; --fast may do." if weights.reproducible else ""
             raise ModelFailed(
                 "forward pass", expected="no error", found=found, hint=hint
             ) from error
@@ -173,15 +171,22 @@ def residual_stream(
 
 
 def final_states(
-    model: nn.Module, blocks: nn.ModuleList | None, batch: Batch, pages: FilePages
+    model: nn.Module,
+    blocks: nn.ModuleList,
+    batch: Batch,
+    *,
+    hooked: bool,
+    pages: FilePages,
+    weights: Weights,
 ) -> NDArray[np.float32]:
     """What a model multiplies its unembedding with, at the tokens kept: float32, shape (rows, d).
 
     The model runs as its own code has it, to the end of the blocks that it has and its final norm.
 
     Args:
-        blocks: hooked as for `residual_stream`, if given.
+        blocks: all that it has. hooked: as for `residual_stream`.
         pages: what of the weights of hooked blocks can be given back.
+        weights: how they are held, and what they are computed with.
 
     Raises:
         ModelFailed: the model's code stopped with an error.
@@ -197,13 +202,17 @@ def final_states(
     body: nn.Module = getattr(
         model, "base_model", model
     )  # transformers' name for all but the last step
-    hooks = _hooks(blocks or nn.ModuleList(), lambda block, arguments: None, after)
+    hooks = _hooks(blocks if hooked else nn.ModuleList(), lambda block, arguments: None, after)
+    brought = weights.bring(blocks)
+    run_in = float32(None, weights.scales) if weights.reproducible else torch.inference_mode()
     try:
-        with hooks, torch.inference_mode(), unwarned():
+        with hooks, run_in, unwarned():
             values: NDArray[np.float32] = batch.chosen(body(**_inputs(body, batch))[0]).numpy()
     except Exception as error:
         found = brief(error)
         raise ModelFailed("forward pass", expected="no error", found=found) from error
+    finally:
+        weights.put_back(brought)
     return values
 
 

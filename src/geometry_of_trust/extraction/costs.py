@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from geometry_of_trust.errors import IncompleteModel, brief
-from geometry_of_trust.extraction.float64 import float64
+from geometry_of_trust.extraction.float32 import float32
 from geometry_of_trust.extraction.model_files import weight_files
 from geometry_of_trust.extraction.running import Opened
 
@@ -81,8 +81,9 @@ def sizes(opened: Opened) -> Sizes:
     types = {_configured(opened.config)} if stored is None else stored.types
     asked = getattr(torch, request.options.dtype).itemsize
     widest = max(types)
-    itemsize = widest if request.options.low_memory else asked
-    in_file = request.options.low_memory or types == {asked}
+    held = request.options.low_memory or (request.reproducible and widest <= asked)
+    itemsize = widest if held else asked
+    in_file = held or types == {asked}
     plain = opened.source.gguf is None and request.options.quantization is None
     return Sizes(
         blocks=counts,
@@ -172,9 +173,9 @@ def pace(opened: Opened, tokens: int, seconds: float = 0.2) -> float:
     inner = max((p.numel() // d for p in _matrices(opened)), default=d)
     shape = (min(inner, _WIDTH), min(d, _WIDTH))
     request = opened.request
-    dtype = torch.float64 if request.reproducible else getattr(torch, request.options.dtype)
+    dtype = torch.float32 if request.reproducible else getattr(torch, request.options.dtype)
     context: AbstractContextManager[None] = (
-        float64() if request.reproducible else torch.inference_mode()
+        float32() if request.reproducible else torch.inference_mode()
     )
     weight = torch.rand(shape, dtype=torch.float32, device=opened.device).to(dtype)
     states = torch.rand((tokens, shape[1]), dtype=torch.float32, device=opened.device).to(dtype)

@@ -1,15 +1,15 @@
-"""While a model runs in float64: each of its operations is one that has one value.
+"""While a model runs in float32: each of its operations is one that has one value.
 
 Every operation that reaches torch's kernels is either exact (it moves, chooses or compares),
-correctly rounded element by element, or replaced by one of `kernels` and `sums`. The names of all
-others are kept: they are computed as torch does, and may differ between machines.
+correctly rounded element by element, or replaced by one of `arithmetic`. The names of all others
+are kept: they are computed as torch does, and may differ between machines.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import torch
@@ -17,19 +17,21 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from geometry_of_trust.extraction import kernels, sums
+from geometry_of_trust.arithmetic import functions, products, rows, sequences
 
 # Moves, choices, comparisons, and types that hold what they are given.
 _EXACT = {
-    "_local_scalar_dense", "_reshape_alias", "_to_copy", "_unsafe_view", "alias", "amax",
+    "_local_scalar_dense", "_reshape_alias", "_conj", "_to_copy", "_unsafe_view", "alias", "amax",
     "amin", "arange", "as_strided", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor",
     "cat", "ceil", "clamp", "clamp_max", "clamp_min", "clone", "constant_pad_nd", "copy",
     "copysign", "detach", "diagonal", "embedding", "empty", "empty_like", "empty_strided",
-    "expand", "fill", "flatten", "flip", "floor", "frexp", "full", "full_like", "gather", "index",
+    "expand", "eye", "fill", "flatten", "flip", "floor", "frexp", "full", "full_like", "gather",
+    "hardtanh", "imag", "index",
     "index_copy", "index_select", "lift_fresh", "lift_fresh_copy", "masked_fill",
     "masked_select", "max", "maximum", "min", "minimum", "narrow", "new_empty",
     "new_empty_strided", "new_full", "new_ones", "new_zeros", "ones", "ones_like", "permute",
-    "relu", "repeat", "reshape", "roll", "round", "scalar_tensor", "scatter", "select",
+    "leaky_relu", "real", "relu", "repeat", "reshape", "roll", "round", "scalar_tensor",
+    "scatter", "select",
     "select_scatter", "sign", "slice", "slice_scatter", "sort", "split", "split_with_sizes",
     "squeeze", "stack", "t", "to", "topk", "transpose", "tril", "triu", "trunc", "unbind",
     "unfold", "unsafe_split", "unsqueeze", "view", "view_as_complex", "view_as_real", "where",
@@ -52,35 +54,74 @@ def _scaled(result: Tensor, other: Tensor, beta: float, alpha: float) -> Tensor:
 
 
 def _product(other: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    return _scaled(sums.matmul(a, b), other, beta, alpha)
+    return _scaled(products.matmul(a, b), other, beta, alpha)
 
 
 def _vector(a: Tensor, b: Tensor) -> Tensor:
-    return sums.matmul(a, b[:, None])[:, 0]
+    return products.matmul(a, b[:, None])[:, 0]
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return products.matmul(a[None], b[:, None])[0, 0]
 
 
 Dims = int | Sequence[int] | None
 
 
-def _mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: object = None) -> Tensor:
-    return sums.mean(x, _dims(dim), keepdim=keepdim)
+def _mean(
+    x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: torch.dtype | None = None
+) -> Tensor | None:
+    return None if dtype == torch.float64 else rows.mean(x, _dims(dim), keepdim=keepdim)
 
 
-def _sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: object = None) -> Tensor:
-    return sums.total(x, _dims(dim), keepdim=keepdim)
+def _sum(
+    x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: torch.dtype | None = None
+) -> Tensor | None:
+    return None if dtype == torch.float64 else rows.total(x, _dims(dim), keepdim=keepdim)
 
 
 def _dims(dim: Dims) -> list[int]:
     return [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
 
 
-def _quotient(a: Tensor, b: Tensor | float, *, rounding_mode: str | None = None) -> Tensor | None:
-    """On a GPU, where a number is divided by as if it were multiplied by its reciprocal."""
-    if a.device.type == "cpu" or (isinstance(b, Tensor) and b.device == a.device):
+def _variance(
+    x: Tensor, dim: Dims = None, *, correction: float | None = None, keepdim: bool = False
+) -> Tensor:
+    """The mean, each distance from it, the sum of their squares and a quotient, each rounded."""
+    dims = _dims(dim)
+    count = math.prod(x.shape[d] for d in dims) if dims else x.numel()
+    squares = rows.sum_of_squares(x - rows.mean(x, dims or range(x.ndim), keepdim=True), dims,
+                                  keepdim=keepdim)  # fmt: skip
+    return squares / (count - (1 if correction is None else correction))
+
+
+def _norm(
+    x: Tensor, order: float = 2, dim: Dims = None, keepdim: bool = False, *, dtype: object = None
+) -> Tensor | None:
+    if order != 2 or dtype == torch.float64:
         return None
-    return torch.div(
-        a, torch.as_tensor(b, dtype=a.dtype, device=a.device), rounding_mode=rounding_mode
-    )
+    return functions.sqrt(rows.sum_of_squares(x, _dims(dim), keepdim=keepdim))
+
+
+def _log_of_sum(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
+    """The greatest, plus the logarithm of the sum of exponentials, each step rounded."""
+    most = x.amax(_dims(dim), keepdim=True)
+    most = torch.where(most.isinf(), 0.0, most)
+    total = _log(rows.total(_exp(x - most), _dims(dim), keepdim=True)) + most
+    return total if keepdim else total.squeeze(_dims(dim))
+
+
+_exp, _log = functions.function("exp"), functions.function("log")
+_softplus_of_one = functions.function("softplus")
+
+
+def _softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
+    """Above the threshold it is x, in float32 too, so that nothing is said about it."""
+    return _softplus_of_one(x) if beta == 1 else _softplus_of_one(x * beta) / beta
+
+
+def _gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
+    return functions.function("gelu" if approximate == "none" else "gelu_tanh")(x)
 
 
 def _positive_zero(function: Callable[..., Tensor | tuple[Tensor, Tensor]]) -> Operation:
@@ -108,8 +149,7 @@ def _arange(
         return None
     count = math.ceil((end - start) / step)
     places = torch.arange(count, dtype=torch.float64, device=device)
-    result: Tensor = places * step + start
-    return result if dtype is None else result.to(dtype)
+    return (places * step + start).to(torch.get_default_dtype() if dtype is None else dtype)
 
 
 def _added(sign: int) -> Operation:
@@ -119,60 +159,123 @@ def _added(sign: int) -> Operation:
     return added
 
 
-def _index_add(
-    x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1
-) -> Tensor | None:
-    """Added to each place at most once, else left to torch (None)."""
-    if alpha != 1 or len(set(index.tolist())) < len(index):
-        return None
-    return x.index_copy(dim, index, x.index_select(dim, index) + source)
+def _index_add(x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
+    return sequences.add_at(x, dim, index, source if alpha == 1 else source * alpha)
 
 
 def _index_put(
-    x: Tensor, indices: tuple[Tensor, ...], values: Tensor, accumulate: bool = False
+    x: Tensor, indices: tuple[Tensor | None, ...], values: Tensor, accumulate: bool = False
 ) -> Tensor | None:
-    return None if accumulate else torch.index_put(x, indices, values)
+    if accumulate:
+        return sequences.add_at_elements(x, indices, values)
+    return torch.index_put(x, indices, values)
+
+
+def _sorted(
+    x: Tensor, dim: int = -1, descending: bool = False, *, stable: bool | None = None
+) -> tuple[Tensor, Tensor]:
+    """Of equal values the lowest index first."""
+    values, indices = torch.sort(x, dim=dim, descending=descending, stable=True)
+    return values, indices
+
+
+def _topk(
+    x: Tensor, k: int, dim: int = -1, largest: bool = True, *_: bool, **others: bool
+) -> tuple[Tensor, Tensor]:
+    values, indices = _sorted(x, dim, largest)
+    return values.narrow(dim, 0, k), indices.narrow(dim, 0, k)
+
+
+def _scatter(x: Tensor, dim: int, index: Tensor, source: Tensor | float, **others: Any) -> Result:
+    """With `reduce="add"`, in order."""
+    if others.get("reduce") != "add" or not isinstance(source, Tensor):
+        return None
+    return sequences.scatter_add(x, dim, index, source)
+
+
+def _running_sum(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor | None:
+    return None if dtype == torch.float64 else sequences.running_sum(x, dim)
+
+
+def _triangular(
+    a: Tensor, b: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Tensor:
+    if left:
+        return sequences.solve_triangular(a, b, upper=upper, unit=unitriangular)
+    return sequences.solve_triangular(a.mT, b.mT, upper=not upper, unit=unitriangular).mT
+
+
+def _polar(size: Tensor, angle: Tensor) -> Tensor:
+    cos, sin = functions.function("cos")(angle), functions.function("sin")(angle)
+    return torch.complex(size * cos, size * sin)
 
 
 _REPLACED: dict[str, Operation] = {
-    "mm": sums.matmul,
-    "bmm": sums.matmul,
+    **{
+        name: functions.function(name)
+        for name in (
+            "exp", "expm1", "log", "log1p", "log2", "tanh", "erf", "sin", "cos", "sigmoid", "silu",
+            "rsqrt",
+        )
+    },
+    "mm": products.matmul,
+    "bmm": products.matmul,
     "mv": _vector,
+    "dot": _dot,
     "addmm": _product,
     "baddbmm": _product,
     "sum": _sum,
     "mean": _mean,
-    "exp": kernels.exp,
-    "sigmoid": kernels.sigmoid,
-    "silu": kernels.silu,
-    "tanh": kernels.tanh,
-    "erf": kernels.erf,
-    "gelu": lambda x, approximate="none": kernels.gelu(x, approximate),
-    "sin": kernels.sin,
-    "cos": kernels.cos,
-    "sqrt": kernels.sqrt,
-    "rsqrt": lambda x: 1.0 / kernels.sqrt(x),
-    "div": _quotient,
+    "var": _variance,
+    "std": lambda *args, **kwargs: functions.sqrt(_variance(*args, **kwargs)),
+    "linalg_vector_norm": _norm,
+    "logsumexp": _log_of_sum,
+    "softplus": _softplus,
+    "log_sigmoid_forward": lambda x: (functions.function("log_sigmoid")(x), x),
+    "gelu": _gelu,
+    "sqrt": functions.sqrt,
     "arange": _arange,
     **{
         name: _positive_zero(getattr(torch, name))
         for name in ("amax", "amin", "max", "maximum", "min", "minimum")
     },
     "square": lambda x: x * x,
-    "pow": kernels.power,
-    "log": functools.partial(kernels.in_decimal, lambda x: x.ln()),
-    "log2": functools.partial(kernels.in_decimal, lambda x: x.ln() / kernels.LN2),
-    "_softmax": lambda x, dim, half_to_float: kernels.softmax(x, dim),
-    "native_layer_norm": kernels.layer_norm,
+    "pow": functions.power,
+    "_softmax": lambda x, dim, half_to_float: rows.softmax(x, dim),
+    "native_layer_norm": lambda x, shape, weight, bias, eps: (
+        rows.layer_norm(x, shape, weight, bias, eps),
+        None,
+        None,
+    ),
     "_fused_rms_norm": lambda x, shape, weight, eps: (
-        kernels.rms_norm(x, shape, weight, eps),
+        rows.rms_norm(x, shape, weight, eps),
         None,
     ),
     "addcmul": lambda x, a, b, *, value=1: x + a * b * value,
     "addcdiv": lambda x, a, b, *, value=1: x + a / b * value,
+    "lerp": lambda a, b, weight: a + (b - a) * weight,
     "index_add": _index_add,
     "index_put": _index_put,
+    "scatter": _scatter,
+    "sort": _sorted,
+    "topk": _topk,
+    "scatter_add": sequences.scatter_add,
+    "cumsum": _running_sum,
+    "convolution": sequences.convolution,
+    "linalg_solve_triangular": _triangular,
+    "polar": _polar,
+}  # fmt: skip
+_IN_FLOAT64: dict[str, Operation] = {
+    "sqrt": functions.sqrt,
+    "pow": functions.power,
+    "exp": lambda x: functions.in_decimal(Decimal.exp, x),
+    "log": lambda x: functions.in_decimal(Decimal.ln, x),
+    **{
+        name: _positive_zero(getattr(torch, name))
+        for name in ("amax", "amin", "max", "maximum", "min", "minimum")
+    },
 }
+"""Of what a model's code asks for in float64: few numbers."""
 _WITH_ALPHA = {
     "add": _added(1),
     "sub": _added(-1),
@@ -181,7 +284,7 @@ _WITH_ALPHA = {
 
 
 class DeterministicOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Operations on float64 tensors as this module says; the names of the others in `unproved`."""
+    """Operations on real tensors as this module says; the names of the others in `unproved`."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -199,18 +302,16 @@ class DeterministicOperations(TorchDispatchMode):  # type: ignore[no-untyped-cal
         kwargs: dict[str, Any] | None = None,
     ) -> object:
         kwargs = kwargs or {}
-        name = func.overloadpacket.__name__
-        plain = name[:-1] if name.endswith("_") and not name.endswith("__") else name
-        floats = [x for x in args if isinstance(x, Tensor) and _is_real(x)]
+        known = _KNOWN.get(id(func))  # an operation's own hash takes longer than all of this
+        name, plain = _KNOWN.setdefault(id(func), _names(func)) if known is None else known
         if "out" in kwargs:
             plain = f"{plain} into a tensor"
-        replace = _REPLACED.get(plain)
+        replace = self._replacement(plain, args)
         if plain == "scatter" and "reduce" in kwargs:
             plain = "scatter with a reduction"
         if plain in _WITH_ALPHA and (alpha := kwargs.get("alpha", [*args, 1, 1][2])) != 1:
             replace, args, kwargs = _WITH_ALPHA[plain], args[:2], {"alpha": alpha}
-        numbers = name == "arange" or (name == "pow" and isinstance(args[0], float))
-        if replace and (floats or numbers):
+        if replace:
             result = replace(*args, **kwargs)
             if result is not None:
                 return result if plain == name else args[0].copy_(result)
@@ -221,9 +322,26 @@ class DeterministicOperations(TorchDispatchMode):  # type: ignore[no-untyped-cal
                 self.unproved.add(plain)
         return result
 
+    @staticmethod
+    def _replacement(plain: str, args: tuple[Any, ...]) -> Operation | None:
+        if plain not in _REPLACED and plain != "mul":
+            return None
+        types = {x.dtype for x in args if isinstance(x, Tensor) and x.device.type == "cpu"}
+        if plain == "mul" and torch.complex64 in types:
+            return sequences.complex_product
+        if torch.float64 in types:
+            return _IN_FLOAT64.get(plain)
+        numbers = plain == "arange" or (plain == "pow" and isinstance(args[0], float))
+        return _REPLACED.get(plain) if torch.float32 in types or numbers else None
 
-def _is_real(x: Tensor) -> bool:
-    return x.dtype == torch.float64
+
+_KNOWN: dict[int, tuple[str, str]] = {}
+
+
+def _names(func: OpOverload) -> tuple[str, str]:
+    """What an operation is called, and what it is called when it is not done in place."""
+    name = func.overloadpacket.__name__
+    return name, name[:-1] if name.endswith("_") and not name.endswith("__") else name
 
 
 def _is_computed(x: Tensor) -> bool:

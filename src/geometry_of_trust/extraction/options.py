@@ -51,8 +51,8 @@ class ExtractionOptions(LoadingOptions):
         quantization: int8: the blocks' weights rounded to 8 bits.
         model_id: Name written into the file [default: that of the hub, or of the folder or file].
         layout: Where the layer index stands; see docs/formats.md.
-        reproducible: Compute in 64 bits and round once: the same bytes on every machine [default:
-            for float32].
+        reproducible: Compute in a fixed order: the same bytes on every machine [default: for
+            float32].
 
     Raises:
         BadOption: an unknown dtype, layout or quantization; or quantization with what it excludes.

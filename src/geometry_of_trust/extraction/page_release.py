@@ -11,6 +11,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import ctypes
+import functools
 import mmap
 import re
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class FilePages:
 
     def hold(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor, of any shape, lies in them."""
-        if tensor.device.type != "cpu" or not tensor.is_contiguous():
+        if not self.starts or tensor.device.type != "cpu" or not tensor.is_contiguous():
             return False
         k = bisect.bisect_right(self.starts, tensor.data_ptr()) - 1
         return k >= 0 and tensor.data_ptr() + tensor.nbytes <= self.ends[k]
@@ -64,6 +65,9 @@ class FilePages:
         end -= end % mmap.PAGESIZE
         if start < end:
             # Advice: should the kernel refuse it, the pages simply stay.
-            ctypes.CDLL(None).madvise(
-                ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED
-            )
+            _process().madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
+
+
+@functools.cache
+def _process() -> ctypes.CDLL:
+    return ctypes.CDLL(None)

@@ -15,7 +15,7 @@ from torch import nn
 from geometry_of_trust.errors import GotError, IncompleteModel, NoDevice, NotInFiles, brief
 from geometry_of_trust.extraction import loading, quantizing
 from geometry_of_trust.extraction.architectures import Anatomy, untyped
-from geometry_of_trust.extraction.float64 import allow_float64, float64
+from geometry_of_trust.extraction.float32 import float32, plain_forms
 from geometry_of_trust.extraction.model_files import Source, weight_files
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.panics import panics_as_errors
@@ -64,7 +64,7 @@ def prepare(
 
     Args:
         skeleton: the whole model without weights.
-        unproved: as of `float64`.
+        unproved: as of `float32`.
 
     Raises:
         IncompleteModel, ModelFailed: as `loading.load_model`.
@@ -73,7 +73,7 @@ def prepare(
         NoDevice: the model goes on all GPUs, and they have not enough memory.
     """
     dtype = getattr(torch, request.options.dtype)
-    stored = stored_type(source) if request.options.low_memory else dtype
+    stored = _held_type(request, source, dtype)
     load = partial(loading.load_model, source, skeleton, anatomy, count=count)
     scales: dict[torch.Tensor, torch.Tensor] = {}
     if request.options.quantization is None and on_all_gpus(request, device):
@@ -94,16 +94,35 @@ def prepare(
     weights = Weights(types, request.reproducible, scales, dtype)
     blocks = anatomy.blocks_of(model)
     weights.settle(model, blocks, anatomy.unembedding_of(model))
-    if weights.wide or types:
+    if weights.reproducible or types:
         found = set() if unproved is None else unproved
-        left = _compute_buffers(model, skeleton, float64(found) if weights.wide else nullcontext())
-        if weights.wide:
+        left = _compute_buffers(
+            model, skeleton, float32(found) if weights.reproducible else nullcontext()
+        )
+        if weights.reproducible:
             found |= left | _tensors_beside(model)
-            allow_float64(model)
+            plain_forms(model)
     pages = FilePages.of_process()
     if request.options.low_memory:
         _check_in_files(blocks, pages, request.model)
     return Loaded(model, count, pages, weights)
+
+
+def _held_type(request: Request, source: Source, dtype: torch.dtype) -> torch.dtype:
+    """The type to load weights in: that of their file where the run widens it, exactly.
+
+    Raises:
+        NotInFiles, OutsideOfModel, IncompleteModel: as `stored_type`, with low memory.
+    """
+    if request.options.low_memory:
+        return stored_type(source)
+    if not request.reproducible or request.options.quantization is not None:
+        return dtype
+    try:
+        stored = stored_type(source)
+    except (NotInFiles, IncompleteModel):
+        return dtype  # files of another kind; what is broken is found when it is loaded
+    return stored if torch.promote_types(stored, dtype) == dtype else dtype
 
 
 def on_all_gpus(request: Request, device: torch.device) -> bool:

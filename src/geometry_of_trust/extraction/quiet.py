@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import threading
 import warnings
 from collections.abc import Iterator
 
@@ -52,7 +53,35 @@ def making() -> Iterator[None]:
 
 @contextlib.contextmanager
 def unwarned() -> Iterator[None]:
-    """No warnings of third parties: around a call into them, and nothing else."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    """No warnings of third parties: around a call into them, and nothing else.
+
+    Filters are the process's: of several threads the first sets them, the last puts them back.
+    """
+    _Unwarned.enter()
+    try:
         yield
+    finally:
+        _Unwarned.leave()
+
+
+class _Unwarned:
+    """How many calls are within `unwarned`, and what to do after the last."""
+
+    lock = threading.Lock()
+    inside = 0
+    filters = contextlib.ExitStack()
+
+    @classmethod
+    def enter(cls) -> None:
+        with cls.lock:
+            if cls.inside == 0:
+                cls.filters.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            cls.inside += 1
+
+    @classmethod
+    def leave(cls) -> None:
+        with cls.lock:
+            cls.inside -= 1
+            if cls.inside == 0:
+                cls.filters.close()

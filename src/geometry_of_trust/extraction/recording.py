@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geometry_of_trust.arithmetic import ARITHMETIC
 from geometry_of_trust.documents.extraction_record import Record, Token, WrittenFile
 from geometry_of_trust.errors import TooLarge, Unreadable
 from geometry_of_trust.files import read_bounded
@@ -59,6 +60,7 @@ def make_record(
         dtype=options.dtype,
         precision=request.precision,
         reproducible=request.reproducible,
+        arithmetic=ARITHMETIC if request.reproducible else None,
         device=str(opened.device),
         attention=runner.attention,
         low_memory=options.low_memory,

@@ -83,7 +83,7 @@ class Request:
 
     @property
     def reproducible(self) -> bool:
-        """Whether the run computes in float64."""
+        """Whether the run is to give the same bytes on every machine."""
         return self.options.computes_exactly
 
     @property

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -158,6 +159,20 @@ class Runner:
             unproved=self.unproved,
         )
 
+    def side_by_side(self) -> list[Runner]:
+        """As many runners with the same weights as there are threads; each is used by one.
+
+        Itself alone if its texts would then come out otherwise, or its weights are converted
+        while it runs.
+        """
+        count = torch.get_num_threads()
+        weights, model = self.loaded.weights, self.loaded.model
+        if count == 1 or not self.opened.request.reproducible or not weights.settled(self.blocks):
+            return [self]
+        shared = {id(x): x for x in (*model.parameters(), *model.buffers())}
+        others = [copy.deepcopy(model, dict(shared)) for _ in range(count - 1)]
+        return [self, *(replace(self, loaded=replace(self.loaded, model=x)) for x in others)]
+
     @property
     def blocks(self) -> nn.ModuleList:
         """The blocks that are loaded."""
@@ -245,8 +260,7 @@ def start(
         progress(f"Loading {count} of {anatomy.blocks} blocks")
         runner = load(opened, count, whole_because=whole_because, once=once)
         tokens = sum(map(len, batch.texts))
-        in_float64 = " in float64" if opened.request.reproducible else ""
-        progress(f"Running {deepest + 1} blocks on {tokens} tokens{in_float64}")
+        progress(f"Running {deepest + 1} blocks on {tokens} tokens")
         return runner, runner.states(batch)
 
     needed = deepest + 1
@@ -286,11 +300,11 @@ def _device(request: Request) -> torch.device:
     """The device to run on.
 
     Raises:
-        BadOption: it has no float64, or cannot use weights that are left in their files.
+        BadOption: it cannot give the same bytes, or use weights that are left in their files.
     """
     device = loading.find_device(request.options.device)
     for wanted, fits, name in (
-        (request.reproducible, device.type != "mps", "reproducible"),
+        (request.reproducible, device.type == "cpu", "reproducible"),
         (request.options.low_memory, device.type == "cpu", "low memory"),
     ):
         if wanted and not fits:

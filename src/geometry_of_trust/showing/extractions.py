@@ -31,7 +31,9 @@ def record_rows(record: Record) -> list[tuple[str, str]]:
     revision = record.commit or record.revision
     at = f" at {bare_or_quoted(revision)}" if revision else ""
     unproved = ", ".join(map(bare_or_quoted, record.unproved))
-    ran_in = "float64 (reproducible)" if record.reproducible else bare_or_quoted(record.dtype)
+    ran_in = bare_or_quoted(record.dtype)
+    if record.reproducible:
+        ran_in = f"{bare_or_quoted(record.arithmetic or 'float64')} (reproducible)"
     attention = bare_or_quoted(record.attention) if record.attention else "not said"
     other_name = record.model_id if record.model_id != record.model else ""
     return [

@@ -89,10 +89,14 @@ class BoundProbeSet:
 
 @dataclass(frozen=True)
 class BoundRecord:
-    """The extraction record: its digest, of the text that its mode says (`Record.digest`)."""
+    """The extraction record: its digest, of the text that its mode says (`Record.digest`).
+
+    `arithmetic` is that of a reproducible run; None of a fast one, and of those in float64.
+    """
 
     sha256: str
     mode: Mode
+    arithmetic: str | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,12 @@ BINDING = record(
     ),
     member(
         "extraction_record",
-        record(BoundRecord, member("sha256", DIGEST), member("mode", choice(MODES))),
+        record(
+            BoundRecord,
+            member("sha256", DIGEST),
+            member("mode", choice(MODES)),
+            member("arithmetic", STRING, default=None, omitted=True),
+        ),
         default=None,
         omitted=True,
     ),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
+from geometry_of_trust.arithmetic import ARITHMETIC
 from geometry_of_trust.attesting.assemble import bound_activations, differences, recomputed
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
@@ -237,6 +238,12 @@ def _missing(attestation: Attestation, probes: Sequence[PathLike]) -> str:
         return (
             "the activations were extracted with the fast path, whose last bits depend on the "
             "machine; ask for an attestation of a reproducible extraction"
+        )
+    if record.arithmetic != ARITHMETIC:
+        theirs = "float64 with split products" if record.arithmetic is None else record.arithmetic
+        return (
+            f"the activations were computed with another arithmetic ({quoted(theirs)}) than this "
+            f"version's ({ARITHMETIC}); {quoted(bound.tool)}, which made the document, can"
         )
     if len(probes) != len(bound.probe_sets):
         return f"probe sets: {len(bound.probe_sets)} needed (--probes), {len(probes)} given"

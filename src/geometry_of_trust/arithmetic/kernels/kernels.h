@@ -14,6 +14,12 @@
 
 #include "forms.h"
 
+/* What is declared here is all that the library shows. */
+#pragma GCC visibility push(default)
+
+/* Names of the forms that this processor can run, the fastest first, with a space between. */
+const char *kernel_forms(void);
+
 /* Types of weights; each is widened to float32, exactly, while it is packed. An int8 weight is
    RN32(integer * scale of its row). */
 enum weight_type { WEIGHT_FLOAT32 = 0, WEIGHT_BFLOAT16 = 1, WEIGHT_FLOAT16 = 2, WEIGHT_INT8 = 3 };
@@ -65,19 +71,22 @@ void FORM(sum)(const float *x, int64_t ldx, int64_t m, int64_t n, int mean, floa
 /* Rule 3 of the squares: exact in float64. */
 void FORM(sum_of_squares)(const float *x, int64_t ldx, int64_t m, int64_t n, int mean, float *y);
 
-/* Rule 6, of rows of n, row stride ldx and ldy; y may be x. */
+/* Rule 6, of rows of n, row stride ldx and ldy; y may be x. A row of nothing but -inf gives +0. */
 void FORM(softmax)(const float *x, int64_t ldx, int64_t m, int64_t n, float *y, int64_t ldy);
 
-/* Rule 8. Layer norm (torch's native_layer_norm) in float64, one rounding at the end; weight and bias may be null.
-   Mean and variance by rule 3 in float64, not rounded between. y may be x. */
+/* Rule 8, in float64, one rounding at the end; weight and bias may be null. y may be x. Layer norm (torch's
+   native_layer_norm): mean = sum / n, d_i = x_i - mean, variance = (sum of d_i * d_i) / n, sums by rule 3 and not
+   rounded to float32; r = 1 / sqrt(variance + eps); d_i * r, then times the weight, then plus the bias. */
 void FORM(layer_norm)(const float *x, int64_t m, int64_t n, const float *weight, const float *bias, double eps, float *y);
-/* torch's fused rms_norm: x / sqrt(mean of squares + eps) * weight in float64, one rounding at the end. */
+/* torch's fused rms_norm, likewise: r = 1 / sqrt((sum of squares) / n + eps); x_i * r, then times the weight. */
 void FORM(rms_norm)(const float *x, int64_t m, int64_t n, const float *weight, double eps, float *y);
 /* The RMS norm that transformers' code spells out in steps (LlamaRMSNorm and its many copies): v = mean of squares (rule 3);
-   r = RN(rsqrt(RN(v + eps))), correctly rounded; h = RN(x * r); y = RN(weight * h) where weight is (one_more ? RN(1 + w) : w). */
+   r = RN(rsqrt(RN(v + eps))), correctly rounded; h = RN(x * r); y = RN(weight * h) where weight is (one_more ? RN(1 + w) : w),
+   or h if weight is null. y may be x. */
 void FORM(stepwise_rms_norm)(const float *x, int64_t m, int64_t n, const float *weight, float eps, int one_more, float *y);
 
-/* Rule 4: y[i] = the correctly rounded value of the function of x[i]; y may be x. NaN for NaN. */
+/* Rule 4: y[i] = the correctly rounded value of the function of x[i]; y may be x. At the infinities the limit, with the sign
+   from which it is approached: silu(-inf) = -0. Every NaN that these and the functions of rows give is 0x7fc00000. */
 #define GOT_FUNCTIONS(_) \
     _(exp) _(expm1) _(log) _(log1p) _(log2) _(tanh) _(erf) _(sin) _(cos) _(sigmoid) _(log_sigmoid) _(silu) _(softplus) _(gelu) _(gelu_tanh) _(rsqrt)
 #define GOT_DECLARE(name) void FORM(name)(const float *x, float *y, int64_t n);
@@ -87,4 +96,5 @@ GOT_FUNCTIONS(GOT_DECLARE)
 /* Gated activations: y[i] = RN(act(gate[i]) * up[i]), act correctly rounded first; y may be either. act: 0 silu, 1 gelu, 2 gelu_tanh. */
 void FORM(gated)(const float *gate, const float *up, int act, float *y, int64_t n);
 
+#pragma GCC visibility pop
 #endif

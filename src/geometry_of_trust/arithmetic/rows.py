@@ -1,0 +1,94 @@
+"""Rules 3, 6 and 8: sums along a dimension, softmax and norms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from geometry_of_trust.arithmetic import library
+
+
+def total(x: Tensor, dim: Sequence[int], *, keepdim: bool = False) -> Tensor:
+    """The sum of float32 along dimensions of its shape; all if none are named."""
+    return _reduced("sum", x, dim, keepdim=keepdim, mean=False)
+
+
+def mean(x: Tensor, dim: Sequence[int], *, keepdim: bool = False) -> Tensor:
+    """The mean of float32 along dimensions of its shape; all if none are named."""
+    return _reduced("sum", x, dim, keepdim=keepdim, mean=True)
+
+
+def sum_of_squares(x: Tensor, dim: Sequence[int], *, keepdim: bool = False) -> Tensor:
+    """The sum of the squares of float32 along dimensions of its shape, rounded once."""
+    return _reduced("sum_of_squares", x, dim, keepdim=keepdim, mean=False)
+
+
+def _reduced(name: str, x: Tensor, dim: Sequence[int], *, keepdim: bool, mean: bool) -> Tensor:
+    dims = sorted(d % x.ndim for d in dim) if dim else list(range(x.ndim))
+    if not dims:
+        return x * x if name == "sum_of_squares" else x.clone()
+    others = [d for d in range(x.ndim) if d not in dims]
+    rows = x.permute(*others, *dims).reshape(
+        math.prod(x.shape[d] for d in others), math.prod(x.shape[d] for d in dims)
+    )
+    rows = rows if rows.stride(1) == 1 else rows.contiguous()
+    y = torch.empty(len(rows), dtype=torch.float32)
+    getattr(library.chosen(), name)(
+        rows.data_ptr(), rows.stride(0), *rows.shape, int(mean), y.data_ptr()
+    )
+    shape = [1 if d in dims else n for d, n in enumerate(x.shape) if keepdim or d not in dims]
+    return y.reshape(shape)
+
+
+def softmax(x: Tensor, dim: int) -> Tensor:
+    """Softmax of float32 along a dimension, in its shape; rows of −∞ alone give zeros."""
+    if dim % x.ndim != x.ndim - 1:
+        return softmax(x.transpose(dim, -1), -1).transpose(dim, -1)
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    n = x.shape[-1]
+    if n:
+        library.chosen().softmax(x.data_ptr(), n, x.numel() // n, n, y.data_ptr(), n)
+    return y
+
+
+def layer_norm(
+    x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Mean 0 and variance 1 over the last dimensions, `shape`, then times weight, plus bias."""
+    return _normed("layer_norm", x, math.prod(shape), [weight, bias], eps)
+
+
+def rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None, eps: float | None) -> Tensor:
+    """The ratio of x and the root of its mean square over the last dimensions, `shape`."""
+    eps = torch.finfo(x.dtype).eps if eps is None else eps
+    return _normed("rms_norm", x, math.prod(shape), [weight], eps)
+
+
+def _normed(name: str, x: Tensor, n: int, factors: list[Tensor | None], eps: float) -> Tensor:
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    held = [None if f is None else f.to(torch.float32).contiguous() for f in factors]
+    pointers = [None if f is None else f.data_ptr() for f in held]
+    if n:
+        getattr(library.chosen(), name)(
+            x.data_ptr(), x.numel() // n, n, *pointers, eps, y.data_ptr()
+        )
+    return y
+
+
+def stepwise_rms_norm(x: Tensor, weight: Tensor, eps: float, *, one_more: bool) -> Tensor:
+    """What LlamaRMSNorm's code spells out, each step rounded: float32, in the shape of x.
+
+    Args:
+        weight: shape (n,) of the last dimension. one_more: times 1 + weight instead.
+    """
+    x, weight = x.contiguous(), weight.to(torch.float32).contiguous()
+    y, n = torch.empty_like(x), x.shape[-1]
+    library.chosen().stepwise_rms_norm(
+        x.data_ptr(), x.numel() // n, n, weight.data_ptr(), eps, int(one_more), y.data_ptr()
+    )
+    return y
