@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from arithmetic import oracle
-from arithmetic.compiled import form, forms
 from arithmetic.trials import aligned, numbers, same
+from geometry_of_trust.arithmetic.library import form, forms
 
 Floats = NDArray[np.float32]
 NONE, CAUSAL, BYTES, FLOATS = range(4)

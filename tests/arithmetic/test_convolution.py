@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from arithmetic import oracle
-from arithmetic.compiled import form, forms
 from arithmetic.trials import KINDS, numbers, same
+from geometry_of_trust.arithmetic.library import form, forms
 
 Floats = NDArray[np.float32]
 OTHERS = [name for name in forms() if name != "portable"]

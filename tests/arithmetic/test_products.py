@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from arithmetic import oracle
-from arithmetic.compiled import form, forms
 from arithmetic.trials import KINDS, aligned, numbers, same
+from geometry_of_trust.arithmetic.library import form, forms
 
 FLOAT32, BFLOAT16, FLOAT16, INT8 = range(4)
 NAMES = {FLOAT32: "float32", BFLOAT16: "bfloat16", FLOAT16: "float16", INT8: "int8"}
