@@ -1,7 +1,7 @@
 """How long the product kernel takes against torch's float32 product, in one thread.
 
-In turn; medians of pairs, in processor time of the thread. On x86-64 torch's product is MKL's, which
-takes the widest instructions that there are: to compare with the avx2 form, set
+In turn; medians of pairs, in processor time of the thread. On x86-64 torch's product is MKL's, of
+the widest instructions that there are: to compare with the avx2 form, set
 MKL_ENABLE_INSTRUCTIONS=AVX2. Forms as arguments; without any, those that the processor runs.
 """
 
