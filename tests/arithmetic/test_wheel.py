@@ -1,4 +1,4 @@
-"""The wheel: the same bytes twice, one for each processor, and an extraction by an installed one."""
+"""The wheel: the same bytes twice, one for each processor, and an extraction with it installed."""
 
 from __future__ import annotations
 
