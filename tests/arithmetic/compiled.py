@@ -1,23 +1,34 @@
-"""The kernels' forms that this machine can run, for tests: the library's, else compiled from the sources."""
+"""The forms of the kernels that this machine can run: the library's, else compiled from source."""
 
 from __future__ import annotations
 
 import ctypes
-import os
+import importlib
 import platform
 import subprocess
 import sys
 import tempfile
-from ctypes import c_float, c_int, c_int64, c_void_p
+from ctypes import c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from places import ROOT
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LIBRARY: Any
+try:
+    LIBRARY = importlib.import_module("geometry_of_trust.arithmetic.library")
+except ImportError:
+    LIBRARY = None
+
 KERNELS = ROOT / "src/geometry_of_trust/arithmetic/kernels"
-X86 = {"portable": "baseline", "avx2": "x86_64_v3", "avx512": "x86_64_v4"}
-FLAGS = "-std=c11 -O3 -ffp-contract=off -fPIC -fno-sanitize=all -Wall -Wextra -Wconversion -Wshadow -Werror".split()
+FLAGS = [
+    "-std=c11", "-O3", "-ffp-contract=off", "-fPIC", "-fno-sanitize=all",
+    "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror",
+]  # fmt: skip
 # Rule 6 is another file's; attention is judged by whether it hands on the right numbers.
 SOFTMAX = """
 #include <math.h>
@@ -41,40 +52,64 @@ void FORM(softmax)(const float *x, int64_t ldx, int64_t m, int64_t n, float *y, 
 }
 """
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
-    "product": (None, [c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p]),
+    "product": (None, [
+        c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int, c_int64, c_int64, c_void_p, c_void_p,
+        c_void_p, c_int64, c_int64, c_int64, c_void_p,
+    ]),
     "product_scratch": (c_int64, [c_int64, c_int64]),
     "attention": (None, [c_void_p, c_int64, c_int64, c_void_p]),
     "attention_scratch": (c_int64, [c_int64, c_int64, c_int64, c_int64]),
-    "convolution": (None, [c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64, c_void_p, c_int64, c_int64]),
+    "convolution": (None, [
+        c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64,
+        c_void_p, c_int64, c_int64,
+    ]),
     "softmax": (None, [c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64]),
-}
+}  # fmt: skip
 
 
 class Form:
+    """One form, compiled here."""
+
     def __init__(self, name: str, library: ctypes.CDLL) -> None:
+        self.name = name
         for function, (result, arguments) in SIGNATURES.items():
-            try:
-                call = library[f"{name}_{function}"]
-            except AttributeError:
-                continue
+            call = library[f"{name}_{function}"]
             call.restype, call.argtypes = result, arguments
             setattr(self, function, call)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, function: str) -> Callable[..., int]: ...
 
 
 @cache
 def forms() -> tuple[str, ...]:
+    """Names of the forms that this machine can run."""
+    if LIBRARY is not None:
+        return tuple(LIBRARY.forms())
     if platform.machine() != "x86_64":
         return ("neon",)
-    flags = Path("/proc/cpuinfo").read_text().split()
-    return tuple(n for n, f in [("avx512", "avx512vl"), ("avx2", "avx2")] if f in flags) + ("portable",)
+    able = Path("/proc/cpuinfo").read_text().split()
+    fast = [name for name, flag in (("avx512", "avx512vl"), ("avx2", "avx2")) if flag in able]
+    return (*fast, "portable")
+
+
+def compiling(name: str, *more: str) -> list[str]:
+    """The command that compiles a form's sources."""
+    cpu = {"avx2": "x86_64_v3", "avx512": "x86_64_v4"}.get(name, "baseline")
+    sources = [str(KERNELS / f"{source}.c") for source in ("products", "attention", "convolution")]
+    compiler = [sys.executable, "-m", "ziglang", "cc"]
+    return [*compiler, *FLAGS, f"-DGOT_FORM={name}", f"-mcpu={cpu}", f"-I{KERNELS}", *sources, *more]
 
 
 @cache
-def form(name: str) -> Form:
+def form(name: str) -> Any:
+    """A form: its attributes are the functions."""
+    if LIBRARY is not None:
+        return LIBRARY.form(name)
     folder = Path(tempfile.mkdtemp())
     (folder / "softmax.c").write_text(SOFTMAX)
-    sources = [p for p in map(KERNELS.joinpath, ("products.c", "attention.c", "convolution.c")) if p.exists()]
-    out = folder / f"{name}.so"
-    command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-shared", f"-DGOT_FORM={name}", f"-mcpu={X86.get(name, 'baseline')}", f"-I{KERNELS}"]
-    subprocess.run([*command, *map(os.fspath, sources), os.fspath(folder / "softmax.c"), "-lm", "-o", os.fspath(out)], check=True)
-    return Form(name, ctypes.CDLL(os.fspath(out)))
+    out = str(folder / f"{name}.so")
+    command = compiling(name, str(folder / "softmax.c"), "-lm", "-shared", "-o", out)
+    subprocess.run(command, check=True)
+    return Form(name, ctypes.CDLL(out))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from arithmetic.rounding_oracle import FUNCTIONS, NAN, correctly_rounded
 from numpy.typing import NDArray
 
+from arithmetic.rounding_oracle import FUNCTIONS, NAN, correctly_rounded
 from geometry_of_trust.arithmetic import library
 
 Words = NDArray[np.uint32]
@@ -41,7 +41,7 @@ def hard(name: str) -> list[tuple[int, int]]:
 
 def edges(name: str) -> Words:
     """Zeros, infinities, not-a-numbers, and what lies around the boundaries."""
-    near = np.float32(BOUNDARIES).view(np.uint32)
+    near = np.array(BOUNDARIES, np.float32).view(np.uint32)
     around = (near[:, None] + np.arange(-3, 4)).ravel()
     around = around[around < 0x7F800000]
     special = np.array([0, 1, 0x7FFFFF, 0x800000, 0x7F7FFFFF, 0x7F800000])

@@ -2,8 +2,9 @@ import math
 
 import numpy as np
 import pytest
-from arithmetic.rounding_oracle import FUNCTIONS, bits, correctly_rounded, number, rounded
 from mpmath import mp, mpf
+
+from arithmetic.rounding_oracle import FUNCTIONS, bits, correctly_rounded, number, rounded
 
 
 def test_rounds_as_the_processor_rounds_float64() -> None:
@@ -43,9 +44,7 @@ PLAIN = {
     "silu": lambda x: x / (1 + math.exp(-x)),
     "softplus": lambda x: math.log(1 + math.exp(x)),
     "gelu": lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,
-    "gelu_tanh": lambda x: (
-        x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
-    ),
+    "gelu_tanh": lambda x: x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
     "rsqrt": lambda x: x**-0.5,
 }
 

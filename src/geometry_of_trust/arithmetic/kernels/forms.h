@@ -15,7 +15,7 @@
 #define LANES 4
 #endif
 typedef float vec __attribute__((vector_size(LANES * 4)));
-typedef float loose_vec __attribute__((vector_size(LANES * 4), aligned(4)));
+typedef float loose_vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
 /* Whether the processor of this form has RN32(a * b + c), one rounding, as an instruction. */
 #if defined(__FMA__) || defined(__AVX512F__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)

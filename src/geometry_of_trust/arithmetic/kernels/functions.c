@@ -298,7 +298,7 @@ static void look_up(const struct hard_argument *hard, const float *x, float *y) 
 }
 /* `more` is what else to do where some value is near a tie or `else_near` has its first bit set. */
 #define BLOCK_OF(name, else_near, more)                                                              \
-    static __attribute__((noinline)) void name##_block(const float *restrict x, float *restrict y) {           \
+    static __attribute__((noinline)) void name##_block(const float *restrict x, float *restrict y) { \
         uint64_t near = 0;                                                                           \
         _Pragma("clang loop vectorize_width(8) interleave_count(1)")                                 \
         for (int i = 0; i < BLOCK; i++) {                                                            \
@@ -352,18 +352,18 @@ static inline void take(float *in, const float *x, int64_t left) {
         memset(in, 0, sizeof(float) * BLOCK), memcpy(in, x, sizeof(float) * (size_t)left);
 }
 
-#define ALL_OF(name)                                                                   \
-    void FORM(name)(const float *x, float *y, int64_t n) {                             \
-        float in[BLOCK], out[BLOCK];                                                   \
-        int64_t start = 0;                                                             \
-        for (; start + BLOCK <= n; start += BLOCK) {                                   \
-            take(in, x + start, BLOCK);                                                \
-            name##_block(in, y + start);                                               \
-        }                                                                              \
-        if (start == n) return;                                                        \
-        take(in, x + start, n - start);                                                \
-        name##_block(in, out);                                                         \
-        memcpy(y + start, out, sizeof(float) * (size_t)(n - start));                   \
+#define ALL_OF(name)                                                 \
+    void FORM(name)(const float *x, float *y, int64_t n) {           \
+        float in[BLOCK], out[BLOCK];                                 \
+        int64_t start = 0;                                           \
+        for (; start + BLOCK <= n; start += BLOCK) {                 \
+            take(in, x + start, BLOCK);                              \
+            name##_block(in, y + start);                             \
+        }                                                            \
+        if (start == n) return;                                      \
+        take(in, x + start, n - start);                              \
+        name##_block(in, out);                                       \
+        memcpy(y + start, out, sizeof(float) * (size_t)(n - start)); \
     }
 GOT_FUNCTIONS(ALL_OF)
 

@@ -29,7 +29,7 @@ enum weight_type { WEIGHT_FLOAT32 = 0, WEIGHT_BFLOAT16 = 1, WEIGHT_FLOAT16 = 2, 
    a: m rows of kk numbers, row stride lda, neighbours in a row are neighbours in memory.
    w: element (j, k) at w[j * ldj + k * ldk], of `type`; scale: of each j, for int8, else null.
    bias: of each j, or null. y: row stride ldy.
-   scratch: product_scratch(m, kk) bytes, aligned to 64. */
+   scratch: product_scratch(m, kk) bytes, aligned to 64; enough for fewer rows and a smaller kk, too. */
 void FORM(product)(const float *a, int64_t lda, int64_t m, int64_t kk, const void *w, int type, int64_t ldj,
                    int64_t ldk, const float *scale, const float *bias, float *y, int64_t ldy, int64_t j0,
                    int64_t j1, void *scratch);
@@ -39,7 +39,9 @@ int64_t FORM(product_scratch)(int64_t m, int64_t kk);
    query: (batch, heads, rows, d), key: (batch, heads / group, keys, d), value: (batch, heads / group,
    keys, e), out: (batch, heads, rows, e); each with strides of text, head and row; a row's numbers are neighbours.
    Scores by rule 2, times scale (one rounding), plus the mask (one rounding); softmax by rule 6;
-   product with the values by rule 2. A query that attends to nothing gives +0.
+   product with the values by rule 2. A query that attends to nothing (all its scores are -inf) gives +0.
+   A key that a query does not attend to contributes nothing if its value is finite; one that is not may make NaN of the
+   row, the same in every form.
    mask_kind: 0 none, 1 causal (query i sees keys 0 .. i), 2 bytes (1: attend, 0: not; as -inf),
    3 floats to add. mask strides: text, head, row, key (0 where it is the same for all).
    scratch: attention_scratch(rows, keys, d, e) bytes, aligned to 64. */
@@ -55,9 +57,10 @@ struct attention {
 void FORM(attention)(const struct attention *of, int64_t h0, int64_t h1, void *scratch);
 int64_t FORM(attention_scratch)(int64_t rows, int64_t keys, int64_t d, int64_t e);
 
-/* Rule 9. A causal or other convolution along the last axis, after padding: out[c][t] = chain over taps p = 0 .. taps-1 ascending,
-   then input channels of c's group, of x[channel][t * stride + p * dilation] * w[c][channel][p], plus bias[c] (one rounding) or null.
-   x: (in channels, length) contiguous, w: (out channels, in channels / groups, taps) contiguous,
+/* Rule 9. A causal or other convolution along the last axis, after padding: out[c][t] = one chain from +0, without blocks: for taps p = 0 .. taps-1,
+   within each for the input channels of c's group, both ascending, of x[channel][t * stride + p * dilation] * w[c][channel][p];
+   then +0 (-0 becomes +0), then bias[c] (one rounding), or null.
+   x: (in channels, length) contiguous, length > dilation * (taps - 1); w: (out channels, in channels / groups, taps) contiguous,
    y: (out channels, (length - dilation * (taps - 1) - 1) / stride + 1). Out channels c0 .. c1-1. */
 void FORM(convolution)(const float *x, int64_t in_channels, int64_t length, const float *w, const float *bias,
                        int64_t out_channels, int64_t groups, int64_t taps, int64_t stride, int64_t dilation,
@@ -68,19 +71,22 @@ void FORM(sum)(const float *x, int64_t ldx, int64_t m, int64_t n, int mean, floa
 /* Rule 3 of the squares: exact in float64. */
 void FORM(sum_of_squares)(const float *x, int64_t ldx, int64_t m, int64_t n, int mean, float *y);
 
-/* Rule 6, of rows of n, row stride ldx and ldy; y may be x. */
+/* Rule 6, of rows of n, row stride ldx and ldy; y may be x. A row of nothing but -inf gives +0. */
 void FORM(softmax)(const float *x, int64_t ldx, int64_t m, int64_t n, float *y, int64_t ldy);
 
-/* Rule 8. Layer norm (torch's native_layer_norm) in float64, one rounding at the end; weight and bias may be null.
-   Mean and variance by rule 3 in float64, not rounded between. y may be x. */
+/* Rule 8, in float64, one rounding at the end; weight and bias may be null. y may be x. Layer norm (torch's
+   native_layer_norm): mean = sum / n, d_i = x_i - mean, variance = (sum of d_i * d_i) / n, sums by rule 3 and not
+   rounded to float32; r = 1 / sqrt(variance + eps); d_i * r, then times the weight, then plus the bias. */
 void FORM(layer_norm)(const float *x, int64_t m, int64_t n, const float *weight, const float *bias, double eps, float *y);
-/* torch's fused rms_norm: x / sqrt(mean of squares + eps) * weight in float64, one rounding at the end. */
+/* torch's fused rms_norm, likewise: r = 1 / sqrt((sum of squares) / n + eps); x_i * r, then times the weight. */
 void FORM(rms_norm)(const float *x, int64_t m, int64_t n, const float *weight, double eps, float *y);
 /* The RMS norm that transformers' code spells out in steps (LlamaRMSNorm and its many copies): v = mean of squares (rule 3);
-   r = RN(rsqrt(RN(v + eps))), correctly rounded; h = RN(x * r); y = RN(weight * h) where weight is (one_more ? RN(1 + w) : w). */
+   r = RN(rsqrt(RN(v + eps))), correctly rounded; h = RN(x * r); y = RN(weight * h) where weight is (one_more ? RN(1 + w) : w),
+   or h if weight is null. y may be x. */
 void FORM(stepwise_rms_norm)(const float *x, int64_t m, int64_t n, const float *weight, float eps, int one_more, float *y);
 
-/* Rule 4: y[i] = the correctly rounded value of the function of x[i]; y may be x. NaN for NaN. */
+/* Rule 4: y[i] = the correctly rounded value of the function of x[i]; y may be x. At the infinities the limit, with the sign
+   from which it is approached: silu(-inf) = -0. Every NaN that these and the functions of rows give is 0x7fc00000. */
 #define GOT_FUNCTIONS(_) \
     _(exp) _(expm1) _(log) _(log1p) _(log2) _(tanh) _(erf) _(sin) _(cos) _(sigmoid) _(log_sigmoid) _(silu) _(softplus) _(gelu) _(gelu_tanh) _(rsqrt)
 #define GOT_DECLARE(name) void FORM(name)(const float *x, float *y, int64_t n);

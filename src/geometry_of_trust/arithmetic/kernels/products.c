@@ -5,24 +5,23 @@
 #include "vectors.h"
 
 enum { BLOCK = 256 }; /* rule 2: numbers in a chain */
-/* A tile's chains fill the registers. */
+/* A tile's chains, TILE_ROWS * VECTORS, fill the registers. Few rows are bound by reading the weights: NARROW vectors of them
+   at a time, as more rows of weights than about 16 are more than a processor fetches ahead. */
 #if LANES == 16
-enum { TILE_ROWS = 12, VECTORS = 2 };
+enum { TILE_ROWS = 14, VECTORS = 2, NARROW = 1 };
 #elif LANES == 8
-enum { TILE_ROWS = 6, VECTORS = 2 };
+enum { TILE_ROWS = 6, VECTORS = 2, NARROW = 2 };
 #elif FUSED
-enum { TILE_ROWS = 6, VECTORS = 4 };
+enum { TILE_ROWS = 6, VECTORS = 4, NARROW = 4 };
 #else
-enum { TILE_ROWS = 4, VECTORS = 2 };
+enum { TILE_ROWS = 4, VECTORS = 2, NARROW = 2 };
 #endif
 enum { COLUMNS = VECTORS * LANES };
-enum { MOST_ROWS = 768 }; /* that share a packed panel: their numbers of one block stay in the second cache */
-enum { UNPACKED_ROWS = 4 }; /* as few rows use a panel once, as it leaves the transpose */
+enum { FEW_ROWS = 4 }; /* use a panel once, as it leaves the transpose, unpacked */
+enum { MOST_ROWS = 768 }; /* share a packed panel: their numbers of one block stay in the second cache */
 
 static const int64_t SIZES[] = {4, 2, 2, 1}; /* of an enum weight_type */
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* Where a tile's sums go. */
@@ -33,7 +32,7 @@ struct target {
     int first, last; /* block of its outputs? */
 };
 
-/* A block's sums of rows that end before COLUMNS; as `finish`. */
+/* As `finish`, for fewer columns than vectors have. */
 static __attribute__((noinline)) void finish_edge(int rows, const float *sums, const struct target *to) {
     for (int i = 0; i < rows; i++)
         for (int64_t j = 0; j < to->columns; j++) {
@@ -46,21 +45,21 @@ static __attribute__((noinline)) void finish_edge(int rows, const float *sums, c
 }
 
 /* A block's sums, added to those of the blocks before; after the last block +0 (-0 becomes +0) and the bias. */
-INLINE void finish(const int rows, vec sums[TILE_ROWS][VECTORS], const struct target *to) {
+INLINE void finish(const int rows, const int vectors, vec sums[TILE_ROWS][VECTORS], const struct target *to) {
     const struct target here = *to;
-    if (here.columns < COLUMNS) {
+    if (here.columns < vectors * LANES) {
         float kept[TILE_ROWS * COLUMNS];
 #pragma clang loop unroll(full)
         for (int i = 0; i < rows; i++)
 #pragma clang loop unroll(full)
-            for (int t = 0; t < VECTORS; t++) store(kept + i * COLUMNS + t * LANES, sums[i][t]);
+            for (int t = 0; t < vectors; t++) store(kept + i * COLUMNS + t * LANES, sums[i][t]);
         finish_edge(rows, kept, to);
         return;
     }
 #pragma clang loop unroll(full)
     for (int i = 0; i < rows; i++)
 #pragma clang loop unroll(full)
-        for (int t = 0; t < VECTORS; t++) {
+        for (int t = 0; t < vectors; t++) {
             float *y = here.y + i * here.ldy + t * LANES;
             vec sum = sums[i][t];
             if (!here.first) sum = load(y) + sum;
@@ -70,11 +69,11 @@ INLINE void finish(const int rows, vec sums[TILE_ROWS][VECTORS], const struct ta
         }
 }
 
-INLINE void chain(const int rows, const float *a, const vec *b, vec sums[TILE_ROWS][VECTORS]) {
+INLINE void chain(const int rows, const int vectors, const float *a, const vec *b, vec sums[TILE_ROWS][VECTORS]) {
 #pragma clang loop unroll(full)
     for (int i = 0; i < rows; i++) {
         vec number = splat(a[i * BLOCK]);
-        for (int t = 0; t < VECTORS; t++) sums[i][t] = fma_lanes(number, b[t], sums[i][t]);
+        for (int t = 0; t < vectors; t++) sums[i][t] = fma_lanes(number, b[t], sums[i][t]);
     }
 }
 
@@ -91,13 +90,13 @@ INLINE vec widen(const int type, uvec unit, int part, vec scale) {
 /* Numbers in 16 bytes: what a transpose gives. */
 #define STEP(type) ((type) == WEIGHT_FLOAT32 ? 4 : (type) == WEIGHT_INT8 ? 16 : 8)
 
-/* STEP numbers of COLUMNS rows that are `stride` bytes apart. */
-INLINE void widen_step(const int type, const unsigned char *w, int64_t stride, const vec *scale, vec *b) {
+/* STEP numbers of vectors * LANES rows that are `stride` bytes apart. */
+INLINE void widen_step(const int type, const int vectors, const unsigned char *w, int64_t stride, const vec *scale, vec *b) {
     const int parts = STEP(type) / 4;
-    for (int t = 0; t < VECTORS; t++) {
+    for (int t = 0; t < vectors; t++) {
         uvec units[4];
         transpose(w + t * LANES * stride, stride, units);
-        for (int k = 0; k < STEP(type); k++) b[k * VECTORS + t] = widen(type, units[k / parts], k % parts, scale[t]);
+        for (int k = 0; k < STEP(type); k++) b[k * vectors + t] = widen(type, units[k / parts], k % parts, scale[t]);
     }
 }
 
@@ -106,8 +105,8 @@ INLINE void widen_step(const int type, const unsigned char *w, int64_t stride, c
     static void tile##rows(const float *a, const vec *b, int64_t kc, const struct target *to) {   \
         vec sums[TILE_ROWS][VECTORS] = {0};                                                       \
         for (int i = 0; i < rows; i++) __builtin_prefetch(to->y + i * to->ldy, 1);                \
-        for (int64_t k = 0; k < kc; k++) chain(rows, a + k, b + k * VECTORS, sums);               \
-        finish(rows, sums, to);                                                                   \
+        for (int64_t k = 0; k < kc; k++) chain(rows, VECTORS, a + k, b + k * VECTORS, sums);      \
+        finish(rows, VECTORS, sums, to);                                                          \
     }
 TILE(1) TILE(2) TILE(3) TILE(4)
 #if LANES == 4 && !FUSED
@@ -115,8 +114,8 @@ TILE(1) TILE(2) TILE(3) TILE(4)
 #else
 TILE(5) TILE(6)
 #if LANES == 16
-TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
-#define TILES 0, tile1, tile2, tile3, tile4, tile5, tile6, tile7, tile8, tile9, tile10, tile11, tile12
+TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
+#define TILES 0, tile1, tile2, tile3, tile4, tile5, tile6, tile7, tile8, tile9, tile10, tile11, tile12, tile13, tile14
 #else
 #define TILES 0, tile1, tile2, tile3, tile4, tile5, tile6
 #endif
@@ -126,17 +125,17 @@ static void (*const tiles[])(const float *, const vec *, int64_t, const struct t
 /* One function a number of rows and a type, from the weights as they lie. */
 INLINE void unpacked(const int rows, const int type, const float *a, const unsigned char *w, int64_t stride,
                      const vec *scale, int64_t kc, const struct target *to) {
-    vec sums[TILE_ROWS][VECTORS] = {0}, b[16 * VECTORS];
+    vec sums[TILE_ROWS][VECTORS] = {0}, b[16 * NARROW];
     int64_t k = 0;
     for (; k + STEP(type) <= kc; k += STEP(type)) {
-        widen_step(type, w + k * (16 / STEP(type)), stride, scale, b);
-        for (int each = 0; each < STEP(type); each++) chain(rows, a + k + each, b + each * VECTORS, sums);
+        widen_step(type, NARROW, w + k * (16 / STEP(type)), stride, scale, b);
+        for (int each = 0; each < STEP(type); each++) chain(rows, NARROW, a + k + each, b + each * NARROW, sums);
     }
     if (k < kc) {
-        widen_step(type, w + k * (16 / STEP(type)), stride, scale, b);
-        for (int each = 0; each < kc - k; each++) chain(rows, a + k + each, b + each * VECTORS, sums);
+        widen_step(type, NARROW, w + k * (16 / STEP(type)), stride, scale, b);
+        for (int each = 0; each < kc - k; each++) chain(rows, NARROW, a + k + each, b + each * NARROW, sums);
     }
-    finish(rows, sums, to);
+    finish(rows, NARROW, sums, to);
 }
 typedef void unpacked_tile(const float *, const unsigned char *, int64_t, const vec *, int64_t, const struct target *);
 #define UNPACKED(rows, type)                                                                                            \
@@ -152,7 +151,7 @@ static unpacked_tile *const unpacked_tiles[][4] = {{0}, UNPACKED_NAMES(1), UNPAC
 /* A panel from rows whose numbers are neighbours. kc may be rounded up to a whole step. */
 INLINE void pack_rows(const int type, const unsigned char *w, int64_t stride, const vec *scale, int64_t kc, vec *b) {
     for (int64_t k = 0; k < kc; k += STEP(type))
-        widen_step(type, w + k * (16 / STEP(type)), stride, scale, b + k * VECTORS);
+        widen_step(type, VECTORS, w + k * (16 / STEP(type)), stride, scale, b + k * VECTORS);
 }
 
 /* A panel from weights that lie in any other way. */
@@ -204,8 +203,8 @@ static struct plan planned(int64_t m, int64_t kk) {
 }
 
 int64_t FORM(product_scratch)(int64_t m, int64_t kk) {
-    struct plan plan = planned(m, kk);
-    return BLOCK * 4 * (2 * COLUMNS + plan.tiles * TILE_ROWS * plan.deep);
+    const int64_t rows = ceiling(least(m, MOST_ROWS), TILE_ROWS) * TILE_ROWS;
+    return BLOCK * 4 * (2 * COLUMNS + least(rows * ceiling(kk, BLOCK), most(rows, MOST_ROWS)));
 }
 
 void FORM(product)(const float *a, int64_t lda, int64_t m, int64_t kk, const void *w, int type, int64_t ldj,
@@ -223,37 +222,40 @@ void FORM(product)(const float *a, int64_t lda, int64_t m, int64_t kk, const voi
 
     for (int64_t part = 0; part < plan.parts; part++) {
         const int64_t i0 = part * m / plan.parts, rows = (part + 1) * m / plan.parts - i0;
-        const int64_t count = ceiling(rows, TILE_ROWS); /* tiles, of as equal heights as can be: a low one waits for its chains */
+        const int64_t count = ceiling(rows, TILE_ROWS); /* tiles, as equal as can be: a low one waits for its chains */
+        const int packed = rows > FEW_ROWS || ldk != 1;
+        const int64_t wide = packed ? COLUMNS : NARROW * LANES;
         for (int64_t block0 = 0; block0 < blocks; block0 += plan.deep) {
             const int64_t block1 = least(blocks, block0 + plan.deep);
+            float *copy = states;
             for (int64_t block = block0; block < block1; block++)
-                for (int64_t q = 0; q < count; q++)
-                    for (int64_t i = q * rows / count; i < (q + 1) * rows / count; i++)
-                        memcpy(states + (((block - block0) * count + q) * TILE_ROWS + i - q * rows / count) * BLOCK,
-                               a + (i0 + i) * lda + block * BLOCK, (size_t)least(BLOCK, kk - block * BLOCK) * 4);
-            for (int64_t j = j0; j < j1; j += COLUMNS) {
-                const int64_t columns = least(COLUMNS, j1 - j);
-                float scales[COLUMNS] __attribute__((aligned(64))) = {0};
-                if (type == WEIGHT_INT8) memcpy(scales, scale + j, (size_t)columns * 4);
+                for (int64_t q = 0; q < count; q++, copy += TILE_ROWS * BLOCK)
+                    for (int64_t i = q * rows / count, row = 0; i < (q + 1) * rows / count; i++, row++)
+                        memcpy(copy + row * BLOCK, a + (i0 + i) * lda + block * BLOCK, (size_t)least(BLOCK, kk - block * BLOCK) * 4);
+            for (int64_t j = j0; j < j1; j += wide) {
+                struct target to = {y + i0 * ldy + j, ldy, least(wide, j1 - j), bias ? bias + j : 0, 0, 0};
+                vec scales[VECTORS] = {0};
+                if (type == WEIGHT_INT8) memcpy(scales, scale + j, (size_t)to.columns * 4);
                 for (int64_t block = block0; block < block1; block++) {
                     const int64_t kc = least(BLOCK, kk - block * BLOCK);
+                    const float *of = states + (block - block0) * count * TILE_ROWS * BLOCK;
                     const unsigned char *weights = (const unsigned char *)w + (j * ldj + block * BLOCK * ldk) * size;
                     int64_t stride = ldj;
-                    /* What a transpose would read past the weights is copied first. */
-                    if (ldk == 1 && (columns < COLUMNS || kc * size % 16)) {
-                        memset(edge, 0, (size_t)(COLUMNS * BLOCK * size));
-                        for (int64_t c = 0; c < columns; c++)
+                    to.first = block == 0;
+                    to.last = block == blocks - 1;
+                    /* Where a transpose would read past the weights, it reads a copy. */
+                    if (ldk == 1 && (to.columns < wide || kc * size % 16)) {
+                        memset(edge, 0, (size_t)(wide * BLOCK * size));
+                        for (int64_t c = 0; c < to.columns; c++)
                             memcpy(edge + c * BLOCK * size, weights + c * ldj * size, (size_t)(kc * size));
                         weights = edge;
                         stride = BLOCK;
                     }
-                    struct target to = {y + i0 * ldy + j, ldy, columns, bias ? bias + j : 0, block == 0, block == blocks - 1};
-                    const float *of = states + (block - block0) * count * TILE_ROWS * BLOCK;
-                    if (rows <= UNPACKED_ROWS && ldk == 1) {
-                        unpacked_tiles[rows][type](of, weights, stride * size, (const vec *)scales, kc, &to);
+                    if (!packed) {
+                        unpacked_tiles[rows][type](of, weights, stride * size, scales, kc, &to);
                         continue;
                     }
-                    pack(type, weights, stride, ldk, columns, (const vec *)scales, kc, panel);
+                    pack(type, weights, stride, ldk, to.columns, scales, kc, panel);
                     for (int64_t q = 0; q < count; q++) {
                         const int64_t i = q * rows / count;
                         to.y = y + (i0 + i) * ldy + j;

@@ -7,6 +7,9 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
 typedef uint32_t uvec __attribute__((vector_size(LANES * 4)));
 typedef int32_t ivec __attribute__((vector_size(LANES * 4)));
 
@@ -61,7 +64,7 @@ INLINE vec widen_half(uvec half) {
 #endif
 
 typedef uint32_t quarter __attribute__((vector_size(16)));
-typedef uint32_t loose_quarter __attribute__((vector_size(16), aligned(1)));
+typedef uint32_t loose_quarter __attribute__((vector_size(16), aligned(1), may_alias));
 
 INLINE quarter load_quarter(const unsigned char *at) { return *(const loose_quarter *)at; }
 
