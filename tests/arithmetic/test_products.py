@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from arithmetic import oracle
-from arithmetic.compiled import form, forms
 from arithmetic.trials import KINDS, aligned, numbers, same
+from geometry_of_trust.arithmetic.library import form, forms
 
 FLOAT32, BFLOAT16, FLOAT16, INT8 = range(4)
 NAMES = {FLOAT32: "float32", BFLOAT16: "bfloat16", FLOAT16: "float16", INT8: "int8"}
@@ -52,10 +52,11 @@ def product(
     a: NDArray[np.float32],
     w: Weights,
     bias: NDArray[np.float32] | None = None,
+    *,
     columns: tuple[int, int] | None = None,
     transposed: int = 0,
 ) -> NDArray[np.float32]:
-    """By a form. Rows of a and y have strides of their own; what is not to be touched is checked."""
+    """By a form; rows of a and y have strides of their own. Checks what is not to be touched."""
     (m, k), n = a.shape, len(w.stored)
     wide = np.full((m, k + 3), np.nan, np.float32)
     wide[:, :k] = a
@@ -100,7 +101,7 @@ def test_the_oracles_fused_operation_is_the_exact_one() -> None:
 
 @pytest.mark.parametrize("name", forms())
 def test_what_float64_would_round_twice_is_rounded_once(name: str) -> None:
-    x = 1 + 2**-12  # x² = 1 + 2⁻¹¹ + 2⁻²⁴, the middle between two float32, of which the lower is even
+    x = 1 + 2**-12  # x² = 1 + 2⁻¹¹ + 2⁻²⁴, the middle of two float32; the lower is even
     a = np.array([[2**-80, x]], np.float32)
     for sign, rounded in ((1, 1 + 2**-11 + 2**-23), (-1, 1 + 2**-11)):
         w = np.array([[sign * 2**-20, x]], np.float32)
@@ -165,8 +166,8 @@ def test_rows_and_columns_alone_are_those_of_the_whole(name: str) -> None:
     for m in (1, 2, 3, 4, 5, 6, 7, 11, 13, 27):
         assert same(product(name, a[m : 2 * m], w, bias)[:m], whole[m : 2 * m][:m])
     for j0, j1 in [(0, 1), (5, 5), (3, 36), (17, 100), (99, 100)]:
-        assert same(product(name, a, w, bias, (j0, j1)), whole[:, j0:j1])
-        assert same(product(name, a[:2], w, bias, (j0, j1)), whole[:2, j0:j1])
+        assert same(product(name, a, w, bias, columns=(j0, j1)), whole[:, j0:j1])
+        assert same(product(name, a[:2], w, bias, columns=(j0, j1)), whole[:2, j0:j1])
 
 
 @pytest.mark.parametrize("name", forms())
