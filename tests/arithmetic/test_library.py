@@ -87,7 +87,7 @@ def test_the_fastest_is_chosen_or_the_one_that_is_named(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("name", library.forms())
 def test_a_form_computes(name: str) -> None:
-    x, y = np.float32([1, 2, 4, 8]), np.zeros(2, np.float32)
+    x, y = np.array([1, 2, 4, 8], np.float32), np.zeros(2, np.float32)
     library.form(name).sum(x.ctypes.data, 2, 2, 2, 0, y.ctypes.data)
     assert y.tolist() == [3, 12]
 

@@ -59,12 +59,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("installed")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "-qq", "--no-index"]
-    subprocess.run([*pip, "--no-deps", wheel(folder)], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-qq", "--no-index"]
+    subprocess.run([*pip, "--no-deps", str(wheel(folder))], check=True)
     (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
     theirs = [path for path in sys.path if path.endswith("-packages")]
     (packages / "others.pth").write_text("\n".join(theirs))
-    where = [python, "-I", "-c", "import geometry_of_trust as g; print(g.__file__)"]
+    where = [str(python), "-I", "-c", "import geometry_of_trust as g; print(g.__file__)"]
     assert subprocess.run(where, capture_output=True, text=True, check=True).stdout.startswith(
         str(packages)
     )
