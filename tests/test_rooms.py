@@ -35,10 +35,10 @@ ROOMS: dict[str, set[str]] = {
     "signing": {"errors", "files", "ownership", "outputs", "documents"},
     "formats": {"errors", "extras", "files", "outputs", "documents"},
     "geometry": {"errors", "memory", "progress", "documents", "formats"},
+    "arithmetic": {"errors"},
     "extraction": {
         "version", "errors", "extras", "files", "outputs", "memory", "progress", "option_types",
-        "documents",
-        "formats",
+        "documents", "formats", "arithmetic",
     },
     "corpus": {
         "version", "errors", "extras", "files", "ownership", "outputs", "option_types", "documents",
@@ -54,7 +54,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "verifying": {
         "terminal", "errors", "files", "outputs", "progress", "documents", "signing", "formats",
-        "extraction", "corpus", "probing", "attesting",
+        "arithmetic", "extraction", "corpus", "probing", "attesting",
     },
     "showing": {
         "terminal", "errors", "files", "documents", "signing", "formats", "extraction",
@@ -88,8 +88,9 @@ FLOORS: dict[str, str] = {
         unembedding_file
     """,
     "geometry": "exact gram inner_product spectrum",
+    "arithmetic": "library threads products functions rows attention sequences",
     "extraction": """
-        page_release panics attention sums architectures kernels deterministic_operations float64
+        page_release panics architectures deterministic_operations float32
         weights model_files loading quantizing options request preparing quiet capture tokenizing
         running costs recording one_text
     """,
@@ -139,8 +140,8 @@ USERS: dict[str, set[str]] = {
     "huggingface_hub": {"corpus", "extraction"},
     "matplotlib": {"plotting"},
     "numpy": {
-        "formats", "geometry", "extraction", "corpus", "converting", "probing", "verifying",
-        "showing", "plotting",
+        "formats", "geometry", "arithmetic", "extraction", "corpus", "converting", "probing",
+        "verifying", "showing", "plotting",
     },
     "pandas": {"converting"},
     "psutil": {"cli", "corpus"},
@@ -153,7 +154,7 @@ USERS: dict[str, set[str]] = {
     "sklearn": {"probing"},
     "threadpoolctl": {"geometry", "probing"},
     "tokenizers": {"extraction"},
-    "torch": {"converting", "extraction"},
+    "torch": {"arithmetic", "converting", "extraction"},
     "transformers": {"extraction"},
 }  # fmt: skip
 """The libraries of others, and the rooms that import each."""
