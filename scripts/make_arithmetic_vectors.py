@@ -3,8 +3,8 @@
     .venv/bin/python scripts/make_arithmetic_vectors.py
 
 writes tests/vectors/arithmetic/*.json, one file a rule. The outputs come from the plain forms of
-the rules in tests/arithmetic/ (`oracle`, `row_oracle`, `rounding_oracle`), which know nothing of the
-kernels; a test holds the kernels against the files, and the files against this script.
+the rules in tests/arithmetic/ (`oracle`, `row_oracle`, `rounding_oracle`), which know nothing of
+the kernels; a test holds the kernels against the files, and the files against this script.
 """
 
 from __future__ import annotations
