@@ -6,8 +6,9 @@ attestation. Each table says how many results equal those of the base setting, f
 plain transformers (the first 60 prompts), numpy and scikit-learn. Exit code 1, and what differed,
 if ours is not 100 % everywhere.
 
-Ours runs one text at a time in the base setting, and in all others batches of 8 texts of equal
-length, as a corpus is run; the plain one has a row of its own for batches, which are padded.
+Ours runs one text at a time in the base setting, and in all others batches of 8 texts, padded to
+the longest; the plain one has a row of its own for such batches. Each form of our kernels that this
+processor can run is a setting; the base has the fastest.
 Environments with other versions are made with pip in .cache/reproducibility and kept.
 """
 

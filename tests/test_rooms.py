@@ -90,8 +90,8 @@ FLOORS: dict[str, str] = {
     "geometry": "exact gram inner_product spectrum",
     "arithmetic": "library threads products functions rows attention sequences",
     "extraction": """
-        page_release panics architectures deterministic_operations float32 weights model_files
-        loading quantizing options request preparing quiet capture tokenizing
+        page_release panics architectures deterministic_operations float32
+        weights model_files loading quantizing options request preparing quiet capture tokenizing
         running costs recording one_text
     """,
     "corpus": """
@@ -154,7 +154,7 @@ USERS: dict[str, set[str]] = {
     "sklearn": {"probing"},
     "threadpoolctl": {"geometry", "probing"},
     "tokenizers": {"extraction"},
-    "torch": {"arithmetic", "converting", "corpus", "extraction"},
+    "torch": {"arithmetic", "converting", "extraction"},
     "transformers": {"extraction"},
 }  # fmt: skip
 """The libraries of others, and the rooms that import each."""

@@ -30,8 +30,8 @@ REPRODUCIBLE = ExtractionOptions(device="cpu", reproducible=True)
 def prompts(work: Work) -> Digests:
     """The activations of each prompt, as `extract` computes them, with the model loaded once.
 
-    The base setting runs one text at a time, all others batches of 8 texts of equal length, as a
-    corpus is run. The first is also run by `extract` itself; all must give the same.
+    The base setting runs one text at a time, all others batches of 8, padded to the longest. The
+    first is also run by `extract` itself; all must give the same.
     """
     from geometry_of_trust.extraction import capture, loading, running, tokenizing
     from geometry_of_trust.extraction.one_text import extract
@@ -50,11 +50,11 @@ def prompts(work: Work) -> Digests:
                  for text in work.prompts]  # fmt: skip
         batch = capture.Batch.of_text(texts[0])
         runner, _ = running.start(opened, batch, lambda message: None, once=False)
-    runner.loaded.weights.bring(runner.blocks)  # once for all prompts: exact, and the longest part
     digests: Digests = {}
     for chosen in _batches(texts, 1 if work.output == work.base else 8):
         batch = capture.Batch([texts[i] for i in chosen], [range(len(texts[i])) for i in chosen])
-        parts = np.split(runner.states(batch), len(chosen), axis=1)
+        ends = np.cumsum([len(texts[i]) for i in chosen])[:-1]
+        parts = np.split(runner.states(batch), ends, axis=1)
         digests |= {
             f"{i}: {work.prompts[i]}": digest(part) for i, part in zip(chosen, parts, strict=True)
         }
@@ -69,15 +69,9 @@ def prompts(work: Work) -> Digests:
 
 
 def _batches(texts: list[list[int]], size: int) -> list[list[int]]:
-    """Indices of texts of equal length, at most `size` together."""
-    by_length: dict[int, list[int]] = {}
-    for i, ids in enumerate(texts):
-        by_length.setdefault(len(ids), []).append(i)
-    return [
-        indices[start : start + size]
-        for indices in by_length.values()
-        for start in range(0, len(indices), size)
-    ]
+    """Indices of texts of nearly one length, at most `size` together."""
+    indices = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
 def tiny(work: Work) -> Digests:

@@ -12,6 +12,8 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from geometry_of_trust.arithmetic import library
+
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "reproducibility"
 OLDER_NUMPY, OLDER_SCIPY = "2.2.6", "1.15.3"
@@ -53,6 +55,11 @@ def _blas(kernel: str, called: str = "") -> Setting:
     return Setting(f"OpenBLAS {kernel}", {"OPENBLAS_CORETYPE": kernel}, expected)
 
 
+def _kernels(form: str) -> dict[str, str]:
+    """The variable for a form of our own kernels; none where this processor cannot run it."""
+    return {library.VARIABLE: form} if form in library.forms() else {}
+
+
 BASE = Setting("base", threads(2), {"threads of torch": "^2$", "threads of numpy": "^2$"})
 MATRIX = (
     Setting("1 thread", threads(1), {"threads of torch": "^1$", "threads of numpy": "^1$"}),
@@ -65,20 +72,26 @@ MATRIX = (
     Setting("ATen default", {"ATEN_CPU_CAPABILITY": "default"}, {"ATen": "DEFAULT"}),
     Setting("ATen AVX2", {"ATEN_CPU_CAPABILITY": "avx2"}, {"ATen": "AVX2"}),
     Setting("oneDNN SSE 4.1", {"ONEDNN_MAX_CPU_ISA": "SSE41"}, {"oneDNN": "SSE4.1"}),
+    *(
+        Setting(f"our kernels, {form}", _kernels(form), {"our kernels": f"^{form}$"})
+        for form in library.forms()
+    ),
 )
 OLDEST = Setting(
     "all of the oldest, 1 thread",
     {
         "OPENBLAS_CORETYPE": "Prescott", "MKL_CBWR": "COMPATIBLE",
         "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", **threads(1),
+        **_kernels("portable"),
     },
-    {"MKL": "COMPATIBLE", "ATen": "DEFAULT", "numpy's OpenBLAS": "Prescott|Katmai"},
+    {"our kernels": "portable", "MKL": "COMPATIBLE", "ATen": "DEFAULT",
+     "numpy's OpenBLAS": "Prescott|Katmai"},
 )  # fmt: skip
 AVX2 = Setting(
     "AVX2, 2 threads",
     {"OPENBLAS_CORETYPE": "Haswell", "MKL_CBWR": "AVX2", "ATEN_CPU_CAPABILITY": "avx2",
-     **threads(2)},
-    {"ATen": "AVX2", "numpy's OpenBLAS": "Haswell"},
+     **threads(2), **_kernels("avx2")},
+    {"our kernels": "avx2", "ATen": "AVX2", "numpy's OpenBLAS": "Haswell"},
 )  # fmt: skip
 
 

@@ -26,6 +26,8 @@ import threadpoolctl
 from benchmarks.reproducing import ours, plain
 from benchmarks.reproducing.work import Work
 
+from geometry_of_trust.arithmetic import library
+
 
 def in_effect() -> dict[str, str]:
     """What computes here, as the libraries themselves tell."""
@@ -59,6 +61,7 @@ def in_effect_of_torch() -> dict[str, str]:
     return {
         "torch": torch.__version__,
         "threads of torch": str(torch.get_num_threads()),
+        "our kernels": library.chosen().name,
         "ATen": torch.backends.cpu.get_cpu_capability(),
         "MKL": mkl[1] if mkl else "not known",
         "oneDNN": isa[1].strip() if isa else "not known",

@@ -88,6 +88,7 @@ def _not_the_signed_binding() -> Iterator[Vector]:
         ("verdict", (*zero, "verdicts"), ["INSUFFICIENT"]),
         ("record-sha256", ("binding", "extraction_record", "sha256"), HEX),
         ("record-mode", ("binding", "extraction_record", "mode"), "fast"),
+        ("record-arithmetic", ("binding", "extraction_record", "arithmetic"), "other"),
         ("no-record", ("binding", "extraction_record"), REMOVE),
     ]
     for name, path, value in changes:

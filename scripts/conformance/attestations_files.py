@@ -11,7 +11,7 @@ from conformance.binary import TINY, gotact, gotue, put
 from conformance.documents import REMOVE, Path, Tree, changed
 from conformance.numbers import Json, gram, next32, text
 from conformance.probe_sets import REFERENCE, WARM, geometry_hash, probe, probe_set
-from conformance.records import record_digest, record_text
+from conformance.records import ARITHMETIC, record_digest, record_text, with_arithmetic
 from conformance.vector import Vector, accepted, refused
 
 HEX = "ab" * 32
@@ -31,6 +31,7 @@ def supplied() -> Iterator[Vector]:
                    model_id='"tiny"', precision="Fp32", layout="per-layer", layers="1 4",
                    positions="3", hidden_dim="2")  # fmt: skip
     for name, tree in (("tiny", a.RECORD), ("tiny-fast", a.FAST_RECORD),
+                       ("tiny-arithmetic", with_arithmetic(a.RECORD)),
                        ("tiny-elsewhere", _elsewhere(a.RECORD)),
                        ("tiny-fast-elsewhere", _elsewhere(a.FAST_RECORD))):  # fmt: skip
         run: Tree = tree["run"]  # type: ignore[assignment]
@@ -123,8 +124,30 @@ def files_step() -> Iterator[Vector]:
         yield fails(5, f"record-{label}", "RecordMismatch", lie, comment, more=ALL_FILES | files)
         yield fails(5, f"record-{label}-alone", "RecordMismatch", lie, "with activations alone",
                     more={"activations": ALL_FILES["activations"]} | files)  # fmt: skip
+    yield from _arithmetics()
     yield fails(5, "record-respelled", "NotOurSpelling", GOOD, "a record has one spelling",
                 more=ALL_FILES | {"record": "record/spelled-compact"})  # fmt: skip
+
+
+def _arithmetics() -> Iterator[Vector]:
+    """What a run computed in stands in its record, and in a binding."""
+    named = with_arithmetic(a.RECORD)
+    for tree, files, bound, other in (
+        (named, {"record": "record/tiny-arithmetic"}, ARITHMETIC, "another"),
+        (a.RECORD, {"record": "record/tiny"}, None, ARITHMETIC),
+        (named, {"record": "record/tiny-arithmetic"}, ARITHMETIC, None),
+    ):
+        documents = []
+        for arithmetic in (bound, other):
+            members: Tree = {"sha256": record_digest(tree), "mode": "reproducible"}
+            members |= {} if arithmetic is None else {"arithmetic": arithmetic}
+            documents.append(rebound(DOCUMENT, ("extraction_record",), members))
+        if other == "another":
+            yield verified("with-the-arithmetic", documents[0], "what it computed in is signed",
+                           expect="verified", more=ALL_FILES | files)  # fmt: skip
+        label = {"another": "another", None: "not-bound"}.get(other, "not-recorded")
+        yield fails(5, f"record-arithmetic-{label}", "RecordMismatch", signed_file(documents[1]),
+                    "the record says otherwise", more=ALL_FILES | files)  # fmt: skip
 
 
 def readings_step() -> Iterator[Vector]:

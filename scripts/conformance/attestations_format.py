@@ -100,6 +100,8 @@ MEMBERS: list[tuple[str, str, Path, object, str]] = [
     ("binding-layout-unknown", "WrongType", (*ACTIVATIONS, "layout"), "per-token", "two"),
     ("binding-verdict-unknown", "WrongType", (*PROBE_SET, "verdicts"), ["GOOD"], "two"),
     ("binding-mode-unknown", "WrongType", ("binding", "extraction_record", "mode"), "slow", "two"),
+    ("binding-arithmetic-null", "WrongType", ("binding", "extraction_record", "arithmetic"), None,
+     "absent, or a string"),
     ("binding-layer-negative", "WrongType", (*ACTIVATIONS, "layers"), [-1, 4], "below 0"),
     ("schema-version-2", "WrongType", ("schema_version",), 2, "only version 1 is defined"),
     ("schema-version-a-boolean", "WrongType", ("schema_version",), True, "true is no integer"),

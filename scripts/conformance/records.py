@@ -60,6 +60,14 @@ def record_digest(tree: Tree) -> str:
     return hashlib.sha256(record_text(tree, environment=not run["reproducible"])).hexdigest()
 
 
+ARITHMETIC = "fixed-order-float32-1"
+
+
+def with_arithmetic(tree: Tree) -> Tree:
+    """The same of a run that says what it computed in, as since 0.2.0."""
+    return changed(tree, ("run", "arithmetic"), ARITHMETIC)
+
+
 PLAIN = record("ab" * 32, "cd" * 32)
 FAST = changed(PLAIN, ("run", "reproducible"), False)
 CORPUS: Tree = {
@@ -95,6 +103,7 @@ def records() -> Iterator[Vector]:
     for name, tree, positions, comment in (
         ("reproducible", PLAIN, 3, "one text; the digest leaves the environment out"),
         ("reproducible-elsewhere", elsewhere, 3, "another environment, the same digest"),
+        ("arithmetic", with_arithmetic(PLAIN), 3, "it says what it computed in"),
         ("fast", FAST, 3, "the digest is of the whole file"),
         ("corpus", _corpus(), 5, "two texts, five rows, one self-check"),
         ("quantised", _quantised(), 3, "the blocks' weights in 8-bit integers"),
@@ -125,6 +134,7 @@ CHANGES: list[tuple[str, str, Path, object, str]] = [
     ("layer-negative", "WrongType", ("run", "layers"), [0, -1], "below 0"),
     ("precision-lower-case", "WrongType", ("run", "precision"), "fp32", "no such tag"),
     ("reproducible-a-number", "WrongType", ("run", "reproducible"), 1, "true or false"),
+    ("arithmetic-null", "WrongType", ("run", "arithmetic"), None, "absent, or a string"),
     ("quantization-null", "WrongType", ("run", "quantization"), None, "absent, or a string"),
     ("attention-a-number", "WrongType", ("environment", "attention"), 1, "a string or null"),
     ("library-null", "WrongType", ("environment", "libraries", "torch"), None, "a string"),
@@ -161,6 +171,7 @@ def _records_text() -> Iterator[Vector]:
         ("two-line-feeds", good + b"\n", "two line feeds at the end"),
         ("carriage-returns", good.replace(b"\n", b"\r\n"), "lines that end in CR LF"),
         ("escaped", swapped(good, "é", "\\u00e9"), "a character as an escape"),
+        ("arithmetic-early", record_text(_arithmetic_early()), "arithmetic before reproducible"),
         ("environment-first", record_text(_first(PLAIN, "environment")), "environment not last"),
         ("quantization-library-null",
          record_text(changed(PLAIN, ("corpus",), None)), "corpus null instead of absent"),
@@ -182,6 +193,11 @@ def _records_text() -> Iterator[Vector]:
                   "2097153 numbers and the array, in 4 MiB", repeats=((1, 2, 2**21),))  # fmt: skip
     yield refused("record", "too-large", "TooLarge", b" ", "a byte more than 16 MiB",
                   repeats=((0, 1, 2**24 + 1),))  # fmt: skip
+
+
+def _arithmetic_early() -> Tree:
+    run: Tree = with_arithmetic(PLAIN)["run"]  # type: ignore[assignment]
+    return changed(PLAIN, ("run",), moved_last(run, "reproducible"))
 
 
 def _first(tree: Tree, name: str) -> Tree:

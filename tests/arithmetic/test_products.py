@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import ctypes
 import itertools
-from dataclasses import dataclass
+import mmap
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -205,6 +207,28 @@ def test_every_float16_and_every_int8_is_widened_exactly(name: str) -> None:
             worth = small.astype(np.float32) * scale
         w = Weights(small, INT8, np.full(256, scale), worth)
         assert same(product(name, one, w), worth.T + np.float32(0))
+
+
+@pytest.mark.parametrize("name", forms())
+@pytest.mark.parametrize("of", NAMES, ids=NAMES.get)
+def test_nothing_is_read_past_the_weights(name: str, of: int) -> None:
+    """As they may end where a mapped file does. Else this ends the process."""
+    rng = np.random.default_rng(9)
+    page = mmap.PAGESIZE
+    pages = mmap.mmap(-1, 16 * page)
+    memory = np.frombuffer(pages, np.uint8)
+    protect = ctypes.CDLL(None).mprotect
+    protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    last = memory.ctypes.data + 15 * page
+    assert protect(last, page, 0) == 0
+    for m, n, k in itertools.product((1, 9), (1, 15, 16, 33), (1, 3, 4, 7, 16, 31, 64, 257)):
+        a, w = numbers(rng, (m, k)), weights(rng, n, k, of)
+        at_end = memory[15 * page - w.stored.nbytes : 15 * page].view(w.stored.dtype).reshape(n, k)
+        at_end[:] = w.stored
+        for j0 in (0, n - 1):
+            got = product(name, a, replace(w, stored=at_end), columns=(j0, n))
+            assert same(got, product(name, a, w, columns=(j0, n)))
+    assert protect(last, page, mmap.PROT_READ | mmap.PROT_WRITE) == 0
 
 
 @pytest.mark.parametrize("name", forms())

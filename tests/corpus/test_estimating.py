@@ -14,7 +14,7 @@ import torch
 
 from geometry_of_trust import errors
 from geometry_of_trust.cli import main
-from geometry_of_trust.corpus import corpus_run, estimating, memory
+from geometry_of_trust.corpus import corpus_run, estimating
 from geometry_of_trust.corpus.estimating import Estimate
 from geometry_of_trust.corpus.extracting import estimate_corpus, extract_corpus
 from geometry_of_trust.extraction import costs
@@ -193,14 +193,30 @@ def test_memory_follows_how_the_weights_are_held(
 
     running()
     block = costs.sizes(opened[-1].opened).blocks[0]
-    assert running(reproducible=False) == 2 * 4 * block
-    assert running() == 2 * (4 + 8) * block
-    assert running(low_memory=True) == (4 + 8) * block
-    assert running(low_memory=True, reproducible=False) == 4 * block
     outside = 2 * VOCABULARY * HIDDEN + HIDDEN
-    assert running(dtype="bfloat16") == 2 * (2 * block + outside)
-    monkeypatch.setattr(memory, "available_memory", lambda: 4 * 8 * 2 * block)
-    assert running() == (2 * 4 + 8) * block, "no room for all blocks in float64: one at a time"
+    for reproducible in (False, True):  # whose products take weights as they are held
+        assert running(reproducible=reproducible) == 2 * 4 * block
+        assert running(low_memory=True, reproducible=reproducible) == 4 * block
+        assert running(dtype="bfloat16", reproducible=reproducible) == 2 * (2 * block + outside)
+    narrowed = {"low_memory": True, "dtype": "bfloat16"}
+    assert running(**narrowed) == (4 + 2) * block
+    assert running(reproducible=True, **narrowed) == (4 + 4) * block
+
+
+def test_memory_is_that_of_batches_side_by_side(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimating, "threads", lambda: 3)
+    monkeypatch.setattr(estimating, "CHUNK_BYTES", 0)
+    peaks = {}
+    for reproducible in (False, True):
+        monkeypatch.setattr(estimating, "workspace", lambda run, shape: 0)
+        nothing = dry(model, tmp_path, reproducible=reproducible, batch_size=1).memory
+        monkeypatch.setattr(estimating, "workspace", lambda run, shape: 10**10)
+        peaks[reproducible] = dry(model, tmp_path, reproducible=reproducible, batch_size=1).memory
+        peaks[reproducible] -= nothing
+    assert peaks[False] == pytest.approx(10**10, rel=0.01)
+    assert peaks[True] == pytest.approx(3 * 10**10, rel=0.01)
 
 
 def test_time_grows_with_the_corpus(model: Path, tmp_path: Path) -> None:

@@ -66,6 +66,15 @@ def test_quantization_is_there_only_if_something_was(tmp_path: Path) -> None:
     assert b"quantization" not in RECORD.to_json()
 
 
+def test_the_arithmetic_is_there_only_if_the_run_had_a_name_for_it(tmp_path: Path) -> None:
+    """Not of a fast run, and not of those in float64, whose records stay as they were."""
+    named = replace(RECORD, arithmetic="some-1", quantization="int8")
+    assert read(named.to_json(), tmp_path) == named
+    assert b'"reproducible": true,\n    "arithmetic": "some-1",\n    "quant' in named.to_json()
+    assert b"arithmetic" not in RECORD.to_json()
+    assert named.digest != replace(named, arithmetic="some-2").digest
+
+
 def test_a_token_a_line() -> None:
     lines = RECORD.to_json().decode().splitlines()
     assert '    {"id": 0, "text": "<s>", "span": null, "special": true},' in lines
@@ -116,6 +125,7 @@ def test_the_digest_of_a_reproducible_run_leaves_the_environment_out() -> None:
         {"precision": "Fp32"},
         {"reproducible": False},
         {"quantization": "int8"},
+        {"arithmetic": "other"},
         {"activations": WrittenFile("a.gotact", "00" * 32)},
         {"unembedding": WrittenFile("u.gotue", "00" * 32)},
         {"prompt_sha256": "00" * 32},

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,6 +106,26 @@ def test_the_binding_in_json(signed: Attestation) -> None:
     with pytest.raises(errors.WrongType) as caught:
         BINDING.read({**tree, "extraction_record": None}, "b")
     assert caught.value.where == "b.extraction_record"
+
+
+def test_the_arithmetic_in_a_binding(signed: Attestation) -> None:
+    """That of a reproducible run; bindings from before it had a name are spelled as they were."""
+    record = signed.bound().extraction_record
+    assert record is not None
+    spellings = []
+    for arithmetic in (None, "some-1", "some-2"):
+        named = dataclasses.replace(record, arithmetic=arithmetic)
+        binding: Binding = dataclasses.replace(signed.bound(), extraction_record=named)
+        written: Any = BINDING.write(binding)
+        assert written["extraction_record"].get("arithmetic") == arithmetic
+        assert ("arithmetic" in written["extraction_record"]) is (arithmetic is not None)
+        assert BINDING.read(written, "b") == binding
+        spellings.append(binding.digest)
+    assert len(set(spellings)) == 3
+    written["extraction_record"]["arithmetic"] = None
+    with pytest.raises(errors.WrongType) as caught:
+        BINDING.read(written, "b")
+    assert caught.value.where == "b.extraction_record.arithmetic"
 
 
 def test_without_a_binding(signed: Attestation) -> None:

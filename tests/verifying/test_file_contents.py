@@ -244,6 +244,25 @@ def test_a_broken_link_is_not_taken_for_no_record(files: Files) -> None:
     assert error.where == str(record)
 
 
+@pytest.mark.parametrize(
+    ("bound", "recorded"), [("other", "some"), (None, "some"), ("some", None)], ids=str
+)
+def test_an_arithmetic_that_the_record_does_not_say(
+    bound: str | None, recorded: str | None, files: Files, attestation: Attestation
+) -> None:
+    record = dataclasses.replace(record_of(files), arithmetic=recorded)
+    put_record(files, record)
+    lie = lie_of(
+        attestation, ("extraction_record",), BoundRecord(record.digest, record.mode, bound)
+    )
+    supplied = {"activations": files.activations}
+    error = refused(5, errors.RecordMismatch, lie, **supplied)
+    assert "arithmetic" in error.expected
+    truth = BoundRecord(record.digest, record.mode, recorded)
+    signed = lie_of(attestation, ("extraction_record",), truth)
+    assert "extraction record" not in verify(signed, KEY.public, **supplied).not_checked
+
+
 def test_its_own_record_is_verified(files: Files) -> None:
     assert verify(
         files.attest().to_json(), KEY.public, activations=files.activations,

@@ -14,10 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from geometry_of_trust import errors
+from geometry_of_trust.arithmetic import ARITHMETIC
 from geometry_of_trust.attesting.attest import attest
 from geometry_of_trust.cli import main
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, RowOptions
+from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.extraction import deterministic_operations
 from geometry_of_trust.extraction.one_text import extract
@@ -97,6 +99,13 @@ def make(folder: Path, **options: Any) -> Case:
 def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     with quick():
         return make(tmp_path_factory.mktemp("reproduction"))
+
+
+def copied(case: Case, folder: Path) -> Case:
+    """The same files, in another folder."""
+    for path in case.folder.glob("*.*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    return Case(folder, case.model)
 
 
 def other_weights(case: Case, folder: Path, change: Any) -> Path:
@@ -438,14 +447,54 @@ def test_the_fast_path(tmp_path: Path, options: dict[str, Any]) -> None:
 
 
 def test_no_record(case: Case, tmp_path: Path) -> None:
-    moved = Case(tmp_path, case.model)
-    for path in case.folder.glob("*.*"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    moved = copied(case, tmp_path)
     record_path(moved.activations).unlink()
     moved.sign()
     result = moved.reproduce()
     assert result.outcome == "UNVERIFIABLE"
     assert "no extraction record" in result.line
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "theirs"),
+    [(None, "float64 with split products"), ("fixed-order-float32-0", "fixed-order-float32-0")],
+)
+def test_another_arithmetic(
+    case: Case,
+    tmp_path: Path,
+    arithmetic: str | None,
+    theirs: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Made by another version, before the arithmetic had a name or with another: that one can."""
+    monkeypatch.setattr("geometry_of_trust.attesting.attest.__version__", "0.0.9")
+    old = copied(case, tmp_path)
+    record = dataclasses.replace(read_record(record_path(old.activations)), arithmetic=arithmetic)
+    write_file(record_path(old.activations), record.to_json())
+    old.sign()
+    bound = read_attestation(old.document).binding
+    assert bound is not None
+    assert bound.extraction_record is not None
+    assert bound.extraction_record.arithmetic == arithmetic
+    assert (b'"arithmetic"' in old.document.read_bytes()) is (arithmetic is not None)
+    files: dict[str, Any] = {
+        "activations": old.activations, "probes": [old.probes],
+        "unembedding": old.folder / "u.gotue",
+    }  # fmt: skip
+    assert verify(old.document, KEY.public, **files).complete
+    result = old.reproduce()
+    assert result.outcome == "UNVERIFIABLE"
+    for part in (theirs, ARITHMETIC, "geometry-of-trust 0.0.9"):
+        assert part in result.line
+    assert result.line.count("\n") == 0
+
+
+def test_the_arithmetic_is_signed(case: Case) -> None:
+    bound = read_attestation(case.document).binding
+    assert bound is not None
+    assert bound.extraction_record is not None
+    assert bound.extraction_record.arithmetic == ARITHMETIC
+    assert ARITHMETIC in record_path(case.activations).read_text("utf-8")
 
 
 MADE_UP: dict[str, Any] = {
@@ -473,9 +522,7 @@ def test_members_that_nothing_here_makes(case: Case, tmp_path: Path) -> None:
 
 
 def test_probe_sets_in_another_order(case: Case, tmp_path: Path) -> None:
-    own = Case(tmp_path, case.model)
-    for path in case.folder.glob("*.*"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    own = copied(case, tmp_path)
     result = train_files(
         activations=own.activations, labels=tmp_path / "a.labels", layer=1,
         unembedding=tmp_path / "u.gotue",

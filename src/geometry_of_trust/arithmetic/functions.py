@@ -41,9 +41,9 @@ def function(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def sqrt(x: Tensor) -> Tensor:
-    """The square root of float32 or float64, correctly rounded: numpy's is the processor's.
+    """The square root of float32 or float64, in its shape, correctly rounded.
 
-    torch's, built with MKL, is not.
+    numpy's is the processor's; torch's, built with MKL, is not right to the last bit.
     """
     with np.errstate(invalid="ignore"):
         return torch.from_numpy(np.asarray(np.sqrt(x.numpy())))

@@ -52,7 +52,10 @@ def convolution(  # noqa: PLR0917 - the order of torch
 
 
 def running_sum(x: Tensor, dim: int) -> Tensor:
-    """The sums of the first elements along a dimension, in order, float64 inside, each rounded."""
+    """The sums of the first elements along a dimension, in order, in the shape of x.
+
+    float64 inside, each rounded to float32.
+    """
     return torch.from_numpy(np.cumsum(x.numpy(), axis=dim, dtype=np.float64).astype(np.float32))
 
 
@@ -70,7 +73,7 @@ def add_at(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
 
 
 def add_at_elements(x: Tensor, indices: tuple[Tensor | None, ...], values: Tensor) -> Tensor:
-    """A copy of x with values added at tuples of indices, in ascending order of the values."""
+    """A copy of x, of any shape, with values added at tuples of indices, in their order."""
     result = x.clone()
     places: Any = tuple(slice(None) if index is None else index.numpy() for index in indices)
     np.add.at(result.numpy(), places, values.numpy())
@@ -78,7 +81,10 @@ def add_at_elements(x: Tensor, indices: tuple[Tensor | None, ...], values: Tenso
 
 
 def scatter_add(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    """A copy of x with elements of `source` added where `index` says along `dim`, in order."""
+    """A copy of x, of any shape, with elements of `source` added where `index` says along `dim`.
+
+    In ascending order of the source.
+    """
     places = list(np.indices(tuple(index.shape)))
     part = source[tuple(slice(0, n) for n in index.shape)]
     places[dim % x.ndim] = index.numpy()

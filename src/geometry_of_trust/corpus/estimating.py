@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from geometry_of_trust.corpus import checking
 from geometry_of_trust.corpus.corpus_run import CorpusRun
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.extraction import architectures, costs
 from geometry_of_trust.extraction.costs import Sizes
-from geometry_of_trust.extraction.running import CHUNK_BYTES
+from geometry_of_trust.extraction.running import CHUNK_BYTES, threads
 from geometry_of_trust.formats.gotue import unembedding_size
 
 _RECORD = 2200
@@ -208,12 +206,11 @@ def memory_running(
     ):  # each block is given back after use
         kept = weights.itemsize * one
     # A reproducible run's products take weights as they are held, unless the run narrows them.
-    if run_itemsize(run) != weights.itemsize and (
-        not request.reproducible or request.options.low_memory
-    ):
+    asked = _itemsize(request.options.dtype)
+    if weights.itemsize > asked or (weights.itemsize < asked and not request.reproducible):
         kept += run_itemsize(run) * one
     writing = 2 * CHUNK_BYTES
-    side_by_side = torch.get_num_threads() if request.reproducible and not once else 1
+    side_by_side = threads() if request.reproducible and not once else 1
     largest = sorted((workspace(run, shape) for shape in shapes), reverse=True)[:side_by_side]
     return kept + max(writing, sum(largest))
 
@@ -238,7 +235,11 @@ def _checks(run: CorpusRun, weights: Sizes, count: int) -> int:
 
 def run_itemsize(run: CorpusRun) -> int:
     """Bytes of a number that is computed with."""
-    return 4 if run.request.reproducible or run.request.options.dtype == "float32" else 2
+    return 4 if run.request.reproducible else _itemsize(run.request.options.dtype)
+
+
+def _itemsize(dtype: str) -> int:
+    return 4 if dtype == "float32" else 2
 
 
 def workspace(run: CorpusRun, shape: Shape) -> int:

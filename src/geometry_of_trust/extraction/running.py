@@ -125,6 +125,11 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+def threads() -> int:
+    """With how many it computes."""
+    return torch.get_num_threads()
+
+
 @dataclass(frozen=True)
 class Runner:
     """A loaded model that runs texts.
@@ -165,7 +170,7 @@ class Runner:
         Itself alone if its texts would then come out otherwise, or its weights are converted
         while it runs.
         """
-        count = torch.get_num_threads()
+        count = threads()
         weights, model = self.loaded.weights, self.loaded.model
         if count == 1 or not self.opened.request.reproducible or not weights.settled(self.blocks):
             return [self]

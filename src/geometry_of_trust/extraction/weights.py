@@ -42,6 +42,7 @@ class Weights:
     scales: Mapping[torch.Tensor, torch.Tensor] = field(default_factory=dict)
     dtype: torch.dtype = torch.float32
     _known: dict[nn.Module, list[nn.Parameter]] = field(default_factory=dict)
+    _done: set[torch.Tensor] = field(default_factory=set)
 
     @property
     def narrows(self) -> bool:
@@ -66,14 +67,14 @@ class Weights:
         before: Before = []
         with as_written():
             for parameter in self._to_convert(module):
-                if self._type(parameter) != parameter.dtype:
-                    before.append((parameter, parameter.data))
-                    parameter.data = self.value(parameter)
+                before.append((parameter, parameter.data))
+                parameter.data = self.value(parameter)
+                self._done.add(parameter)
         return before
 
     def settled(self, module: nn.Module) -> bool:
         """Whether a module's parameters are what they are computed with: `bring` does nothing."""
-        return not any(self._type(p) != p.dtype for p in self._to_convert(module))
+        return not self._to_convert(module)
 
     def _type(self, parameter: torch.Tensor) -> torch.dtype:
         """What a parameter is computed with."""
@@ -83,11 +84,14 @@ class Weights:
         return WIDE.get(type_, type_) if self.reproducible else type_
 
     def _to_convert(self, module: nn.Module) -> list[nn.Parameter]:
-        """The parameters of a module that are not held as they are computed with, at first."""
-        if module not in self._known:
-            found = self._converted(module)
-            self._known[module] = [p for p in found if self._type(p) != p.dtype]
-        return self._known[module]
+        """The parameters of a module that are not yet what they are computed with."""
+        if module not in self._known:  # which takes longer than a small block
+            self._known[module] = [
+                p
+                for p in self._converted(module)
+                if self._type(p) != p.dtype or (self.reproducible and self._narrower(p))
+            ]
+        return [p for p in self._known[module] if p not in self._done]
 
     def _converted(self, module: nn.Module) -> Iterator[nn.Parameter]:
         """The parameters that a product does not widen itself."""
@@ -105,13 +109,13 @@ class Weights:
                 ):
                     yield parameter
 
-    @staticmethod
-    def put_back(before: Before) -> None:
+    def put_back(self, before: Before) -> None:
         """Undo `bring`, so that what it made is dropped."""
         with as_written():
             while before:
                 parameter, value = before.pop()
                 parameter.data = value
+                self._done.discard(parameter)
 
     def settle(self, model: nn.Module, blocks: nn.ModuleList, unembedding: nn.Module) -> None:
         """Convert for good what is outside of the blocks or small, and all buffers of a file.
@@ -130,6 +134,7 @@ class Weights:
                     parameter.data = self.of_model(parameter, parameter.data)
             elif id(parameter) not in inside or small:
                 parameter.data = self.value(parameter)
+                self._done.add(parameter)
         for module in model.modules():
             for name, buffer in list(module.named_buffers(recurse=False)):
                 module._buffers[name] = self.value(buffer)

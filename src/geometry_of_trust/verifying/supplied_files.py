@@ -167,7 +167,7 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
     Raises:
         RecordMismatch: it is that of another one.
     """
-    activations = binding.activations
+    activations, bound = binding.activations, binding.extraction_record
     # 5.5 The record is of the files that are bound, and says of them what is bound.
     for name, signed, found in (
         ("activations", activations.sha256, record.activations.sha256),
@@ -176,6 +176,7 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         ("precision", activations.precision, record.precision),
         ("layers", activations.layers, record.layers),
         ("positions", activations.positions, record.positions),
+        ("arithmetic", bound and bound.arithmetic, record.arithmetic),
     ):
         _hold_run(path, name, signed, found)
 
