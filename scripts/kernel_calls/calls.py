@@ -231,8 +231,6 @@ def rows(rng: np.random.Generator) -> Iterator[Call]:
         yield Call("layer_norm", (Out(packed), m, n, None, None, 1e-5, Same(0)))
         yield Call("rms_norm", (packed, m, n, w, 1e-6, Out.floats(m, n)))
         yield Call("rms_norm", (packed, m, n, None, 1e-6, Out.floats(m, n)))
-        for one_more in (0, 1):
-            yield Call("stepwise_rms_norm", (packed, m, n, w, 1e-6, one_more, Out.floats(m, n)))
 
 
 def functions(rng: np.random.Generator) -> Iterator[Call]:
@@ -242,9 +240,6 @@ def functions(rng: np.random.Generator) -> Iterator[Call]:
         yield Call(name, (values, Out.floats(len(values)), len(values)))
         for n in range(20):
             yield Call(name, (Out(ordinary(rng, n)), Same(0), n))
-    for act, n in every((0, 1, 2), (0, 1, 5, 16, 33, 1000)):
-        yield Call("gated", (any_size(rng, n), ordinary(rng, n), act, Out.floats(n), n))
-        yield Call("gated", (Out(ordinary(rng, n)), ordinary(rng, n), act, Same(0), n))
 
 
 def calls() -> Iterator[Call]:

@@ -80,10 +80,6 @@ static void layer_norm(void) {
     FORM(layer_norm)(pointer(0), integer(1), integer(2), pointer(3), pointer(4), number(5), pointer(6));
 }
 static void rms_norm(void) { FORM(rms_norm)(pointer(0), integer(1), integer(2), pointer(3), number(4), pointer(5)); }
-static void stepwise_rms_norm(void) {
-    FORM(stepwise_rms_norm)(pointer(0), integer(1), integer(2), pointer(3), (float)number(4), small(5), pointer(6));
-}
-static void gated(void) { FORM(gated)(pointer(0), pointer(1), small(2), pointer(3), integer(4)); }
 #define CALL(name) \
     static void call_##name(void) { FORM(name)(pointer(0), pointer(1), integer(2)); }
 GOT_FUNCTIONS(CALL)
@@ -95,7 +91,7 @@ static const struct {
     void (*call)(void);
 } NAMES[] = {
     NAMED(product) NAMED(attention) NAMED(convolution) NAMED(sum) NAMED(sum_of_squares) NAMED(softmax)
-    NAMED(layer_norm) NAMED(rms_norm) NAMED(stepwise_rms_norm) NAMED(gated) GOT_FUNCTIONS(NAMED_CALL)
+    NAMED(layer_norm) NAMED(rms_norm) GOT_FUNCTIONS(NAMED_CALL)
 };
 
 static int64_t next(FILE *from) {

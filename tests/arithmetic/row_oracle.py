@@ -65,10 +65,3 @@ def layer_norm(row: list[float], weight: list[float], bias: list[float]) -> list
 def rms_norm(row: list[float], weight: list[float]) -> list[float]:
     scale = divided(1, root(lane_sum([x * x for x in row]) / len(row) + EPSILON))
     return [x * scale * w for x, w in zip(row, weight, strict=True)]
-
-
-def stepwise(row: list[float], weight: list[float], one_more: bool) -> list[float]:
-    variance = number(lane_sum([x * x for x in row]) / len(row))
-    scale = function("rsqrt", number(variance + number(EPSILON)))
-    weight = [number(1 + w) if one_more else w for w in weight]
-    return [number(w * number(x * scale)) for x, w in zip(row, weight, strict=True)]

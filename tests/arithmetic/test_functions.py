@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from arithmetic.rounding_oracle import FUNCTIONS, NAN, correctly_rounded
+from arithmetic.rounding_oracle import FUNCTIONS, correctly_rounded
 from geometry_of_trust.arithmetic import library
 
 Words = NDArray[np.uint32]
@@ -66,11 +66,6 @@ def apply(form: str, name: str, words: Words) -> Words:
     return y
 
 
-def gated(form: str, gate: Words, up: Words, act: int, y: Words) -> None:
-    call = library.form(form).gated
-    call(gate.ctypes.data, up.ctypes.data, act, y.ctypes.data, y.size)
-
-
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_correctly_rounded(name: str) -> None:
     words = np.concatenate([edges(name), of_any_size(700, 1), of_usual_size(700, 2)])
@@ -112,32 +107,3 @@ def test_every_length_in_place_and_no_more(name: str, form: str) -> None:
         call(x.ctypes.data, x.ctypes.data, n)
         np.testing.assert_array_equal(x[:n], expected[:n])
         np.testing.assert_array_equal(x[n:], words[n:])
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("act", range(3))
-def test_gated(form: str, act: int) -> None:
-    gate = np.concatenate([of_usual_size(300, 6), of_any_size(301, 7), edges("silu")])
-    up = np.random.default_rng(8).permutation(gate)
-    active = apply(form, ACTIVATIONS[act], gate).view(np.float32)
-    with np.errstate(all="ignore"):
-        product = active * up.view(np.float32)
-    expected = np.where(np.isnan(product), np.uint32(NAN), product.view(np.uint32))
-    apart, over_gate, over_up = np.empty_like(gate), gate.copy(), up.copy()
-    gated(form, gate, up, act, apart)
-    gated(form, over_gate, up, act, over_gate)
-    gated(form, gate, over_up, act, over_up)
-    for y in (apart, over_gate, over_up):
-        np.testing.assert_array_equal(y, expected)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_gated_touches_no_more_than_asked(form: str) -> None:
-    gate, up = of_usual_size(70, 9), of_usual_size(70, 10)
-    whole = np.empty_like(gate)
-    gated(form, gate, up, 0, whole)
-    for n in range(0, 70):
-        y = np.full(70, 7, np.uint32)
-        gated(form, gate, up, 0, y[:n])
-        np.testing.assert_array_equal(y[:n], whole[:n])
-        assert (y[n:] == 7).all()

@@ -12,7 +12,6 @@ from arithmetic.row_oracle import (
     layer_norm,
     rms_norm,
     softmax,
-    stepwise,
     to_float32,
 )
 from geometry_of_trust.arithmetic import library
@@ -136,8 +135,6 @@ def test_norms_without_weights(form: library.Form) -> None:
     np.testing.assert_array_equal(y, plain)  # but for the sign of zeros, which "+ 0" changes
     form.rms_norm(x.ctypes.data, 3, 100, None, EPSILON, y.ctypes.data)
     assert_same(y, expected_rows(lambda row: rms_norm(row, ones), x))
-    form.stepwise_rms_norm(x.ctypes.data, 3, 100, None, EPSILON, 0, y.ctypes.data)
-    assert_same(y, expected_rows(lambda row: stepwise(row, ones, one_more=False), x))
 
 
 @pytest.mark.parametrize("edges", [False, True])
@@ -149,15 +146,3 @@ def test_rms_norm(form: library.Form, edges: bool) -> None:
 
     for n in LENGTHS:
         check(with_edges(n) if edges else rows_of(n, n), rows_of(n, n + 1)[1])
-
-
-@pytest.mark.parametrize("edges", [False, True])
-@pytest.mark.parametrize("one_more", [False, True])
-def test_stepwise_rms_norm(form: library.Form, edges: bool, one_more: bool) -> None:
-    def check(x: Floats, weight: Floats) -> None:
-        (m, n), w, call = x.shape, weight.ctypes.data, form.stepwise_rms_norm
-        expected = expected_rows(lambda row: stepwise(row, weight.tolist(), one_more), x)
-        in_place(lambda x, y: call(x, m, n, w, EPSILON, one_more, y), x, expected)
-
-    for n in LENGTHS:
-        check(with_edges(n) if edges else rows_of(n, n), rows_of(n, n + 1)[0])

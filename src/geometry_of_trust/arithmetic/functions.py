@@ -19,8 +19,6 @@ _MOST_IN_DECIMAL = 4096
 """More numbers than that take too long, at some 0.1 ms each."""
 _STEPS = 8
 """What a function costs, in elementary steps."""
-ACTIVATIONS = {"silu": 0, "gelu": 1, "gelu_tanh": 2}
-"""Those that `gated` has, with their numbers in the kernels' contract."""
 
 
 def function(name: str) -> Callable[[Tensor], Tensor]:
@@ -111,17 +109,3 @@ def power(base: Tensor | float, exponent: Tensor | float) -> Tensor | None:
         if exponent == -0.5 and base.dtype == torch.float32:
             return function("rsqrt")(base)
     return in_decimal(lambda x, y: x**y, base, exponent)
-
-
-def gated(gate: Tensor, up: Tensor, activation: str) -> Tensor:
-    """activation(gate)·up, both rounded, float32, in their shape."""
-    gate, up = gate.contiguous(), up.contiguous()
-    y = torch.empty_like(gate)
-    call, number = library.chosen().gated, ACTIVATIONS[activation]
-
-    def part(start: int, end: int) -> None:
-        a, b, c = (t.data_ptr() + 4 * start for t in (gate, up, y))
-        call(a, b, number, c, end - start)
-
-    share(part, gate.numel(), _STEPS * gate.numel(), 64)
-    return y

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
-from ctypes import c_double, c_float, c_int, c_int64, c_void_p
+from ctypes import c_double, c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,11 +38,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "softmax": (None, [c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64]),
     "layer_norm": (None, [c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_double, c_void_p]),
     "rms_norm": (None, [c_void_p, c_int64, c_int64, c_void_p, c_double, c_void_p]),
-    "stepwise_rms_norm": (None, [
-        c_void_p, c_int64, c_int64, c_void_p, c_float, c_int, c_void_p,
-    ]),
     **dict.fromkeys(FUNCTIONS, (None, [c_void_p, c_void_p, c_int64])),
-    "gated": (None, [c_void_p, c_void_p, c_int, c_void_p, c_int64]),
 }  # fmt: skip
 """What each function returns and takes. A pointer is an address, as an int, or None."""
 

@@ -78,17 +78,3 @@ def _normed(name: str, x: Tensor, n: int, factors: list[Tensor | None], eps: flo
             x.data_ptr(), x.numel() // n, n, *pointers, eps, y.data_ptr()
         )
     return y
-
-
-def stepwise_rms_norm(x: Tensor, weight: Tensor, eps: float, *, one_more: bool) -> Tensor:
-    """What LlamaRMSNorm's code spells out, each step rounded: float32, in the shape of x.
-
-    Args:
-        weight: shape (n,) of the last dimension. one_more: times 1 + weight instead.
-    """
-    x, weight = x.contiguous(), weight.to(torch.float32).contiguous()
-    y, n = torch.empty_like(x), x.shape[-1]
-    library.chosen().stepwise_rms_norm(
-        x.data_ptr(), x.numel() // n, n, weight.data_ptr(), eps, int(one_more), y.data_ptr()
-    )
-    return y

@@ -366,22 +366,3 @@ static inline void take(float *in, const float *x, int64_t left) {
         memcpy(y + start, out, sizeof(float) * (size_t)(n - start)); \
     }
 GOT_FUNCTIONS(ALL_OF)
-
-void FORM(gated)(const float *gate, const float *up, int act, float *y, int64_t n) {
-    for (int64_t start = 0; start < n; start += BLOCK) {
-        float in[BLOCK], by[BLOCK], out[BLOCK];
-        take(in, gate + start, n - start);
-        take(by, up + start, n - start);
-        if (act == 0)
-            silu_block(in, out);
-        else if (act == 1)
-            gelu_block(in, out);
-        else
-            gelu_tanh_block(in, out);
-        int64_t end = n - start < BLOCK ? n - start : BLOCK;
-        for (int64_t i = 0; i < end; i++) {
-            float product = out[i] * by[i];
-            y[start + i] = product == product ? product : __builtin_nanf("");
-        }
-    }
-}

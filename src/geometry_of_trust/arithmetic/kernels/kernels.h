@@ -80,11 +80,6 @@ void FORM(softmax)(const float *x, int64_t ldx, int64_t m, int64_t n, float *y, 
 void FORM(layer_norm)(const float *x, int64_t m, int64_t n, const float *weight, const float *bias, double eps, float *y);
 /* torch's fused rms_norm, likewise: r = 1 / sqrt((sum of squares) / n + eps); x_i * r, then times the weight. */
 void FORM(rms_norm)(const float *x, int64_t m, int64_t n, const float *weight, double eps, float *y);
-/* The RMS norm that transformers' code spells out in steps (LlamaRMSNorm and its many copies): v = mean of squares (rule 3);
-   r = RN(rsqrt(RN(v + eps))), correctly rounded; h = RN(x * r); y = RN(weight * h) where weight is (one_more ? RN(1 + w) : w),
-   or h if weight is null. y may be x. */
-void FORM(stepwise_rms_norm)(const float *x, int64_t m, int64_t n, const float *weight, float eps, int one_more, float *y);
-
 /* Rule 4: y[i] = the correctly rounded value of the function of x[i]; y may be x. At the infinities the limit, with the sign
    from which it is approached: silu(-inf) = -0. Every NaN that these and the functions of rows give is 0x7fc00000. */
 #define GOT_FUNCTIONS(_) \
@@ -92,9 +87,6 @@ void FORM(stepwise_rms_norm)(const float *x, int64_t m, int64_t n, const float *
 #define GOT_DECLARE(name) void FORM(name)(const float *x, float *y, int64_t n);
 GOT_FUNCTIONS(GOT_DECLARE)
 #undef GOT_DECLARE
-
-/* Gated activations: y[i] = RN(act(gate[i]) * up[i]), act correctly rounded first; y may be either. act: 0 silu, 1 gelu, 2 gelu_tanh. */
-void FORM(gated)(const float *gate, const float *up, int act, float *y, int64_t n);
 
 #pragma GCC visibility pop
 #endif

@@ -161,19 +161,3 @@ void FORM(rms_norm)(const float *x, int64_t m, int64_t n, const float *weight, d
     for (int64_t row = 0; row < m; row++, x += n, y += n)
         scaled(x, n, 0, 1 / __builtin_elementwise_sqrt(squares_of(x, n) / (double)n + eps), weight, 0, y);
 }
-void FORM(stepwise_rms_norm)(const float *x, int64_t m, int64_t n, const float *weight, float eps, int one_more, float *y) {
-    floats next, by;
-    for (int64_t row = 0; row < m; row++, x += n, y += n) {
-        float root = (float)(squares_of(x, n) / (double)n) + eps;
-        FORM(rsqrt)(&root, &root, 1);
-        for (int64_t i = 0; i < n; i += SUM_LANES) {
-            load(x + i, n - i, &next);
-            next *= root;
-            if (weight) {
-                load(weight + i, n - i, &by);
-                next *= one_more ? by + 1 : by;
-            }
-            store(&next, n - i, y + i);
-        }
-    }
-}
