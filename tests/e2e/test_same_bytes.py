@@ -1,8 +1,8 @@
 """The attestation of the demo's question, byte for byte as it was signed once and for all.
 
 Whoever changes a byte of `tests/vectors/demo/` changes what everybody has to compute:
-`attestation-float32.json` by docs/arithmetic.md; `attestation.json`, with the same probes, by 0.1.0,
-whose arithmetic had no name.
+`attestation-float32.json` by docs/arithmetic.md; `attestation.json`, with the same probes, by
+0.1.0, whose arithmetic had no name.
 """
 
 from __future__ import annotations
