@@ -58,7 +58,7 @@ fuzz: $(INSTALLED) ## look for inputs that break a reader: SECONDS_EACH=60 TARGE
 	$(BIN)/python scripts/fuzz_readers.py --seconds $(SECONDS_EACH) $(TARGETS)
 
 wheels: $(INSTALLED) ## wheels for Linux and macOS, x86-64 and ARM64, into dist/
-	@for target in $(WHEELS); do GOT_TARGET=$$target $(BIN)/pip wheel -qq --no-deps -w dist .; done
+	@for target in $(WHEELS); do GOT_TARGET=$$target $(BIN)/pip wheel -qq --no-deps --no-build-isolation -w dist .; done
 
 lock: $(INSTALLED) ## write locked.txt, constraints.txt with the SHA-256 of each package, for CI
 	@$(BIN)/python scripts/lock.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import geometry_of_trust
+from geometry_of_trust.arithmetic.library import PATH
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import MissingExtra
 from geometry_of_trust.extras import EXTRA_OF, optional
@@ -109,12 +111,17 @@ Python = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def linked(folder: Path) -> list[str]:
-    """An interpreter that finds the package and the base, linked from here, and nothing else."""
+    """An interpreter that finds the base and the package, linked from here, without its kernels."""
     for dist in BASE.values():
         for name in {path.parts[0] for path in dist.files or ()} - {"..", "__pycache__"}:
             (folder / name).symlink_to(Path(str(dist.locate_file(name))))
     package = Path(geometry_of_trust.__file__).parent
-    (folder / package.name).symlink_to(package)
+    shutil.copytree(
+        package,
+        folder / package.name,
+        ignore=shutil.ignore_patterns("__pycache__", PATH.name),
+        copy_function=os.symlink,
+    )
     return ["env", f"PYTHONPATH={folder}", sys.executable, "-S"]
 
 

@@ -123,17 +123,16 @@ class Race:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path, change: Change) -> None:
         self.path, self.change, self.after, self.count = path, change, 0, 0
-        block = SteadyFile._block
+        fill = SteadyFile._fill
 
-        def racing(file: SteadyFile, number: int) -> bytes:
-            data = block(file, number)
+        def racing(file: SteadyFile, block: memoryview, number: int) -> None:
+            fill(file, block, number)
             if file.path == str(path):
                 self.count += 1
                 if self.count == self.after:
                     change(path, self.written)
-            return data
 
-        monkeypatch.setattr(SteadyFile, "_block", racing)
+        monkeypatch.setattr(SteadyFile, "_fill", racing)
 
     def start(self, after: int) -> None:
         """The file is as it was; its change comes after so many blocks."""

@@ -73,7 +73,7 @@ ROOMS: dict[str, set[str]] = {
 """The rooms from the ground up, and the rooms that each one imports, all of them further down."""
 
 FLOORS: dict[str, str] = {
-    "outputs": "interruptions ledger places temporary_files folder_locks staged_files",
+    "outputs": "interruptions ledger places temporary_files folder_locks commits staged_files",
     "documents": """
         names names_beside strictjson codes extraction_record schema extraction_record_reading
         probe_card probe_card_reading positions model_names
@@ -134,7 +134,7 @@ ALSO_WITHOUT_NUMPY = {"verifying.verify", "showing.verdicts", "showing.any_file"
 
 USERS: dict[str, set[str]] = {
     "bitsandbytes": {"extraction"},
-    "cryptography": {"signing"},
+    "cryptography": {"signing", "steady_files"},
     "cyclopts": {"cli"},
     "datasets": {"corpus"},
     "huggingface_hub": {"corpus", "extraction"},

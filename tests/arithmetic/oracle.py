@@ -50,6 +50,7 @@ def attention(
     query: Floats,
     key: Floats,
     value: Floats,
+    *,
     scale: np.float32,
     mask: Floats,
     softmax: Callable[[Floats], Floats],
@@ -65,7 +66,7 @@ def attention(
 
 
 def convolution(
-    x: Floats, w: Floats, bias: Floats | None, groups: int, stride: int, dilation: int
+    x: Floats, w: Floats, bias: Floats | None, *, groups: int, stride: int, dilation: int
 ) -> Floats:
     """Rule 9: one chain over taps, within each over the channels of the group."""
     outputs, inputs, taps = w.shape

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from arithmetic import oracle
-from arithmetic.compiled import form, forms
 from arithmetic.trials import aligned, numbers, same
+from geometry_of_trust.arithmetic.library import form, forms
 
 Floats = NDArray[np.float32]
 NONE, CAUSAL, BYTES, FLOATS = range(4)
@@ -41,6 +41,7 @@ def attention(
     key: Floats,
     value: Floats,
     kind: int = NONE,
+    *,
     mask: NDArray[Any] | None = None,
     scale: float = 0.125,
     heads: tuple[int, int] | None = None,
@@ -72,9 +73,7 @@ def attention(
     return np.ascontiguousarray(out)
 
 
-def by_rule(
-    query: Floats, key: Floats, value: Floats, add: Floats, scale: float = 0.125
-) -> Floats:
+def by_rule(query: Floats, key: Floats, value: Floats, add: Floats) -> Floats:
     def softmax(scores: Floats) -> Floats:
         y = np.empty_like(scores)
         m, n = scores.shape
@@ -89,7 +88,7 @@ def by_rule(
             [
                 oracle.attention(
                     query[t, h], key[t, h // group], value[t, h // group],
-                    np.float32(scale), add[t, h], softmax,
+                    scale=np.float32(0.125), mask=add[t, h], softmax=softmax,
                 )
                 for h in range(heads)
             ]
@@ -99,7 +98,7 @@ def by_rule(
 
 
 def states(
-    rng: np.random.Generator, rows: int, keys: int, d: int = 7, e: int = 10, group: int = 2
+    rng: np.random.Generator, rows: int, keys: int, *, d: int = 7, e: int = 10, group: int = 2
 ) -> tuple[Floats, Floats, Floats]:
     """Two texts, four heads; heads after rows in memory, as models have them."""
     parts = ((rows, 4, d), (keys, 4 // group, d), (keys, 4 // group, e))
@@ -131,7 +130,7 @@ def test_the_first_form_is_the_rule(rows: int, keys: int) -> None:
     rng = np.random.default_rng(1)
     query, key, value = states(rng, rows, keys)
     for kind, mask, add in masks(rng, rows, keys):
-        got = attention(FIRST, query, key, value, kind, mask)
+        got = attention(FIRST, query, key, value, kind, mask=mask)
         assert same(got, by_rule(query, key, value, add)), kind
 
 
@@ -144,10 +143,14 @@ def test_every_form_gives_the_bits_of_the_first(name: str) -> None:
         (1, 513, 33, 17, 2),
         (65, 3, 1, 1, 2),
     ]:
-        query, key, value = states(rng, rows, keys, d, e, group)
+        query, key, value = states(rng, rows, keys, d=d, e=e, group=group)
         for kind, mask, _ in masks(rng, rows, keys):
-            got = attention(name, query, key, value, kind, mask)
-            assert same(got, attention(FIRST, query, key, value, kind, mask)), (rows, keys, kind)
+            got = attention(name, query, key, value, kind, mask=mask)
+            assert same(got, attention(FIRST, query, key, value, kind, mask=mask)), (
+                rows,
+                keys,
+                kind,
+            )
 
 
 @pytest.mark.parametrize("name", forms())
@@ -167,10 +170,10 @@ def test_keys_that_are_not_attended_to_change_no_bit(name: str) -> None:
     query, key, value = states(rng, 70, 70)
     causal = attention(name, query, key, value, CAUSAL)
     for length in (1, 13, 69):
-        parts = (part[:, :, :length] for part in (query, key, value))
-        assert same(attention(name, *parts, CAUSAL), causal[:, :, :length].copy())
+        q, k, v = (part[:, :, :length] for part in (query, key, value))
+        assert same(attention(name, q, k, v, CAUSAL), causal[:, :, :length].copy())
     attended = (np.arange(70) < 31).astype(np.uint8)
-    padded = attention(name, query, key, value, BYTES, attended)
+    padded = attention(name, query, key, value, BYTES, mask=attended)
     assert same(padded, attention(name, query, key[:, :, :31], value[:, :, :31]))
 
 
@@ -181,11 +184,11 @@ def test_a_query_that_attends_to_nothing_gives_zero_whatever_the_values(name: st
     attended = np.ones((2, 1, 3, 6), np.uint8)
     attended[:, :, 1] = 0
     value[:, :, 2] = np.inf
-    got = attention(name, query, key, value, BYTES, attended)
+    got = attention(name, query, key, value, BYTES, mask=attended)
     assert same(got[:, :, 1].copy(), np.zeros((2, 4, 10), np.float32))
     assert (got[:, :, 0] == np.inf).all()
     hidden = np.where(attended == 1, 0, -np.inf).astype(np.float32)
-    assert same(attention(name, query, key, value, FLOATS, hidden), got)
+    assert same(attention(name, query, key, value, FLOATS, mask=hidden), got)
 
 
 @pytest.mark.parametrize("name", forms())

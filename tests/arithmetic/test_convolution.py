@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from arithmetic import oracle
-from arithmetic.compiled import form, forms
 from arithmetic.trials import KINDS, numbers, same
+from geometry_of_trust.arithmetic.library import form, forms
 
 Floats = NDArray[np.float32]
 OTHERS = [name for name in forms() if name != "portable"]
@@ -21,6 +23,7 @@ def convolution(
     x: Floats,
     w: Floats,
     bias: Floats | None,
+    *,
     groups: int = 1,
     stride: int = 1,
     dilation: int = 1,
@@ -45,11 +48,12 @@ def test_the_first_form_is_the_rule(kind: str, shape: tuple[int, int, int, int])
     rng = np.random.default_rng(1)
     inputs, outputs, groups, taps = shape
     for length, stride, dilation in [(9, 1, 1), (30, 1, 2), (41, 3, 1), (17, 2, 5)]:
+        geometry: dict[str, Any] = {"groups": groups, "stride": stride, "dilation": dilation}
         x = numbers(rng, (inputs, length), kind)
         w = numbers(rng, (outputs, inputs // groups, taps), kind)
         for bias in (None, numbers(rng, (outputs,), kind)):
-            got = convolution(FIRST, x, w, bias, groups, stride, dilation)
-            assert same(got, oracle.convolution(x, w, bias, groups, stride, dilation))
+            got = convolution(FIRST, x, w, bias, **geometry)
+            assert same(got, oracle.convolution(x, w, bias, **geometry))
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -61,12 +65,13 @@ def test_every_form_gives_the_bits_of_the_first(
     rng = np.random.default_rng(2)
     inputs, outputs, groups, taps = shape
     for length in (*range(taps + 12, taps + 90), 300):
-        stride, dilation = 1 + length % 3 // 2, 1 + length % 5 // 3
+        geometry: dict[str, Any] = {"groups": groups, "stride": 1 + length % 3 // 2}
+        geometry["dilation"] = 1 + length % 5 // 3
         x = numbers(rng, (inputs, length), kind)
         w = numbers(rng, (outputs, inputs // groups, taps), kind)
         bias = numbers(rng, (outputs,), kind) if length % 2 else None
-        got = convolution(name, x, w, bias, groups, stride, dilation)
-        assert same(got, convolution(FIRST, x, w, bias, groups, stride, dilation))
+        got = convolution(name, x, w, bias, **geometry)
+        assert same(got, convolution(FIRST, x, w, bias, **geometry))
 
 
 @pytest.mark.parametrize("name", forms())

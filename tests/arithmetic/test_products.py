@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import ctypes
 import itertools
-from dataclasses import dataclass
+import mmap
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from arithmetic import oracle
-from arithmetic.compiled import form, forms
 from arithmetic.trials import KINDS, aligned, numbers, same
+from geometry_of_trust.arithmetic.library import form, forms
 
 FLOAT32, BFLOAT16, FLOAT16, INT8 = range(4)
 NAMES = {FLOAT32: "float32", BFLOAT16: "bfloat16", FLOAT16: "float16", INT8: "int8"}
@@ -52,10 +54,11 @@ def product(
     a: NDArray[np.float32],
     w: Weights,
     bias: NDArray[np.float32] | None = None,
+    *,
     columns: tuple[int, int] | None = None,
     transposed: int = 0,
 ) -> NDArray[np.float32]:
-    """By a form. Rows of a and y have strides of their own; what is not to be touched is checked."""
+    """By a form; rows of a and y have strides of their own. Checks what is not to be touched."""
     (m, k), n = a.shape, len(w.stored)
     wide = np.full((m, k + 3), np.nan, np.float32)
     wide[:, :k] = a
@@ -100,7 +103,7 @@ def test_the_oracles_fused_operation_is_the_exact_one() -> None:
 
 @pytest.mark.parametrize("name", forms())
 def test_what_float64_would_round_twice_is_rounded_once(name: str) -> None:
-    x = 1 + 2**-12  # x² = 1 + 2⁻¹¹ + 2⁻²⁴, the middle between two float32, of which the lower is even
+    x = 1 + 2**-12  # x² = 1 + 2⁻¹¹ + 2⁻²⁴, the middle of two float32; the lower is even
     a = np.array([[2**-80, x]], np.float32)
     for sign, rounded in ((1, 1 + 2**-11 + 2**-23), (-1, 1 + 2**-11)):
         w = np.array([[sign * 2**-20, x]], np.float32)
@@ -165,8 +168,8 @@ def test_rows_and_columns_alone_are_those_of_the_whole(name: str) -> None:
     for m in (1, 2, 3, 4, 5, 6, 7, 11, 13, 27):
         assert same(product(name, a[m : 2 * m], w, bias)[:m], whole[m : 2 * m][:m])
     for j0, j1 in [(0, 1), (5, 5), (3, 36), (17, 100), (99, 100)]:
-        assert same(product(name, a, w, bias, (j0, j1)), whole[:, j0:j1])
-        assert same(product(name, a[:2], w, bias, (j0, j1)), whole[:2, j0:j1])
+        assert same(product(name, a, w, bias, columns=(j0, j1)), whole[:, j0:j1])
+        assert same(product(name, a[:2], w, bias, columns=(j0, j1)), whole[:2, j0:j1])
 
 
 @pytest.mark.parametrize("name", forms())
@@ -204,6 +207,28 @@ def test_every_float16_and_every_int8_is_widened_exactly(name: str) -> None:
             worth = small.astype(np.float32) * scale
         w = Weights(small, INT8, np.full(256, scale), worth)
         assert same(product(name, one, w), worth.T + np.float32(0))
+
+
+@pytest.mark.parametrize("name", forms())
+@pytest.mark.parametrize("of", NAMES, ids=NAMES.get)
+def test_nothing_is_read_past_the_weights(name: str, of: int) -> None:
+    """As they may end where a mapped file does. Else this ends the process."""
+    rng = np.random.default_rng(9)
+    page = mmap.PAGESIZE
+    pages = mmap.mmap(-1, 16 * page)
+    memory = np.frombuffer(pages, np.uint8)
+    protect = ctypes.CDLL(None).mprotect
+    protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    last = memory.ctypes.data + 15 * page
+    assert protect(last, page, 0) == 0
+    for m, n, k in itertools.product((1, 9), (1, 15, 16, 33), (1, 3, 4, 7, 16, 31, 64, 257)):
+        a, w = numbers(rng, (m, k)), weights(rng, n, k, of)
+        at_end = memory[15 * page - w.stored.nbytes : 15 * page].view(w.stored.dtype).reshape(n, k)
+        at_end[:] = w.stored
+        for j0 in (0, n - 1):
+            got = product(name, a, replace(w, stored=at_end), columns=(j0, n))
+            assert same(got, product(name, a, w, columns=(j0, n)))
+    assert protect(last, page, mmap.PROT_READ | mmap.PROT_WRITE) == 0
 
 
 @pytest.mark.parametrize("name", forms())

@@ -19,9 +19,10 @@ def numbers(
         bits = rng.integers(0, 2**32, shape, np.uint32)
         return np.where(bits & 0x7F800000 == 0x7F800000, bits ^ 0x40000000, bits).view(np.float32)
     if kind == "subnormal":  # products underflow, sums of them, too
-        return normal * np.float32(2.0) ** rng.integers(-140, -60, shape).astype(np.float32)
+        return np.ldexp(normal, rng.integers(-140, -60, shape)).astype(np.float32)
     if kind == "cancelling":
-        return np.sign(normal) * (1 + rng.integers(0, 3, shape).astype(np.float32) / 2**23)
+        steps = rng.integers(0, 3, shape).astype(np.float32)
+        return (np.sign(normal) * (1 + steps / 2**23)).astype(np.float32)
     if kind == "zeros":
         return np.where(rng.random(shape) < 0.7, np.copysign(np.float32(0), normal), normal)
     if kind == "not finite":

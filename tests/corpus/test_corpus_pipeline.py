@@ -13,11 +13,13 @@ from transformers import AutoTokenizer
 
 from geometry_of_trust import errors
 from geometry_of_trust.cli import main
+from geometry_of_trust.corpus import planning
 from geometry_of_trust.corpus.corpus_run import CorpusExtraction
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.extraction.one_text import extract
+from geometry_of_trust.extraction.tokenizing import Encoded, encode
 from geometry_of_trust.formats.activations_file import open_activations
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.formats.labels import read_labels
@@ -259,6 +261,7 @@ def test_another_row_table_is_not_taken(
         (["fine", ""], "text 2", errors.EmptyText),
         (["fine", "\udcff"], "text 2", errors.BadText),
         (["fine", "long " * 200], "text 2", errors.TextTooLong),
+        (["fine", " " * (2**20 + 1)], "text 2", errors.TextTooLong),
         ([], "corpus", errors.EmptyText),
     ],
 )
@@ -273,6 +276,24 @@ def test_a_text_that_cannot_be_run_is_named(
         run(tiny_model("llama"), tmp_path, texts)
     assert caught.value.where == where
     assert not list(tmp_path.glob("*.gotact"))
+
+
+def test_long_texts_are_tokenized_a_few_at_a_time(
+    tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["some words"] * 7
+    whole = run(tiny_model("llama"), tmp_path / "whole", texts)
+    counts: list[int] = []
+
+    def counted(tokenizer: Any, some: list[str], **options: Any) -> list[Encoded]:
+        counts.append(len(some))
+        return encode(tokenizer, some, **options)
+
+    monkeypatch.setattr(planning, "encode", counted)
+    monkeypatch.setattr(planning, "MAX_CHARACTERS", 2 * len(texts[0]))
+    parts = run(tiny_model("llama"), tmp_path / "parts", texts)
+    assert counts == [3, 3, 1]
+    assert parts.activations_path.read_bytes() == whole.activations_path.read_bytes()
 
 
 def test_states_that_are_not_finite_name_text_and_position(

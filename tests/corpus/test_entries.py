@@ -34,6 +34,7 @@ from geometry_of_trust.errors import (
     UnknownCorpus,
     Unreadable,
 )
+from geometry_of_trust.formats import table_rows
 
 COLUMNS = Columns(labels=("true",), group="topic")
 ROWS: list[dict[str, Any]] = [
@@ -178,6 +179,14 @@ def test_blank_lines_of_tables_are_skipped(tmp_path: Path) -> None:
     assert [e.text for e in entries(path, Columns())] == ["a", "b"]
     path = write(tmp_path / "a.csv", "text,true\r\na,1\r\n\r\nb,0")
     assert [e.text for e in entries(path, Columns())] == ["a", "b"]
+
+
+def test_blank_lines_of_tables_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_rows, "MAX_BLANK_LINES", 3)
+    path = write(tmp_path / "a.csv", "\ntext,true\na,1\n\n\nb,0\n")
+    assert len(entries(path, Columns())) == 2
+    write(path, path.read_text() + "\n")
+    assert refused(TooLarge, path, Columns()).where == f"{path}, line 7"
 
 
 def test_a_blank_line_of_a_table_of_one_column_is_an_empty_cell(tmp_path: Path) -> None:

@@ -77,8 +77,10 @@ def tokenize_by(model: Path, pattern: str) -> None:
         {"num_labels": 10**8},
         {"attention_types": [[["global", "local"], 10**9]]},
         {"first_k_dense_replace": 10**9},
+        {"id2label": {str(n): "x" for n in range(100_000)}},
+        {"rope_parameters": {"rope_type": "longrope", "short_factor": [1.0] * 100_000}},
     ],
-    ids=str,
+    ids=lambda values: next(iter(values)),
 )
 def test_numbers_are_looked_at_before_a_library_counts_to_them(
     values: dict[str, object], model: Path
@@ -86,7 +88,7 @@ def test_numbers_are_looked_at_before_a_library_counts_to_them(
     configure(model, **values)
     with pytest.raises(errors.LimitExceeded) as caught:
         run(model)
-    assert str(caught.value.found) in ("1000000", "1025", "100000000", "1000000000")
+    assert int(str(caught.value.found)) > 1024
 
 
 def test_tokens_that_a_tokenizer_makes_itself_are_counted(model: Path) -> None:

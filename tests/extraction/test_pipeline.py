@@ -501,6 +501,7 @@ def test_nothing_is_left_after_a_failure(shared: Path, tmp_path: Path) -> None:
         ((0,), {"device": "meta"}, errors.BadOption),
         ((0,), {"device": "cuda:99"}, errors.NoDevice),
         ((0,), {"text": "word " * 200}, errors.TextTooLong),
+        ((0,), {"text": " " * (2**20 + 1)}, errors.TextTooLong),
     ],
 )
 def test_refused_arguments(

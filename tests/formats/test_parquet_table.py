@@ -201,6 +201,17 @@ def test_a_footer_of_more_than_16_mib_is_not_read(
     assert "100" in refused(BadTable, path).found
 
 
+def test_a_file_that_is_little_more_than_a_footer_is_not_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pq.write_table(pa.table({f"x{n}": [1] for n in range(20)}), path)
+    monkeypatch.setattr(parquet_layout, "_SMALL_FOOTER", 100)
+    assert "footer" in refused(BadTable, path).found
+    numbers = np.random.default_rng(0).integers(0, 2**60, 30_000)
+    pq.write_table(pa.table({"x": numbers}), path)  # where it is in proportion
+    assert len(read(path)) == 30_000
+
+
 def test_changed_and_cut_footers(path: Path) -> None:
     chats = [[{"role": "user", "content": "x"}], None]
     pq.write_table(pa.table({"x": ["a", "b"], "m": chats}), path, write_statistics=False)

@@ -10,6 +10,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import oracle
@@ -60,6 +62,23 @@ def test_rounding_of_random_rationals() -> None:
             f = Fraction(float(np.float32(rng.normal())))
             x = f + abs(f) * HALF * int(rng.integers(-2, 3)) + TINY * int(rng.integers(-1, 2))
         assert oracle.same_bits(exact.round32(x), oracle.nearest32(x))
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.integers(-5, 5), st.integers(-1074, 200)).map(lambda p: p[0] * 2.0 ** p[1])
+            | st.sampled_from([1.0, -1.0, 2.0**-24, -(2.0**-24), 2.0**-53, -(2.0**-53), 2.0**-54]),
+            min_size=4, max_size=4,
+        ),
+        min_size=1, max_size=5,
+    )
+)  # fmt: skip
+def test_sums_of_few_numbers_are_rounded_once(rows: list[list[float]]) -> None:
+    ours = exact.sums32(np.array(rows))
+    wanted = [exact.round32(sum(map(Fraction, row), Fraction(0))) for row in rows]
+    assert ours.tolist() == wanted
+    assert not np.signbit(ours[ours == 0]).any()
 
 
 # --- readings ---------------------------------------------------------------------------------

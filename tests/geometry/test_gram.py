@@ -99,6 +99,24 @@ def test_tie_needs_the_last_crumb() -> None:
     assert phi[1, 1] == 2**24
 
 
+def test_a_matrix_of_ties_with_crumbs_is_rounded_many_entries_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All entries are 1 + 2^-24 and a crumb: no bound can tell which way they round."""
+    calls: list[int] = []
+
+    def counted(terms: Any) -> F32:
+        calls.append(len(terms))
+        return exact.sums32(terms)
+
+    monkeypatch.setattr(gram, "sums32", counted)
+    U = np.full((40, 150), 2.0**-40, np.float32)
+    U[:2] = [[1.0], [2.0**-12]]
+    assert (gram.gram(U) == np.float32(1 + 2.0**-23)).all()
+    assert sum(calls) == 150 * 151 // 2
+    assert len(calls) < 10
+
+
 def test_all_three_stages_are_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     reached: list[str] = []
     for name in ("_entries", "_exact"):

@@ -32,12 +32,18 @@ class Writes:
     """A sequence of writes.
 
     Attributes:
-        names: of its outputs. run: makes them in a folder. old: what is there before.
+        names: of its outputs, the one that leads first. run: makes them in a folder.
+        old: what is there before, which is replaced, or goes.
     """
 
     names: tuple[str, ...]
     run: Callable[[Path], object]
     old: dict[str, bytes]
+
+    @property
+    def all_names(self) -> set[str]:
+        """Of what is there before or after."""
+        return {*self.names, *self.old}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +87,9 @@ def writes(request: pytest.FixtureRequest) -> Writes:
         both = ("a.gotact", "a.record.json")
         return Writes(both, linking, dict.fromkeys(both, OLD))
     names = ("a.gotact", "u.gotue", "a.labels", "a.record.json")
-    old = {} if request.param == "extraction" else {**dict.fromkeys(names, OLD), "a.labels": b"0\n"}
+    # What a corpus run left, of which the rows must not stay.
+    old = {**dict.fromkeys(names, OLD), "a.labels": b"0\n", "a.rows.parquet": OLD}
+    old = {} if request.param == "extraction" else old
     return Writes(names, request.getfixturevalue("extracting"), old)
 
 
@@ -104,7 +112,7 @@ def test_each_file_is_absent_old_or_new_and_all_are_of_one_kind(
         count += 1
         found = contents(folder)
         new = new or {name: found[name] for name in writes.names}
-        outputs = {name: found[name] for name in writes.names if name in found}
+        outputs = {name: found[name] for name in writes.all_names if name in found}
         lengths = {name: len(data) for name, data in new.items()}
         if error is None:  # the call did not matter: syncing a folder, a name to put things back
             assert {n: len(d) for n, d in outputs.items()} == lengths, what
@@ -113,7 +121,11 @@ def test_each_file_is_absent_old_or_new_and_all_are_of_one_kind(
             for name, data in outputs.items():  # a key is another one each time
                 assert data == writes.old.get(name) or len(data) == lengths[name], (what, name)
             clean_up(folder)
-            assert set(contents(folder)) == set(outputs), what
+            kept = contents(folder)
+            assert set(kept) - {*writes.old} == set(outputs) - {*writes.old}, what
+            if writes.names[0] in kept:
+                whole = {name: len(data) for name, data in kept.items()}
+                assert kept == writes.old or whole == lengths, what
         else:
             assert isinstance(error, GotError), (what, error)
             assert outputs == writes.old, what
@@ -134,11 +146,33 @@ def test_a_system_that_stops_leaves_no_half_of_a_file_in_any_order(
     new = contents(folder)
     assert {call[0] for call in disk.calls} >= {"fsync"}
     for moment, state in enumerate(kept_states(disk.calls, writes.old)):
-        for name in writes.names:
-            allowed = {writes.old.get(name), new[name]}
-            found = state.get(name, {writes.old.get(name)})
-            assert found <= allowed, (moment, name, disk.calls[moment - 1][:2])
-    assert {name: state[name] for name in writes.names} == {n: {new[n]} for n in writes.names}
+        found = {name: state.get(name, {writes.old.get(name)}) for name in writes.all_names}
+        said = moment, disk.calls[moment - 1][:2]
+        for name, versions in found.items():
+            absent = {None} if name == writes.names[0] else set()
+            assert versions <= {writes.old.get(name), new.get(name)} | absent, (name, said)
+        for generation in (writes.old, new):
+            lead = generation.get(writes.names[0])
+            if lead is not None and lead in found[writes.names[0]]:
+                for name in writes.all_names - {writes.names[0]}:
+                    assert found[name] == {generation.get(name)}, (name, said)
+    assert found == {name: {new.get(name)} for name in writes.all_names}
+
+
+def test_the_simulator_sees_a_lead_that_comes_before_its_companion(tmp_path: Path) -> None:
+    """The control of the above: files that are replaced one by one are seen to be mixed."""
+    old = dict.fromkeys(("lead", "other"), OLD)
+    prepared(old)(tmp_path)
+    disk = Disk(tmp_path)
+    with disk.watched():
+        for name in old:
+            write_file(tmp_path / name, b"new")
+    mixed = [
+        state
+        for state in kept_states(disk.calls, old)
+        if state.get("lead", {OLD}) == {b"new"} and state.get("other", {OLD}) == {OLD}
+    ]
+    assert mixed
 
 
 @pytest.mark.parametrize("forgotten", ["the file", "the folder"])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -16,6 +17,7 @@ import pytest
 
 from geometry_of_trust import errors
 from geometry_of_trust.errors import OutputExists, Unwritable
+from geometry_of_trust.outputs.ledger import keeping_a_ledger
 from geometry_of_trust.outputs.staged_files import StagedFiles, write_file
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX")
@@ -161,9 +163,73 @@ def test_content_is_on_disk_before_it_has_its_name(
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "replace", replace)
     with StagedFiles() as staged:
+        staged.write(tmp_path / "a", b"content 1")
+        staged.write(tmp_path / "b", b"content 2")
+    assert events == ["file", "file", "rename b", "folder", "rename a", "folder"]
+    events.clear()
+    with StagedFiles() as staged:
+        staged.write(tmp_path / "a", b"content 3")
+        staged.write(tmp_path / "b", b"content 4")
+    aside, *rest = events[2:]
+    assert aside.startswith("rename .a.")
+    assert rest == ["folder", "rename b", "folder", "rename a", "folder"]
+
+
+@pytest.mark.parametrize("refused", ["a", "b"])
+def test_all_is_put_back_if_a_file_cannot_have_its_name(
+    refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what goes, what cannot be opened, and what is a link that leads nowhere."""
+    rename = os.replace
+
+    def replace(source: Any, target: Any) -> None:
+        if Path(target).name == refused and Path(source).read_bytes() == b"new":
+            raise PermissionError(errno.EACCES, "no")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    for name in ("a", "b", "goes"):
+        (tmp_path / name).write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(Unwritable) as caught, StagedFiles() as staged:
+        for name in ("a", "b", "c"):
+            staged.write(tmp_path / name, b"new")
+        for name in ("goes", "link", "never there"):
+            staged.remove(tmp_path / name)
+    assert Path(caught.value.where) == tmp_path / refused
+    assert names(tmp_path) == ["a", "b", "goes", "link"]
+    assert {(tmp_path / name).read_bytes() for name in ("a", "b", "goes")} == {b"old"}
+    assert os.readlink(tmp_path / "link") == str(tmp_path / "nowhere")
+
+
+def test_what_is_to_go_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(errors.NotAFile), StagedFiles() as staged:
         staged.write(tmp_path / "a", b"1")
-        staged.write(tmp_path / "b", b"2")
-    assert events == ["file", "file", "rename a", "rename b", "folder"]
+        staged.remove(tmp_path / "folder")
+    assert names(tmp_path) == ["folder"]
+
+
+def test_an_old_file_that_cannot_be_put_back_is_kept_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.replace
+
+    def replace(source: Any, target: Any) -> None:
+        if Path(target).name == "a":
+            raise PermissionError(errno.EACCES, "no")
+        rename(source, target)
+
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"old")
+    monkeypatch.setattr(os, "replace", replace)
+    with keeping_a_ledger() as ledger, pytest.raises(Unwritable), StagedFiles() as staged:
+        staged.write(tmp_path / "a", b"new")
+        staged.write(tmp_path / "b", b"new")
+    (left,) = ledger.left
+    assert left.read_bytes() == b"old"
+    assert (tmp_path / "b").read_bytes() == b"old"
+    assert names(tmp_path) == [left.name, "b"]
 
 
 def test_a_path_that_is_not_staged(tmp_path: Path) -> None:

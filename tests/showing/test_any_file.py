@@ -74,6 +74,15 @@ def test_layers_that_are_not_shown_are_counted(tmp_path: Path) -> None:
     assert "'a model'" in lines[1]  # of two words
 
 
+def test_a_broken_link_beside_labels_is_not_taken_for_nothing(tmp_path: Path) -> None:
+    labels = tmp_path / "a.labels"
+    labels.write_text("0\n1\n")
+    assert len(list(describe(labels))) == 2
+    (tmp_path / "a.record.json").symlink_to("nothing")
+    with pytest.raises(Unreadable):
+        list(describe(labels))
+
+
 def test_names_of_a_probe_set_come_last_and_are_cut(tmp_path: Path) -> None:
     probe_set = ProbeSet(
         (Probe("x' " + "y" * 3000, np.ones(2, np.float32), 0.5),), 4, "v' " * 200, "c" * 300

@@ -229,6 +229,19 @@ def test_nothing_is_overwritten(form: KeyFormat, name: str, tmp_path: Path) -> N
     assert (tmp_path / name).read_bytes() == b"precious"
 
 
+def test_a_public_key_without_its_secret_is_kept_and_said(tmp_path: Path) -> None:
+    """As a run leaves it that was killed between the two."""
+    (tmp_path / "key.pub").write_bytes(b"public")
+    with pytest.raises(OutputExists) as caught:
+        generate_key_files(tmp_path / "key")
+    assert caught.value.where == str(tmp_path / "key.pub")
+    assert "no secret key" in str(caught.value.found)
+    assert caught.value.hint
+    os.unlink(tmp_path / "key.pub")
+    generate_key_files(tmp_path / "key")
+    assert sorted(os.listdir(tmp_path)) == ["key", "key.pub"]
+
+
 def test_a_dangling_link_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "key").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OutputExists):

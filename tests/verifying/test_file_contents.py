@@ -232,6 +232,18 @@ def test_a_record_of_another_run_that_is_bound(
     assert error.where == str(record_path(files.activations))
 
 
+def test_a_broken_link_is_not_taken_for_no_record(files: Files) -> None:
+    signed, record = files.attest().to_json(), record_path(files.activations)
+    supplied: dict[str, Any] = {
+        "activations": files.activations, "unembedding": files.unembedding,
+    }  # fmt: skip
+    record.unlink()
+    assert "extraction record" in verify(signed, KEY.public, **supplied).not_checked
+    record.symlink_to("nothing")
+    error = refused(5, errors.Unreadable, signed, **supplied)
+    assert error.where == str(record)
+
+
 @pytest.mark.parametrize(
     ("bound", "recorded"), [("other", "some"), (None, "some"), ("some", None)], ids=str
 )

@@ -183,6 +183,11 @@ def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
     assert "labels, groups" in other.line
     located = own.reproduce(**chosen, activations=own.activations)
     assert located.line.startswith("MISMATCH at extraction record.corpus.rows_sha256: signed ")
+    record_path(own.activations).rename(tmp_path / "elsewhere")
+    record_path(own.activations).symlink_to("nothing")
+    with pytest.raises(errors.Unreadable):
+        own.reproduce(**chosen, activations=own.activations)
+    (tmp_path / "elsewhere").replace(record_path(own.activations))
     for given, source in ((None, None), (TEXT, corpus)):
         with pytest.raises(errors.BadOption):
             own.reproduce(text=given, corpus=source)

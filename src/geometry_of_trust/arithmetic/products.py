@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,7 @@ def linear(
         bias: float32, shape (n,).
         scale: float32, shape (n, 1): what each row of int8 weights is multiplied by.
     """
-    rows = x.reshape(-1, x.shape[-1])
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     result = torch.empty(len(rows), len(weight), dtype=torch.float32)
     _product(rows, weight, result, bias, scale)
     return result.reshape(*x.shape[:-1], len(weight))

@@ -113,8 +113,13 @@ def solve_triangular(a: Tensor, b: Tensor, *, upper: bool, unit: bool) -> Tensor
     return x.reshape(b.shape)
 
 
-def complex_product(a: Tensor, b: Tensor) -> Tensor:
-    """(ac − bd, ad + bc): four products and two sums, each rounded; complex64, joint shape."""
+def complex_product(a: Tensor, b: Tensor | float) -> Tensor:
+    """(ac − bd, ad + bc): four products and two sums, each rounded; complex64, joint shape.
+
+    A number that is no tensor multiplies both parts.
+    """
+    if not isinstance(b, Tensor):
+        return torch.view_as_complex(torch.view_as_real(a.resolve_conj()) * b)
     a, b = (x if x.is_complex() else torch.complex(x, torch.zeros_like(x)) for x in (a, b))
     (p, q), (r, s) = (torch.view_as_real(x.resolve_conj()).unbind(-1) for x in (a, b))
     return torch.view_as_complex(torch.stack([p * r - q * s, p * s + q * r], -1))

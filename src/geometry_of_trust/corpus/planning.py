@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,14 @@ from geometry_of_trust.corpus.entries import Entry
 from geometry_of_trust.corpus.options import RowOptions
 from geometry_of_trust.errors import BadChat, EmptyText, brief
 from geometry_of_trust.extraction.options import utf8
-from geometry_of_trust.extraction.tokenizing import Encoded, begins_twice, encode, token_text
+from geometry_of_trust.extraction.tokenizing import (
+    MAX_CHARACTERS,
+    Encoded,
+    begins_twice,
+    check_characters,
+    encode,
+    token_text,
+)
 from geometry_of_trust.formats.row_writer import RowWriter, TextRows
 
 if TYPE_CHECKING:
@@ -165,10 +171,12 @@ class _Texts:
         self._token_texts: dict[int, str] = {}
 
     def encoded(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, str, Encoded]]:
-        """Each entry with its text and its tokens, some hundred at a time."""
-        iterator = iter(entries)
-        while chunk := list(itertools.islice(iterator, _CHUNK)):
-            texts = [self._text(entry) for entry in chunk]
+        """Each entry with its text and its tokens, some hundred at a time, fewer if long.
+
+        Raises:
+            TextTooLong: as `check_characters`. BadChat, TokenizerFailed.
+        """
+        for chunk, texts in self._chunks(entries):
             # A template writes the special tokens itself.
             chats = [entry.messages is not None for entry in chunk]
             encoded: dict[int, Encoded] = {}
@@ -180,6 +188,23 @@ class _Texts:
                     encoded |= dict(zip(chosen, many, strict=True))
             for k, entry in enumerate(chunk):
                 yield entry, texts[k], encoded[k]
+
+    def _chunks(self, entries: Iterable[Entry]) -> Iterator[tuple[list[Entry], list[str]]]:
+        """Entries with their texts: a number of them, or one beyond `MAX_CHARACTERS` in all."""
+        chunk: list[Entry] = []
+        texts: list[str] = []
+        characters = 0
+        for entry in entries:
+            text = self._text(entry)
+            check_characters(text, entry.where)
+            chunk.append(entry)
+            texts.append(text)
+            characters += len(text)
+            if len(chunk) == _CHUNK or characters > MAX_CHARACTERS:
+                yield chunk, texts
+                chunk, texts, characters = [], [], 0
+        if chunk:
+            yield chunk, texts
 
     def _text(self, entry: Entry) -> str:
         if entry.messages is None:

@@ -38,7 +38,7 @@ _EXACT = {
     "zero", "zeros", "zeros_like",
 }  # fmt: skip
 # Of real numbers: at most one rounding for each element, by IEEE 754.
-_ROUNDED = {"abs", "add", "div", "mul", "neg", "reciprocal", "rsub", "sgn", "sub"}
+_ROUNDED = {"abs", "add", "div", "floor_divide", "mul", "neg", "reciprocal", "rsub", "sgn", "sub"}
 
 
 Result = Tensor | tuple[Tensor | None, ...] | None
@@ -98,8 +98,10 @@ def _variance(
 def _norm(
     x: Tensor, order: float = 2, dim: Dims = None, keepdim: bool = False, *, dtype: object = None
 ) -> Tensor | None:
-    if order != 2 or dtype == torch.float64:
+    if order not in (1, 2) or dtype == torch.float64:
         return None
+    if order == 1:
+        return rows.total(x.abs(), _dims(dim), keepdim=keepdim)
     return functions.sqrt(rows.sum_of_squares(x, _dims(dim), keepdim=keepdim))
 
 
@@ -219,14 +221,18 @@ def _polar(size: Tensor, angle: Tensor) -> Tensor:
     return torch.complex(size * cos, size * sin)
 
 
+def _power(base: Tensor | float, exponent: Tensor | float) -> Tensor | None:
+    """Of integers and a real number: of what float32 makes of the integers."""
+    given = [x.to(torch.float32) if isinstance(x, Tensor) and not x.is_floating_point() else x
+             for x in (base, exponent)]  # fmt: skip
+    return functions.power(*given)
+
+
+_FUNCTIONS = {
+    "exp", "expm1", "log", "log1p", "log2", "tanh", "erf", "sin", "cos", "sigmoid", "silu", "rsqrt",
+}  # fmt: skip
 _REPLACED: dict[str, Operation] = {
-    **{
-        name: functions.function(name)
-        for name in (
-            "exp", "expm1", "log", "log1p", "log2", "tanh", "erf", "sin", "cos", "sigmoid", "silu",
-            "rsqrt",
-        )
-    },
+    **{name: functions.function(name) for name in _FUNCTIONS},
     "mm": products.matmul,
     "bmm": products.matmul,
     "mv": _vector,
@@ -249,7 +255,7 @@ _REPLACED: dict[str, Operation] = {
         for name in ("amax", "amin", "max", "maximum", "min", "minimum")
     },
     "square": lambda x: x * x,
-    "pow": functions.power,
+    "pow": _power,
     "_softmax": lambda x, dim, half_to_float: rows.softmax(x, dim),
     "native_layer_norm": lambda x, shape, weight, bias, eps: (
         rows.layer_norm(x, shape, weight, bias, eps),
@@ -291,6 +297,9 @@ _WITH_ALPHA = {
     "sub": _added(-1),
     "rsub": lambda a, b, *, alpha=1: b - a * alpha,
 }
+
+
+_INTEGERS = {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool}
 
 
 class DeterministicOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -341,8 +350,11 @@ class DeterministicOperations(TorchDispatchMode):  # type: ignore[no-untyped-cal
             return sequences.complex_product
         if torch.float64 in types:
             return _IN_FLOAT64.get(plain)
-        numbers = plain == "arange" or (plain == "pow" and isinstance(args[0], float))
-        return _REPLACED.get(plain) if torch.float32 in types or numbers else None
+        if plain == "arange" or (plain == "pow" and any(isinstance(x, float) for x in args)):
+            return _REPLACED[plain]
+        if plain in _FUNCTIONS and types and not types - _INTEGERS:
+            return lambda x: _REPLACED[plain](x.to(torch.float32))
+        return _REPLACED.get(plain) if torch.float32 in types else None
 
 
 _KNOWN: dict[int, tuple[str, str]] = {}

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 MAX_MODULES = 2**17
 """Most modules that a model may consist of."""
 
+MAX_VALUES = 2**16
+"""How many a model's configuration may have, in lists and objects: labels, factors, modules."""
+
 MAX_TEXT_BYTES = 256 * 2**20
 """Largest file of a model's folder that is read as text: a tokenizer, an index of weights."""
 
@@ -131,7 +134,8 @@ def check_configuration(source: Source) -> None:
 
     Raises:
         TooLarge: that of the model has more than 16 MiB.
-        LimitExceeded: more than `MAX_LAYERS` layers, labels, or tokens of the tokenizer's own.
+        LimitExceeded: more than `MAX_LAYERS` layers, labels, or tokens of the tokenizer's own; or
+            that of the model has more than `MAX_VALUES`.
     """
     if source.gguf is not None:
         return
@@ -144,8 +148,13 @@ def check_configuration(source: Source) -> None:
             file = source.find(name)
         if file is None:
             continue
+        data = read_bounded(file, largest)
+        values = data.count(b",") + 1  # what is between them
+        if name == "config.json" and values > MAX_VALUES:
+            expected = f"at most {MAX_VALUES} values"
+            raise LimitExceeded(f"{source.argument}, {name}", expected=expected, found=values)
         with contextlib.suppress(ValueError, RecursionError):  # no JSON: the library says so
-            for member, count in _numbers(json.loads(read_bounded(file, largest))):
+            for member, count in _numbers(json.loads(data)):
                 if _COUNTS.fullmatch(member):
                     check_layers(source.argument, member, count)
 

@@ -88,7 +88,7 @@ def extract(
         The activations, float32, shape (layers, tokens, d), and where the files are.
 
     Raises:
-        UsageError: EmptyText, RepeatedLayers, BadOption, MissingExtra.
+        UsageError: EmptyText, RepeatedLayers, BadOption, MissingExtra, NoKernels.
         ExtractionRefused: LayerOutOfRange, TextTooLong, UnknownModel, NoTokenizer,
             TokenizerFailed, UnsupportedArchitecture, UntrustedCode, OutsideOfModel,
             IncompleteModel, NotInFiles, ModelFailed, NoDevice.

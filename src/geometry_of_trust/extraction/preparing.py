@@ -238,7 +238,8 @@ def _compute_buffers_of(
 ) -> list[str]:
     """Those of one module; names of those that its code leaves out.
 
-    Only the skeleton's module is set up anew, which has no weights.
+    Only the skeleton's module is set up anew, which has no weights; some code does so when it comes
+    to the whole model.
     """
     left = []
     source = skeleton.get_submodule(path)
@@ -246,7 +247,10 @@ def _compute_buffers_of(
     for name, buffer in empty.items():
         source._buffers[name] = torch.full(buffer.shape, torch.nan, dtype=buffer.dtype)
     try:
-        untyped(_owner(skeleton, path))._init_weights(source)
+        owner = _owner(skeleton, path)
+        for whole in (source, owner):
+            if any(source.get_buffer(name).isnan().any() for name in names):
+                untyped(owner)._init_weights(whole)
         for name in names:
             computed, there = source.get_buffer(name), module.get_buffer(name)
             if computed.isnan().any():

@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 
+from geometry_of_trust.arithmetic import library
 from geometry_of_trust.extras import optional
 
 
@@ -21,10 +22,12 @@ def running_model() -> Iterator[None]:
     """Whatever runs a model: its libraries there, and their log and progress bars silent.
 
     Raises:
-        MissingExtra: a library is not installed.
+        MissingExtra, NoKernels: a library is not installed.
+        BadOption: as `library.chosen`.
     """
     with optional(), making(), unwarned():
         from geometry_of_trust.extraction import loading  # noqa: PLC0415 - heavy
+    library.chosen()
     with loading.silence():
         yield
 

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geometry_of_trust.documents.extraction_record import Token
-from geometry_of_trust.errors import EmptyText, TokenizerFailed, brief
+from geometry_of_trust.errors import EmptyText, TextTooLong, TokenizerFailed, brief
 from geometry_of_trust.extraction.panics import panics_as_errors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     Tokenizer = PreTrainedTokenizerBase
+
+
+MAX_CHARACTERS = 2**20
+"""Of one text: a tokenizer needs some 500 bytes for each before a context can be asked for."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,19 @@ def begins_twice(tokens: Sequence[tuple[int, bool]]) -> bool:
         tokens: the id of each, and whether it is special.
     """
     return len(tokens) > 1 and tokens[0] == tokens[1] and tokens[0][1]
+
+
+def check_characters(text: str, where: str) -> None:
+    """A text is one that a tokenizer can take.
+
+    Raises:
+        TextTooLong: it has more than `MAX_CHARACTERS`.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise TextTooLong(
+            where, expected=f"at most {MAX_CHARACTERS} characters", found=len(text),
+            hint="Give it in parts.",
+        )  # fmt: skip
 
 
 def encode(
@@ -98,8 +115,10 @@ def tokenize(tokenizer: Tokenizer, text: str) -> tuple[Token, ...]:
 
     Raises:
         EmptyText: there are none.
+        TextTooLong: as `check_characters`.
         TokenizerFailed: as `encode` and `token_text`.
     """
+    check_characters(text, "text")
     (encoded,) = encode(tokenizer, [text])
     if not encoded.ids:
         raise EmptyText("text", expected="at least one token", found="none")

@@ -16,6 +16,9 @@ from geometry_of_trust.formats.thrift_compact import CompactReader, Struct, Valu
 
 _MAGIC = b"PAR1"
 _MAX_NODES = 2**16
+_SMALL_FOOTER = 2**21
+"""Bytes that any file may have; to read them takes a second."""
+
 _MAX_DEPTH = 32
 _BYTES, _FIXED = 6, 7  # of Type
 _REPEATED = 2  # of FieldRepetitionType
@@ -96,7 +99,8 @@ def read_layout(handle: Handle) -> Layout:
 
     Raises:
         ValueError: it is not a Parquet file, is encrypted, or has more than 65,536 columns, or a
-            footer of more than 16 MiB. EOFError: its footer is cut off. OSError: as of reading.
+            footer of more than 16 MiB, or more than both 2 MiB and a sixteenth of the file.
+        EOFError: its footer is cut off. OSError: as of reading.
     """
     size = handle.seek(0, 2)
     end = _at(handle, max(size - 8, 0), 8)
@@ -105,6 +109,8 @@ def read_layout(handle: Handle) -> Layout:
         raise ValueError("no Parquet magic bytes, or no footer")
     if length > MAX_DOCUMENT_BYTES:
         raise ValueError(f"a footer of {length} bytes, more than {MAX_DOCUMENT_BYTES}")
+    if length > max(_SMALL_FOOTER, size // 16):
+        raise ValueError(f"a footer of {length} bytes in a file of {size}")
     footer = CompactReader(_at(handle, size - 8 - length, length)).struct()
     if 8 in footer:
         raise ValueError("encrypted")

@@ -32,7 +32,7 @@ Row = tuple[str, Mapping[str, object]]
 Choose = Callable[[Collection[str], str], Sequence[str]]
 """Given all column names and where they stand: those that are needed; it raises if one is not."""
 
-MAX_COLUMNS = 2**17
+MAX_COLUMNS, MAX_BLANK_LINES = 2**17, 2**20
 """Of a file of separated values."""
 
 _PARQUET_ROWS = 1024
@@ -91,12 +91,13 @@ def csv_rows(
 
     Raises:
         Unreadable, TooLarge, BadText: as `lines` and `decoded`.
-        TooLarge: more than `MAX_COLUMNS` columns.
+        TooLarge: more than `MAX_COLUMNS` columns, or `MAX_BLANK_LINES` that are skipped.
         refused: not CSV, a column twice, or a row of another length than the header.
     """
     texts = (decoded(where, line) for where, line in lines(path))
     reader = csv.reader(texts, delimiter=delimiter, strict=True)
     header: list[str] | None = None
+    blank = 0
     while True:
         where = f"{path}, line {reader.line_num + 1}"  # where the row begins
         before = csv.field_size_limit(MAX_DOCUMENT_BYTES)  # for all readers; else 128 KiB
@@ -111,6 +112,10 @@ def csv_rows(
         if not cells and header is not None and len(header) == 1:
             cells = [""]
         if not cells:
+            blank += 1
+            if blank > MAX_BLANK_LINES:
+                expected = f"at most {MAX_BLANK_LINES} blank lines"
+                raise TooLarge(where, expected=expected, found="more")
             continue
         if header is None:
             if len(cells) > MAX_COLUMNS:

@@ -8,7 +8,7 @@ depends on the order in which a BLAS adds. Proofs and constants: docs/mathematic
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import overload
@@ -171,10 +171,30 @@ def head_sums(terms: Array) -> Iterator[Array]:
         yield heads.sum(axis=1)
 
 
-def sum32(terms: Sequence[float]) -> float:
-    """RN₃₂ of the sum of numbers over the reals."""
-    nearest = math.fsum(terms)
-    return round32(nearest, math.fsum([*terms, -nearest]))
+def sums32(terms: Array) -> Single:
+    """RN₃₂ of the sum over the reals of each row of `terms`, shape (n, m), m few: shape (n,).
+
+    Two-sums from the first to the last lose nothing; they are made until nothing changes any more.
+    Then the last is the sum rounded to nearest, and the one before has the sign of what is missing.
+    """
+    parts = [np.zeros(len(terms)), *terms.T]
+    changed = True
+    while changed:
+        changed = False
+        for k in range(1, len(parts)):
+            x, y = parts[k - 1], parts[k]
+            total = x + y
+            part = total - x
+            missing = (x - (total - part)) + (y - part)
+            changed = changed or not np.array_equal(total, y)
+            parts[k - 1], parts[k] = missing, total
+    nearest, missing = parts[-1], parts[-2]
+    away = (missing > 0) == (nearest > 0)
+    odd = np.where(away, nearest, np.nextafter(nearest, 0.0)).view(np.uint64) | np.uint64(1)
+    rounded = np.where(missing == 0, nearest, odd.view(np.float64))  # to odd: see `to_odd`
+    with np.errstate(over="ignore"):
+        single: Single = rounded.astype(np.float32)
+    return single + np.float32(0)
 
 
 def sigmoid(a: float, raw: float, c: float) -> float:

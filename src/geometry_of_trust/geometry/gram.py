@@ -1,7 +1,7 @@
 """Φ = UᵀU with every entry the exact sum rounded once to float32: the same on every machine.
 
 Three stages, each for what the one before left open: float64 BLAS with a proved bound, error-free
-extraction, `math.fsum` of what repeated extraction leaves. Proofs: docs/mathematics.md, section 2.
+extraction, two-sums of what repeated extraction leaves. Proofs: docs/mathematics.md, section 2.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from geometry_of_trust.formats.mapped_arrays import settled
-from geometry_of_trust.geometry.exact import SLACK, UNIT, bracket32, gamma, head_sums, sum32
+from geometry_of_trust.geometry.exact import SLACK, UNIT, bracket32, gamma, head_sums, sums32
 from geometry_of_trust.progress import Progress
 
 Array = NDArray[np.float64]
@@ -50,8 +50,8 @@ PAIR_CHUNK = 2**16
 PASS_ROWS, PASS_PRODUCTS = 400, 2**17
 """What is made of it at a time: many products, or threads wait for each other between calls."""
 
-EXACT_PRODUCTS = 2**20
-"""Products of the last open entries at a time."""
+EXACT_PRODUCTS = 2**17
+"""Products of the last open entries that one thread takes at a time: what stays in its cache."""
 
 
 def gram(U: NDArray[np.float32], progress: Progress | None = None) -> NDArray[np.float32]:
@@ -254,10 +254,12 @@ def _entries(
     result = np.where(inexact, low, (head + 0.0).astype(np.float32)).astype(np.float64)
     left = np.flatnonzero(inexact & (low != high))
     rows = max(1, EXACT_PRODUCTS // V)
-    for start in range(0, len(left), rows):
-        some = left[start : start + rows]
-        result[some] = _exact(U, i[some], j[some])
-        tell(f"Inner product, {len(left)} entries exactly {100 * start // len(left)} %")
+    groups = [left[start : start + rows] for start in range(0, len(left), rows)]
+    with ThreadPoolExecutor(_threads()) as pool:
+        sums = pool.map(lambda some: _exact(U, i[some], j[some]), groups)
+        for done, (some, exact) in enumerate(zip(groups, sums, strict=True)):
+            result[some] = exact
+            tell(f"Inner product, {len(left)} entries exactly {100 * done // len(groups)} %")
     return result
 
 
@@ -291,7 +293,7 @@ def _extracted(
     return head, tail, inexact
 
 
-def _exact(U: NDArray[np.float32], i: NDArray[np.intp], j: NDArray[np.intp]) -> list[float]:
+def _exact(U: NDArray[np.float32], i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float32]:
     """Entries of Φ, exactly: all products, and of these the few numbers that they add up to."""
     products = np.empty((len(i), len(U)))
     for start in range(0, len(U), BLOCK_ROWS):
@@ -301,4 +303,4 @@ def _exact(U: NDArray[np.float32], i: NDArray[np.intp], j: NDArray[np.intp]) -> 
             out=products[:, start : start + BLOCK_ROWS],
         )  # fmt: skip
     heads = np.array([np.zeros(len(i)), *head_sums(products)])
-    return [sum32(terms) for terms in heads.T.tolist()]
+    return sums32(heads.T)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
 import weakref
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from geometry_of_trust.errors import BadOption, OutputExists, Unwritable
+from geometry_of_trust.errors import BadOption, NotAFile, OutputExists, Unwritable
 from geometry_of_trust.files import PathLike, reason
+from geometry_of_trust.outputs.commits import Place, Staged, commit, discard, unwritable
 from geometry_of_trust.outputs.interruptions import deferred
-from geometry_of_trust.outputs.ledger import note_left, note_written
+from geometry_of_trust.outputs.ledger import note_written
 from geometry_of_trust.outputs.places import identities, output_place
 from geometry_of_trust.outputs.temporary_files import clean_up, new_file, new_name
 from geometry_of_trust.ownership import check_folder
@@ -24,32 +22,15 @@ from geometry_of_trust.ownership import check_folder
 _HASHED_AT_ONCE = 2**20
 
 
-@dataclass
-class _Staged:
-    """One output.
-
-    Attributes:
-        name: what it is called until it is done.
-        existed: whether there is something in its place that it is to replace.
-        before: descriptor and second name of that, while it may have to be put back.
-    """
-
-    handle: BinaryIO
-    name: Path
-    target: Path
-    exclusive: bool
-    existed: bool = False
-    before: tuple[int, Path] | None = None
-
-
 class StagedFiles:
     """Several outputs that appear together, once all of them are written.
 
     Each file is written under a temporary name in its own folder; leaving the block flushes and
-    syncs all of them, then renames them in the order they were opened. After an error nothing is
-    left, and what was there before is as it was, also if it is a renaming that fails. A signal
-    waits until all are in their place. A system that dies in between leaves each single file as it
-    was, or new, or absent if it was absent: never half of it.
+    syncs all of them, then gives them their names. After an error nothing is left, and what was
+    there before is as it was, also if it is a renaming that fails. A signal waits until all are in
+    their place. The file that was opened first leads the others: at every moment in which a system
+    may die it is there with all of its companions as they were, or with all of them new, or it is
+    absent. Each of the others is then as it was, or new: never half of it.
 
     ```
     with StagedFiles() as staged:
@@ -62,12 +43,12 @@ class StagedFiles:
     """
 
     def __init__(self, *, told: bool = True) -> None:
-        self._files: list[_Staged] = []
+        self._files: list[Staged] = []
         self._told = told
-        self._removed: list[Path] = []
+        self._removed: list[Place] = []
         self._cleaned: set[Path] = set()
         # At the program's end, too: a signal may come before the end of the block has begun.
-        self._discard = weakref.finalize(self, _discard, self._files)
+        self._discard = weakref.finalize(self, discard, self._files, self._removed)
 
     def open(self, path: PathLike, *, mode: int = 0o666, exclusive: bool = False) -> BinaryIO:
         """A binary file that becomes `path` when the block ends.
@@ -86,10 +67,10 @@ class StagedFiles:
             Unwritable: the folder or the file cannot be made.
         """
         target = self._place(path, secret=not mode & 0o077, exclusive=exclusive)
-        with _unwritable(path), deferred():
+        with unwritable(path), deferred():
             number, name = new_file(target, mode)
             handle = os.fdopen(number, "wb")
-            self._files.append(_Staged(handle, name, target, exclusive))
+            self._files.append(Staged(target, handle=handle, name=name, exclusive=exclusive))
         return handle
 
     def link(self, source: Path, path: PathLike) -> None:
@@ -101,7 +82,7 @@ class StagedFiles:
             As `open`.
         """
         target = self._place(path)
-        with _unwritable(path), deferred():
+        with unwritable(path), deferred():
             try:
                 number, name = new_name(source, target)
             except OSError:
@@ -109,7 +90,7 @@ class StagedFiles:
                     shutil.copyfileobj(whole, self.open(path))
             else:
                 handle = os.fdopen(number, "rb")
-                self._files.append(_Staged(handle, name, target, exclusive=False))
+                self._files.append(Staged(target, handle=handle, name=name, exclusive=False))
 
     def _place(self, path: PathLike, *, secret: bool = False, exclusive: bool = False) -> Path:
         """Where an output goes, once nothing speaks against it and its folder is there."""
@@ -118,7 +99,7 @@ class StagedFiles:
                 path, expected="no file of that name", found="one", hint="Choose another name."
             )
         target = output_place(path)
-        with _unwritable(path):
+        with unwritable(path):
             target.parent.mkdir(0o700 if secret else 0o777, parents=True, exist_ok=True)
             if secret:
                 check_folder(target.parent, path)
@@ -141,8 +122,14 @@ class StagedFiles:
         self.open(path, mode=mode, exclusive=exclusive).write(data)
 
     def remove(self, path: PathLike) -> None:
-        """Let what is at `path` go when the others appear, if there is anything."""
-        self._removed.append(Path(path))
+        """Let what is at `path` go when the others appear, if there is anything.
+
+        Raises:
+            NotAFile: it is a folder.
+        """
+        if os.path.isdir(path):
+            raise NotAFile(path, expected="a file, or nothing", found="a folder")
+        self._removed.append(Place(Path(path)))
 
     def sha256(self, path: PathLike) -> str:
         """Of what was staged as `path`, from the disk: 64 lower-case hex digits.
@@ -170,7 +157,9 @@ class StagedFiles:
             if kind is None:
                 self._sync()
                 with deferred():
-                    self._commit()
+                    commit(self._files, self._removed)
+                    for file in self._files if self._told else ():
+                        note_written(file.target)
             elif isinstance(error, OSError) and error.errno is not None and self._files:
                 # An OSError of the body is one of writing: reads raise Unreadable themselves.
                 raise Unwritable(
@@ -181,95 +170,9 @@ class StagedFiles:
 
     def _sync(self) -> None:
         for file in self._files:
-            with _unwritable(file.target):
+            with unwritable(file.target):
                 file.handle.flush()
                 os.fsync(file.handle.fileno())
-
-    def _commit(self) -> None:
-        """Give all files their names; put back what was there if one cannot have its own."""
-        placed: list[_Staged] = []
-        try:
-            for file in self._files:
-                _keep_before(file, alone=len(self._files) == 1)
-            for file in self._files:
-                _rename(file)
-                placed.append(file)
-            for path in self._removed:
-                with _unwritable(path):
-                    path.unlink(missing_ok=True)
-        except BaseException:
-            for file in reversed(placed):
-                if not _put_back(file):
-                    note_written(file.target)
-            raise
-        for file in self._files if self._told else ():
-            note_written(file.target)
-        for folder in {file.target.parent for file in self._files}:
-            _sync_folder(folder)
-
-
-@contextlib.contextmanager
-def _unwritable(path: PathLike) -> Iterator[None]:
-    """An error of the system's in the block is one of writing this output."""
-    try:
-        yield
-    except OSError as error:
-        raise Unwritable(path, expected="a writable place", found=reason(error)) from None
-
-
-def _keep_before(file: _Staged, *, alone: bool) -> None:
-    """See again that an output may go to its place; give what is there a second name."""
-    if file.exclusive:
-        return
-    output_place(file.target)
-    file.existed = os.path.lexists(file.target)
-    if file.existed and not alone:
-        with contextlib.suppress(OSError):  # not on every file system: it cannot be put back then
-            file.before = new_name(file.target, file.target)
-
-
-def _rename(file: _Staged) -> None:
-    with _unwritable(file.target):
-        try:
-            if file.exclusive:  # unlike a rename, a link fails when the name is taken
-                os.link(file.name, file.target, follow_symlinks=False)
-            else:
-                os.replace(file.name, file.target)
-        except FileExistsError:
-            raise OutputExists(file.target, expected="no file of that name", found="one") from None
-
-
-def _put_back(file: _Staged) -> bool:
-    """Undo a renaming; whether that was possible."""
-    try:
-        if file.before is not None:
-            os.replace(file.before[1], file.target)
-        elif file.existed:
-            return False
-        else:
-            os.unlink(file.target)
-    except OSError:
-        return False
-    return True
-
-
-def _discard(files: list[_Staged]) -> None:
-    """Close all files, and remove their temporary names; what stays is noted."""
-    with deferred():
-        for file in files:
-            with contextlib.suppress(OSError):
-                file.handle.close()
-            if file.before is not None:
-                os.close(file.before[0])
-                _remove(file.before[1])
-            _remove(file.name)
-
-
-def _remove(name: Path) -> None:
-    try:
-        name.unlink(missing_ok=True)
-    except OSError:
-        note_left(name)
 
 
 def _digest(descriptor: int) -> str:
@@ -278,16 +181,6 @@ def _digest(descriptor: int) -> str:
         digest.update(data)
         start += len(data)
     return digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    # Renaming is durable only once the folder itself is on disk; some file systems cannot.
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def write_file(path: PathLike, data: bytes, *, told: bool = True) -> None:

@@ -84,6 +84,28 @@ def new_name(source: Path, target: Path) -> tuple[int, Path]:
     return locked_name(target, linked)
 
 
+def moved_aside(path: Path) -> tuple[int | None, Path]:
+    """What is at `path` under a name beside it; open, and locked where files can be.
+
+    It is locked before it has a name that others clean up. What cannot be opened (a link, a file
+    of which everything is forbidden) has no descriptor, and nobody can lock it either.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    name, descriptor = hidden_name(path), None
+    with contextlib.suppress(OSError, ModuleNotFoundError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NO_LINK)
+        try_lock(descriptor)
+    try:
+        os.replace(path, name)
+    except BaseException:
+        if descriptor is not None:
+            os.close(descriptor)
+        raise
+    return descriptor, name
+
+
 def locked_name(target: Path, make: Callable[[Path], int]) -> tuple[int, Path]:
     """What `make` opens under a name beside `target`, locked before anybody took it for left over.
 

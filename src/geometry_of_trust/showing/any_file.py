@@ -6,6 +6,7 @@ What needs numpy is imported for the kinds that do: an attestation is shown with
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,7 +145,7 @@ def _labels(file: FileBytes) -> Iterator[str]:
     positive = int(labels.sum())
     yield f"labels: {len(labels)} positions, {positive} positive, {len(labels) - positive} negative"
     place = record_path(path)
-    if not place.exists():
+    if not os.path.lexists(place):
         yield f"no tokens to show: no {escaped(place.name)} beside the labels"
         return
     record = read_record(place)
@@ -166,7 +167,7 @@ def _labelled_rows(path: Path, record: Record, labels: NDArray[np.int8]) -> Iter
 
     place = rows_path(path)
     try:
-        table = read_own_rows(place, record) if place.exists() else None
+        table = read_own_rows(place, record) if os.path.lexists(place) else None
     except MissingExtra as missing:
         yield f"rows: not shown, {missing}"
         return

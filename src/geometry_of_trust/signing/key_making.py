@@ -8,7 +8,7 @@ from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from geometry_of_trust.errors import BadOption, BadPassphrase
+from geometry_of_trust.errors import BadOption, BadPassphrase, OutputExists
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.outputs.staged_files import StagedFiles
 from geometry_of_trust.signing.ed25519_points import is_of_full_order
@@ -38,7 +38,8 @@ def generate_key_files(
         The two paths and the public key.
 
     Raises:
-        OutputExists, NotAFile, Unwritable: nothing was left behind.
+        OutputExists, NotAFile, Unwritable: nothing was left behind. A public key without its
+            secret one, as a run may leave that was killed, is not replaced either.
         UnsafeFolder: others can write to the folder of the secret.
         BadPassphrase: the passphrase is empty.
         BadOption: no such format, or a passphrase for one that holds none.
@@ -55,7 +56,14 @@ def generate_key_files(
     while form == "raw" and is_of_full_order(key.private_bytes_raw()):
         key = Ed25519PrivateKey.generate()  # one that cannot be taken for a public key
     secret, public = _encoded(key, form, passphrase)
-    with StagedFiles() as staged:
+    if os.path.lexists(public_path) and not os.path.lexists(secret_path):
+        raise OutputExists(
+            public_path,
+            expected="no file of that name",
+            found="one, and no secret key beside it",
+            hint="If a keygen that was killed left it, remove it; else choose another name.",
+        )
+    with StagedFiles() as staged:  # the secret leads: it appears after its public key
         staged.write(secret_path, secret, mode=0o600, exclusive=True)
         staged.write(public_path, public, exclusive=True)
     return secret_path, public_path, SecretKey(key).public

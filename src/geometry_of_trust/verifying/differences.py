@@ -129,7 +129,7 @@ def record_difference(record: Record, digest: str, original: PathLike | None) ->
     Raises:
         MalformedInput and its kinds, NotOurSpelling, LimitExceeded: as `read_record`.
     """
-    if original is not None and record_path(original).exists():
+    if original is not None and os.path.lexists(record_path(original)):
         theirs = read_record(record_path(original))
         if theirs.digest == digest:
             ours, signed = ({**one.measured(), "tokens": one.tokens} for one in (record, theirs))

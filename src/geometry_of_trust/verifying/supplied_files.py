@@ -6,6 +6,7 @@ The numbers beside the checks are those of docs/verification.md. Only a row tabl
 from __future__ import annotations
 
 import hmac
+import os
 from dataclasses import dataclass
 
 from geometry_of_trust.documents.extraction_record import Record
@@ -48,7 +49,8 @@ class Supplied:
     def opened(self, binding: Binding | None) -> Supplied:
         """The same files, each opened once: what is digested here is what is parsed later.
 
-        A record beside the activations is one of them from then on, where one is bound.
+        A record beside the activations is one of them from then on, where one is bound; so is a
+        broken link of its name.
 
         Raises:
             Unreadable, FileChanged: one cannot be opened.
@@ -60,7 +62,7 @@ class Supplied:
         bound = None if binding is None else binding.extraction_record
         if record is None and activations is not None and bound is not None:
             beside = record_path(activations)
-            record = FileBytes.of(beside) if beside.exists() else None
+            record = FileBytes.of(beside) if os.path.lexists(beside) else None
         probes = tuple(FileBytes.of(path) for path in self.probes)
         return Supplied(activations, unembedding, probes, record, rows)
 

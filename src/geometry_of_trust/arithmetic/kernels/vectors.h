@@ -43,11 +43,17 @@ INLINE uvec where(ivec mask, uvec yes, uvec no) { return ((uvec)mask & yes) | (~
 
 /* float16, in the low half of each lane, to float32. */
 INLINE vec widen_half(uvec half) {
+#if defined(__F16C__) || defined(__aarch64__) /* an instruction */
+    typedef uint16_t words __attribute__((vector_size(LANES * 2)));
+    typedef _Float16 halves __attribute__((vector_size(LANES * 2)));
+    return __builtin_convertvector((halves)__builtin_convertvector(half, words), vec);
+#else
     uvec size = half & 0x7fff, exponent = half & 0x7c00, rebiased = (size << 13) + (112u << 23);
     uvec subnormal = (uvec)(__builtin_convertvector((ivec)size, vec) * 0x1p-24f);
     uvec wide = where(exponent == 0, subnormal, rebiased);
     wide = where(exponent == 0x7c00, rebiased + (112u << 23), wide);
     return (vec)(wide | ((half & 0x8000) << 16));
+#endif
 }
 
 /* In each quarter (four lanes), lanes a, b, c, d of that quarter of x (0 .. 3) and y (4 .. 7). */
