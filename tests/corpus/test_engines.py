@@ -42,7 +42,7 @@ def loaded(model: Path, to: Path, **options: Any) -> Runner:
 
 def jobs() -> Iterator[Job]:
     for n, text in enumerate(TEXTS):
-        yield Job(n, range(n, n + 1), capture.Batch.of_text(text))
+        yield Job(n, (n,), capture.Batch.of_text(text))
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "falcon", "mistral"])
@@ -125,9 +125,7 @@ def test_weights_are_converted_once_where_memory_allows(
     monkeypatch.setattr(memory, "available_memory", lambda: 2**40)
     memory.widen(runner)
     assert len(runner.side_by_side()) == 3
-    for _, states in LocalEngine(runner).run(
-        [Job(8, range(8, 9), capture.Batch.of_text(TEXTS[8]))]
-    ):
+    for _, states in LocalEngine(runner).run([Job(8, (8,), capture.Batch.of_text(TEXTS[8]))]):
         np.testing.assert_array_equal(states, before)
 
 
@@ -136,7 +134,7 @@ def test_an_error_of_one_ends_all(tiny_model: TinyModel, tmp_path: Path) -> None
     """It is raised in its place, after the results before it."""
     runner = loaded(tiny_model("llama"), tmp_path)
     broken = [*jobs()]
-    broken[5] = Job(5, range(5, 6), capture.Batch.of_text([10**6]))
+    broken[5] = Job(5, (5,), capture.Batch.of_text([10**6]))
     results = iter(LocalEngine(runner).run(broken))
     assert [next(results)[0].number for _ in range(5)] == [0, 1, 2, 3, 4]
     with pytest.raises(errors.ModelFailed):

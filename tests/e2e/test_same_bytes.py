@@ -1,21 +1,30 @@
 """The attestation of the demo's question, byte for byte as it was signed once and for all.
 
-`tests/vectors/demo/` was written before the code that reads and writes it took its present shape.
-Whoever changes one of these bytes changes what everybody has to compute.
+Whoever changes a byte of `tests/vectors/demo/` changes what everybody has to compute:
+`attestation-float32.json` by docs/arithmetic.md; `attestation.json`, with the same probes, by
+0.1.0, whose arithmetic had no name.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from geometry_of_trust import ExtractionOptions, SecretKey, attest, extract
+import pytest
+
+from geometry_of_trust import ExtractionOptions, SecretKey, attest, extract, verify
+from geometry_of_trust.arithmetic import library
+from geometry_of_trust.signing.attestation import read_attestation
 from places import EXAMPLES, VECTORS
 
 DEMO = VECTORS / "demo"
 KEY = SecretKey.from_seed(bytes([1]) * 32)
 
 
-def test_the_demo_s_question_gives_the_same_attestation(smollm2: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kernels", sorted({library.forms()[0], "portable"}))
+def test_the_demo_s_question_gives_the_same_attestation(
+    kernels: str, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(library.VARIABLE, kernels)
     activations, unembedding = tmp_path / "question.gotact", tmp_path / "unembedding.gotue"
     extract(
         smollm2, (EXAMPLES / "question.txt").read_text("utf-8").rstrip("\n"), [8, 15],
@@ -26,4 +35,14 @@ def test_the_demo_s_question_gives_the_same_attestation(smollm2: Path, tmp_path:
         activations=activations, unembedding=unembedding, probes=[DEMO / "probes.json"], key=KEY,
         timestamp=1_700_000_000,
     )  # fmt: skip
-    assert signed.to_json() == (DEMO / "attestation.json").read_bytes()
+    assert signed.to_json() == (DEMO / "attestation-float32.json").read_bytes()
+
+
+def test_two_arithmetics_differ_in_the_last_digits() -> None:
+    old, new = (read_attestation(DEMO / f"attestation{name}.json") for name in ("", "-float32"))
+    for signed in (old, new):
+        verify(signed.to_json(), KEY.public)
+    assert new.layer_readings[0] == pytest.approx(old.layer_readings[0], rel=1e-5)
+    assert new.input_hash != old.input_hash
+    assert new.bound().probe_sets == old.bound().probe_sets
+    assert new.bound().unembedding == old.bound().unembedding

@@ -266,7 +266,7 @@ def product(a: Matrix, b: Matrix) -> Matrix:
 
 def total(x: Matrix) -> NDArray[np.float64]:
     """Rule 3 along the last dimension, not rounded."""
-    lanes = np.zeros((*x.shape[:-1], 16))
+    lanes: NDArray[np.float64] = np.zeros((*x.shape[:-1], 16))
     for i in range(x.shape[-1]):
         lanes[..., i % 16] += x[..., i]
     for half in (8, 4, 2, 1):
@@ -298,8 +298,9 @@ def llama_by_the_rules(folder: Path, token_ids: list[int], config: Any) -> list[
     cos, sin = rounded(np.cos, angles), rounded(np.sin, angles)
 
     def turned(x: Matrix) -> Matrix:
-        half = np.concatenate([-x[..., size // 2 :], x[..., : size // 2]], -1)
-        return x * cos + half * sin
+        half: Matrix = np.concatenate([-x[..., size // 2 :], x[..., : size // 2]], -1)
+        result: Matrix = x * cos + half * sin
+        return result
 
     x = W["model.embed_tokens.weight"][token_ids]
     outputs = []

@@ -255,12 +255,12 @@ def test_an_arithmetic_that_the_record_does_not_say(
     lie = lie_of(
         attestation, ("extraction_record",), BoundRecord(record.digest, record.mode, bound)
     )
-    supplied = {"activations": files.activations}
-    error = refused(5, errors.RecordMismatch, lie, **supplied)
+    error = refused(5, errors.RecordMismatch, lie, activations=files.activations)
     assert "arithmetic" in error.expected
     truth = BoundRecord(record.digest, record.mode, recorded)
     signed = lie_of(attestation, ("extraction_record",), truth)
-    assert "extraction record" not in verify(signed, KEY.public, **supplied).not_checked
+    verdict = verify(signed, KEY.public, activations=files.activations)
+    assert "extraction record" not in verdict.not_checked
 
 
 def test_its_own_record_is_verified(files: Files) -> None:

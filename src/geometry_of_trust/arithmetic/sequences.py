@@ -43,11 +43,15 @@ def convolution(  # noqa: PLR0917 - the order of torch
     steps = (length - dilation[0] * (taps - 1) - 1) // stride[0] + 1
     y = torch.empty(texts, out, steps, dtype=torch.float32)
     call, at_bias = library.chosen().convolution, None if bias is None else bias.data_ptr()
-    for text, result in zip(x, y, strict=True):
-        start = (text.data_ptr(), channels, length, weight.data_ptr(), at_bias, out, groups, taps,
-                 stride[0], dilation[0], result.data_ptr())  # fmt: skip
-        share(lambda c0, c1, start=start: call(*start, c0, c1), out,  # type: ignore[misc]
-              out * steps * taps * channels // groups)  # fmt: skip
+
+    def some(start: int, end: int) -> None:
+        for text, result in zip(x, y, strict=True):
+            call(
+                text.data_ptr(), channels, length, weight.data_ptr(), at_bias, out, groups, taps,
+                stride[0], dilation[0], result.data_ptr(), start, end,
+            )  # fmt: skip
+
+    share(some, out, texts * out * steps * taps * channels // groups)
     return y
 
 

@@ -75,8 +75,8 @@ class Float32(TorchFunctionMode):
             return _wide_rows(value) if type(args[0]) is nn.Parameter else value
         if name == "scaled_dot_product_attention" and args[0].dtype == torch.float32:
             return attention(*args, **kwargs)
-        if name == "linear" and (result := self._linear(*args, **kwargs)) is not None:
-            return result
+        if name == "linear" and (product := self._linear(*args, **kwargs)) is not None:
+            return product
         if name != "embedding":
             args = tuple(map(_wide_parameter, args))
             kwargs = {key: _wide_parameter(value) for key, value in kwargs.items()}
