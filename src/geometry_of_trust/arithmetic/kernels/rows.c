@@ -132,13 +132,13 @@ void FORM(softmax)(const float *x, int64_t ldx, int64_t m, int64_t n, float *y, 
     }
 }
 
-/* y = (x - mean) / root, then times weight, then plus bias, each operation in float64. */
-static inline void scaled(const float *x, int64_t n, double mean, double root, const float *weight, const float *bias,
+/* y = (x - mean) * scale, then times weight, then plus bias, each operation in float64. */
+static inline void scaled(const float *x, int64_t n, double mean, double scale, const float *weight, const float *bias,
                           float *y) {
     doubles next, other;
     for (int64_t i = 0; i < n; i += SUM_LANES) {
         widen(x + i, n - i, &next);
-        next = (next - mean) / root;
+        next = (next - mean) * scale;
         if (weight) {
             widen(weight + i, n - i, &other);
             next *= other;
@@ -154,10 +154,10 @@ static inline void scaled(const float *x, int64_t n, double mean, double root, c
 void FORM(layer_norm)(const float *x, int64_t m, int64_t n, const float *weight, const float *bias, double eps, float *y) {
     for (int64_t row = 0; row < m; row++, x += n, y += n) {
         double mean = sum_of(x, n) / (double)n, variance = squares_around(x, n, mean) / (double)n;
-        scaled(x, n, mean, __builtin_elementwise_sqrt(variance + eps), weight, bias, y);
+        scaled(x, n, mean, 1 / __builtin_elementwise_sqrt(variance + eps), weight, bias, y);
     }
 }
 void FORM(rms_norm)(const float *x, int64_t m, int64_t n, const float *weight, double eps, float *y) {
     for (int64_t row = 0; row < m; row++, x += n, y += n)
-        scaled(x, n, 0, __builtin_elementwise_sqrt(squares_of(x, n) / (double)n + eps), weight, 0, y);
+        scaled(x, n, 0, 1 / __builtin_elementwise_sqrt(squares_of(x, n) / (double)n + eps), weight, 0, y);
 }
