@@ -1,6 +1,7 @@
-"""The runner of `make mutants`, on a made-up module, and what docs/mutation.md says of the real ones.
+"""The runner of `make mutants`, on a made-up module, and what docs/mutation.md says of real ones.
 
-What makes mutants needs mutmut, which is in an environment of its own: `make mutants` runs that test.
+What makes mutants needs mutmut, which is in an environment of its own: `make mutants` runs that
+test first.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import pytest
 from places import ROOT
 
 SCRIPTS = ROOT / "scripts"
+TOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
+MODULES = TOOLS["mutants"]["modules"]
 sys.path.insert(0, str(SCRIPTS))
 
-MODULE = '''"""A made-up module: "docs" are no code."""
+MADE_UP = '''"""A made-up module: "docs" are no code."""
 
 LIMIT: int = 3
 
@@ -38,7 +41,7 @@ def test_mutants_are_faults_and_no_message_texts() -> None:
     pytest.importorskip("mutmut", reason="`make mutants` has it")
     from mutation.making import mutants
 
-    made = mutants(MODULE)
+    made = mutants(MADE_UP)
     assert [(mutant.line, mutant.name) for mutant in made] == [
         (3, "module: LIMIT: int = 3 → LIMIT: int = None"),
         (3, "module: 3 → 4"),
@@ -52,9 +55,9 @@ def test_mutants_are_faults_and_no_message_texts() -> None:
         (12, "fits: <= LIMIT → < LIMIT"),
     ]  # fmt: skip
     limit = made[1]
-    assert limit.source == MODULE.replace("= 3", "= 4")
+    assert limit.source == MADE_UP.replace("= 3", "= 4")
     for mutant in made:
-        changed = zip(MODULE.splitlines(), mutant.source.splitlines(), strict=True)
+        changed = zip(MADE_UP.splitlines(), mutant.source.splitlines(), strict=True)
         lines = [number for number, (ours, other) in enumerate(changed, 1) if ours != other]
         assert lines == [mutant.line]
 
@@ -105,10 +108,7 @@ def test_what_comes_of_a_fault(tmp_path: Path) -> None:
 
 
 def test_the_modules_and_tests_that_are_named_are_there() -> None:
-    modules = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["mutants"][
-        "modules"
-    ]
-    for module, groups in modules.items():
+    for module, groups in MODULES.items():
         assert (ROOT / "src" / "geometry_of_trust" / f"{module}.py").is_file()
         for test in (test for group in groups for test in group):
             file, _, function = test.partition("::")
@@ -119,10 +119,7 @@ def test_the_modules_and_tests_that_are_named_are_there() -> None:
 def test_the_page_has_a_row_for_each_module_with_enough_killed() -> None:
     page = (ROOT / "docs" / "mutation.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\S+)` \| (\d+) \| (\d+) \| \d+ \| ([\d.]+) % \|$", page, re.M)
-    modules = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["mutants"][
-        "modules"
-    ]
-    assert {name for name, *_ in rows} == set(modules)
+    assert {name for name, *_ in rows} == set(MODULES)
     for name, made, killed, percent in rows:
         assert float(percent) == round(100 * int(killed) / int(made), 1) >= 95, name
         listed = page.partition(f"\n**`{name}`**\n")[2].partition("\n**`")[0]

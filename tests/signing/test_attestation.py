@@ -179,8 +179,8 @@ def test_an_error_names_the_file_and_the_member(signed: Attestation, tmp_path: P
     with pytest.raises(errors.WrongType) as caught:
         read_attestation(path)
     assert caught.value.where == f"{path}.timestamp"
+    outer = {"attestation": wrong, "verifying_key_hex": "ab" * 32}
     with pytest.raises(errors.WrongType) as caught:
-        outer = {"attestation": wrong, "verifying_key_hex": "ab" * 32}
         parse_document(json.dumps(outer).encode(), "w", wrapped=True)
     assert caught.value.where == "w.attestation.timestamp"
 

@@ -98,7 +98,7 @@ def test_every_bit_of_a_signature_counts() -> None:
 def test_signatures_of_other_lengths(length: int) -> None:
     with pytest.raises(BadSignature) as caught:
         KEY.public.verify((SIGNATURE * 2)[:length], b"message")
-    assert caught.value.exit_code == 1
+    assert (caught.value.where, caught.value.exit_code) == ("signature", 1)
 
 
 @pytest.mark.parametrize("multiple", range(1, 16))
@@ -147,14 +147,16 @@ def test_one_signature_of_a_low_order_key_fits_every_message() -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"\2" * 31, b"\2" * 33, (2).to_bytes(32, "little")])
 def test_bytes_that_are_no_key(raw: bytes) -> None:
-    with pytest.raises(BadKey):
+    with pytest.raises(BadKey) as caught:
         PublicKey(raw)
+    assert caught.value.where == "public key"
 
 
 @pytest.mark.parametrize("seed", [b"", b"\1" * 31, b"\1" * 33])
 def test_seeds_of_other_lengths(seed: bytes) -> None:
-    with pytest.raises(BadKey):
+    with pytest.raises(BadKey) as caught:
         SecretKey.from_seed(seed)
+    assert caught.value.where == "seed"
 
 
 # --- making -----------------------------------------------------------------------------------
@@ -422,6 +424,20 @@ def test_files_that_cannot_be_keys(load: Callable[[Path], object], tmp_path: Pat
         handle.truncate(2**40)
     with pytest.raises(TooLarge):
         load(tmp_path / "big")
+    for size, error in ((65536, BadKey), (65537, TooLarge)):
+        with pytest.raises(error):
+            load(place(tmp_path / "long", b"x" * size))
+
+
+def test_a_public_key_in_base64_only(tmp_path: Path) -> None:
+    """The library's lenient decoding would pass over what is none."""
+    for data in (SPKI, LINE):
+        at = data.index(b"AAAA" if data == LINE else b"MCow") + 4
+        for more in (b"!", b"\xff", b"-"):
+            path = place(tmp_path / "key.pub", data[:at] + more + data[at:])
+            with pytest.raises(BadKey) as caught:
+                load_public_key(path)
+            assert caught.value.where == str(path)
 
 
 # --- what must not show -----------------------------------------------------------------------

@@ -126,18 +126,12 @@ def read_activations(path: PathLike) -> Activations:
 def _checked_indices(file: BinaryFile, body: Body) -> tuple[int, ...]:
     """The layer indices, once every stored index is seen to be right; in bounded memory."""
     per_position = body.layout == "per-position"
-    layer_words = file.words(
-        (body.layers, body.positions if per_position else 1),
-        body.start,
-        (body.stride, body.record),
-    )
-    position_words = file.words(
-        (body.layers, body.positions), body.start + 4, (body.stride, body.record)
-    )
+    shape, strides = (body.layers, body.positions), (body.stride, body.record)
+    layer_words = file.words(shape, body.start, strides)  # per layer, only the first column
+    position_words = file.words(shape, body.start + 4, strides)
     layers = np.empty(body.layers, np.uint32)
     for l0, l1, p0, p1 in body.chunks():
-        if p0 == 0:
-            layers[l0:l1] = settled(layer_words[l0:l1, :1])[:, 0]
+        layers[l0:l1] = settled(layer_words[l0:l1, 0])
         if per_position:
             wrong = settled(layer_words[l0:l1, p0:p1]) != layers[l0:l1, np.newaxis]
             if wrong.any():

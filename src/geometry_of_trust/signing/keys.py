@@ -144,7 +144,7 @@ class SecretKey:
 def _neighbours(path: PathLike) -> Iterator[bytes]:
     """The public keys beside a raw key file, by our naming and by the reference's."""
     for beside in _names_beside(path):
-        with contextlib.suppress(GotError, OSError):
+        with contextlib.suppress(GotError):
             yield _public_bytes(beside, read_with_state(beside, MAX_KEY_FILE_BYTES)[0])
 
 
@@ -260,7 +260,7 @@ def _check_random(path: PathLike, seed: bytes) -> None:
 def _another_beside(path: PathLike) -> bool:
     """Whether a file that ends in .pub beside this one holds a key that is not read here."""
     for beside in _names_beside(path):
-        with contextlib.suppress(GotError, OSError):
+        with contextlib.suppress(GotError):
             if _says_key(read_with_state(beside, MAX_KEY_FILE_BYTES)[0]):
                 return True
     return False

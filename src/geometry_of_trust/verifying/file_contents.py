@@ -25,7 +25,12 @@ from geometry_of_trust.formats.activations_file import ActivationsFile, open_act
 from geometry_of_trust.formats.unembedding_file import UnembeddingFile, open_unembedding
 from geometry_of_trust.probing.sources import ProbeSetFile, Sources, open_probe_set
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import Binding, BoundActivations, BoundGeometry, BoundProbeSet
+from geometry_of_trust.signing.binding import (
+    Binding,
+    BoundActivations,
+    BoundGeometry,
+    BoundProbeSet,
+)
 from geometry_of_trust.verifying.supplied_files import Supplied
 
 Compared = Iterator[tuple[str, object, object]]
