@@ -99,6 +99,7 @@ def test_signatures_of_other_lengths(length: int) -> None:
     with pytest.raises(BadSignature) as caught:
         KEY.public.verify((SIGNATURE * 2)[:length], b"message")
     assert (caught.value.where, caught.value.exit_code) == ("signature", 1)
+    assert caught.value.found == f"{length} bytes"  # ours, not left to the library
 
 
 @pytest.mark.parametrize("multiple", range(1, 16))
