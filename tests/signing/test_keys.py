@@ -111,6 +111,12 @@ def test_the_same_signature_with_a_larger_s(multiple: int) -> None:
     assert caught.value.found == "S not below the group order"  # ours, not left to the library
 
 
+def test_s_that_is_the_order() -> None:
+    with pytest.raises(BadSignature) as caught:
+        KEY.public.verify(SIGNATURE[:32] + ORDER.to_bytes(32, "little"), b"message")
+    assert caught.value.found == "S not below the group order"
+
+
 def signed_with_r(r: bytes) -> bytes:
     """A signature of KEY over b"message" whose R is the neutral element, written as `r`."""
     scalar = int.from_bytes(hashlib.sha512(SEED).digest()[:32], "little")
@@ -131,7 +137,7 @@ def test_r_of_low_order_is_refused_although_the_equation_holds() -> None:
         KEY.public.verify(signature, b"message")
 
 
-@pytest.mark.parametrize("r", [P + 1, 1 + 2**255, P + 1 + 2**255])
+@pytest.mark.parametrize("r", [P, P + 1, 1 + 2**255, P + 1 + 2**255])
 def test_r_that_is_not_canonical_is_refused(r: int) -> None:
     with pytest.raises(BadSignature) as caught:
         KEY.public.verify(signed_with_r(r.to_bytes(32, "little")), b"message")
@@ -292,6 +298,7 @@ PUBLICS = {
     "raw": KEY.public.raw,
     "spki": SPKI,
     "crlf": SPKI.replace(b"\n", b"\r\n"),
+    "short lines": SPKI.replace(b"MCow", b"MC\now\n"),
     "line": LINE,
     "line with a comment": LINE + b" somebody@somewhere else\n",
 }
@@ -353,6 +360,9 @@ def test_a_copy_of_the_raw_public_key_given_as_a_secret(tmp_path: Path) -> None:
     # The control: it is a seed, too, as its own public key beside it says.
     place(tmp_path / "key.copy.pub", SecretKey.from_seed(KEY.public.raw).public.raw)
     assert load_secret_key(path).public != KEY.public
+    place(tmp_path / "key.pub", KEY.public.raw)  # and now they say both
+    with pytest.raises(WrongKeyKind):
+        load_secret_key(path)
 
 
 @pytest.mark.parametrize("public", PUBLICS)

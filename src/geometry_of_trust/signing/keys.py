@@ -186,7 +186,7 @@ def _public_bytes(path: PathLike, data: bytes) -> bytes:
         return data
     text = data.strip()
     block = PEM.fullmatch(text)
-    words = text.split(maxsplit=2)
+    words = text.split()
     prefix, body = b"", b""
     if block and block[1] == b"PUBLIC KEY":
         prefix, body = SPKI_PREFIX, b"".join(block[2].split())
@@ -194,7 +194,7 @@ def _public_bytes(path: PathLike, data: bytes) -> bytes:
         prefix, body = SSH_PREFIX, words[1]
     with contextlib.suppress(binascii.Error):
         blob = base64.b64decode(body, validate=True)
-        if prefix and len(blob) == len(prefix) + KEY_BYTES and blob.startswith(prefix):
+        if len(blob) == len(prefix) + KEY_BYTES and blob.startswith(prefix):
             return blob[len(prefix) :]
     raise BadKey(path, expected=FORMS, found=f"{len(data)} other bytes")
 
