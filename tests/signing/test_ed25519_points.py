@@ -13,15 +13,15 @@ from geometry_of_trust.signing.ed25519_points import (
     is_of_full_order,
 )
 
-D = -121665 * pow(121666, P - 2, P) % P
+D = -121665 * pow(121666, -1, P) % P
 Point = tuple[int, int]
 
 
 def add(a: Point, b: Point) -> Point:
     """The complete addition law of RFC 8032 section 5.1.4, in affine coordinates."""
     product = D * a[0] * b[0] * a[1] * b[1] % P
-    x = (a[0] * b[1] + a[1] * b[0]) * pow(1 + product, P - 2, P)
-    y = (a[1] * b[1] + a[0] * b[0]) * pow(1 - product, P - 2, P)
+    x = (a[0] * b[1] + a[1] * b[0]) * pow(1 + product, -1, P)
+    y = (a[1] * b[1] + a[0] * b[0]) * pow(1 - product, -1, P)
     return x % P, y % P
 
 
@@ -37,7 +37,7 @@ def times(scalar: int, point: Point) -> Point:
 
 def point_of(y: int, sign: int = 0) -> Point | None:
     """The point with this y and this sign of x, if there is one."""
-    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
     x = pow(square, (P + 3) // 8, P)
     if (x * x - square) % P:
         x = x * pow(2, (P - 1) // 4, P) % P
