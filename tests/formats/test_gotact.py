@@ -55,6 +55,7 @@ from places import REFERENCE
 
 def test_v1_read_and_written(act: Read, tmp_path: Path) -> None:
     activations = act(V1)
+    assert activations.source == str(tmp_path / "a.gotact")
     assert activations.model_id == "m"
     assert activations.precision == "Fp32"
     assert activations.layers == (3,)

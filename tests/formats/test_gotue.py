@@ -48,6 +48,7 @@ from places import REFERENCE
 
 def test_v2_read_and_written(unembed: Read, tmp_path: Path) -> None:
     unembedding = unembed(V2)
+    assert unembedding.source == str(tmp_path / "u.gotue")
     assert (unembedding.vocab_size, unembedding.hidden_dim) == (3, 2)
     assert unembedding.values.tolist() == [[1, 0], [0, 2], [1, 1]]
     write_unembedding(tmp_path / "out", np.array([[1, 0], [0, 2], [1, 1]], dtype=np.float32))

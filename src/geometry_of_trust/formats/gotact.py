@@ -65,7 +65,7 @@ class Body:
     def chunks(self) -> Iterator[tuple[int, int, int, int]]:
         """Ranges of layers and of positions, each of about `CHUNK_BYTES` of the file."""
         layers = max(1, CHUNK_BYTES // self.stride)
-        positions = self.positions if layers > 1 else max(1, CHUNK_BYTES // self.record)
+        positions = max(1, CHUNK_BYTES // self.record)
         for l0 in range(0, self.layers, layers):
             for p0 in range(0, self.positions, positions):
                 yield (
