@@ -10,7 +10,7 @@ import os
 import struct
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -241,6 +241,25 @@ def test_a_few_megabytes_are_looked_at_at_a_time(monkeypatch: pytest.MonkeyPatch
     assert list(gotact.Body("per-layer", 30, 2, 2, 8).chunks()) == [
         (0, 1, 0, 1), (0, 1, 1, 2), (1, 2, 0, 1), (1, 2, 1, 2),
     ]  # fmt: skip
+
+
+def test_a_few_megabytes_are_written_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Handle(io.BytesIO):
+        """One that remembers how much it was given at a time."""
+
+        def write(self, data: Any) -> int:
+            sizes.append(len(memoryview(data).cast("B")))
+            return super().write(data)
+
+    for chunk, expected in ((1, [32] * 3), (70, [64, 32]), (2**23, [96])):
+        monkeypatch.setattr(gotact, "CHUNK_BYTES", chunk)
+        sizes: list[int] = []
+        sink = ActivationsSink(
+            Handle(), model_id="m", precision="Fp32", layers=(1,), shape=(3, 6),
+            layout="per-position",
+        )  # fmt: skip
+        sink.write_layer(0, np.zeros((3, 6), np.float32))
+        assert sizes == expected
 
 
 # --- row by row, in any order -----------------------------------------------------------------

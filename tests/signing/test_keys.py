@@ -320,9 +320,12 @@ def test_secret_keys_load(name: str, tmp_path: Path) -> None:
 def test_an_encrypted_pem_loads(tmp_path: Path) -> None:
     path = place(tmp_path / "key", LOCKED_PKCS8)
     assert load_secret_key(path, lambda: b"word").public == KEY.public
+    found = []
     for answer in (lambda: b"wrong", lambda: b"", None):
-        with pytest.raises(BadPassphrase):
+        with pytest.raises(BadPassphrase) as caught:
             load_secret_key(path, answer)
+        found.append(caught.value.found)
+    assert found[0] != found[1] == found[2] == "none"  # of the last two nothing was tried
 
 
 @pytest.mark.parametrize("name", ["synthetic/test-key.pub", "demo/key.pub"])
@@ -357,6 +360,8 @@ def test_a_copy_of_the_raw_public_key_given_as_a_secret(tmp_path: Path) -> None:
         (tmp_path / name).unlink()
     with pytest.raises(WrongKeyKind):  # without a neighbour: a point of full order
         load_secret_key(path)
+    with pytest.raises(WrongKeyKind):  # and what is none is public by its name
+        load_secret_key(place(tmp_path / "alone.pub", SEED))
     # The control: it is a seed, too, as its own public key beside it says.
     place(tmp_path / "key.copy.pub", SecretKey.from_seed(KEY.public.raw).public.raw)
     assert load_secret_key(path).public != KEY.public

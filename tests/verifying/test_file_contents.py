@@ -280,6 +280,18 @@ def test_a_broken_link_is_not_taken_for_no_record(files: Files) -> None:
     assert error.where == str(record)
 
 
+def test_nothing_is_recomputed_where_a_file_is_missing(files: Files) -> None:
+    document = files.attest().to_json()
+    everything: dict[str, Any] = {
+        "activations": files.activations, "unembedding": files.unembedding, "probes": files.probes,
+    }  # fmt: skip
+    for missing in everything:
+        supplied = {name: path for name, path in everything.items() if name != missing}
+        verdict = verify(document, KEY.public, **supplied)
+        assert [step.outcome for step in verdict.steps[4:]] == ["passed", "not run"]
+        assert verdict.not_checked[0] == missing
+
+
 def test_its_own_record_is_verified(files: Files) -> None:
     assert verify(
         files.attest().to_json(), KEY.public, activations=files.activations,

@@ -141,7 +141,7 @@ def _checked_indices(file: BinaryFile, body: Body) -> tuple[int, ...]:
                     expected=f"layer index {layers[l0 + k]}",
                     found=settled(layer_words[l0 + k, p0 + p, np.newaxis])[0],
                 )
-        wrong = settled(position_words[l0:l1, p0:p1]) != np.arange(p0, p1, dtype=np.uint32)
+        wrong = settled(position_words[l0:l1, p0:p1]) != np.arange(p0, p1)
         if wrong.any():
             k, p = np.argwhere(wrong)[0]
             raise PositionOrder(
