@@ -96,6 +96,8 @@ def test_other_beginnings(data: bytes, error: type[errors.GotError], path: Path)
         (b"GOTG\1\0", "checkpoint"),
         (b"GOTU\1\0", "unembedding"),
         (b' {"a": 1}', "JSON"),
+        (b" " * 63 + b"[", "JSON"),
+        (b" " * 64 + b"[", ""),  # nobody looks further
         (b"?" * 9, ""),
     ],
 )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import itertools
+import os
 import struct
 import sys
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -44,13 +48,14 @@ from geometry_of_trust.errors import (
 )
 from geometry_of_trust.formats import gotact
 from geometry_of_trust.formats.arrays import PRECISIONS, Activations, Layout
-from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.formats.gotact import ActivationsSink, read_activations, write_activations
 from geometry_of_trust.formats.gotue import write_unembedding
 from places import REFERENCE
 
 
 def test_v1_read_and_written(act: Read, tmp_path: Path) -> None:
     activations = act(V1)
+    assert activations.source == str(tmp_path / "a.gotact")
     assert activations.model_id == "m"
     assert activations.precision == "Fp32"
     assert activations.layers == (3,)
@@ -185,6 +190,145 @@ def test_malformed_activations(name: str, act: Read, tmp_path: Path) -> None:
     assert type(caught.value) is kind
     assert caught.value.exit_code == 3
     assert caught.value.where.startswith(str(tmp_path / "a.gotact"))
+
+
+@pytest.mark.parametrize("chunk", [1, 40, 2**23])
+def test_the_first_wrong_index_is_named(
+    chunk: int, act: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gotact, "CHUNK_BYTES", chunk)
+    values, layers = sample(3, 4, 2), (4, 9, 11)
+    row = {"per-layer": 12, "per-position": 16}
+    layer = {"per-layer": 4 + 4 * 12, "per-position": 4 * 16}
+    for layout in LAYOUTS:
+        data = encode(values, layers, layout)
+        for k, p in itertools.product(range(3), range(4)):
+            at = HEADER + k * layer[layout] + p * row[layout]
+            with pytest.raises(PositionOrder) as wrong_position:
+                # The last one is wrong, too.
+                act(put(put(data, len(data) - 12, u32(9)), at + 4, u32(7)))
+            assert wrong_position.value.where == f"{tmp_path / 'a.gotact'}, layer {layers[k]}"
+            if layout == "per-layer" or p == 0:
+                continue
+            with pytest.raises(LayerIndexChanged) as wrong_layer:
+                act(put(put(data, len(data) - 16, u32(10)), at, u32(3)))
+            place = f"{tmp_path / 'a.gotact'}, layer {layers[k]}, position {p}"
+            assert wrong_layer.value.where == place
+
+
+def test_the_field_that_is_cut_short_is_named(act: Read) -> None:
+    fields = [
+        (6, "model id"), (10, "model id"), (11, "precision tag"), (12, "hidden_dim"),
+        (16, "num_layers"), (20, "num_positions"),
+    ]  # fmt: skip
+    for length, field in fields:
+        with pytest.raises(Truncated) as caught:
+            act(V1[:length])
+        assert caught.value.expected.endswith(f"its {field}")
+
+
+def test_a_few_megabytes_are_looked_at_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gotact, "CHUNK_BYTES", 100)
+    rows = gotact.Body("per-position", 30, 2, 5, 8)  # of 40 bytes, 200 a layer
+    assert list(rows.chunks()) == [
+        (k, k + 1, first, last) for k in range(2) for first, last in ((0, 2), (2, 4), (4, 5))
+    ]
+    one_layer = gotact.Body("per-layer", 30, 3, 2, 8)  # of 76 bytes
+    assert list(one_layer.chunks()) == [(k, k + 1, 0, 2) for k in range(3)]
+    layers = gotact.Body("per-layer", 30, 5, 2, 4)  # of 44 bytes
+    assert list(layers.chunks()) == [(0, 2, 0, 2), (2, 4, 0, 2), (4, 5, 0, 2)]
+    monkeypatch.setattr(gotact, "CHUNK_BYTES", 1)
+    assert list(gotact.Body("per-layer", 30, 2, 2, 8).chunks()) == [
+        (0, 1, 0, 1), (0, 1, 1, 2), (1, 2, 0, 1), (1, 2, 1, 2),
+    ]  # fmt: skip
+
+
+def test_a_few_megabytes_are_written_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Handle(io.BytesIO):
+        """One that remembers how much it was given at a time."""
+
+        def write(self, data: Any) -> int:
+            sizes.append(len(memoryview(data).cast("B")))
+            return super().write(data)
+
+    for chunk, expected in ((1, [32] * 3), (70, [64, 32]), (2**23, [96])):
+        monkeypatch.setattr(gotact, "CHUNK_BYTES", chunk)
+        sizes: list[int] = []
+        sink = ActivationsSink(
+            Handle(), model_id="m", precision="Fp32", layers=(1,), shape=(3, 6),
+            layout="per-position",
+        )  # fmt: skip
+        sink.write_layer(0, np.zeros((3, 6), np.float32))
+        assert sizes == expected
+
+
+# --- row by row, in any order -----------------------------------------------------------------
+
+STATES = np.random.default_rng(1).integers(0, 2**32, (3, 7, 4), np.uint32).view(np.float32)
+
+
+def sink_of(handle: BinaryIO, layout: Layout, shape: tuple[int, int] = (7, 4)) -> ActivationsSink:
+    return ActivationsSink(
+        handle, model_id="m", precision="Fp32", layers=(2, 5, 9), shape=shape, layout=layout
+    )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("reserved", [True, False])
+def test_rows_in_any_order_make_the_same_file(
+    layout: Layout, reserved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not reserved:
+        monkeypatch.delattr(os, "posix_fallocate")
+    pwrite = os.pwrite  # the system may take less than it is given
+    monkeypatch.setattr(os, "pwrite", lambda number, data, at: pwrite(number, data[:5], at))
+    expected = encode(STATES, (2, 5, 9), layout)
+    with (tmp_path / "a").open("w+b") as handle:
+        sink = sink_of(handle, layout)
+        sink.allocate()
+        assert sink.size == os.fstat(handle.fileno()).st_size == len(expected)
+        assert not sink.get(0, 7).any()
+        for first, last in ((5, 7), (0, 1), (1, 5)):
+            sink.put(first, STATES[:, first:last])
+        for first, count in ((0, 7), (2, 3), (6, 1)):
+            states = sink.get(first, count)
+            assert states.dtype == np.float32
+            assert states.tobytes() == STATES[:, first : first + count].tobytes()
+    assert (tmp_path / "a").read_bytes() == expected
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_was_not_written_yet_reads_as_zeros(layout: Layout, tmp_path: Path) -> None:
+    with (tmp_path / "a").open("w+b") as handle:
+        sink = sink_of(handle, layout)
+        assert sink.get(1, 2).tobytes() == bytes(3 * 2 * 4 * 4)
+        sink.put(0, STATES)
+        handle.truncate(sink.size - 8)  # in the last row of the last layer
+        whole = STATES[:, 5:].tobytes()
+        assert sink.get(5, 2).tobytes() == whole[:-8] + bytes(8)
+
+
+def test_a_disk_without_room_is_found_before_the_first_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with (tmp_path / "a").open("w+b") as handle, pytest.raises(OSError, match="full"):
+        sink_of(handle, "per-layer").allocate()
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (7, 0), (2**32, 4), (7, 2**32)])
+def test_shapes_that_cannot_be_written(shape: tuple[int, int], tmp_path: Path) -> None:
+    with (tmp_path / "a").open("w+b") as handle, pytest.raises(BadHeader) as caught:
+        sink_of(handle, "per-layer", shape)
+    assert caught.value.where == "activations"
+    with pytest.raises(BadHeader):
+        ActivationsSink(
+            io.BytesIO(), model_id="m", precision="Fp32", layers=(), shape=(7, 4),
+            layout="per-layer",
+        )  # fmt: skip
 
 
 def test_both_lengths_are_named(act: Read) -> None:

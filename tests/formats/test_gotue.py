@@ -7,7 +7,7 @@ import itertools
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,19 @@ from geometry_of_trust.errors import (
     UnsupportedVersion,
 )
 from geometry_of_trust.formats import gotue
-from geometry_of_trust.formats.gotue import read_unembedding, stage_unembedding, write_unembedding
+from geometry_of_trust.formats.gotue import (
+    read_unembedding,
+    stage_unembedding,
+    unembedding_size,
+    write_unembedding,
+)
 from geometry_of_trust.outputs.staged_files import StagedFiles
 from places import REFERENCE
 
 
 def test_v2_read_and_written(unembed: Read, tmp_path: Path) -> None:
     unembedding = unembed(V2)
+    assert unembedding.source == str(tmp_path / "u.gotue")
     assert (unembedding.vocab_size, unembedding.hidden_dim) == (3, 2)
     assert unembedding.values.tolist() == [[1, 0], [0, 2], [1, 1]]
     write_unembedding(tmp_path / "out", np.array([[1, 0], [0, 2], [1, 1]], dtype=np.float32))
@@ -153,20 +159,78 @@ def test_arrays_that_cannot_be_written(array: NDArray[Any], kind: type, tmp_path
     with pytest.raises(GotError) as caught:
         write_unembedding(tmp_path / "u", array)
     assert type(caught.value) is kind
+    assert caught.value.where.partition(",")[0] == "unembedding"
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("rows", [[2], [2, 2], [4], []])
+def test_the_row_that_does_not_fit_into_float32_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = np.zeros((7, 3))
+    array[5, 1], array[6, 0], array[0, 0] = 1e300, 1e300, np.inf  # the last one is one in float32
+    for chunk in (1, 24, 2**23):
+        monkeypatch.setattr(gotue, "CHUNK_BYTES", chunk)
+        with pytest.raises(NonFinite) as caught:
+            write_unembedding(tmp_path / "u", array)
+        assert caught.value.where == "unembedding, row 5"
+
+
+def test_blocks_are_small_and_only_copied_where_they_must_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[NDArray[Any]] = []
+
+    def staged(to: object, path: object, shape: object, blocks: Iterable[NDArray[Any]]) -> None:
+        made[:] = blocks
+
+    monkeypatch.setattr(gotue, "stage_unembedding", staged)
+    array = np.zeros((20, 3), np.float32)
+    for chunk, rows in ((1, [1] * 20), (100, [8, 8, 4]), (59, [4] * 5), (2**23, [20])):
+        monkeypatch.setattr(gotue, "CHUNK_BYTES", chunk)
+        for given, copied in (
+            (array, False), (np.asfortranarray(array), True), (array.astype(np.float64), True),
+        ):  # fmt: skip
+            write_unembedding(tmp_path / "u", given)
+            assert [len(block) for block in made] == rows
+            for block in made:
+                assert block.dtype == np.float32
+                assert block.flags.c_contiguous
+                assert np.shares_memory(block, given) != copied or len(block) == 1
+
+
+def test_the_size_is_that_of_the_file(tmp_path: Path) -> None:
+    write_unembedding(tmp_path / "u", np.zeros((5, 3), np.float32))
+    assert unembedding_size((5, 3)) == (tmp_path / "u").stat().st_size == 14 + 4 * 15
+
+
+@pytest.mark.parametrize("rows", [[2], [2, 2], [4], [4, 4], []])
 def test_blocks_must_add_up(rows: list[int], tmp_path: Path) -> None:
     blocks = (np.zeros((count, 2), np.float32) for count in rows)
-    with pytest.raises(BadArray), StagedFiles() as staged:
+    with pytest.raises(BadArray) as caught, StagedFiles() as staged:
         stage_unembedding(staged, tmp_path / "u", (3, 2), blocks)
+    assert caught.value.where == "unembedding"
     assert os.listdir(tmp_path) == []
+    assert len(list(blocks)) == (1 if rows == [4, 4] else 0)  # nobody asked for more than enough
+
+
+@pytest.mark.parametrize("shape", [(0, 2), (3, 0), (2**32, 2), (3, 2**32)])
+def test_shapes_that_cannot_be_written(shape: tuple[int, int], tmp_path: Path) -> None:
+    with pytest.raises(BadHeader) as caught, StagedFiles() as staged:
+        stage_unembedding(staged, tmp_path / "u", shape, [])
+    assert caught.value.where == "unembedding"
+
+
+def test_the_field_that_is_cut_short_is_named(unembed: Read) -> None:
+    for length, field in ((6, "vocab_size"), (10, "hidden_dim")):
+        with pytest.raises(Truncated) as caught:
+            unembed(V2[:length])
+        assert caught.value.expected.endswith(f"its {field}")
 
 
 @pytest.mark.parametrize(
     "block", [np.zeros((3, 3), np.float32), np.zeros((3, 2)), np.zeros(6, np.float32)]
 )
 def test_blocks_of_another_shape(block: NDArray[Any], tmp_path: Path) -> None:
-    with pytest.raises(BadArray), StagedFiles() as staged:
+    with pytest.raises(BadArray) as caught, StagedFiles() as staged:
         stage_unembedding(staged, tmp_path / "u", (3, 2), [block])
+    assert caught.value.where == "unembedding"

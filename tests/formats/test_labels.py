@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import sys
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,14 @@ from geometry_of_trust.errors import (
     TooLarge,
     Unreadable,
 )
-from geometry_of_trust.formats.labels import labels_stub, read_labels
+from geometry_of_trust.formats.labels import (
+    WHITE_SPACE,
+    bad_label,
+    label_of,
+    label_or_none,
+    labels_stub,
+    read_labels,
+)
 from places import REFERENCE
 
 
@@ -84,6 +94,45 @@ def test_labels_that_are_not_text(tmp_path: Path) -> None:
         handle.truncate(2**30)
     with at_most(2**26), pytest.raises(TooLarge):
         read_labels(tmp_path / "l")
+
+
+def test_white_space_is_what_unicode_calls_so() -> None:
+    blank = {letter for letter in map(chr, range(sys.maxunicode + 1)) if letter.isspace()}
+    assert set(WHITE_SPACE) == blank - set("\x1c\x1d\x1e\x1f")
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        (True, 1), (False, 0), (1, 1), (0, 0), (1.0, 1), (-0.0, 0),
+        ("1", 1), ("0", 0), ("1.0", 1), ("0.0", 0), ("true", 1), ("false", 0),
+        ("TRUE", 1), (" False\u3000", 0), ("\t1.0 ", 1),
+    ],
+)  # fmt: skip
+def test_the_label_of_a_cell(value: object, label: int) -> None:
+    found = label_of(value, "w")
+    assert (found, type(found)) == (label, int)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (None, "an empty cell"), ("", "an empty cell"), (" \u3000", "an empty cell"),
+        ("\x1c", r"'\x1c'"), ("\x1c1", r"'\x1c1'"), ("yes", "'yes'"), ("2", "'2'"),
+        ("1.00", "'1.00'"), (2, "2"), (-1, "-1"), (0.5, "0.5"), (math.nan, "nan"), (b"1", "b'1'"),
+        ((1,), "(1,)"), (Decimal(1), "Decimal('1')"),
+    ],
+)  # fmt: skip
+def test_cells_that_hold_no_label(value: object, found: str) -> None:
+    assert label_or_none(value) is None
+    with pytest.raises(BadLabel) as caught:
+        label_of(value, "row 3")
+    error = caught.value
+    assert (error.where, error.found, error.hint) == ("row 3", found, "")
+    with pytest.raises(BadLabel) as caught:
+        label_of(value, "row 3", hint="Look.")
+    assert caught.value.hint == "Look."
+    assert bad_label(value, "row 3").hint == ""
 
 
 def test_the_stub_reads_back(tmp_path: Path) -> None:

@@ -48,6 +48,9 @@ def test_signing_again_gives_the_same_signature(signed: Attestation) -> None:
     unsigned = dataclasses.replace(signed, signature="")
     assert sign(unsigned, KEY) == signed
     KEY.public.verify(bytes.fromhex(signed.signature), signed.signed_bytes())
+    members = {field.name: getattr(signed, field.name) for field in dataclasses.fields(signed)}
+    del members["signature"]
+    assert Attestation(**members) == unsigned
 
 
 def test_the_binding_and_its_parts_are_frozen(signed: Attestation) -> None:
@@ -134,6 +137,9 @@ def test_without_a_binding(signed: Attestation) -> None:
     with pytest.raises(errors.LegacyDocument) as caught:
         bare.bound("x")
     assert caught.value.where == "x.binding"
+    with pytest.raises(errors.LegacyDocument) as caught:
+        bare.bound()
+    assert caught.value.where == "attestation.binding"
     with pytest.raises(errors.LegacyDocument):
         check_binding(bare, KEY.public, "x")
 
@@ -144,15 +150,65 @@ def test_what_nothing_here_makes(signed: Attestation) -> None:
     assert made_up.not_made_here == ("model_hash", "sequence_number")
 
 
+def test_the_probes_that_are_insufficient(signed: Attestation) -> None:
+    def with_verdicts(*sets: tuple[tuple[str, ...], tuple[Any, ...]]) -> Attestation:
+        first = signed.bound().probe_sets[0]
+        bound = tuple(
+            dataclasses.replace(first, dimensions=names, verdicts=verdicts)
+            for names, verdicts in sets
+        )
+        return dataclasses.replace(
+            signed, binding=dataclasses.replace(signed.bound(), probe_sets=bound)
+        )
+
+    no, yes = "INSUFFICIENT", "SUFFICIENT"
+    found = with_verdicts((("a", "b"), (yes, no)), (("c",), (no,)), (("d",), (yes,)))
+    assert found.insufficient == ("b", "c")
+    # Nobody has checked a document that is only shown: its lists may be of other lengths.
+    assert with_verdicts((("a",), (no, no))).insufficient == ("a",)
+    assert dataclasses.replace(signed, binding=None).insufficient == ()
+
+
 def test_an_outer_object_has_one_spelling_too(signed: Attestation) -> None:
     wrapped = Document(signed, KEY.public.raw.hex())
     data = wrapped.to_json()
+    assert list(json.loads(data)) == ["attestation", "verifying_key_hex"]
+    assert json.loads(data)["verifying_key_hex"] == KEY.public.raw.hex()
     assert parse_document(data, "w", wrapped=True) == wrapped
     with pytest.raises(errors.LegacyDocument):
         parse_document(data, "w")
     with pytest.raises(errors.NotOurSpelling):
         parse_document(data + b"\n", "w", wrapped=True)
     assert parse_document(data + b"\n", "w", wrapped=True, reformatted=True) == wrapped
+
+
+def test_another_spelling_is_refused_at_the_byte_where_it_begins(signed: Attestation) -> None:
+    data = signed.to_json()
+    assert parse_document(data, "a") == Document(signed)
+    after_a_line = data.index(b"\n", 500) + 1
+    for at in (0, 1, 2, after_a_line, len(data) - 1, len(data)):
+        with pytest.raises(errors.NotOurSpelling) as caught:
+            parse_document(data[:at] + b"\t" + data[at:], "a")
+        assert caught.value.where == f"a, byte {at}"
+
+
+def test_an_error_names_the_file_and_the_member(signed: Attestation, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    wrong = json.loads(signed.to_json()) | {"timestamp": "noon"}
+    path.write_text(json.dumps(wrong))
+    with pytest.raises(errors.WrongType) as caught:
+        read_attestation(path)
+    assert caught.value.where == f"{path}.timestamp"
+    outer = {"attestation": wrong, "verifying_key_hex": "ab" * 32}
+    with pytest.raises(errors.WrongType) as caught:
+        parse_document(json.dumps(outer).encode(), "w", wrapped=True)
+    assert caught.value.where == "w.attestation.timestamp"
+
+
+def test_the_most_values_there_may_be() -> None:
+    for count, error in ((400_000, errors.WrongType), (400_001, errors.TooLarge)):
+        with pytest.raises(error):
+            parse_document(b"[" + b"0," * (count - 2) + b"0]", "a")
 
 
 def test_what_may_be_signed(signed: Attestation) -> None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import pytest
 
 from geometry_of_trust.errors import BadKey, GotError, LowOrderKey
-from geometry_of_trust.signing.ed25519_points import LOW_ORDER_Y, ORDER, P, check_point
+from geometry_of_trust.signing.ed25519_points import (
+    LOW_ORDER_Y,
+    ORDER,
+    P,
+    check_point,
+    is_of_full_order,
+)
 
-D = -121665 * pow(121666, P - 2, P) % P
+D = -121665 * pow(121666, -1, P) % P
 Point = tuple[int, int]
 
 
 def add(a: Point, b: Point) -> Point:
     """The complete addition law of RFC 8032 section 5.1.4, in affine coordinates."""
     product = D * a[0] * b[0] * a[1] * b[1] % P
-    x = (a[0] * b[1] + a[1] * b[0]) * pow(1 + product, P - 2, P)
-    y = (a[1] * b[1] + a[0] * b[0]) * pow(1 - product, P - 2, P)
+    x = (a[0] * b[1] + a[1] * b[0]) * pow(1 + product, -1, P)
+    y = (a[1] * b[1] + a[0] * b[0]) * pow(1 - product, -1, P)
     return x % P, y % P
 
 
@@ -31,7 +37,7 @@ def times(scalar: int, point: Point) -> Point:
 
 def point_of(y: int, sign: int = 0) -> Point | None:
     """The point with this y and this sign of x, if there is one."""
-    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
     x = pow(square, (P + 3) // 8, P)
     if (x * x - square) % P:
         x = x * pow(2, (P - 1) // 4, P) % P
@@ -105,5 +111,32 @@ def test_exactly_the_points_of_the_curve_are_accepted() -> None:
 
 @pytest.mark.parametrize("length", [0, 31, 33, 64])
 def test_other_lengths_are_refused(length: int) -> None:
-    with pytest.raises(BadKey):
+    with pytest.raises(BadKey) as caught:
         check_point("key", b"\x02" * length)
+    assert caught.value.where == "key"
+
+
+def test_points_of_full_order() -> None:
+    """Multiples of the base point, and none that a point of low order was added to."""
+    base = point_of(4 * pow(5, -1, P) % P)
+    assert base
+    full = [times(scalar, base) for scalar in (1, 2, 5, ORDER - 1)]
+    for point in full:
+        assert is_of_full_order(encoded(point[1], point[0] & 1))
+    for point in full[:2]:
+        for low in TORSION - {(0, 1)}:
+            x, y = add(point, low)
+            assert not is_of_full_order(encoded(y, x & 1))
+    for x, y in TORSION:
+        assert not is_of_full_order(encoded(y, x & 1))
+    for alias in ALIASES:
+        assert not is_of_full_order(alias)
+    no_points = [y for y in range(2, 60) if not point_of(y)]
+    assert no_points
+    assert not any(is_of_full_order(encoded(y, 0)) for y in no_points)
+
+
+def test_the_order_is_that_of_the_base_point() -> None:
+    base = point_of(4 * pow(5, -1, P) % P)
+    assert base
+    assert times(ORDER, base) == (0, 1)

@@ -98,7 +98,8 @@ def test_every_bit_of_a_signature_counts() -> None:
 def test_signatures_of_other_lengths(length: int) -> None:
     with pytest.raises(BadSignature) as caught:
         KEY.public.verify((SIGNATURE * 2)[:length], b"message")
-    assert caught.value.exit_code == 1
+    assert (caught.value.where, caught.value.exit_code) == ("signature", 1)
+    assert caught.value.found == f"{length} bytes"  # ours, not left to the library
 
 
 @pytest.mark.parametrize("multiple", range(1, 16))
@@ -108,6 +109,12 @@ def test_the_same_signature_with_a_larger_s(multiple: int) -> None:
     with pytest.raises(BadSignature) as caught:
         KEY.public.verify(SIGNATURE[:32] + larger.to_bytes(32, "little"), b"message")
     assert caught.value.found == "S not below the group order"  # ours, not left to the library
+
+
+def test_s_that_is_the_order() -> None:
+    with pytest.raises(BadSignature) as caught:
+        KEY.public.verify(SIGNATURE[:32] + ORDER.to_bytes(32, "little"), b"message")
+    assert caught.value.found == "S not below the group order"
 
 
 def signed_with_r(r: bytes) -> bytes:
@@ -130,7 +137,7 @@ def test_r_of_low_order_is_refused_although_the_equation_holds() -> None:
         KEY.public.verify(signature, b"message")
 
 
-@pytest.mark.parametrize("r", [P + 1, 1 + 2**255, P + 1 + 2**255])
+@pytest.mark.parametrize("r", [P, P + 1, 1 + 2**255, P + 1 + 2**255])
 def test_r_that_is_not_canonical_is_refused(r: int) -> None:
     with pytest.raises(BadSignature) as caught:
         KEY.public.verify(signed_with_r(r.to_bytes(32, "little")), b"message")
@@ -147,14 +154,16 @@ def test_one_signature_of_a_low_order_key_fits_every_message() -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"\2" * 31, b"\2" * 33, (2).to_bytes(32, "little")])
 def test_bytes_that_are_no_key(raw: bytes) -> None:
-    with pytest.raises(BadKey):
+    with pytest.raises(BadKey) as caught:
         PublicKey(raw)
+    assert caught.value.where == "public key"
 
 
 @pytest.mark.parametrize("seed", [b"", b"\1" * 31, b"\1" * 33])
 def test_seeds_of_other_lengths(seed: bytes) -> None:
-    with pytest.raises(BadKey):
+    with pytest.raises(BadKey) as caught:
         SecretKey.from_seed(seed)
+    assert caught.value.where == "seed"
 
 
 # --- making -----------------------------------------------------------------------------------
@@ -289,6 +298,7 @@ PUBLICS = {
     "raw": KEY.public.raw,
     "spki": SPKI,
     "crlf": SPKI.replace(b"\n", b"\r\n"),
+    "short lines": SPKI.replace(b"MCow", b"MC\now\n"),
     "line": LINE,
     "line with a comment": LINE + b" somebody@somewhere else\n",
 }
@@ -310,9 +320,12 @@ def test_secret_keys_load(name: str, tmp_path: Path) -> None:
 def test_an_encrypted_pem_loads(tmp_path: Path) -> None:
     path = place(tmp_path / "key", LOCKED_PKCS8)
     assert load_secret_key(path, lambda: b"word").public == KEY.public
+    found = []
     for answer in (lambda: b"wrong", lambda: b"", None):
-        with pytest.raises(BadPassphrase):
+        with pytest.raises(BadPassphrase) as caught:
             load_secret_key(path, answer)
+        found.append(caught.value.found)
+    assert found[0] != found[1] == found[2] == "none"  # of the last two nothing was tried
 
 
 @pytest.mark.parametrize("name", ["synthetic/test-key.pub", "demo/key.pub"])
@@ -347,9 +360,14 @@ def test_a_copy_of_the_raw_public_key_given_as_a_secret(tmp_path: Path) -> None:
         (tmp_path / name).unlink()
     with pytest.raises(WrongKeyKind):  # without a neighbour: a point of full order
         load_secret_key(path)
+    with pytest.raises(WrongKeyKind):  # and what is none is public by its name
+        load_secret_key(place(tmp_path / "alone.pub", SEED))
     # The control: it is a seed, too, as its own public key beside it says.
     place(tmp_path / "key.copy.pub", SecretKey.from_seed(KEY.public.raw).public.raw)
     assert load_secret_key(path).public != KEY.public
+    place(tmp_path / "key.pub", KEY.public.raw)  # and now they say both
+    with pytest.raises(WrongKeyKind):
+        load_secret_key(path)
 
 
 @pytest.mark.parametrize("public", PUBLICS)
@@ -422,6 +440,20 @@ def test_files_that_cannot_be_keys(load: Callable[[Path], object], tmp_path: Pat
         handle.truncate(2**40)
     with pytest.raises(TooLarge):
         load(tmp_path / "big")
+    for size, error in ((65536, BadKey), (65537, TooLarge)):
+        with pytest.raises(error):
+            load(place(tmp_path / "long", b"x" * size))
+
+
+def test_a_public_key_in_base64_only(tmp_path: Path) -> None:
+    """The library's lenient decoding would pass over what is none."""
+    for data in (SPKI, LINE):
+        at = data.index(b"AAAA" if data == LINE else b"MCow") + 4
+        for more in (b"!", b"\xff", b"-"):
+            path = place(tmp_path / "key.pub", data[:at] + more + data[at:])
+            with pytest.raises(BadKey) as caught:
+                load_public_key(path)
+            assert caught.value.where == str(path)
 
 
 # --- what must not show -----------------------------------------------------------------------

@@ -150,12 +150,12 @@ def test_what_a_probe_set_says(files: Files, attestation: Attestation) -> None:
 
 def test_what_a_probe_set_was_trained_on(files: Files, attestation: Attestation) -> None:
     """Probes of another model, whose digest is bound all the same."""
-    for member, value, cause in (
-        ("model_id", "gpt-99", errors.ContentMismatch),
-        ("precision", "Fp16", errors.ContentMismatch),
-        ("inner_product", "CausalRegularised", errors.ContentMismatch),
-        ("epsilon", 0.5, errors.ContentMismatch),
-        (None, None, errors.ProvenanceMissing),
+    for member, value, cause, place in (
+        ("model_id", "gpt-99", errors.ContentMismatch, ", training.model_id"),
+        ("precision", "Fp16", errors.ContentMismatch, ", training.precision"),
+        ("inner_product", "CausalRegularised", errors.ContentMismatch, ", inner_product"),
+        ("epsilon", 0.5, errors.ContentMismatch, ", epsilon"),
+        (None, None, errors.ProvenanceMissing, ""),
     ):
         tree = json.loads(files.probes[0].read_bytes())
         if member is None:
@@ -165,7 +165,8 @@ def test_what_a_probe_set_was_trained_on(files: Files, attestation: Attestation)
         other = files.probes[0].with_name("other.json")
         other.write_text(json.dumps(tree))
         lie = lie_of(attestation, ("probe_sets", 0, "sha256"), sha256_file(other))
-        refused(5, cause, lie, probes=(other, files.probes[1]))
+        error = refused(5, cause, lie, probes=(other, files.probes[1]))
+        assert error.where == f"{other}{place}"
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,13 @@ OF_ANOTHER_RUN: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("change", OF_ANOTHER_RUN, ids=lambda change: next(iter(change)))
+def said(change: dict[str, Any]) -> str:
+    """What an error calls the member that was changed."""
+    (name,) = change
+    return {"model_id": "model", "tokens": "positions"}.get(name, name)
+
+
+@pytest.mark.parametrize("change", OF_ANOTHER_RUN, ids=said)
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_record_of_another_run_that_is_bound(
     change: dict[str, Any], alone: bool, files: Files, attestation: Attestation
@@ -229,7 +236,36 @@ def test_a_record_of_another_run_that_is_bound(
     others: dict[str, Any] = {"unembedding": files.unembedding, "probes": files.probes}
     supplied = {"activations": files.activations} | ({} if alone else others)
     error = refused(5, errors.RecordMismatch, lie, **supplied)
-    assert error.where == str(record_path(files.activations))
+    assert error.where == f"{record_path(files.activations)}, {said(change)}"
+
+
+def test_a_record_of_another_mode_than_is_bound(files: Files, attestation: Attestation) -> None:
+    """As if its digest were over its environment, too."""
+    record = record_of(files)
+    lie = lie_of(attestation, ("extraction_record",), BoundRecord(record.digest, "fast"))
+    path = record_path(files.activations)
+    assert refused(5, errors.DigestMismatch, lie, record=path).where == str(path)
+
+
+def test_the_environment_of_a_fast_run_is_signed(files: Files) -> None:
+    for reproducible in (True, False):
+        put_record(files, dataclasses.replace(record_of(files), reproducible=reproducible))
+        verdict = verify(files.attest().to_json(), KEY.public, activations=files.activations)
+        files_step = verdict.steps[4].detail
+        assert ("without its environment" in files_step) == reproducible
+        assert "activations, extraction record" in files_step
+
+
+def test_a_record_beside_is_passed_over_where_none_is_bound(files: Files) -> None:
+    record_path(files.activations).unlink()
+    unrecorded = files.attest().to_json()
+    put_record(files, record_of(files))
+    verdict = verify(
+        unrecorded, KEY.public, activations=files.activations, unembedding=files.unembedding,
+        probes=files.probes,
+    )  # fmt: skip
+    assert verdict.complete
+    assert "extraction record" not in verdict.steps[4].detail
 
 
 def test_a_broken_link_is_not_taken_for_no_record(files: Files) -> None:
@@ -261,6 +297,18 @@ def test_an_arithmetic_that_the_record_does_not_say(
     signed = lie_of(attestation, ("extraction_record",), truth)
     verdict = verify(signed, KEY.public, activations=files.activations)
     assert "extraction record" not in verdict.not_checked
+
+
+def test_nothing_is_recomputed_where_a_file_is_missing(files: Files) -> None:
+    document = files.attest().to_json()
+    everything: dict[str, Any] = {
+        "activations": files.activations, "unembedding": files.unembedding, "probes": files.probes,
+    }  # fmt: skip
+    for missing in everything:
+        supplied = {name: path for name, path in everything.items() if name != missing}
+        verdict = verify(document, KEY.public, **supplied)
+        assert [step.outcome for step in verdict.steps[4:]] == ["passed", "not run"]
+        assert verdict.not_checked[0] == missing
 
 
 def test_its_own_record_is_verified(files: Files) -> None:
@@ -326,14 +374,15 @@ def test_the_reference_s_own_commitment_is_no_binding(attestation: Attestation) 
 
 
 @pytest.mark.parametrize(
-    ("member", "value"),
+    ("member", "value", "place"),
     [
-        ("model_id", "gpt-99"), ("precision", "Fp16"), ("geometry_hash", "1" * 64),
-        ("inner_product", InnerProductTag("Euclidean", None)),
+        ("model_id", "gpt-99", "training.model_id"), ("precision", "Fp16", "training.precision"),
+        ("geometry_hash", "1" * 64, "geometry_hash"),
+        ("inner_product", InnerProductTag("Euclidean", None), "training.inner_product"),
     ],
 )  # fmt: skip
 def test_a_legacy_document_is_held_against_probe_sets(
-    member: str, value: Any, files: Files, attestation: Attestation
+    member: str, value: Any, place: str, files: Files, attestation: Attestation
 ) -> None:
     bare: dict[str, Any] = {"binding": None, "probe_commitment": None}
     options: dict[str, Any] = {"probes": files.probes, "allow_legacy": True}
@@ -342,8 +391,23 @@ def test_a_legacy_document_is_held_against_probe_sets(
     with pytest.raises(Refused) as caught:
         verify(signed_anew(attestation, **bare, **{member: value}), KEY.public, **options)
     assert (caught.value.step, type(caught.value.cause)) == (5, errors.ContentMismatch)
+    assert caught.value.where == f"{files.probes[0]}, {place}"
     unnamed = signed_anew(attestation, **bare, model_id="unknown-model", geometry_hash=None)
     assert verify(unnamed, KEY.public, **options).legacy
+
+
+def test_a_legacy_document_with_probes_that_say_nothing_of_their_training(
+    files: Files, attestation: Attestation
+) -> None:
+    tree = json.loads(files.probes[0].read_bytes())
+    del tree["training"]
+    files.probes[0].write_text(json.dumps(tree))
+    legacy = signed_anew(attestation, binding=None, probe_commitment=None)
+    assert verify(legacy, KEY.public, allow_legacy=True, probes=files.probes).legacy
+    other = signed_anew(attestation, binding=None, probe_commitment=None, geometry_hash="1" * 64)
+    with pytest.raises(Refused) as caught:
+        verify(other, KEY.public, allow_legacy=True, probes=files.probes[:1])
+    assert caught.value.where == f"{files.probes[0]}, geometry_hash"
 
 
 @pytest.mark.parametrize("change", [OF_ANOTHER_RUN[0], *OF_ANOTHER_RUN[2:4]])
@@ -354,10 +418,16 @@ def test_a_legacy_document_is_held_against_a_record(
     record = record_path(files.activations)
     verdict = verify(legacy, KEY.public, allow_legacy=True, record=record)
     assert "extraction record" in verdict.not_checked
+    assert "sha256" not in verdict.steps[4].detail
+    unnamed = signed_anew(
+        attestation, binding=None, probe_commitment=None, model_id="unknown-model"
+    )
+    assert verify(unnamed, KEY.public, allow_legacy=True, record=record).legacy
     put_record(files, dataclasses.replace(record_of(files), **change))
     with pytest.raises(Refused) as caught:
         verify(legacy, KEY.public, allow_legacy=True, record=record)
     assert (caught.value.step, type(caught.value.cause)) == (5, errors.RecordMismatch)
+    assert caught.value.where == f"{record}, {said(change)}"
 
 
 def test_no_file_that_is_supplied_is_passed_over(files: Files, attestation: Attestation) -> None:
@@ -376,9 +446,12 @@ def test_a_legacy_document_is_held_against_the_header(
 ) -> None:
     bare: dict[str, Any] = {"binding": None, "probe_commitment": None}
     options: dict[str, Any] = {"activations": files.activations, "allow_legacy": True}
-    assert verify(signed_anew(attestation, **bare), KEY.public, **options).legacy
+    verdict = verify(signed_anew(attestation, **bare), KEY.public, **options)
+    assert verdict.legacy
+    assert verdict.steps[4].detail.startswith("sha256 of activations, ")
     with pytest.raises(Refused) as caught:
         verify(signed_anew(attestation, **bare, **{member: value}), KEY.public, **options)
     assert (caught.value.step, type(caught.value.cause)) == (5, errors.ContentMismatch)
+    assert caught.value.where == f"{files.activations}, {member}"
     unnamed = signed_anew(attestation, **bare, model_id="unknown-model")
     assert verify(unnamed, KEY.public, **options).legacy

@@ -138,10 +138,34 @@ def test_a_row_table_is_held_against_the_record(corpus: Case) -> None:
     assert corpus.verify("record", "rows").not_checked == (*ALL, "readings")
 
 
-def refused(case: Case, cause: type[errors.GotError], **supplied: Path) -> None:
+def test_what_a_document_without_binding_says_nothing_of_is_not_checked(corpus: Case) -> None:
+    legacy = signed_anew(corpus.files.attest(), binding=None, probe_commitment=None)
+    verdict = verify(
+        legacy, KEY.public, record=corpus.record, rows=corpus.rows, allow_legacy=True
+    )  # fmt: skip
+    assert verdict.not_checked == (
+        "binding", "activations", "unembedding", "probes", "extraction record", "row table",
+        "readings",
+    )  # fmt: skip
+    with pytest.raises(Refused) as caught:
+        verify(legacy, KEY.public, rows=corpus.rows, allow_legacy=True)
+    assert (caught.value.step, type(caught.value.cause)) == (5, errors.BadOption)
+    assert caught.value.where == "--rows"
+
+
+def test_there_are_as_many_probe_sets_as_are_bound(text: Case) -> None:
+    for probes in (text.files.probes[:1], (*text.files.probes, text.files.probes[0])):
+        with pytest.raises(Refused) as caught:
+            verify(text.document, KEY.public, probes=probes)
+        assert (caught.value.step, type(caught.value.cause)) == (5, errors.DigestMismatch)
+        assert caught.value.where == "--probes"
+
+
+def refused(case: Case, cause: type[errors.GotError], **supplied: Path) -> Refused:
     with pytest.raises(Refused) as caught:
         verify(case.document, KEY.public, **supplied)  # type: ignore[arg-type]
     assert (caught.value.step, type(caught.value.cause)) == (5, cause)
+    return caught.value
 
 
 def test_files_elsewhere_that_are_not_those_signed(text: Case, corpus: Case) -> None:
@@ -150,7 +174,8 @@ def test_files_elsewhere_that_are_not_those_signed(text: Case, corpus: Case) -> 
     refused(corpus, errors.RecordMismatch, record=corpus.record,
             rows=corpus.rows.with_name("other.parquet"))  # fmt: skip
     refused(corpus, errors.BadRowTable, record=corpus.record, rows=corpus.record)
-    refused(corpus, errors.BadOption, rows=corpus.rows)  # there is nothing to hold it against
+    # There is nothing to hold it against.
+    assert refused(corpus, errors.BadOption, rows=corpus.rows).where == "--rows"
     refused(corpus, errors.Unreadable, record=corpus.record.with_name("none"))
     refused(corpus, errors.Unreadable, activations=Path())
     unrecorded = text.document.with_name("u.json")

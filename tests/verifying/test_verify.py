@@ -361,11 +361,14 @@ def test_an_inner_product_that_is_too_large_is_not_made(
 # --- documents of the reference ---------------------------------------------------------------
 
 
-def test_without_binding_only_as_legacy(attestation: Attestation) -> None:
+def test_without_binding_only_as_legacy(files: Files, attestation: Attestation) -> None:
     bare = signed_anew(attestation, binding=None, probe_commitment=None)
     refused(4, errors.LegacyDocument, bare, KEY.public)
     verdict = verify(bare, KEY.public, allow_legacy=True)
     assert verdict.legacy
+    assert outcomes(verdict) == ["passed"] * 3 + ["not run"] * 3
+    some = verify(bare, KEY.public, allow_legacy=True, unembedding=files.unembedding)
+    assert outcomes(some) == ["passed"] * 3 + ["not run", "passed", "not run"]
     assert verdict.unsigned == ()
     assert not verdict.complete
     assert verdict.line == (

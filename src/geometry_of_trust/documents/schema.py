@@ -50,8 +50,8 @@ class Member:
     attribute: str
     read: Callable[[object, str], object]
     write: Callable[[object], object]
-    default: object = REQUIRED
-    omitted: bool = False
+    default: object
+    omitted: bool
 
     @property
     def required(self) -> bool:

@@ -65,7 +65,7 @@ class Body:
     def chunks(self) -> Iterator[tuple[int, int, int, int]]:
         """Ranges of layers and of positions, each of about `CHUNK_BYTES` of the file."""
         layers = max(1, CHUNK_BYTES // self.stride)
-        positions = self.positions if layers > 1 else max(1, CHUNK_BYTES // self.record)
+        positions = max(1, CHUNK_BYTES // self.record)
         for l0 in range(0, self.layers, layers):
             for p0 in range(0, self.positions, positions):
                 yield (
@@ -126,18 +126,12 @@ def read_activations(path: PathLike) -> Activations:
 def _checked_indices(file: BinaryFile, body: Body) -> tuple[int, ...]:
     """The layer indices, once every stored index is seen to be right; in bounded memory."""
     per_position = body.layout == "per-position"
-    layer_words = file.words(
-        (body.layers, body.positions if per_position else 1),
-        body.start,
-        (body.stride, body.record),
-    )
-    position_words = file.words(
-        (body.layers, body.positions), body.start + 4, (body.stride, body.record)
-    )
+    shape, strides = (body.layers, body.positions), (body.stride, body.record)
+    layer_words = file.words(shape, body.start, strides)  # per layer, only the first column
+    position_words = file.words(shape, body.start + 4, strides)
     layers = np.empty(body.layers, np.uint32)
     for l0, l1, p0, p1 in body.chunks():
-        if p0 == 0:
-            layers[l0:l1] = settled(layer_words[l0:l1, :1])[:, 0]
+        layers[l0:l1] = settled(layer_words[l0:l1, 0])
         if per_position:
             wrong = settled(layer_words[l0:l1, p0:p1]) != layers[l0:l1, np.newaxis]
             if wrong.any():
@@ -147,7 +141,7 @@ def _checked_indices(file: BinaryFile, body: Body) -> tuple[int, ...]:
                     expected=f"layer index {layers[l0 + k]}",
                     found=settled(layer_words[l0 + k, p0 + p, np.newaxis])[0],
                 )
-        wrong = settled(position_words[l0:l1, p0:p1]) != np.arange(p0, p1, dtype=np.uint32)
+        wrong = settled(position_words[l0:l1, p0:p1]) != np.arange(p0, p1)
         if wrong.any():
             k, p = np.argwhere(wrong)[0]
             raise PositionOrder(

@@ -10,7 +10,7 @@ import bisect
 import hashlib
 from dataclasses import dataclass
 
-from geometry_of_trust.documents.schema import DIGEST, Kind, Member, hexadecimal, member, record
+from geometry_of_trust.documents.schema import DIGEST, Member, hexadecimal, member, record
 from geometry_of_trust.documents.strictjson import dumps, dumps_sorted, loads
 from geometry_of_trust.errors import LegacyDocument, NotOurSpelling, WrongType
 from geometry_of_trust.files import PathLike, read_bounded
@@ -154,25 +154,14 @@ class Document:
         """The one text of this document: of the outer object, the reference's spelling."""
         if self.wrapped_key is None:
             return self.attestation.to_json()
-        inner = _ATTESTATION.write(self.attestation)
-        return dumps_sorted({"attestation": inner, "verifying_key_hex": self.wrapped_key})
-
-
-@dataclass(frozen=True)
-class _Outer:
-    attestation: object
-    verifying_key_hex: str
-
-
-def _same(value: object, where: str) -> object:
-    return value
+        return dumps_sorted(_OUTER.write(self))
 
 
 _ATTESTATION = record(Attestation, *MEMBERS)
 _OUTER = record(
-    _Outer,
-    member("attestation", Kind(_same, lambda value: value)),
-    member("verifying_key_hex", DIGEST),
+    Document,
+    member("wrapped_key", DIGEST, written="verifying_key_hex"),
+    member("attestation", _ATTESTATION),
 )
 
 
@@ -193,7 +182,7 @@ def parse_document(
     """
     # 1.1 Strict JSON, within its bounds.
     tree = loads(data, where, MAX_VALUES)
-    inside, wrapped_key = str(where), None
+    inside = str(where)
     # 1.2 No outer object, unless that is allowed.
     if isinstance(tree, dict) and "attestation" in tree:
         if not wrapped:
@@ -203,23 +192,21 @@ def parse_document(
                 found="an outer object around one",
                 hint="--allow-legacy accepts it; the key in it is never trusted by itself.",
             )
-        outer = _OUTER.read(tree, inside)
-        tree, wrapped_key = outer.attestation, outer.verifying_key_hex
+        # 1.3 The members of an attestation and no others, each of its type.
+        document = _OUTER.read(tree, inside)
         inside = f"{inside}.attestation"
-    # 1.3 The members of an attestation and no others, each of its type.
-    attestation = _ATTESTATION.read(tree, inside)
+    else:
+        document = Document(_ATTESTATION.read(tree, inside))
     # 1.4 This version of the schema.
-    if attestation.schema_version != SCHEMA_VERSION:
-        raise WrongType(
-            f"{inside}.schema_version", expected=SCHEMA_VERSION, found=attestation.schema_version
-        )
-    document = Document(attestation, wrapped_key)
+    version = document.attestation.schema_version
+    if version != SCHEMA_VERSION:
+        raise WrongType(f"{inside}.schema_version", expected=SCHEMA_VERSION, found=version)
     # 1.5 The one spelling, unless another one is allowed.
     if not reformatted and (ours := document.to_json()) != data:
         raise NotOurSpelling(
-            where,
+            f"{where}, byte {_first_difference(data, ours)}",
             expected="the text that is written for its content",
-            found=f"another spelling at byte {_first_difference(data, ours)}",
+            found="another spelling",
             hint="--allow-reformatted accepts documents that a program has re-spelled.",
         )
     return document

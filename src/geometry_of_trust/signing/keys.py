@@ -144,7 +144,7 @@ class SecretKey:
 def _neighbours(path: PathLike) -> Iterator[bytes]:
     """The public keys beside a raw key file, by our naming and by the reference's."""
     for beside in _names_beside(path):
-        with contextlib.suppress(GotError, OSError):
+        with contextlib.suppress(GotError):
             yield _public_bytes(beside, read_with_state(beside, MAX_KEY_FILE_BYTES)[0])
 
 
@@ -186,7 +186,7 @@ def _public_bytes(path: PathLike, data: bytes) -> bytes:
         return data
     text = data.strip()
     block = PEM.fullmatch(text)
-    words = text.split(maxsplit=2)
+    words = text.split()
     prefix, body = b"", b""
     if block and block[1] == b"PUBLIC KEY":
         prefix, body = SPKI_PREFIX, b"".join(block[2].split())
@@ -194,7 +194,7 @@ def _public_bytes(path: PathLike, data: bytes) -> bytes:
         prefix, body = SSH_PREFIX, words[1]
     with contextlib.suppress(binascii.Error):
         blob = base64.b64decode(body, validate=True)
-        if prefix and len(blob) == len(prefix) + KEY_BYTES and blob.startswith(prefix):
+        if len(blob) == len(prefix) + KEY_BYTES and blob.startswith(prefix):
             return blob[len(prefix) :]
     raise BadKey(path, expected=FORMS, found=f"{len(data)} other bytes")
 
@@ -260,7 +260,7 @@ def _check_random(path: PathLike, seed: bytes) -> None:
 def _another_beside(path: PathLike) -> bool:
     """Whether a file that ends in .pub beside this one holds a key that is not read here."""
     for beside in _names_beside(path):
-        with contextlib.suppress(GotError, OSError):
+        with contextlib.suppress(GotError):
             if _says_key(read_with_state(beside, MAX_KEY_FILE_BYTES)[0]):
                 return True
     return False

@@ -25,7 +25,12 @@ from geometry_of_trust.formats.activations_file import ActivationsFile, open_act
 from geometry_of_trust.formats.unembedding_file import UnembeddingFile, open_unembedding
 from geometry_of_trust.probing.sources import ProbeSetFile, Sources, open_probe_set
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import Binding, BoundGeometry, BoundProbeSet
+from geometry_of_trust.signing.binding import (
+    Binding,
+    BoundActivations,
+    BoundGeometry,
+    BoundProbeSet,
+)
 from geometry_of_trust.verifying.supplied_files import Supplied
 
 Compared = Iterator[tuple[str, object, object]]
@@ -74,10 +79,10 @@ def check_contents(attestation: Attestation, contents: Contents) -> None:
     # 5.6 The activations' header.
     if activations is not None:
         path = activations.file
-        acts = activations.activations
-        _hold(path, _model(attestation, acts.model_id, acts.precision))
-        if binding is not None:
-            found = bound_activations(activations.activations, path.sha256)
+        found = bound_activations(activations.activations, path.sha256)
+        if binding is None:
+            _hold(path, _unbound_activations(attestation, found))
+        else:
             _hold(path, _fields(binding.activations, found))
     if binding is None:
         # 5.11 Without a binding: each probe set is of the model, precision and geometry signed.
@@ -98,12 +103,11 @@ def check_contents(attestation: Attestation, contents: Contents) -> None:
             _hold("--probes", iter(versions))
 
 
-def _model(attestation: Attestation, model_id: str, precision: str) -> Compared:
+def _unbound_activations(attestation: Attestation, found: BoundActivations) -> Compared:
     """Model and precision, which are signed without a binding, too."""
-    signed = attestation.model_id if attestation.binding is not None else attestation.named_model
-    if signed is not None:
-        yield "model_id", signed, model_id
-    yield "precision", attestation.precision, precision
+    if attestation.named_model is not None:
+        yield "model_id", attestation.named_model, found.model_id
+    yield "precision", attestation.precision, found.precision
 
 
 def _unbound_probe_set(attestation: Attestation, file: ProbeSetFile) -> Compared:

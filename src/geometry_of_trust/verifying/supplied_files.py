@@ -137,8 +137,9 @@ def check_unbound_files(attestation: Attestation, supplied: Supplied) -> str:
     # 5.10 Without a binding: the activations are those signed, and the record is theirs.
     if supplied.activations is not None:
         check_digest("activations", supplied.activations, attestation.input_hash)
-    record = None if supplied.record is None else read_record(supplied.record)
-    if supplied.record is not None and record is not None:
+    record = None
+    if supplied.record is not None:
+        record = read_record(supplied.record)
         for name, signed, found in (
             ("activations", attestation.input_hash, record.activations.sha256),
             ("model", attestation.named_model, attestation.named_model and record.model_id),
@@ -184,7 +185,9 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
 def _hold_run(path: PathLike, name: str, signed: object, found: object) -> None:
     if signed != found:
         raise RecordMismatch(
-            path, expected=f"the record of a run with {name} {signed}, as signed", found=found
+            f"{path}, {name}",
+            expected=f"the record of a run with {signed}, as signed",
+            found=found,
         )
 
 
