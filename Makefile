@@ -75,7 +75,7 @@ mutants: $(KERNELS) ## small faults in the code that a verdict rests on: does a 
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> "$$($(VENV)-mutants/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_project.pth"
 	@$(VENV)-mutants/bin/pip install -qq $(MUTATORS)
-	@$(VENV)-mutants/bin/python -m pytest -q tests/scripts/test_mutants.py
+	@$(VENV)-mutants/bin/python -m pytest -q scripts/mutation/test_making.py tests/scripts/test_mutants.py
 	@$(VENV)-mutants/bin/python scripts/mutants.py $(MODULES)
 
 # A folder without its stamp is a broken or outdated installation; pip brings it up to date.

@@ -189,10 +189,10 @@ def _encoded(value: object, shape: object) -> bytes:
     if isinstance(shape, tuple):
         return b"\0" if value is None else b"\1" + _encoded(value, shape[0])
     if isinstance(shape, list):
-        assert isinstance(value, list | tuple)  # noqa: S101
+        assert isinstance(value, list | tuple)
         return struct.pack("<I", len(value)) + b"".join(_encoded(v, shape[0]) for v in value)
     if isinstance(shape, dict):
-        assert isinstance(value, dict)  # noqa: S101
+        assert isinstance(value, dict)
         return b"".join(_encoded(value.get(name), inner) for name, inner in shape.items())
     if shape == "s":
         return struct.pack("<I", len(str(value).encode())) + str(value).encode()

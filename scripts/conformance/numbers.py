@@ -71,7 +71,7 @@ def _layout(number: Decimal) -> str:
     """A positive decimal: plain from 10^-6 up and below 10^13, else with an exponent."""
     _, digit_tuple, power = number.normalize().as_tuple()
     digits = "".join(map(str, digit_tuple))
-    assert isinstance(power, int)  # noqa: S101
+    assert isinstance(power, int)
     if Decimal("1e-6") <= number < Decimal("1e13"):
         text = format(number.normalize(), "f")
         return text if "." in text else f"{text}.0"
