@@ -259,7 +259,7 @@ def test_the_extraction_record_must_be_of_these_files(files: Files, tmp_path: Pa
     write_file(place, record.to_json())
     attestation = moved.attest()
     assert attestation.binding is not None
-    assert attestation.binding.extraction_record == BoundRecord(sha256_file(place), "fast")
+    assert attestation.binding.extraction_record == BoundRecord(sha256_file(place), "fast", None)
     everything: dict[str, Any] = {
         "activations": moved.activations, "unembedding": moved.unembedding, "probes": moved.probes,
     }  # fmt: skip
@@ -307,7 +307,7 @@ def test_the_environment_of_a_reproducible_run_is_not_bound(files: Files, tmp_pa
     write_file(place, record.to_json())
     attestation = moved.attest()
     assert attestation.binding is not None
-    bound = BoundRecord(record.measured_digest, "reproducible")
+    bound = BoundRecord(record.measured_digest, "reproducible", record.arithmetic)
     assert attestation.binding.extraction_record == bound
     everything: dict[str, Any] = {
         "activations": moved.activations, "unembedding": moved.unembedding, "probes": moved.probes,

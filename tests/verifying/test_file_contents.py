@@ -231,7 +231,7 @@ def test_a_record_of_another_run_that_is_bound(
 ) -> None:
     record = dataclasses.replace(record_of(files), **change)
     put_record(files, record)
-    bound = BoundRecord(record.digest, record.mode)
+    bound = BoundRecord(record.digest, record.mode, record.arithmetic)
     lie = lie_of(attestation, ("extraction_record",), bound)
     others: dict[str, Any] = {"unembedding": files.unembedding, "probes": files.probes}
     supplied = {"activations": files.activations} | ({} if alone else others)
@@ -242,7 +242,7 @@ def test_a_record_of_another_run_that_is_bound(
 def test_a_record_of_another_mode_than_is_bound(files: Files, attestation: Attestation) -> None:
     """As if its digest were over its environment, too."""
     record = record_of(files)
-    lie = lie_of(attestation, ("extraction_record",), BoundRecord(record.digest, "fast"))
+    lie = lie_of(attestation, ("extraction_record",), BoundRecord(record.digest, "fast", None))
     path = record_path(files.activations)
     assert refused(5, errors.DigestMismatch, lie, record=path).where == str(path)
 

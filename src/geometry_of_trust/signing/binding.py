@@ -96,7 +96,7 @@ class BoundRecord:
 
     sha256: str
     mode: Mode
-    arithmetic: str | None = None
+    arithmetic: str | None
 
 
 @dataclass(frozen=True)
