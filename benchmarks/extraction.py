@@ -2,12 +2,12 @@
 
 Ours is the command `got-cli extract` on SmolLM2, layers 8, 15 and 22: it writes activations,
 unembedding, labels stub and record, synced to disk. `default` is the reproducible run, `fast` the
-one in float32 throughout (`--fast`), `low memory` either with `--low-memory`. The peer loads the
-model with `AutoModelForCausalLM.from_pretrained`, runs it with `output_hidden_states=True`, and
-writes nothing; a second one also saves the same arrays with `np.save`, without syncing. The two of
-a line run in turn, and each figure is the median of the ratios of such pairs. To reach, for one
-sentence: `fast` against the first peer, time at most 1.00 and memory at most 0.85; `default`
-against `fast`, time at most 2.
+one in float32 throughout (`--fast`). The peer loads the model with
+`AutoModelForCausalLM.from_pretrained`, runs it with `output_hidden_states=True`, and writes
+nothing; a second one also saves the same arrays with `np.save`, without syncing. The two of a line
+run in turn, and each figure is the median of the ratios of such pairs. To reach, for one sentence:
+`fast` against the first peer, time at most 1.00 and memory at most 0.85; `default` against `fast`,
+time at most 2.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ LAYERS = ("8", "15", "22")
 OURS = {
     "default": [],
     "fast": ["--fast"],
-    "fast, low memory": ["--fast", "--low-memory"],
-    "default, low memory": ["--low-memory"],
 }
 # What is compared with what, on which text.
 LINES = (
@@ -38,8 +36,6 @@ LINES = (
     ("default", "transformers", "sentence"),
     ("default", "fast", "sentence"),
     ("default", "fast", "265 tokens"),
-    ("fast, low memory", "fast", "sentence"),
-    ("default, low memory", "default", "sentence"),
 )
 
 PEER = """

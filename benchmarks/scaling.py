@@ -37,16 +37,6 @@ MODES: dict[str, dict[str, Any]] = {
     "float32, fast": {"dtype": "float32", "reproducible": False},
     "float32, reproducible": {"dtype": "float32", "reproducible": True},
     "bfloat16, fast": {"dtype": "bfloat16", "reproducible": False},
-    "bfloat16, fast, low memory": {
-        "dtype": "bfloat16",
-        "reproducible": False,
-        "low_memory": True,
-    },
-    "float32, reproducible, low memory": {
-        "dtype": "float32",
-        "reproducible": True,
-        "low_memory": True,
-    },
 }
 # hidden size, inner size, blocks, heads, heads of keys: as their configurations say.
 LLAMAS = {
@@ -58,7 +48,6 @@ MEASURED = {
     "float32, fast": ["--fast"],
     "float32, reproducible": ["--reproducible"],
     "bfloat16, fast": ["--dtype", "bfloat16"],
-    "float32, fast, low memory": ["--fast", "--low-memory"],
 }
 CHILD = """
 import sys

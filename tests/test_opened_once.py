@@ -73,7 +73,7 @@ def put_record(files: Files) -> None:
         model_class="M", blocks_path="b", blocks_total=5, blocks_loaded=5, whole_because=None,
         unembedding_path="u", tied=False, bias=False, layers=LAYERS, dtype="float32",
         precision="Fp32", reproducible=False, quantization=None, corpus=None, checks=(),
-        device="cpu", attention="eager", low_memory=False, quantization_library=None,
+        device="cpu", attention="eager", quantization_library=None,
         unproved=(), libraries=dict.fromkeys(LIBRARIES, "1"),
         activations=WrittenFile("a.gotact", sha256_file(files.activations)),
         unembedding=WrittenFile("u.gotue", sha256_file(files.unembedding)),

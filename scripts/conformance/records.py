@@ -85,6 +85,11 @@ def _corpus() -> Tree:
     return changed(tree, ("environment", "checks"), checks)
 
 
+def _since_0_2() -> Tree:
+    """Without `low_memory`, which only version 0.1 wrote."""
+    return changed(with_arithmetic(PLAIN), ("environment", "low_memory"), REMOVE)
+
+
 def _quantised() -> Tree:
     tree = changed(PLAIN, ("run", "precision"), "Int8")
     tree = changed(tree, ("run", "quantization"), "int8")
@@ -104,6 +109,7 @@ def records() -> Iterator[Vector]:
         ("reproducible", PLAIN, 3, "one text; the digest leaves the environment out"),
         ("reproducible-elsewhere", elsewhere, 3, "another environment, the same digest"),
         ("arithmetic", with_arithmetic(PLAIN), 3, "it says what it computed in"),
+        ("no-low-memory", _since_0_2(), 3, "low_memory is left out, as since 0.2.0"),
         ("fast", FAST, 3, "the digest is of the whole file"),
         ("corpus", _corpus(), 5, "two texts, five rows, one self-check"),
         ("quantised", _quantised(), 3, "the blocks' weights in 8-bit integers"),

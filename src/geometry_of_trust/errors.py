@@ -315,10 +315,6 @@ class ModelFailed(ExtractionRefused):
     """The model's own code stopped with an error."""
 
 
-class NotInFiles(ExtractionRefused):
-    """Weights that cannot be left in their files."""
-
-
 class NoDevice(ExtractionRefused):
     """The device asked for is not there."""
 

@@ -536,3 +536,28 @@ def test_a_closed_standard_output() -> None:
     assert done.returncode == 3
     assert done.stderr.startswith("got-cli: standard output: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["extract", "--model", "m", "--input", "a", "--input-file", "b", "--layers", "1"],
+        ["reproduce", "--attestation", "a", "--pubkey", "p", "--model", "m", "--input", "a"],
+        ["sweep", "--input-file", "a"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_an_option_that_does_nothing_any_more(
+    command: list[str], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = run(*command)
+    alone = run.err
+    assert run(*command, "--low-memory") == code
+    assert code > 1
+    note, *others = run.err.splitlines(keepends=True)
+    assert note.startswith("note: --low-memory does nothing any more")
+    assert others == [alone]
+    run(command[0], "--help")
+    assert "--fast" in run.out or command[0] == "reproduce"
+    assert "low-memory" not in run.out

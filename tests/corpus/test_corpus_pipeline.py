@@ -125,7 +125,7 @@ def test_a_gguf_file(tmp_path: Path) -> None:
         assert done.activations.values[:, row].tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 2}, {"low_memory": True}])
+@pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 2}])
 def test_a_reproducible_run_does_not_depend_on_batches(
     options: dict[str, Any], tiny_model: TinyModel, tmp_path: Path
 ) -> None:

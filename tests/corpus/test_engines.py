@@ -16,6 +16,7 @@ from geometry_of_trust.corpus import memory
 from geometry_of_trust.corpus.engines import Job, LocalEngine
 from geometry_of_trust.extraction import capture, loading, running
 from geometry_of_trust.extraction.options import ExtractionOptions
+from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.running import Runner
 from tiny_models import TinyModel, stored_as
@@ -95,7 +96,7 @@ def test_when_one_runs_after_the_other(
         options = {"reproducible": False}
     else:  # in files of float32, computed with as bfloat16, and none counts as small
         monkeypatch.setattr("geometry_of_trust.extraction.weights._SMALL", 0)
-        options = {"low_memory": True, "dtype": "bfloat16"}
+        options = {"dtype": "bfloat16"}
     runner = loaded(tiny_model("llama"), tmp_path, **options)
     assert runner.side_by_side() == [runner]
     here = threading.get_ident()
@@ -108,6 +109,26 @@ def test_when_one_runs_after_the_other(
     monkeypatch.setattr(Runner, "states", watched)
     results = list(LocalEngine(runner).run(jobs()))
     assert [job.number for job, _ in results] == list(range(len(TEXTS)))
+
+
+@pytest.mark.parametrize("mode", ["reproducible", "fast"])
+def test_a_fast_or_narrowed_corpus_converts_weights_once(  # and gives back the pages they are of
+    mode: str, tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"dtype": "bfloat16", "reproducible": mode == "reproducible"}
+    runner = loaded(tiny_model("llama"), tmp_path, **options)
+    before = runner.states(capture.Batch.of_text(TEXTS[8]))
+    held = {p.data_ptr() for p in runner.blocks.parameters() if p.dtype == torch.float32}
+    released = set()
+    monkeypatch.setattr(FilePages, "release", lambda self, x: released.add(x.data_ptr()))
+    memory.widen(runner)
+    assert runner.loaded.weights.settled(runner.blocks)
+    computed = torch.float32 if options["reproducible"] else torch.bfloat16
+    assert {p.dtype for p in runner.blocks.parameters()} == {computed}
+    assert released
+    assert released <= held
+    after = runner.states(capture.Batch.of_text(TEXTS[8]))
+    np.testing.assert_array_equal(after, before)
 
 
 @pytest.mark.usefixtures("three_threads")

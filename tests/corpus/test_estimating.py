@@ -184,23 +184,25 @@ def test_memory_follows_how_the_weights_are_held(
 
     monkeypatch.setattr(estimating, "estimate", kept)
 
-    def running(**options: Any) -> int:
+    def running(*, once: bool = False, **options: Any) -> int:
         dry(model, tmp_path, layers=[1], **options)
         weights = costs.sizes(opened[-1].opened)
-        return estimating.memory_running(
-            opened[-1], weights, 2, list(estimating._shapes(opened[-1]))
-        )
+        shapes = list(estimating._shapes(opened[-1]))
+        return estimating.memory_running(opened[-1], weights, 2, shapes, once=once)
 
     running()
     block = costs.sizes(opened[-1].opened).blocks[0]
     outside = 2 * VOCABULARY * HIDDEN + HIDDEN
-    for reproducible in (False, True):  # whose products take weights as they are held
+    for reproducible, computed in ((False, 2), (True, 4)):
         assert running(reproducible=reproducible) == 2 * 4 * block
-        assert running(low_memory=True, reproducible=reproducible) == 4 * block
-        assert running(dtype="bfloat16", reproducible=reproducible) == 2 * (2 * block + outside)
-    narrowed = {"low_memory": True, "dtype": "bfloat16"}
-    assert running(**narrowed) == (4 + 2) * block
-    assert running(reproducible=True, **narrowed) == (4 + 4) * block
+        assert running(reproducible=reproducible, once=True) == 4 * block
+        narrowed: dict[str, Any] = {"dtype": "bfloat16", "reproducible": reproducible}
+        one = 4 * block + computed * block + 2 * outside
+        assert running(**narrowed, once=True) == one
+        monkeypatch.setattr(estimating, "can_widen", lambda numbers: numbers == 2 * block)
+        assert running(**narrowed) == computed * 2 * block + 2 * outside
+        monkeypatch.setattr(estimating, "can_widen", lambda numbers: False)
+        assert running(**narrowed) == one + 4 * block
 
 
 def test_memory_is_that_of_batches_side_by_side(
@@ -335,8 +337,8 @@ def test_memory_and_bytes_turn_out_as_said(smollm2: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "options",
     [["--input", "Paris is in France."], ["--input", "Paris is in France.", "--fast"],
-     ["--reproducible"], ["--low-memory"], ["--low-memory", "--fast"], ["--dtype", "bfloat16"],
-     ["--dtype", "bfloat16", "--reproducible"], ["--quantization", "int8"]],
+     ["--reproducible"], ["--dtype", "bfloat16"], ["--dtype", "bfloat16", "--reproducible"],
+     ["--input", "Paris is in France.", "--dtype", "bfloat16"], ["--quantization", "int8"]],
     ids=" ".join,
 )  # fmt: skip
 def test_so_does_memory_of_other_runs(smollm2: Path, tmp_path: Path, options: list[str]) -> None:

@@ -36,7 +36,6 @@ RECORD = Record(
     reproducible=True,
     device="cpu",
     attention="eager",
-    low_memory=False,
     libraries=dict.fromkeys(
         ("python", "torch", "transformers", "tokenizers", "safetensors", "numpy"), "1.0"
     ),
@@ -55,6 +54,16 @@ def read(data: bytes, folder: Path) -> Record:
 
 def test_read_back(tmp_path: Path) -> None:
     assert read(RECORD.to_json(), tmp_path) == RECORD
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_a_record_of_an_earlier_version(low: bool, tmp_path: Path) -> None:
+    """It says whether weights stayed in their files, which they always do now."""
+    earlier = replace(RECORD, low_memory=low)
+    assert b'"attention": "eager",\n    "low_memory": ' in earlier.to_json()
+    assert read(earlier.to_json(), tmp_path) == earlier
+    assert earlier.digest == RECORD.digest
+    assert b"low_memory" not in RECORD.to_json()
 
 
 def test_quantization_is_there_only_if_something_was(tmp_path: Path) -> None:

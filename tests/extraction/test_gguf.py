@@ -77,8 +77,6 @@ def test_a_gguf_file_reproducibly(tmp_path: Path) -> None:
     )
     np.testing.assert_allclose(exact.activations.values, fast.activations.values, rtol=1e-3)
     assert exact.record.unembedding.sha256 == fast.record.unembedding.sha256
-    with pytest.raises(errors.NotInFiles):
-        extract(tmp_path / "tiny.gguf", TEXT, [2], **arguments_of(low_memory=True), **names)
 
 
 def test_a_file_that_is_not_gguf(tmp_path: Path) -> None:

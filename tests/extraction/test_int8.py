@@ -263,7 +263,6 @@ def test_a_corpus_is_its_texts(tiny_model: TinyModel, tmp_path: Path) -> None:
     ("options", "found"),
     [
         ({"quantization": "int4"}, "int4"),
-        ({"quantization": "int8", "low_memory": True}, "int8"),
         ({"quantization": "int8", "dtype": "bfloat16", "reproducible": True}, "bfloat16"),
     ],
     ids=str,

@@ -206,9 +206,8 @@ def test_an_index_names_files_of_its_own_folder(kind: str, name: object, model: 
 def test_an_index_beside_the_weights_is_looked_at_too(model: Path) -> None:
     index = {"weight_map": {"lm_head.weight": "../x.safetensors"}}
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
-    for low_memory in (False, True):
-        with pytest.raises(errors.OutsideOfModel):
-            run(model, low_memory=low_memory)
+    with pytest.raises(errors.OutsideOfModel):
+        run(model)
 
 
 @pytest.mark.parametrize("inside", ["part.safetensors", "parts/1.safetensors"])

@@ -23,7 +23,6 @@ from geometry_of_trust.probing.options import FittingOptions, TrainingOptions
         (ExtractionOptions, {"dtype": "float64"}, "dtype"),
         (ExtractionOptions, {"layout": "by-layer"}, "layout"),
         (ExtractionOptions, {"quantization": "int4"}, "quantization"),
-        (ExtractionOptions, {"quantization": "int8", "low_memory": True}, "quantization"),
         (
             ExtractionOptions,
             {"quantization": "int8", "dtype": "float16", "reproducible": True},

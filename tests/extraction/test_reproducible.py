@@ -28,7 +28,7 @@ from torch.utils._pytree import tree_leaves
 from geometry_of_trust import errors
 from geometry_of_trust.arithmetic import ARITHMETIC, library
 from geometry_of_trust.documents.extraction_record_reading import read_record
-from geometry_of_trust.extraction import capture, loading, running, tokenizing
+from geometry_of_trust.extraction import capture, loading, preparing, running, tokenizing
 from geometry_of_trust.extraction.float32 import as_written, float32
 from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.extraction.options import ExtractionOptions
@@ -201,8 +201,9 @@ def test_a_model_that_is_merely_loaded_computes_in_its_type(tiny_model: TinyMode
 def prepared(
     folder: Path, to: Path, layers: tuple[int, ...] = (0, 1, 2, 3), **options: Any
 ) -> Runner:
-    """A model that was loaded for a reproducible run."""
-    chosen = ExtractionOptions(device="cpu", reproducible=True, **options)
+    """A model that was loaded, for a reproducible run unless `options` say otherwise."""
+    named: dict[str, Any] = {"device": "cpu", "reproducible": True} | options
+    chosen = ExtractionOptions(**named)
     request = Request.of(folder, layers, to / "a", to / "u", chosen)
     with loading.silence():
         opened = running.open_model(request, lambda text: None)
@@ -455,17 +456,26 @@ def test_the_default(
     record = read_record(tmp_path / "a.record.json")
     assert record.reproducible is given
     assert record.attention == "sdpa"
-    assert not record.low_memory
+    assert record.low_memory is None
 
 
-# --- low memory -----------------------------------------------------------------------------------
+# --- weights in their files -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def loads_as_asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From when it is called on, weights are loaded in the type that is asked for."""
+    return lambda: monkeypatch.setattr(preparing, "_held_type", lambda *arguments: None)
 
 
 @pytest.mark.parametrize("mode", ["reproducible", "fast"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("name", ["llama", "gemma2", "opt", "gpt2"])
-def test_low_memory_gives_the_same_bytes(  # noqa: PLR0917 - parameters
+@pytest.mark.parametrize(
+    ("stored", "dtype"),
+    [(torch.float32, "bfloat16"), (torch.bfloat16, "float32"), (torch.float16, "bfloat16")],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["llama", "gemma2", "opt", "gpt2", "falcon"])
+def test_weights_that_stay_in_their_files_give_the_same_bytes(  # noqa: PLR0917 - parameters
     name: str,
     stored: torch.dtype,
     dtype: str,
@@ -473,94 +483,160 @@ def test_low_memory_gives_the_same_bytes(  # noqa: PLR0917 - parameters
     tiny_model: TinyModel,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    loads_as_asked: Callable[[], None],
 ) -> None:
     """Also of weights that are not small, which a tiny model has none of."""
     monkeypatch.setattr("geometry_of_trust.extraction.weights._SMALL", 16)
     model = stored_as(tiny_model(name), tmp_path / "model", stored)
     options: dict[str, Any] = {"dtype": dtype, "reproducible": mode == "reproducible"}
-    normal = run(model, tmp_path / "normal", **options)
-    low = run(model, tmp_path / "low", low_memory=True, **options)
-    assert digests(low) == digests(normal)
-    assert low.record.low_memory
-    assert (low.record.digest == normal.record.digest) is options["reproducible"]
+    left = run(model, tmp_path / "left", **options)
+    loads_as_asked()
+    loaded = run(model, tmp_path / "loaded", **options)
+    assert digests(left) == digests(loaded)
+    assert left.record.to_json() == loaded.record.to_json()
 
 
-def test_kinds_of_weights_in_one_file(tiny_model: TinyModel, tmp_path: Path) -> None:
-    """The widest is what all are loaded as; what has to be converted for that stays in memory."""
-    mixed = {"norm": torch.float32}
-    model = stored_as(tiny_model("llama"), tmp_path / "mixed", torch.bfloat16, **mixed)
-    with pytest.raises(errors.NotInFiles):
-        run(model, tmp_path / "low", low_memory=True)
+def mixed(tiny_model: TinyModel, folder: Path, stored: torch.dtype, **others: torch.dtype) -> Path:
+    return stored_as(tiny_model("llama"), folder / "model", stored, **others)
 
 
-def test_a_few_weights_of_another_type_do_no_harm(tiny_model: TinyModel, tmp_path: Path) -> None:
-    model = stored_as(
-        tiny_model("llama"), tmp_path / "m", torch.float32, input_layer=torch.bfloat16
-    )
-    normal = run(model, tmp_path / "normal")
-    assert digests(run(model, tmp_path / "low", low_memory=True)) == digests(normal)
+def merged(folder: Path, stored: torch.dtype) -> Path:
+    """Transformers stacks the experts of a block, which the file holds one by one."""
+    experts = {"num_local_experts": 4, "num_key_value_heads": 2, "num_experts_per_tok": 2}
+    model = build(Family("mixtral", experts), folder / "built")
+    return stored_as(model, folder / "model", stored)
 
 
-def test_low_memory_of_shards(tiny_model: TinyModel, tmp_path: Path) -> None:
-    sharded = build(FAMILIES["llama"], tmp_path / "model", max_shard_size="40KB")
-    low = run(sharded, tmp_path / "low", low_memory=True, model_id="m")
-    assert digests(low) == digests(run(tiny_model("llama"), tmp_path / "normal", model_id="m"))
+def in_bin(tiny_model: TinyModel, folder: Path, stored: torch.dtype) -> Path:
+    model = stored_as(tiny_model("llama"), folder / "model", stored)
+    torch.save(load_file(model / "model.safetensors"), model / "pytorch_model.bin")
+    (model / "model.safetensors").unlink()
+    return model
 
 
-@pytest.mark.parametrize("kind", ["bin", "merged"])
-def test_weights_that_cannot_be_left_in_their_files(
-    kind: str, tiny_model: TinyModel, tmp_path: Path
+@pytest.mark.parametrize("mode", ["reproducible", "fast"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["bin", "merged", "wide norms", "few halves"])
+def test_weights_that_cannot_stay_in_their_files(  # noqa: PLR0917 - parameters
+    kind: str,
+    dtype: str,
+    mode: str,
+    tiny_model: TinyModel,
+    tmp_path: Path,
+    loads_as_asked: Callable[[], None],
 ) -> None:
+    """They are loaded in the type asked for, or in the file's where that takes less memory."""
     if kind == "bin":
-        model = stored_as(tiny_model("llama"), tmp_path / "model", torch.float32)
-        torch.save(load_file(model / "model.safetensors"), model / "pytorch_model.bin")
-        (model / "model.safetensors").unlink()
-    else:  # transformers stacks the experts of a block, which the file holds one by one
-        experts = {"num_local_experts": 4, "num_key_value_heads": 2, "num_experts_per_tok": 2}
-        model = build(Family("mixtral", experts), tmp_path / "model")
-    run(model, tmp_path / "normal")
-    with pytest.raises(errors.NotInFiles) as caught:
-        run(model, tmp_path / "low", low_memory=True)
-    assert caught.value.hint
-    assert not (tmp_path / "low").exists()
+        model = in_bin(tiny_model, tmp_path, torch.float32)
+    elif kind == "merged":
+        model = merged(tmp_path, torch.float32)
+    elif kind == "wide norms":
+        model = mixed(tiny_model, tmp_path, torch.bfloat16, norm=torch.float32)
+    else:
+        model = mixed(tiny_model, tmp_path, torch.float32, input_layer=torch.bfloat16)
+    options: dict[str, Any] = {"dtype": dtype, "reproducible": mode == "reproducible"}
+    found = run(model, tmp_path / "found", **options)
+    loads_as_asked()
+    assert digests(found) == digests(run(model, tmp_path / "loaded", **options))
 
 
-def test_low_memory_of_broken_files(tiny_model: TinyModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "stored", "dtype", "held"),
+    [
+        ("llama", torch.float32, "bfloat16", torch.float32),
+        ("llama", torch.bfloat16, "float32", torch.bfloat16),
+        ("merged", torch.bfloat16, "float32", torch.bfloat16),
+        pytest.param(
+            "merged", torch.float32, "bfloat16", torch.bfloat16,
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells pages"),
+        ),
+        ("bin", torch.bfloat16, "float32", torch.float32),
+        ("wide norms", torch.bfloat16, "float32", torch.float32),
+        ("float64", torch.float64, "float32", torch.float64),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_type_that_weights_are_held_in(  # noqa: PLR0917 - parameters
+    kind: str,
+    stored: torch.dtype,
+    dtype: str,
+    held: torch.dtype,
+    tiny_model: TinyModel,
+    tmp_path: Path,
+) -> None:
+    model = {
+        "merged": lambda: merged(tmp_path, stored),
+        "bin": lambda: in_bin(tiny_model, tmp_path, stored),
+        "wide norms": lambda: mixed(tiny_model, tmp_path, stored, norm=torch.float32),
+    }.get(kind, lambda: mixed(tiny_model, tmp_path, stored))()
+    runner = prepared(model, tmp_path, dtype=dtype, reproducible=False)
+    assert {p.dtype for p in runner.blocks.parameters()} == {held}
+
+
+@pytest.mark.parametrize("where", ["buffer", "tensor beside"])
+def test_what_was_computed_in_the_type_of_the_files_and_cannot_be_again(
+    where: str, tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fast run then loads the model in the type asked for, in which its code computes it."""
+    made = torch.nn.Linear.__init__
+
+    def with_more(self: torch.nn.Linear, *sizes: Any, **options: Any) -> None:
+        made(self, *sizes, **options)
+        third = torch.full((1,), 1 / 3, dtype=torch.get_default_dtype())
+        if where == "buffer":
+            self.register_buffer("third", third, persistent=False)
+        else:
+            self.third = third
+
+    monkeypatch.setattr(torch.nn.Linear, "__init__", with_more)
+    model = stored_as(tiny_model("llama"), tmp_path / "model", torch.bfloat16)
+    runner = prepared(model, tmp_path, reproducible=False)
+    assert {p.dtype for p in runner.blocks.parameters()} == {torch.float32}
+
+
+def test_shards(tiny_model: TinyModel, tmp_path: Path) -> None:
+    sharded = build(FAMILIES["llama"], tmp_path / "model", max_shard_size="40KB")
+    options: dict[str, Any] = {"model_id": "m", "dtype": "bfloat16"}
+    one = run(tiny_model("llama"), tmp_path / "one", **options)
+    assert digests(run(sharded, tmp_path / "shards", **options)) == digests(one)
+
+
+@pytest.mark.parametrize("mode", ["reproducible", "fast"])
+def test_broken_files(mode: str, tiny_model: TinyModel, tmp_path: Path) -> None:
     model = stored_as(tiny_model("llama"), tmp_path / "model", torch.float32)
     (model / "model.safetensors").write_bytes(b"no such thing")
     with pytest.raises(errors.IncompleteModel):
-        run(model, tmp_path / "low", low_memory=True)
+        run(model, tmp_path / "out", reproducible=mode == "reproducible")
 
 
 MEASURED = """
 import sys
 from pathlib import Path
+from geometry_of_trust.extraction import preparing
 from geometry_of_trust.extraction.one_text import extract
 from geometry_of_trust.extraction.options import ExtractionOptions
 
-model, to, low, reproducible = sys.argv[1:]
-def extracted(name):
-    outputs = {"output_activations": f"{to}/{name}", "output_unembedding": f"{to}/u.gotue"}
-    options = ExtractionOptions(
-        device="cpu", low_memory=low == "True", reproducible=reproducible == "True"
-    )
-    return extract(model, "The river", [7], **outputs, options=options)
-result = extracted("a.gotact")
+model, to, how, reproducible = sys.argv[1:]
+if how == "loaded":
+    preparing._held_type = lambda *arguments: None
+outputs = {"output_activations": f"{to}/a.gotact", "output_unembedding": f"{to}/u.gotue"}
+options = ExtractionOptions(device="cpu", reproducible=reproducible == "True")
+result = extract(model, "The river", [7], **outputs, options=options)
 peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
 print(peak, result.record.activations.sha256)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells peaks on Linux")
-def test_low_memory_is_low(tmp_path: Path) -> None:
+def test_weights_in_their_files_take_little_memory(tmp_path: Path) -> None:
     """A checkpoint in bfloat16 run in float32: in memory as a whole, or a block at a time."""
     sizes = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8}
     model = build(Family("llama", sizes), tmp_path / "model", max_shard_size="1GB")
     model = stored_as(model, tmp_path / "halved", torch.bfloat16)
     blocks = 8 * (4 * 512**2 + 3 * 512 * 2048)
     peaks, found = [], []
-    for low, reproducible in ((False, False), (True, False), (True, True)):
-        command = [sys.executable, "-c", MEASURED, model, tmp_path, low, reproducible]
+    for how, reproducible in (("loaded", False), ("left", False), ("left", True)):
+        command = [sys.executable, "-c", MEASURED, model, tmp_path, how, reproducible]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
         peak, digest = done.stdout.split()
         peaks.append(int(peak) * 1024)
@@ -691,9 +767,7 @@ def test_a_device_that_is_no_cpu(
     monkeypatch.setattr(
         "geometry_of_trust.extraction.loading.find_device", lambda name: torch.device(device)
     )
-    chosen: Any = ({"reproducible": True}, {"low_memory": True, "reproducible": False})
-    for options in chosen:
-        with pytest.raises(errors.BadOption):
-            run(tiny_model("llama"), tmp_path, device=device, **options)
-        record = run(tiny_model("llama"), tmp_path, device="auto", **options).record
-        assert record.device == "cpu"
+    with pytest.raises(errors.BadOption):
+        run(tiny_model("llama"), tmp_path, device=device, reproducible=True)
+    record = run(tiny_model("llama"), tmp_path, device="auto", reproducible=True).record
+    assert record.device == "cpu"

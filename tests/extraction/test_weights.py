@@ -81,21 +81,21 @@ def test_weights_that_are_rounded_are_rounded_once_each_time(
 ) -> None:
     """Left in a file of float32, and computed with as bfloat16."""
     rounded = stored_as(tiny_model(name), tmp_path / "halves", torch.bfloat16)
-    low = loaded(tiny_model(name), tmp_path, low_memory=True, dtype="bfloat16")
-    weights = low.loaded.weights
-    assert not weights.settled(low.blocks)
+    run = loaded(tiny_model(name), tmp_path, dtype="bfloat16")
+    weights = run.loaded.weights
+    assert not weights.settled(run.blocks)
     expected = states(loaded(rounded, tmp_path))
     for _ in range(2):
-        np.testing.assert_array_equal(states(low), expected)
-    plain = states(loaded(tiny_model(name), tmp_path, low_memory=True))
+        np.testing.assert_array_equal(states(run), expected)
+    plain = states(loaded(tiny_model(name), tmp_path))
     assert not np.array_equal(plain, expected)
-    before = weights.bring(low.blocks)
+    before = weights.bring(run.blocks)
     assert before
-    assert weights.settled(low.blocks)
-    assert weights.bring(low.blocks) == []
-    np.testing.assert_array_equal(states(low), expected)
+    assert weights.settled(run.blocks)
+    assert weights.bring(run.blocks) == []
+    np.testing.assert_array_equal(states(run), expected)
     weights.put_back(before)
-    assert not weights.settled(low.blocks)
+    assert not weights.settled(run.blocks)
     assert before == []
 
 

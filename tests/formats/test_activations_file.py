@@ -42,7 +42,7 @@ def record_of(path: Path, corpus: Corpus | None = None) -> Record:
         blocks_path="b", blocks_total=5, blocks_loaded=5, whole_because=None,
         unembedding_path="u", tied=False, bias=False, layers=(1, 4), dtype="float32",
         precision="Fp32", reproducible=True, quantization=None, corpus=corpus, checks=(),
-        device="cpu", attention="eager", low_memory=False, quantization_library=None,
+        device="cpu", attention="eager", quantization_library=None,
         unproved=(),
         libraries=dict.fromkeys(
             ("python", "torch", "transformers", "tokenizers", "safetensors", "numpy"), "1"

@@ -58,7 +58,7 @@ def record_of(files: Files) -> Record:
         tool_version="0", model="m", model_id="tiny", revision=None, commit=None,
         model_class="C", blocks_path="b", blocks_total=5, blocks_loaded=5, whole_because=None,
         unembedding_path="u", tied=False, bias=False, layers=LAYERS, dtype="float32",
-        precision="Fp32", reproducible=True, device="cpu", attention=None, low_memory=False,
+        precision="Fp32", reproducible=True, device="cpu", attention=None,
         libraries=dict.fromkeys(LIBRARIES, "1"),
         activations=WrittenFile("a.gotact", sha256_file(files.activations)),
         unembedding=WrittenFile("u.gotue", sha256_file(files.unembedding)),

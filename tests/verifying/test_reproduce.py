@@ -23,7 +23,7 @@ from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.extraction import deterministic_operations
 from geometry_of_trust.extraction.one_text import extract
-from geometry_of_trust.extraction.options import ExtractionOptions, LoadingOptions
+from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.formats.gotact import read_activations, write_activations
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.training_files import train_files
@@ -140,17 +140,12 @@ def test_model_and_text_give_the_attestation_byte_for_byte(case: Case) -> None:
         {"dtype": "bfloat16"},
         {"dtype": "float16"},
         {"layout": "per-position"},
-        {"low_memory": True},
         {"quantization": "int8"},
     ],
     ids=str,
 )
 def test_whatever_it_was_extracted_with(tmp_path: Path, options: dict[str, Any]) -> None:
     assert make(tmp_path, **options).reproduce().line == "MATCH"
-
-
-def test_low_memory_makes_no_difference(case: Case) -> None:
-    assert case.reproduce(options=LoadingOptions(low_memory=True)).line == "MATCH"
 
 
 def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def record_of(files: Files, corpus: Corpus | None = None) -> Record:
         model_class="M", blocks_path="b", blocks_total=5, blocks_loaded=5, whole_because=None,
         unembedding_path="u", tied=False, bias=False, layers=LAYERS, dtype="float32",
         precision="Fp32", reproducible=True, quantization=None, corpus=corpus, checks=(),
-        device="cpu", attention="eager", low_memory=False, quantization_library=None,
+        device="cpu", attention="eager", quantization_library=None,
         unproved=(), libraries=dict.fromkeys(libraries, "1"), activations=written[0],
         unembedding=written[1], prompt_sha256="0" * 64, tokens=() if corpus else TOKENS,
     )  # fmt: skip

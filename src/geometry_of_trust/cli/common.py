@@ -22,6 +22,8 @@ STEPS = Group("The six steps, in order", sort_key=0)
 MORE = Group("More", sort_key=1)
 Many = Parameter(consume_multiple=True, negative=())
 Switch = Parameter(negative=())
+Dropped = Parameter(negative=(), show=False)
+"""A switch that did something in an earlier version: accepted, and not in the help."""
 _SPELT = {"layout": "gotact-layout", "label_columns": "label-column"}
 Flat = Parameter(
     name="*",
@@ -134,6 +136,12 @@ def warn(options: ExtractionOptions, corpus_options: CorpusOptions) -> None:
         talk(
             "warning: the last bits depend on the machine, and Ray may use several; --reproducible"
         )
+
+
+def warn_of_low_memory(given: bool) -> None:
+    """Say that `--low-memory` does nothing, if it is given; the version after this refuses it."""
+    if given:
+        talk("note: --low-memory does nothing any more: weights always stay in their files")
 
 
 def talk(text: str) -> None:

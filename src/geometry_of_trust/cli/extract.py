@@ -8,6 +8,7 @@ from typing import Annotated
 from geometry_of_trust.cli.common import (
     OK,
     STEPS,
+    Dropped,
     Flat,
     Many,
     Switch,
@@ -16,6 +17,7 @@ from geometry_of_trust.cli.common import (
     bar_on,
     progress_on,
     warn,
+    warn_of_low_memory,
 )
 from geometry_of_trust.cli.layer_spelling import layers_of
 from geometry_of_trust.corpus.options import CorpusOptions
@@ -36,6 +38,7 @@ def extract(
     fast: Annotated[bool, Switch] = False,
     corpus_options: Annotated[CorpusOptions, Flat] = CorpusOptions(),
     dry_run: Annotated[bool, Switch] = False,
+    low_memory: Annotated[bool, Dropped] = False,
 ) -> int:
     """1. Run a model on a text or a corpus; write residual stream and unembedding matrix.
 
@@ -63,7 +66,10 @@ def extract(
         Compute in --dtype itself. The last bits then depend on the machine.
     dry_run
         Load no weights; print rows, bytes, memory and time that the run would take.
+    low_memory
+        Does nothing any more.
     """
+    warn_of_low_memory(low_memory)
     options, blocks = arithmetic(options, fast=fast), layers_of(layers)
     if (input is None) == (input_file is None):
         found = "neither" if input is None else "both"

@@ -5,7 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from geometry_of_trust.cli.common import MORE, OK, REFUSED, Flat, Many, Switch, app, progress_on
+from geometry_of_trust.cli.common import (
+    MORE,
+    OK,
+    REFUSED,
+    Dropped,
+    Flat,
+    Many,
+    Switch,
+    app,
+    progress_on,
+    warn_of_low_memory,
+)
 from geometry_of_trust.corpus.options import RowOptions
 from geometry_of_trust.extraction.options import LoadingOptions
 
@@ -23,6 +34,7 @@ def reproduce(
     activations: Path | None = None,
     options: Annotated[LoadingOptions, Flat] = LoadingOptions(),
     json: Annotated[bool, Switch] = False,
+    low_memory: Annotated[bool, Dropped] = False,
 ) -> int:
     """Make an attestation again from model and text, and compare it byte for byte.
 
@@ -46,7 +58,10 @@ def reproduce(
         The signer's .gotact file, if you have it: locates a mismatch.
     json
         Print the result as JSON.
+    low_memory
+        Does nothing any more.
     """
+    warn_of_low_memory(low_memory)
     from geometry_of_trust.verifying.reproduce import reproduce as again
     from geometry_of_trust.verifying.verify import Refused
 

@@ -11,6 +11,7 @@ from typing import Annotated
 from geometry_of_trust.cli.common import (
     MORE,
     OK,
+    Dropped,
     Flat,
     Many,
     Switch,
@@ -20,6 +21,7 @@ from geometry_of_trust.cli.common import (
     progress_on,
     talk,
     warn,
+    warn_of_low_memory,
 )
 from geometry_of_trust.cli.layer_spelling import layers_of
 from geometry_of_trust.corpus.options import CorpusOptions
@@ -48,6 +50,7 @@ def sweep(
     corpus_options: Annotated[CorpusOptions, Flat] = CorpusOptions(),
     plot: Path | None = None,
     json: Annotated[bool, Switch] = False,
+    low_memory: Annotated[bool, Dropped] = False,
 ) -> int:
     """Find the layer at which labels can be read best, and test it on groups held out before.
 
@@ -79,7 +82,10 @@ def sweep(
         A picture of AUROC against depth, .png or .svg.
     json
         Print the result as JSON.
+    low_memory
+        Does nothing any more.
     """
+    warn_of_low_memory(low_memory)
     options, chosen = arithmetic(options, fast=fast), layers_of(layers)
     label_columns = corpus_options.label_columns
     if labels is not None:  # then the columns are of that table, not of the corpus

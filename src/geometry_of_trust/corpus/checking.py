@@ -88,11 +88,11 @@ def _hooks(runner: Runner, text: Sequence[int]) -> list[Check]:
     """Logits of the model while its blocks are hooked, against those of the model alone.
 
     Of a quantised run in the plain weights' type: whether hooks disturb a model has nothing to do
-    with how it rounds. Nothing if weights stay in files of a type that is converted block by
-    block, since a model then cannot run without hooks.
+    with how it rounds. Nothing if weights are converted block by block, since
+    a model then cannot run without hooks.
     """
     request, weights = runner.opened.request, runner.loaded.weights
-    if weights.narrows or (weights.types and not request.reproducible):
+    if request.options.quantization is None and not weights.settled(runner.blocks):
         return []
     if request.options.quantization and not request.reproducible:
         as_stored = dataclasses.replace(request.options, quantization=None)

@@ -146,9 +146,9 @@ def execute(
             todo = (job for job in run.jobs(tokens) if job.number not in done)
             first = next(todo, None) or next(run.jobs(tokens))
             runner, states = running.start(run.opened, first.batch, listener.say, once=False)
+            widen(runner)
             listener.say("Checking")
             checked = checks(runner, first.batch)
-            widen(runner)
             if not run.partial.started:
                 run.partial.begin(_settings(run))  # not before there is something to go on with
             with engine_of(runner) as engine:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from geometry_of_trust.corpus import checking
 from geometry_of_trust.corpus.corpus_run import CorpusRun
+from geometry_of_trust.corpus.memory import can_widen
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.extraction import architectures, costs
 from geometry_of_trust.extraction.costs import Sizes
@@ -121,7 +122,7 @@ def estimate(
     shapes = list(_shapes(run))
     running = memory_running(run, weights, count, shapes, once=once)
     checks = 0 if once else _kept(run, weights, count) + _checks(run, weights, count)
-    peak = max(_loading(weights, count), running, checks)
+    peak = max(_loading(run, weights, count, once=once), running, checks)
     files = _files(run, once=once)
     whole = count if once else opened.anatomy.blocks
     return Estimate(
@@ -178,9 +179,32 @@ def _files(run: CorpusRun, *, once: bool) -> tuple[FileSize, ...]:
 # --- memory -----------------------------------------------------------------------------------
 
 
-def _loading(weights: Sizes, count: int) -> int:
-    """While the model is loaded: mapped, it takes nothing; else it lies beside its files' pages."""
-    return 0 if weights.mapped else weights.in_memory(count) + weights.read(count)
+def _loading(run: CorpusRun, weights: Sizes, count: int, *, once: bool) -> int:
+    """While the model is loaded: mapped, it takes nothing; else it lies beside its files' pages.
+
+    What a corpus converts once is, before that, the pages that the first batch has used.
+    """
+    if not weights.mapped:
+        return weights.in_memory(count) + weights.read(count)
+    if once or not _converts(run, weights):
+        return 0
+    return weights.itemsize * sum(weights.blocks[:count]) + _outside(run, weights)
+
+
+def _converts(run: CorpusRun, weights: Sizes) -> bool:
+    """Whether weights are held in another type than they are computed with.
+
+    A reproducible run's products take weights as they are held, unless the run narrows them.
+    """
+    asked = _itemsize(run.request.options.dtype)
+    return weights.mapped and (
+        weights.itemsize > asked or (weights.itemsize < asked and not run.request.reproducible)
+    )
+
+
+def _outside(run: CorpusRun, weights: Sizes) -> int:
+    """What is outside of the blocks, if it is converted when the model is loaded."""
+    return _itemsize(run.request.options.dtype) * weights.outside if _converts(run, weights) else 0
 
 
 def _kept(run: CorpusRun, weights: Sizes, count: int) -> int:
@@ -191,7 +215,10 @@ def _kept(run: CorpusRun, weights: Sizes, count: int) -> int:
         return weights.in_memory(count) + sum(weights.stored[:count])
     if not weights.mapped:
         return weights.in_memory(count)
-    return 0 if run.request.options.low_memory else weights.itemsize * sum(weights.blocks[:count])
+    numbers, itemsize = sum(weights.blocks[:count]), weights.itemsize
+    if _converts(run, weights) and can_widen(numbers):
+        itemsize = run_itemsize(run)
+    return itemsize * numbers + _outside(run, weights)
 
 
 def memory_running(
@@ -201,14 +228,11 @@ def memory_running(
     request = run.request
     kept = _kept(run, weights, count)
     one = max(weights.blocks[:count])
-    if weights.mapped and (
-        request.options.low_memory or once
-    ):  # each block is given back after use
-        kept = weights.itemsize * one
-    # A reproducible run's products take weights as they are held, unless the run narrows them.
-    asked = _itemsize(request.options.dtype)
-    if weights.itemsize > asked or (weights.itemsize < asked and not request.reproducible):
-        kept += run_itemsize(run) * one
+    if weights.mapped and once:  # each block is given back after use
+        kept = weights.itemsize * one + _outside(run, weights)
+    converts = _converts(run, weights) and (once or not can_widen(sum(weights.blocks[:count])))
+    if converts or (request.options.quantization is not None and not request.reproducible):
+        kept += run_itemsize(run) * one  # block by block
     writing = 2 * CHUNK_BYTES
     side_by_side = threads() if request.reproducible and not once else 1
     largest = sorted((workspace(run, shape) for shape in shapes), reverse=True)[:side_by_side]
@@ -222,15 +246,15 @@ def _checks(run: CorpusRun, weights: Sizes, count: int) -> int:
     for the logits if the run does not compute in it, and runs without hooks.
     """
     request, blocks = run.request, run.opened.anatomy.blocks
-    anew = request.reproducible or request.options.low_memory
     width = min(checking.TOKENS, max(run.plan.lengths))
     logits = 3 * 4 * width * run.opened.anatomy.vocab_size
     if request.options.quantization is not None or not weights.mapped:
-        if count == blocks and not anew:
+        if count == blocks and not request.reproducible:
             return logits
         return weights.in_memory(blocks) + weights.read(blocks) + logits
-    beside = sum(weights.blocks[:count]) if anew else max(weights.blocks)
-    return weights.itemsize * beside + logits
+    beside = sum(weights.blocks[:count]) if request.reproducible else max(weights.blocks)
+    more = run_itemsize(run) * max(weights.blocks) if _converts(run, weights) else 0
+    return weights.itemsize * beside + more + _outside(run, weights) + logits
 
 
 def run_itemsize(run: CorpusRun) -> int:
@@ -271,10 +295,7 @@ def _seconds(
     if not once:
         tokens = min(checking.TOKENS, max(run.plan.lengths))
         seconds += (5 * needed + whole) * batch.a_number(tokens)
-    moved = 0
-    if run.request.options.low_memory:
-        moved += len(shapes) * sum(weights.stored[:count])
-    return seconds + moved / _DISK
+    return seconds
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,17 @@ from geometry_of_trust.extraction.running import Opened, Runner
 def widen(runner: Runner) -> None:
     """Convert what batches would convert again and again once, if memory allows."""
     weights = runner.loaded.weights
-    if weights.settled(runner.blocks) or runner.opened.request.options.low_memory:
+    if weights.settled(runner.blocks):
         return
-    if 4 * sum(p.numel() for p in runner.blocks.parameters()) < available_memory() / 4:
-        weights.bring(runner.blocks)
+    if can_widen(sum(p.numel() for p in runner.blocks.parameters())):
+        for block in runner.blocks:
+            for _, held in weights.bring(block):
+                runner.loaded.pages.release(held)
+
+
+def can_widen(numbers: int) -> bool:
+    """Whether there is memory for so many numbers of the blocks' weights, and for much else."""
+    return 4 * numbers < available_memory() / 4
 
 
 def available_memory() -> int:

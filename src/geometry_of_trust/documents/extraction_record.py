@@ -112,7 +112,6 @@ class Record:
         reproducible: whether the run gives the same bytes on every machine.
         arithmetic: name of what it then computed in; None of a fast run, and of those in float64.
         attention: the attention implementation, None if the model does not say.
-        low_memory: whether the weights stayed in their files, each block read when it was needed.
         libraries: versions by name, for the names in `LIBRARIES`.
         prompt_sha256: of the text in UTF-8; of a corpus, of its texts with their lengths.
         tokens: one for each position; of a corpus none, as its row table has them.
@@ -123,6 +122,7 @@ class Record:
         checks: self-checks before the run.
         unproved: operations of a reproducible run of which it is not proved that they have one
             value on every machine, by torch's names; for all families that are tested, none.
+        low_memory: of a record of version 0.1, whether weights stayed in their files; else None.
     """
 
     tool_version: str
@@ -144,7 +144,6 @@ class Record:
     reproducible: bool
     device: str
     attention: str | None
-    low_memory: bool
     libraries: Mapping[str, str]
     activations: WrittenFile
     unembedding: WrittenFile
@@ -156,6 +155,7 @@ class Record:
     arithmetic: str | None = None
     corpus: Corpus | None = None
     checks: tuple[Check, ...] = ()
+    low_memory: bool | None = None
 
     @property
     def positions(self) -> int:
@@ -239,8 +239,7 @@ class Record:
             "whole_because": self.whole_because,
             "device": self.device,
             "attention": self.attention,
-            "low_memory": self.low_memory,
-            **_present(quantization_library=self.quantization_library),
+            **_present(low_memory=self.low_memory, quantization_library=self.quantization_library),
             "unproved": list(self.unproved),
             "libraries": {name: self.libraries[name] for name in LIBRARIES},
             "files": {"activations": self.activations.name, "unembedding": self.unembedding.name},
@@ -250,7 +249,7 @@ class Record:
         )
 
 
-def _present(**members: str | None) -> dict[str, str]:
+def _present(**members: object) -> dict[str, object]:
     return {name: value for name, value in members.items() if value is not None}
 
 

@@ -78,7 +78,7 @@ class _Environment:
     whole_because: str | None
     device: str
     attention: str | None
-    low_memory: bool
+    low_memory: bool | None
     quantization_library: str | None
     unproved: tuple[str, ...]
     libraries: Mapping[str, str]
@@ -134,7 +134,7 @@ _ENVIRONMENT = record(
     member("whole_because", optional(STRING)),
     member("device", STRING),
     member("attention", optional(STRING)),
-    member("low_memory", BOOL),
+    member("low_memory", BOOL, default=None, omitted=True),
     member("quantization_library", STRING, default=None, omitted=True),
     member("unproved", vector(STRING)),
     member("libraries", mapping(LIBRARIES, STRING)),

@@ -18,6 +18,7 @@ import torch
 from geometry_of_trust.errors import IncompleteModel, brief
 from geometry_of_trust.extraction.float32 import float32
 from geometry_of_trust.extraction.model_files import weight_files
+from geometry_of_trust.extraction.preparing import STORED
 from geometry_of_trust.extraction.running import Opened
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ _WIDTH = 4096
 
 _HEADER_BYTES = 100_000_000
 """Largest header of a safetensors file; the library has the same limit."""
-
-_BITS = re.compile(r"[A-Z]+([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -79,12 +78,10 @@ def sizes(opened: Opened) -> Sizes:
     outside = _numbers(p for p in skeleton.parameters() if id(p) not in inside)
     stored = _stored(opened, len(counts))
     types = {_configured(opened.config)} if stored is None else stored.types
-    asked = getattr(torch, request.options.dtype).itemsize
-    widest = max(types)
-    held = request.options.low_memory or (request.reproducible and widest <= asked)
-    itemsize = widest if held else asked
-    in_file = held or types == {asked}
+    widest = max(type_.itemsize for type_ in types)
     plain = opened.source.gguf is None and request.options.quantization is None
+    mapped = len(types) == 1 and plain and opened.device.type == "cpu"
+    itemsize = widest if mapped else getattr(torch, request.options.dtype).itemsize
     return Sizes(
         blocks=counts,
         outside=outside,
@@ -93,7 +90,7 @@ def sizes(opened: Opened) -> Sizes:
         stored_outside=widest * outside if stored is None else stored.outside,
         itemsize=1 if request.options.quantization is not None else itemsize,
         itemsize_outside=itemsize,
-        mapped=in_file and plain and opened.device.type == "cpu",
+        mapped=mapped,
         from_files=stored is not None,
     )
 
@@ -102,20 +99,20 @@ def _numbers(parameters: Iterable[torch.Tensor]) -> int:
     return sum({id(p): p.numel() for p in parameters}.values())
 
 
-def _configured(config: PreTrainedConfig) -> int:
-    """Bytes of a number in the files of a model that are not here, as its configuration says."""
+def _configured(config: PreTrainedConfig) -> torch.dtype:
+    """The type of the weights of a model whose files are not here, as its configuration says."""
     dtype = getattr(config, "dtype", None)
     dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    return dtype.itemsize if isinstance(dtype, torch.dtype) else 4
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """Bytes in files; `types` has the bytes of a number of each type in them."""
+    """Bytes in files; `types` has the types of the weights in them."""
 
     blocks: tuple[int, ...]
     outside: int
-    types: set[int]
+    types: set[torch.dtype]
 
 
 def _stored(opened: Opened, count: int) -> _Stored | None:
@@ -129,16 +126,16 @@ def _stored(opened: Opened, count: int) -> _Stored | None:
         file = source.find(source.gguf, local=True)
         if file is None:
             return None
-        return _Stored((0,) * count, os.stat(file).st_size, {4})
+        return _Stored((0,) * count, os.stat(file).st_size, {torch.float32})
     name = opened.anatomy.blocks_path.rpartition(".")[2]
     of_block = re.compile(rf"(?:^|\.){re.escape(name)}\.([0-9]+)\.")
     blocks, outside, types = [0] * count, 0, set()
     try:
         files = weight_files(source, local=True)
         for path in (path for path in files if path is not None and None not in files):
-            for tensor, size, width in _tensors(path):
+            for tensor, size, type_ in _tensors(path):
                 match = of_block.search(tensor)
-                types.add(width)
+                types |= {STORED[type_]} if type_ in STORED else set()
                 if match is None:
                     outside += size
                 elif int(match[1]) < count:  # beyond: of parts that are not run
@@ -150,8 +147,8 @@ def _stored(opened: Opened, count: int) -> _Stored | None:
     return _Stored(tuple(blocks), outside, types) if types else None
 
 
-def _tensors(path: str) -> Iterator[tuple[str, int, int]]:
-    """Name, bytes, and bytes of one number of each tensor of a safetensors file."""
+def _tensors(path: str) -> Iterator[tuple[str, int, str]]:
+    """Name, bytes, and type of each tensor of a safetensors file."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > _HEADER_BYTES:
@@ -160,8 +157,7 @@ def _tensors(path: str) -> Iterator[tuple[str, int, int]]:
     for name, entry in header.items():
         if name != "__metadata__":
             start, end = map(operator.index, entry["data_offsets"])
-            bits = _BITS.match(entry["dtype"])
-            yield name, end - start, max(1, int(bits[1]) // 8) if bits else 1
+            yield name, end - start, str(entry["dtype"])
 
 
 def pace(opened: Opened, tokens: int, seconds: float = 0.2) -> float:

@@ -91,7 +91,7 @@ def extract(
         UsageError: EmptyText, RepeatedLayers, BadOption, MissingExtra, NoKernels.
         ExtractionRefused: LayerOutOfRange, TextTooLong, UnknownModel, NoTokenizer,
             TokenizerFailed, UnsupportedArchitecture, UntrustedCode, OutsideOfModel,
-            IncompleteModel, NotInFiles, ModelFailed, NoDevice.
+            IncompleteModel, ModelFailed, NoDevice.
         LimitExceeded: the model promises too many layers, or is made of too many modules.
         DimensionMismatch: the unembedding does not read the residual stream directly.
         NonFinite, ZeroState: the activations are not finite, or zero; name layer and position.

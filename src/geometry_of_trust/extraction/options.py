@@ -25,7 +25,6 @@ class LoadingOptions:
         device: auto, cpu, cuda, cuda:0 ...
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Run code that comes with the model. Only for models that you trust.
-        low_memory: Read each block from disk when it is needed: for a model larger than memory.
 
     Raises:
         BadOption: a value of another type. BadText: characters that UTF-8 does not have.
@@ -34,7 +33,6 @@ class LoadingOptions:
     device: str = "auto"
     revision: str | None = None
     trust_remote_code: bool = False
-    low_memory: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -74,13 +72,6 @@ class ExtractionOptions(LoadingOptions):
 
     def _check_quantization(self) -> None:
         check_choice("quantization", self.quantization, get_args(Quantization))
-        if self.low_memory:
-            raise BadOption(
-                "quantization",
-                expected="none with low memory, which leaves weights as they are in their files",
-                found=self.quantization,
-                hint="Choose one of the two.",
-            )
         if self.reproducible and self.dtype != "float32":
             raise BadOption(
                 "quantization",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from geometry_of_trust.errors import GotError, IncompleteModel, NoDevice, NotInFiles, brief
+from geometry_of_trust.errors import GotError, IncompleteModel, NoDevice, brief
 from geometry_of_trust.extraction import loading, quantizing
 from geometry_of_trust.extraction.architectures import Anatomy, untyped
 from geometry_of_trust.extraction.float32 import float32, plain_forms
@@ -25,7 +24,7 @@ from geometry_of_trust.extraction.weights import Weights
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_STORED = {
+STORED = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -69,11 +68,10 @@ def prepare(
     Raises:
         IncompleteModel, ModelFailed: as `loading.load_model`.
         UnsupportedArchitecture: as `quantizing.plain`.
-        NotInFiles: low memory is asked for, and the weights cannot be left in their files.
         NoDevice: the model goes on all GPUs, and they have not enough memory.
     """
     dtype = getattr(torch, request.options.dtype)
-    stored = _held_type(request, source, dtype)
+    stored = _held_type(request, source, device) or dtype
     load = partial(loading.load_model, source, skeleton, anatomy, count=count)
     scales: dict[torch.Tensor, torch.Tensor] = {}
     if request.options.quantization is None and on_all_gpus(request, device):
@@ -88,15 +86,17 @@ def prepare(
         scales = {weight: scale.to(device) for weight, scale in scales.items()}
     types: dict[torch.Tensor, torch.dtype] = {}
     if stored != dtype:
-        skeleton = load(dtype=dtype, device=torch.device("meta"))
-        named = model.state_dict(keep_vars=True)
-        types = {named[name]: shape.dtype for name, shape in skeleton.state_dict().items()}
+        asked = load(dtype=dtype, device=torch.device("meta"))
+        if _can_stay(model, anatomy, asked, dtype, reproducible=request.reproducible):
+            skeleton = asked
+            named = model.state_dict(keep_vars=True)
+            types = {named[name]: shape.dtype for name, shape in skeleton.state_dict().items()}
+        else:
+            del model  # before there is another
+            model = load(dtype=dtype, device=device)
     weights = Weights(types, request.reproducible, scales, dtype)
-    blocks = anatomy.blocks_of(model)
     pages = FilePages.of_process()
-    if request.options.low_memory:
-        _check_in_files(blocks, pages, request.model)
-    weights.settle(model, blocks, anatomy.unembedding_of(model))
+    weights.settle(model, anatomy.blocks_of(model), anatomy.unembedding_of(model), pages)
     if weights.reproducible or types:
         found = set() if unproved is None else unproved
         left = _compute_buffers(
@@ -108,21 +108,18 @@ def prepare(
     return Loaded(model, count, pages, weights)
 
 
-def _held_type(request: Request, source: Source, dtype: torch.dtype) -> torch.dtype:
-    """The type to load weights in: that of their file where the run widens it, exactly.
+def _held_type(request: Request, source: Source, device: torch.device) -> torch.dtype | None:
+    """The type of the weights' files, if weights can be left in them; None: the type asked for.
 
     Raises:
-        NotInFiles, OutsideOfModel, IncompleteModel: as `stored_type`, with low memory.
+        OutsideOfModel: as `stored_type`.
     """
-    if request.options.low_memory:
-        return stored_type(source)
-    if not request.reproducible or request.options.quantization is not None:
-        return dtype
+    if device.type != "cpu" or request.options.quantization is not None:
+        return None
     try:
-        stored = stored_type(source)
-    except (NotInFiles, IncompleteModel):
-        return dtype  # files of another kind; what is broken is found when it is loaded
-    return stored if torch.promote_types(stored, dtype) == dtype else dtype
+        return stored_type(source)
+    except IncompleteModel:
+        return None  # what is broken is found when it is loaded, if it is needed
 
 
 def on_all_gpus(request: Request, device: torch.device) -> bool:
@@ -148,11 +145,10 @@ def _check_placed(model: PreTrainedModel, device: torch.device) -> None:
         )
 
 
-def stored_type(source: Source) -> torch.dtype:
-    """The type of the weights in a model's safetensors files; of several, the widest.
+def stored_type(source: Source) -> torch.dtype | None:
+    """The type of the weights in a model's safetensors files; None: several, or other files.
 
     Raises:
-        NotInFiles: they are in files of another kind, which cannot be mapped.
         OutsideOfModel: as `weight_files`.
         IncompleteModel: a file is missing or broken.
     """
@@ -168,32 +164,38 @@ def stored_type(source: Source) -> torch.dtype:
         raise IncompleteModel(
             source.argument, expected="the model's weights", found=brief(error)
         ) from None
-    known = [_STORED[name] for name in sorted(types) if name in _STORED]
-    if not known:
-        raise NotInFiles(
-            source.argument,
-            expected="weights in safetensors files, which can be left there",
-            found=source.gguf or "files of another kind",
-            hint="Run it without --low-memory, or convert the model to safetensors.",
-        )
-    return functools.reduce(torch.promote_types, known)
+    known = types & STORED.keys()
+    return STORED[known.pop()] if len(known) == 1 else None
 
 
-def _check_in_files(blocks: nn.ModuleList, pages: FilePages, where: str) -> None:
-    """All but one block's worth of weights is where low memory needs it (if the kernel tells).
+def _can_stay(
+    model: PreTrainedModel,
+    anatomy: Anatomy,
+    asked: PreTrainedModel,
+    dtype: torch.dtype,
+    *,
+    reproducible: bool,
+) -> bool:
+    """Whether a model that was loaded in its files' type is as good as one in the type asked for.
 
-    Raises:
-        NotInFiles: more than that was made anew when the model was loaded.
+    Not if that type is narrower and weights are no pages of files (if the kernel tells), such as
+    experts that transformers stacks: they would take more memory. Nor if something of it was
+    computed in the files' type when it was loaded, and cannot be computed again: that would show in
+    the values. A reproducible run that widens names such things instead.
+
+    Args:
+        asked: it in the type asked for, without weights.
     """
+    blocks, pages = anatomy.blocks_of(model), FilePages.of_process()
+    widens = all(torch.promote_types(p.dtype, dtype) == dtype for p in blocks.parameters())
+    if widens and reproducible:
+        return True
     sizes = [sum(p.nbytes for p in block.parameters()) for block in blocks]
     made = sum(p.nbytes for p in blocks.parameters() if not pages.hold(p))
-    if pages.starts and made > max(sizes):
-        raise NotInFiles(
-            where,
-            expected="weights that are used as they are in their files",
-            found=f"{made} bytes that transformers makes of them",
-            hint="Run it without --low-memory.",
-        )
+    if not widens and pages.starts and made > max(sizes):
+        return False
+    computed_in = float32(set()) if reproducible else nullcontext()
+    return not (_compute_buffers(model, asked, computed_in) | _tensors_beside(model))
 
 
 def _tensors_beside(model: nn.Module) -> set[str]:

@@ -63,7 +63,6 @@ def make_record(
         arithmetic=ARITHMETIC if request.reproducible else None,
         device=str(opened.device),
         attention=runner.attention,
-        low_memory=options.low_memory,
         quantization=options.quantization,
         quantization_library=None if options.quantization is None else quantizing.version(),
         unproved=tuple(sorted(runner.unproved)),

@@ -284,7 +284,7 @@ def load(opened: Opened, count: int, *, whole_because: str | None = None, once: 
     """The model with its first `count` blocks, ready to run.
 
     Raises:
-        IncompleteModel, ModelFailed, NotInFiles: as `prepare`.
+        IncompleteModel, ModelFailed: as `prepare`.
     """
     unproved: set[str] = set()
     with making(), unwarned():
@@ -297,7 +297,7 @@ def load(opened: Opened, count: int, *, whole_because: str | None = None, once: 
             device=opened.device,
             unproved=unproved,
         )
-    pages = loaded.pages if once or opened.request.options.low_memory else FilePages()
+    pages = loaded.pages if once else FilePages()
     return Runner(opened, loaded, whole_because, pages, unproved)
 
 
@@ -305,20 +305,14 @@ def _device(request: Request) -> torch.device:
     """The device to run on.
 
     Raises:
-        BadOption: it cannot give the same bytes, or use weights that are left in their files.
+        BadOption: it cannot give the same bytes.
     """
     device = loading.find_device(request.options.device)
-    for wanted, fits, name in (
-        (request.reproducible, device.type == "cpu", "reproducible"),
-        (request.options.low_memory, device.type == "cpu", "low memory"),
-    ):
-        if wanted and not fits:
-            if request.options.device == "auto":
-                return torch.device("cpu")
-            raise BadOption(
-                "device", expected=f"cpu for a {name} run", found=request.options.device
-            )
-    return device
+    if not request.reproducible or device.type == "cpu":
+        return device
+    if request.options.device == "auto":
+        return torch.device("cpu")
+    raise BadOption("device", expected="cpu for a reproducible run", found=request.options.device)
 
 
 def _weight(module: nn.Module) -> torch.Tensor:

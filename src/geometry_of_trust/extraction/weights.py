@@ -17,6 +17,7 @@ from torch import nn
 
 from geometry_of_trust.arithmetic.products import TYPES
 from geometry_of_trust.extraction.float32 import WIDE, as_written
+from geometry_of_trust.extraction.page_release import FilePages
 
 Before = list[tuple[torch.Tensor, torch.Tensor]]
 """Parameters, with what they were before."""
@@ -43,11 +44,6 @@ class Weights:
     dtype: torch.dtype = torch.float32
     _known: dict[nn.Module, list[nn.Parameter]] = field(default_factory=dict)
     _done: set[torch.Tensor] = field(default_factory=set)
-
-    @property
-    def narrows(self) -> bool:
-        """Whether weights are computed with in a narrower type than they are held in."""
-        return any(map(self._narrower, self.types))
 
     def of_model(self, parameter: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
         """A part of a parameter in the model's type, in its shape."""
@@ -117,11 +113,16 @@ class Weights:
                 parameter.data = value
                 self._done.discard(parameter)
 
-    def settle(self, model: nn.Module, blocks: nn.ModuleList, unembedding: nn.Module) -> None:
+    def settle(
+        self, model: nn.Module, blocks: nn.ModuleList, unembedding: nn.Module, pages: FilePages
+    ) -> None:
         """Convert for good what is outside of the blocks or small, and all buffers of a file.
 
         An embedding is a choice of rows: `float32` widens them, so it can stay as it is held
         unless its model's type is a narrower one. The unembedding is not computed with.
+
+        Args:
+            pages: what of it can be given back when it was converted.
         """
         inside = {id(parameter) for parameter in blocks.parameters()}
         rows = {id(unembedding.weight)} | {
@@ -129,12 +130,15 @@ class Weights:
         }
         for parameter in self._converted(model):
             small = self.reproducible and parameter.numel() <= _SMALL
+            held = parameter.data
             if id(parameter) in rows:
                 if not self.reproducible or self._narrower(parameter):
                     parameter.data = self.of_model(parameter, parameter.data)
             elif id(parameter) not in inside or small:
                 parameter.data = self.value(parameter)
                 self._done.add(parameter)
+            if parameter.dtype != held.dtype:
+                pages.release(held)
         for module in model.modules():
             for name, buffer in list(module.named_buffers(recurse=False)):
                 module._buffers[name] = self.value(buffer)
