@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -34,14 +34,16 @@ LAYER, TOKENS = 22, 512
 PARTS = {"product": "products", "attention": "attention", "sum": "sums", "softmax": "softmax"}
 
 
-def timed(form: library.Form, spent: Counter[str]) -> None:
+def timed(form: library.Form, spent: defaultdict[str, float]) -> None:
     """Let each function of a form add what it takes."""
     for name in library.SIGNATURES:
         if not name.endswith("_scratch"):
             setattr(form, name, _timed(getattr(form, name), PARTS.get(name, "functions"), spent))
 
 
-def _timed(call: Callable[..., None], part: str, spent: Counter[str]) -> Callable[..., None]:
+def _timed(
+    call: Callable[..., None], part: str, spent: defaultdict[str, float]
+) -> Callable[..., None]:
     def measured(*arguments: object) -> None:
         start = time.thread_time()
         call(*arguments)
@@ -67,7 +69,7 @@ def main() -> None:
         rows = [one for one in ids if len(one) == length][: TOKENS // length]
         batch = Batch(rows, [[length - 1]] * len(rows))
         torch.set_num_threads(1)
-        spent: Counter[str] = Counter()
+        spent = defaultdict[str, float](float)
         timed(library.chosen(), spent)
         plain_model, tensor = runner.loaded.model.base_model, torch.tensor(rows)
 
