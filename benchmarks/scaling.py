@@ -134,7 +134,7 @@ def computed() -> None:
     names = ["SmolLM2-135M", *LLAMAS]
     peaks: dict[str, list[str]] = {mode: [] for mode in MODES}
     later: dict[str, list[str]] = {mode: [] for mode in MODES}
-    hours: dict[str, list[str]] = {mode: [] for mode in MODES if "memory" not in mode}
+    hours: dict[str, list[str]] = {mode: [] for mode in MODES}
     nominal: list[str] = []
     for name in names:
         every, run = look(name, dtype="bfloat16", position="all")
@@ -146,9 +146,8 @@ def computed() -> None:
             result, run = look(name, **settings)
             peaks[mode].append(gigabytes(result.memory))
             later[mode].append(gigabytes(result.memory_running))
-            if mode in hours:
-                seconds = costs.pace(run.opened, BATCH) * sum(sizes.blocks[: result.blocks])
-                hours[mode].append(f"{seconds / BATCH * 1e6 / 3600:.2g} h")
+            seconds = costs.pace(run.opened, BATCH) * sum(sizes.blocks[: result.blocks])
+            hours[mode].append(f"{seconds / BATCH * 1e6 / 3600:.2g} h")
     print_modes(
         "time for a million tokens, products of matrices alone",
         names,

@@ -112,9 +112,10 @@ def test_when_one_runs_after_the_other(
 
 
 @pytest.mark.parametrize("mode", ["reproducible", "fast"])
-def test_a_fast_or_narrowed_corpus_converts_weights_once(  # and gives back the pages they are of
+def test_a_corpus_converts_weights_once_and_gives_back_their_pages(
     mode: str, tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("geometry_of_trust.extraction.weights._SMALL", 16)
     options: dict[str, Any] = {"dtype": "bfloat16", "reproducible": mode == "reproducible"}
     runner = loaded(tiny_model("llama"), tmp_path, **options)
     before = runner.states(capture.Batch.of_text(TEXTS[8]))

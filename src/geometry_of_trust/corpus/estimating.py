@@ -242,8 +242,7 @@ def memory_running(
 def _checks(run: CorpusRun, weights: Sizes, count: int) -> int:
     """Of the models that run beside the other, and of its logits.
 
-    Of the whole one a block is given back after use; one in the type of the weights is loaded
-    for the logits if the run does not compute in it, and runs without hooks.
+    Of the whole one a block is given back after use, if it is mapped.
     """
     request, blocks = run.request, run.opened.anatomy.blocks
     width = min(checking.TOKENS, max(run.plan.lengths))
@@ -252,9 +251,8 @@ def _checks(run: CorpusRun, weights: Sizes, count: int) -> int:
         if count == blocks and not request.reproducible:
             return logits
         return weights.in_memory(blocks) + weights.read(blocks) + logits
-    beside = sum(weights.blocks[:count]) if request.reproducible else max(weights.blocks)
-    more = run_itemsize(run) * max(weights.blocks) if _converts(run, weights) else 0
-    return weights.itemsize * beside + more + _outside(run, weights) + logits
+    a_number = weights.itemsize + (run_itemsize(run) if _converts(run, weights) else 0)
+    return a_number * max(weights.blocks) + _outside(run, weights) + logits
 
 
 def run_itemsize(run: CorpusRun) -> int:
