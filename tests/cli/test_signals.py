@@ -155,10 +155,13 @@ def test_the_ledger_tells_what_is_left(
     def stays(path: Path, *, missing_ok: bool = False) -> None:
         raise PermissionError(13, "Permission denied")
 
-    (tmp_path / "key.pub").write_bytes(b"taken")
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", stays)
-        assert main(["keygen", "--output", str(tmp_path / "key")]) == 1
-    left = [path for path in tmp_path.iterdir() if path.name != "key.pub"]
-    assert len(left) == 1
-    assert f"left: {left[0]}" in capsys.readouterr().err
+        patch.setattr(os, "link", full)
+        assert main(["keygen", "--output", str(tmp_path / "key")]) == 3
+    left, said = list(tmp_path.iterdir()), capsys.readouterr().err
+    assert len(left) == 2
+    assert all(str(path) in said.partition("left: ")[2] for path in left)
