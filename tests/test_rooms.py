@@ -88,7 +88,7 @@ FLOORS: dict[str, str] = {
         unembedding_file
     """,
     "geometry": "exact gram inner_product spectrum",
-    "arithmetic": "library threads products functions rows attention sequences",
+    "arithmetic": "library threads checks products functions rows attention sequences",
     "extraction": """
         page_release panics architectures deterministic_operations float32
         weights model_files loading quantizing options request preparing quiet capture tokenizing

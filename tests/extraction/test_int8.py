@@ -22,7 +22,7 @@ from geometry_of_trust.extraction.options import ExtractionOptions, Quantization
 from geometry_of_trust.formats.gotact import read_activations
 from gguf_files import write_gguf
 from options import arguments_of
-from tiny_models import LAYERS, TEXT, TinyModel
+from tiny_models import LAYERS, TEXT, Family, TinyModel, build
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # importing transformers warns about others' deprecations
@@ -301,3 +301,20 @@ def test_without_the_library(
         assert main([*command, "--quantization", "int8"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     run(tiny_model("llama"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("bloom", {"n_head": 4, "n_layer": 4, "pretraining_tp": 2, "slow_but_exact": True}),
+        ("mamba", {"state_size": 8, "time_step_rank": 4}),
+    ],
+)
+def test_weights_that_code_takes_apart(kind: str, config: dict[str, Any], tmp_path: Path) -> None:
+    """Slices of a linear layer's weight, or its product by hand: integers go with their scale."""
+    model = build(Family(kind, config), tmp_path / "model")
+    fast = run(model, tmp_path / "fast", reproducible=False, **INT8)
+    exact = run(model, tmp_path / "exact", reproducible=True, **INT8)
+    assert exact.record.unproved == ()
+    theirs = fast.activations.values
+    assert np.abs(exact.activations.values - theirs).max() <= 1e-5 * np.abs(theirs).max()

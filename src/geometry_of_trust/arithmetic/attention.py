@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from geometry_of_trust.arithmetic import library
+from geometry_of_trust.arithmetic.checks import check, check_float32
 from geometry_of_trust.arithmetic.threads import share
 
 
@@ -54,10 +55,26 @@ def attention(  # noqa: PLR0917 - the order of torch
 
     Returns:
         float32, shape (…, L, e). A query that attends to nothing gives zeros.
+
+    Raises:
+        RuntimeError: shapes or types do not fit.
     """
+    check_float32("attention", query, key, value)
+    check(min(query.ndim, key.ndim, value.ndim) > 1, "attention")
+    check(query.shape[-1] == key.shape[-1] and key.shape[-2] == value.shape[-2], "attention")
+    if attn_mask is not None and is_causal:
+        seen = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool).tril()
+        boolean = attn_mask.dtype == torch.bool
+        attn_mask = attn_mask & seen if boolean else attn_mask.masked_fill(~seen, -torch.inf)
+        is_causal = False
+    flat = max(query.ndim, key.ndim, value.ndim) == 2
     batch = np.broadcast_shapes(*(tuple(x.shape[:-3]) for x in (query, key, value)))
     heads = query.shape[-3] if query.ndim > 2 else 1
-    group = heads // key.shape[-3] if enable_gqa else 1
+    group = 1
+    if enable_gqa:
+        check(min(key.ndim, value.ndim) > 2 and key.shape[-3] == value.shape[-3] > 0, "attention")
+        check(heads % key.shape[-3] == 0 and heads > 0, "attention")
+        group = heads // key.shape[-3]
     query, key, value = (_heads(x, batch) for x in (query, key, value))
     if not enable_gqa and len({x.shape[1] for x in (query, key, value)}) > 1:
         heads = max(x.shape[1] for x in (query, key, value))
@@ -67,6 +84,7 @@ def attention(  # noqa: PLR0917 - the order of torch
     out = torch.empty(texts, rows, heads, e).transpose(1, 2)  # as models go on with it
     kind, mask = _CAUSAL if is_causal else _NONE, attn_mask
     if mask is not None:
+        check(mask.dtype == torch.bool or mask.is_floating_point(), "attention")
         kind = _BYTES if mask.dtype == torch.bool else _FLOATS
         mask = mask if kind == _BYTES else mask.to(torch.float32)
         mask = mask.expand(*batch, *([heads] if mask.ndim > 2 or batch else []), rows, keys)
@@ -87,7 +105,7 @@ def attention(  # noqa: PLR0917 - the order of torch
         form.attention(ctypes.byref(arguments), start, end, room.data_ptr())
 
     share(some, texts * heads, texts * heads * rows * keys * (d + e))
-    return out.reshape(*batch, *([heads] if batch or heads > 1 else []), rows, e)
+    return out.reshape(*batch, *([] if flat else [heads]), rows, e)
 
 
 def _heads(x: Tensor, batch: tuple[int, ...]) -> Tensor:

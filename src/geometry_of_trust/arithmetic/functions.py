@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from geometry_of_trust.arithmetic import library
+from geometry_of_trust.arithmetic.checks import check_float32
 from geometry_of_trust.arithmetic.threads import share
 
 _DIGITS = decimal.Context(prec=60, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
@@ -25,6 +26,7 @@ def function(name: str) -> Callable[[Tensor], Tensor]:
     """The function of rule 4 with this name, of float32 tensors of any shape."""
 
     def apply(x: Tensor) -> Tensor:
+        check_float32(name, x)
         x = x.contiguous()
         y = torch.empty_like(x)
         call = getattr(library.chosen(), name)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from geometry_of_trust.arithmetic import library
+from geometry_of_trust.arithmetic.checks import check, check_float32
 from geometry_of_trust.arithmetic.threads import share
 
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.int8: 3}
@@ -24,9 +25,19 @@ def linear(
     Args:
         x: float32, shape (…, K).
         weight: shape (n, K), of one of `TYPES`, of any strides; it is widened while it is packed.
-        bias: float32, shape (n,).
+        bias: float32, of a shape that the result has or can be given.
         scale: float32, shape (n, 1): what each row of int8 weights is multiplied by.
+
+    Raises:
+        RuntimeError: shapes or types do not fit.
     """
+    check_float32("linear", x)
+    check(weight.ndim == 2 and weight.dtype in TYPES and x.ndim > 0, "linear")
+    check(x.shape[-1] == weight.shape[1], "linear")
+    check((weight.dtype == torch.int8) == (scale is not None), "linear")
+    check(scale is None or scale.numel() == len(weight), "linear")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        return linear(x, weight, None, scale) + bias
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     result = torch.empty(len(rows), len(weight), dtype=torch.float32)
     _product(rows, weight, result, bias, scale)
@@ -34,7 +45,14 @@ def linear(
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """a·b of two float32 matrices, shapes (m, K) and (K, n), or of two stacks of as many."""
+    """a·b of two float32 matrices, shapes (m, K) and (K, n), or of two stacks of as many.
+
+    Raises:
+        RuntimeError: shapes or types do not fit.
+    """
+    check_float32("product", a, b)
+    check(a.ndim == b.ndim and a.ndim in (2, 3), "product")
+    check(a.shape[-1] == b.shape[-2] and a.shape[:-2] == b.shape[:-2], "product")
     if a.ndim == 2:
         result = torch.empty(len(a), b.shape[1], dtype=torch.float32)
         _product(a, b.T, result)

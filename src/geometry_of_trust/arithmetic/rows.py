@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from geometry_of_trust.arithmetic import library
+from geometry_of_trust.arithmetic.checks import check, check_float32
 
 
 def total(x: Tensor, dim: Sequence[int], *, keepdim: bool = False) -> Tensor:
@@ -27,6 +28,9 @@ def sum_of_squares(x: Tensor, dim: Sequence[int], *, keepdim: bool = False) -> T
 
 
 def _reduced(name: str, x: Tensor, dim: Sequence[int], *, keepdim: bool, mean: bool) -> Tensor:
+    check_float32("sum", x)
+    if x.ndim == 0:
+        x, keepdim, dim = x[None], False, [0]
     dims = sorted(d % x.ndim for d in dim) if dim else list(range(x.ndim))
     if not dims:
         return x * x if name == "sum_of_squares" else x.clone()
@@ -45,6 +49,9 @@ def _reduced(name: str, x: Tensor, dim: Sequence[int], *, keepdim: bool, mean: b
 
 def softmax(x: Tensor, dim: int) -> Tensor:
     """Softmax of float32 along a dimension, in its shape; rows of −∞ alone give zeros."""
+    check_float32("softmax", x)
+    if x.ndim == 0:
+        return softmax(x[None], 0)[0]
     if dim % x.ndim != x.ndim - 1:
         return softmax(x.transpose(dim, -1), -1).transpose(dim, -1)
     x = x.contiguous()
@@ -59,16 +66,22 @@ def layer_norm(
     x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
     """Mean 0 and variance 1 over the last dimensions, `shape`, then times weight, plus bias."""
-    return _normed("layer_norm", x, math.prod(shape), [weight, bias], eps)
+    return _normed("layer_norm", x, shape, [weight, bias], eps)
 
 
 def rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None, eps: float | None) -> Tensor:
     """The ratio of x and the root of its mean square over the last dimensions, `shape`."""
     eps = torch.finfo(x.dtype).eps if eps is None else eps
-    return _normed("rms_norm", x, math.prod(shape), [weight], eps)
+    return _normed("rms_norm", x, shape, [weight], eps)
 
 
-def _normed(name: str, x: Tensor, n: int, factors: list[Tensor | None], eps: float) -> Tensor:
+def _normed(
+    name: str, x: Tensor, shape: Sequence[int], factors: list[Tensor | None], eps: float
+) -> Tensor:
+    check_float32(name, x)
+    check(tuple(x.shape[x.ndim - len(shape) :]) == tuple(shape), name)
+    check(all(f is None or tuple(f.shape) == tuple(shape) for f in factors), name)
+    n = math.prod(shape)
     x = x.contiguous()
     y = torch.empty_like(x)
     held = [None if f is None else f.to(torch.float32).contiguous() for f in factors]

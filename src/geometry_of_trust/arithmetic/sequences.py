@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from geometry_of_trust.arithmetic import library
+from geometry_of_trust.arithmetic.checks import check, check_float32
 from geometry_of_trust.arithmetic.products import matmul
 from geometry_of_trust.arithmetic.threads import share
 
@@ -32,6 +33,9 @@ def convolution(  # noqa: PLR0917 - the order of torch
         stride, padding, dilation: one number each; padded with zeros on both sides.
         transposed, output_padding: as torch has them; not done here.
         groups: of channels that see nothing of each other.
+
+    Raises:
+        RuntimeError: shapes or types do not fit.
     """
     if transposed or x.ndim != 3 or weight.ndim != 3:
         return None
@@ -39,7 +43,11 @@ def convolution(  # noqa: PLR0917 - the order of torch
     x, weight = x.contiguous(), weight.to(torch.float32).contiguous()
     bias = None if bias is None else bias.to(torch.float32).contiguous()
     texts, channels, length = x.shape
-    out, _, taps = weight.shape
+    out, inputs, taps = weight.shape
+    check_float32("convolution", x)
+    check(groups > 0 and inputs * groups == channels and out % groups == 0, "convolution")
+    check(bias is None or bias.shape == (out,), "convolution")
+    check(taps > 0 and length > dilation[0] * (taps - 1) and stride[0] > 0, "convolution")
     steps = (length - dilation[0] * (taps - 1) - 1) // stride[0] + 1
     y = torch.empty(texts, out, steps, dtype=torch.float32)
     call, at_bias = library.chosen().convolution, None if bias is None else bias.data_ptr()
@@ -53,6 +61,11 @@ def convolution(  # noqa: PLR0917 - the order of torch
 
     share(some, out, texts * out * steps * taps * channels // groups)
     return y
+
+
+def _inside(index: Tensor, size: int) -> bool:
+    """Whether all indices are of something."""
+    return index.numel() == 0 or (int(index.min()) >= 0 and int(index.max()) < size)
 
 
 def running_sum(x: Tensor, dim: int) -> Tensor:
@@ -70,6 +83,7 @@ def add_at(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
         x, source: of any shape, with `len(index)` slices of the source along `dim`.
         index: integers.
     """
+    check(_inside(index, x.shape[dim]), "index_add")
     result = x.clone()
     places: Any = (slice(None),) * (dim % x.ndim) + (index.numpy(),)
     np.add.at(result.numpy(), places, source.numpy())
@@ -89,6 +103,7 @@ def scatter_add(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
 
     In ascending order of the source.
     """
+    check(_inside(index, x.shape[dim]), "scatter_add")
     places = list(np.indices(tuple(index.shape)))
     part = source[tuple(slice(0, n) for n in index.shape)]
     places[dim % x.ndim] = index.numpy()
@@ -117,13 +132,16 @@ def solve_triangular(a: Tensor, b: Tensor, *, upper: bool, unit: bool) -> Tensor
     return x.reshape(b.shape)
 
 
-def complex_product(a: Tensor, b: Tensor | float) -> Tensor:
+def complex_product(a: Tensor, b: Tensor | complex) -> Tensor:
     """(ac − bd, ad + bc): four products and two sums, each rounded; complex64, joint shape.
 
     A number that is no tensor multiplies both parts.
     """
     if not isinstance(b, Tensor):
-        return torch.view_as_complex(torch.view_as_real(a.resolve_conj()) * b)
+        number = complex(b)
+        if number.imag == 0:
+            return torch.view_as_complex(torch.view_as_real(a.resolve_conj()) * number.real)
+        b = torch.tensor(number, dtype=a.dtype)
     a, b = (x if x.is_complex() else torch.complex(x, torch.zeros_like(x)) for x in (a, b))
     (p, q), (r, s) = (torch.view_as_real(x.resolve_conj()).unbind(-1) for x in (a, b))
     return torch.view_as_complex(torch.stack([p * r - q * s, p * s + q * r], -1))

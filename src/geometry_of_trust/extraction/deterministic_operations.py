@@ -71,13 +71,13 @@ Dims = int | Sequence[int] | None
 def _mean(
     x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: torch.dtype | None = None
 ) -> Tensor | None:
-    return None if dtype == torch.float64 else rows.mean(x, _dims(dim), keepdim=keepdim)
+    return rows.mean(x, _dims(dim), keepdim=keepdim) if dtype in (None, x.dtype) else None
 
 
 def _sum(
     x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: torch.dtype | None = None
 ) -> Tensor | None:
-    return None if dtype == torch.float64 else rows.total(x, _dims(dim), keepdim=keepdim)
+    return rows.total(x, _dims(dim), keepdim=keepdim) if dtype in (None, x.dtype) else None
 
 
 def _dims(dim: Dims) -> list[int]:
@@ -118,8 +118,10 @@ _softplus_of_one = functions.function("softplus")
 
 
 def _softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
-    """Above the threshold it is x, in float32 too, so that nothing is said about it."""
-    return _softplus_of_one(x) if beta == 1 else _softplus_of_one(x * beta) / beta
+    """Above the threshold, of beta·x, it is x, as torch says."""
+    scaled = x if beta == 1 else x * beta
+    result = _softplus_of_one(scaled)
+    return torch.where(scaled > threshold, x, result if beta == 1 else result / beta)
 
 
 def _gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
@@ -322,9 +324,7 @@ class DeterministicOperations(TorchDispatchMode):  # type: ignore[no-untyped-cal
     ) -> object:
         kwargs = kwargs or {}
         known = _KNOWN.get(id(func))  # an operation's own hash takes longer than all of this
-        name, plain = _KNOWN.setdefault(id(func), _names(func)) if known is None else known
-        if "out" in kwargs:
-            plain = f"{plain} into a tensor"
+        plain, in_place = _KNOWN.setdefault(id(func), _named(func)) if known is None else known
         replace = self._replacement(plain, args)
         if plain == "scatter" and "reduce" in kwargs:
             plain = "scatter with a reduction"
@@ -333,7 +333,7 @@ class DeterministicOperations(TorchDispatchMode):  # type: ignore[no-untyped-cal
         if replace:
             result = replace(*args, **kwargs)
             if result is not None:
-                return result if plain == name else args[0].copy_(result)
+                return args[0].copy_(result) if in_place else result
         result = func(*args, **kwargs)
         if not (plain in _EXACT or (plain in _ROUNDED and not _is_complex(args))):
             parts = result if isinstance(result, tuple | list) else [result]
@@ -357,13 +357,16 @@ class DeterministicOperations(TorchDispatchMode):  # type: ignore[no-untyped-cal
         return _REPLACED.get(plain) if torch.float32 in types else None
 
 
-_KNOWN: dict[int, tuple[str, str]] = {}
+_KNOWN: dict[int, tuple[str, bool]] = {}
 
 
-def _names(func: OpOverload) -> tuple[str, str]:
-    """What an operation is called, and what it is called when it is not done in place."""
+def _named(func: OpOverload) -> tuple[str, bool]:
+    """What an operation is called when it is not done in place, and whether it is."""
     name = func.overloadpacket.__name__
-    return name, name[:-1] if name.endswith("_") and not name.endswith("__") else name
+    if any(argument.is_out for argument in func._schema.arguments):
+        return f"{name} into a tensor", False
+    in_place = name.endswith("_") and not name.endswith("__")
+    return name[:-1] if in_place else name, in_place
 
 
 def _is_computed(x: Tensor) -> bool:

@@ -72,14 +72,16 @@ class Float32(TorchFunctionMode):
             value = func(*args, **kwargs)
             if isinstance(value, torch.dtype):
                 return WIDE.get(value, value)
-            return _wide_rows(value) if type(args[0]) is nn.Parameter else value
-        if name == "scaled_dot_product_attention" and args[0].dtype == torch.float32:
+            if not isinstance(value, torch.Tensor) or not self._is_held(args[0]):
+                return value
+            return func(self._wide(args[0]), *args[1:], **kwargs)
+        if name == "scaled_dot_product_attention" and _are_float32(*args, **kwargs):
             return attention(*args, **kwargs)
         if name == "linear" and (product := self._linear(*args, **kwargs)) is not None:
             return product
         if name != "embedding":
-            args = tuple(map(_wide_parameter, args))
-            kwargs = {key: _wide_parameter(value) for key, value in kwargs.items()}
+            args = tuple(map(self._wide, args))
+            kwargs = {key: self._wide(value) for key, value in kwargs.items()}
         if name in _CASTS_LIKE and len(args) > 1 and isinstance(args[1], torch.Tensor):
             func, args, kwargs = _cast_like(args, kwargs)
         elif name == "type" and len(args) > 1:
@@ -88,13 +90,34 @@ class Float32(TorchFunctionMode):
         return _wide_rows(result) if name == "embedding" else result
 
     def _linear(
-        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+        self,
+        input: torch.Tensor,  # noqa: A002 - torch's names
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
     ) -> torch.Tensor | None:
         """The product with a weight as it is held; None if that is no case for a kernel."""
-        known = x.dtype == torch.float32 and weight.dtype in TYPES and weight.ndim == 2
-        if not known or x.device.type != "cpu" or weight.device.type != "cpu":
+        known = input.dtype == torch.float32 and weight.dtype in TYPES and weight.ndim == 2
+        scale = self._scales.get(weight)
+        if not known or (weight.dtype == torch.int8) != (scale is not None):
             return None
-        return linear(x, weight, bias, self._scales.get(weight))
+        if input.is_neg() or input.device.type != "cpu" or weight.device.type != "cpu":
+            return None
+        return linear(input, weight, bias, scale)
+
+    def _is_held(self, argument: object) -> bool:
+        """Whether it is a parameter that is held in less than what it is computed with."""
+        return type(argument) is nn.Parameter and (
+            argument.dtype in WIDE or (argument.dtype == torch.int8 and argument in self._scales)
+        )
+
+    def _wide(self, argument: object) -> object:
+        """A parameter as it is computed with; all else as it is."""
+        if not self._is_held(argument):
+            return argument
+        assert isinstance(argument, nn.Parameter)  # noqa: S101 - as `_is_held` says
+        if argument.dtype in WIDE:
+            return argument.to(WIDE[argument.dtype])
+        return argument.data * self._scales[argument]
 
 
 def _cast_like(
@@ -106,11 +129,11 @@ def _cast_like(
     return torch.Tensor.to, (tensor, other.device, dtype, *more), kwargs
 
 
-def _wide_parameter(argument: object) -> object:
-    """A parameter that is held in less, in float32: what it is computed with."""
-    if type(argument) is nn.Parameter and argument.dtype in WIDE:
-        return argument.to(WIDE[argument.dtype])
-    return argument
+def _are_float32(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object, **others: object
+) -> bool:
+    """Whether a kernel can take queries, keys and values."""
+    return all(x.dtype == torch.float32 and not x.is_neg() for x in (query, key, value))
 
 
 def _wide_rows(value: object) -> object:
