@@ -41,6 +41,7 @@ def automatic_batching(opened: Opened, longest: int) -> Batching:
     inner = max(getattr(config, "intermediate_size", None) or 4 * d, d)
     heads = getattr(config, "num_attention_heads", None) or max(1, d // 64)
     a_token = 4 * (12 * d + 4 * inner + 3 * heads * longest) + 4 * d * len(opened.layers)
-    most = 512 if opened.device.type == "cpu" else 16384
+    # Batches of a reproducible run are side by side, so that each has half.
+    most = 16384 if opened.device.type != "cpu" else 256 if opened.request.reproducible else 512
     tokens = max(1, min(most, available_memory() // 4 // a_token))
     return Batching(None, tokens, padded=not opened.request.reproducible)
