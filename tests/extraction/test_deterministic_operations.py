@@ -7,11 +7,9 @@ import io
 import math
 import os
 import platform
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,11 @@ import numpy as np
 import pytest
 import torch
 
+from arithmetic.oracle import fused_exactly
+from arithmetic.row_oracle import lane_sum, number
 from geometry_of_trust.extraction import deterministic_operations
 from geometry_of_trust.extraction.float32 import float32
 from geometry_of_trust.extraction.options import ExtractionOptions
-from oracle import nearest32
 from tiny_models import FAMILIES, TEXT, build
 
 pytestmark = pytest.mark.filterwarnings("ignore:The reduce argument of torch.scatter")
@@ -230,27 +229,6 @@ def test_an_output_that_is_given_is_filled() -> None:
 # --- the rules, in plain numbers ------------------------------------------------------------------
 
 
-def fused(a: float, b: float, c: float) -> float:
-    """RN(ab + c), of float32."""
-    exact = Fraction(a) * Fraction(b) + Fraction(c)
-    return float(nearest32(exact))
-
-
-def single(x: float) -> float:
-    """RN(x), of a float64."""
-    return float(struct.unpack("f", struct.pack("f", x))[0])
-
-
-def total(numbers: list[float]) -> float:
-    """Rule 3, in float64."""
-    lanes = [0.0] * 16
-    for i, x in enumerate(numbers):
-        lanes[i % 16] += x
-    for half in (8, 4, 2, 1):
-        lanes = [lanes[i] + lanes[i + half] for i in range(half)]
-    return lanes[0]
-
-
 def test_products_are_chains_in_blocks() -> None:
     a, b = noise(2, 600), noise(600, 3, seed=1)
     with float32():
@@ -262,9 +240,9 @@ def test_products_are_chains_in_blocks() -> None:
                 block = slice(start, start + 256)
                 s = 0.0
                 for x, y in zip(a[i, block].tolist(), b[block, j].tolist(), strict=True):
-                    s = fused(x, y, s)
+                    s = float(fused_exactly(x, y, s))
                 blocks.append(s)
-            assert float(product[i, j]) == single(single(blocks[0] + blocks[1]) + blocks[2])
+            assert float(product[i, j]) == number(number(blocks[0] + blocks[1]) + blocks[2])
 
 
 def test_sums_and_what_is_made_of_them() -> None:
@@ -273,16 +251,16 @@ def test_sums_and_what_is_made_of_them() -> None:
         sums, means, variances = x.sum(1), x.mean(1), x.var(1)
         norms, running = torch.linalg.vector_norm(x, dim=1), x.cumsum(1)
     for row, values in enumerate(x.tolist()):
-        assert float(sums[row]) == single(total(values))
-        assert float(means[row]) == single(total(values) / 100)
-        apart = [single(v - float(means[row])) for v in values]
-        assert float(variances[row]) == single(single(total([d * d for d in apart])) / 99)
-        squares = single(total([v * v for v in values]))
-        assert float(norms[row]) == single(math.sqrt(squares))
+        assert float(sums[row]) == number(lane_sum(values))
+        assert float(means[row]) == number(lane_sum(values) / 100)
+        apart = [number(v - float(means[row])) for v in values]
+        assert float(variances[row]) == number(number(lane_sum([d * d for d in apart])) / 99)
+        squares = number(lane_sum([v * v for v in values]))
+        assert float(norms[row]) == number(math.sqrt(squares))
         s = 0.0
         for v, found in zip(values, running[row].tolist(), strict=True):
             s += v
-            assert found == single(s)
+            assert found == number(s)
 
 
 def test_a_softmax_and_the_logarithm_of_its_sum() -> None:
@@ -290,12 +268,12 @@ def test_a_softmax_and_the_logarithm_of_its_sum() -> None:
     with float32():
         weights, logs = torch.softmax(x, -1), x.logsumexp(-1)
         for row, values in enumerate(x.tolist()):
-            apart = torch.tensor([single(v - max(values)) for v in values])
+            apart = torch.tensor([number(v - max(values)) for v in values])
             powers = apart.exp().tolist()
-            found = [single(e / total(powers)) for e in powers]
+            found = [number(e / lane_sum(powers)) for e in powers]
             assert weights[row].tolist() == found
-            log = float(torch.tensor(single(total(powers))).log())
-            assert float(logs[row]) == single(log + max(values))
+            log = float(torch.tensor(number(lane_sum(powers))).log())
+            assert float(logs[row]) == number(log + max(values))
         rows = torch.tensor([[-math.inf, -math.inf], [0.0, -math.inf]])
         assert torch.softmax(rows, -1).tolist() == [[0.0, 0.0], [1.0, 0.0]]
         assert rows.logsumexp(-1).tolist() == [-math.inf, 0.0]
@@ -306,7 +284,7 @@ def test_sums_into_places_go_through_the_source_in_order() -> None:
     index = torch.arange(40) % 3
     expected = x.tolist()
     for i, row in zip(index.tolist(), source.tolist(), strict=True):
-        expected[i] = [single(a + b) for a, b in zip(expected[i], row, strict=True)]
+        expected[i] = [number(a + b) for a, b in zip(expected[i], row, strict=True)]
     with float32():
         for result in (
             x.index_add(0, index, source),
@@ -327,9 +305,9 @@ def test_convolutions_go_by_taps_then_channels() -> None:
             s = 0.0
             for tap in range(3):
                 for channel in range(2):
-                    s = fused(float(padded[out // 3 * 2 + channel, t + tap]),
-                              float(w[out, channel, tap]), s)  # fmt: skip
-            assert float(result[0, out, t]) == single(s + float(bias[out]))
+                    given = float(padded[out // 3 * 2 + channel, t + tap])
+                    s = float(fused_exactly(given, float(w[out, channel, tap]), s))
+            assert float(result[0, out, t]) == number(s + float(bias[out]))
 
 
 def test_complex_products_and_triangles() -> None:
@@ -346,18 +324,18 @@ def test_complex_products_and_triangles() -> None:
         for i in reversed(range(5)):
             known = 0.0
             for k in range(i + 1, 5):
-                known = fused(float(upper[i, k]), found[k], known)
-            found[i] = single(single(float(right[i, column]) - known) / 3.0)
+                known = float(fused_exactly(float(upper[i, k]), found[k], known))
+            found[i] = number(number(float(right[i, column]) - known) / 3.0)
         assert solved[:, column].tolist() == found
 
 
 def test_numbers_meet_tensors_as_float32() -> None:
     x = noise(50)
-    third, scale = single(1 / 3), single(0.1)
+    third, scale = number(1 / 3), number(0.1)
     with float32():
-        assert (x * (1 / 3)).tolist() == [single(v * third) for v in x.tolist()]
+        assert (x * (1 / 3)).tolist() == [number(v * third) for v in x.tolist()]
         scaled = torch.add(x, x, alpha=0.1)
-        assert scaled.tolist() == [single(v + single(v * scale)) for v in x.tolist()]
+        assert scaled.tolist() == [number(v + number(v * scale)) for v in x.tolist()]
 
 
 def test_of_equal_values_the_lowest_index_is_first() -> None:
@@ -405,7 +383,7 @@ def test_roots_are_correctly_rounded() -> None:
         for x in (torch.nextafter(near * near, near * 9), hard):
             assert x.sqrt().tolist() == [math.sqrt(value) for value in x.tolist()]
         narrow = noise(20_000).abs()
-        assert narrow.sqrt().tolist() == [single(math.sqrt(v)) for v in narrow.tolist()]
+        assert narrow.sqrt().tolist() == [number(math.sqrt(v)) for v in narrow.tolist()]
         assert torch.tensor(-1.0).sqrt().isnan()
 
 

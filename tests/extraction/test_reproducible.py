@@ -25,6 +25,8 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from arithmetic.oracle import fused
+from arithmetic.row_oracle import lane_sum
 from geometry_of_trust import errors
 from geometry_of_trust.arithmetic import ARITHMETIC, library
 from geometry_of_trust.documents.extraction_record_reading import read_record
@@ -241,23 +243,12 @@ Matrix = NDArray[np.float32]
 
 
 def product(a: Matrix, b: Matrix) -> Matrix:
-    """Rule 2, for stacks of matrices: fused operations in order, blocks of 256.
-
-    A product of float32 is exact in float64. Its sum with another is rounded to odd there: of an
-    inexact one the last bit is set, so that rounding it to float32 is rounding the exact sum.
-    """
+    """Rule 2, for stacks of matrices: fused operations in order, blocks of 256."""
     blocks = []
     for start in range(0, a.shape[-1], 256):
         s = np.zeros((*a.shape[:-1], b.shape[-1]), np.float32)
         for k in range(start, min(start + 256, a.shape[-1])):
-            exact = a[..., k, None].astype(np.float64) * b[..., k, None, :]
-            wide = s.astype(np.float64)
-            total = exact + wide
-            back = total - exact
-            error = (exact - (total - back)) + (wide - back)
-            towards_zero = (error != 0) & ((error < 0) != (total < 0))
-            bits = total.view(np.int64) - towards_zero
-            s = np.where(error != 0, bits | 1, bits).view(np.float64).astype(np.float32)
+            s = fused(a[..., k, None], b[..., k, None, :], s)
         blocks.append(s)
     result = blocks[0]
     for s in blocks[1:]:
@@ -267,12 +258,7 @@ def product(a: Matrix, b: Matrix) -> Matrix:
 
 def total(x: Matrix) -> NDArray[np.float64]:
     """Rule 3 along the last dimension, not rounded."""
-    lanes: NDArray[np.float64] = np.zeros((*x.shape[:-1], 16))
-    for i in range(x.shape[-1]):
-        lanes[..., i % 16] += x[..., i]
-    for half in (8, 4, 2, 1):
-        lanes = lanes[..., :half] + lanes[..., half:]
-    return lanes[..., 0]
+    return np.apply_along_axis(lambda row: lane_sum(row.tolist()), -1, x)
 
 
 def rounded(function: Callable[[Any], Any], x: Matrix) -> Matrix:
