@@ -62,11 +62,6 @@ def attention(  # noqa: PLR0917 - the order of torch
     check_float32("attention", query, key, value)
     check(min(query.ndim, key.ndim, value.ndim) > 1, "attention")
     check(query.shape[-1] == key.shape[-1] and key.shape[-2] == value.shape[-2], "attention")
-    if attn_mask is not None and is_causal:
-        seen = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool).tril()
-        boolean = attn_mask.dtype == torch.bool
-        attn_mask = attn_mask & seen if boolean else attn_mask.masked_fill(~seen, -torch.inf)
-        is_causal = False
     flat = max(query.ndim, key.ndim, value.ndim) == 2
     batch = np.broadcast_shapes(*(tuple(x.shape[:-3]) for x in (query, key, value)))
     heads = query.shape[-3] if query.ndim > 2 else 1
@@ -82,11 +77,9 @@ def attention(  # noqa: PLR0917 - the order of torch
     texts, _, rows, d = query.shape
     keys, e = value.shape[2:]
     out = torch.empty(texts, rows, heads, e).transpose(1, 2)  # as models go on with it
-    kind, mask = _CAUSAL if is_causal else _NONE, attn_mask
-    if mask is not None:
-        check(mask.dtype == torch.bool or mask.is_floating_point(), "attention")
-        kind = _BYTES if mask.dtype == torch.bool else _FLOATS
-        mask = mask if kind == _BYTES else mask.to(torch.float32)
+    kind, mask = _CAUSAL if is_causal else _NONE, None
+    if attn_mask is not None:
+        kind, mask = _mask(attn_mask, rows, keys, is_causal=is_causal)
         mask = mask.expand(*batch, *([heads] if mask.ndim > 2 or batch else []), rows, keys)
         mask = _heads(mask, batch).expand(texts, heads, rows, keys)
     arguments = _Attention(
@@ -106,6 +99,17 @@ def attention(  # noqa: PLR0917 - the order of torch
 
     share(some, texts * heads, texts * heads * rows * keys * (d + e))
     return out.reshape(*batch, *([] if flat else [heads]), rows, e)
+
+
+def _mask(mask: Tensor, rows: int, keys: int, *, is_causal: bool) -> tuple[int, Tensor]:
+    """What kind of mask it is, and the mask as a kernel takes it, causal if it is to be."""
+    boolean = mask.dtype == torch.bool
+    check(boolean or mask.is_floating_point(), "attention")
+    mask = mask if boolean else mask.to(torch.float32)
+    if is_causal:
+        seen = torch.ones(rows, keys, dtype=torch.bool).tril()
+        mask = mask & seen if boolean else mask.masked_fill(~seen, -torch.inf)
+    return _BYTES if boolean else _FLOATS, mask
 
 
 def _heads(x: Tensor, batch: tuple[int, ...]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import functools
 import math
 from collections.abc import Callable
 from decimal import Decimal
@@ -22,6 +23,7 @@ _STEPS = 8
 """What a function costs, in elementary steps."""
 
 
+@functools.cache
 def function(name: str) -> Callable[[Tensor], Tensor]:
     """The function of rule 4 with this name, of float32 tensors of any shape."""
 

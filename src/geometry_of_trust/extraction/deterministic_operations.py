@@ -109,18 +109,15 @@ def _log_of_sum(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """The greatest, plus the logarithm of the sum of exponentials, each step rounded."""
     most = x.amax(_dims(dim), keepdim=True)
     most = torch.where(most.isinf(), 0.0, most)
-    total = _log(rows.total(_exp(x - most), _dims(dim), keepdim=True)) + most
+    powers = functions.function("exp")(x - most)
+    total = functions.function("log")(rows.total(powers, _dims(dim), keepdim=True)) + most
     return total if keepdim else total.squeeze(_dims(dim))
-
-
-_exp, _log = functions.function("exp"), functions.function("log")
-_softplus_of_one = functions.function("softplus")
 
 
 def _softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     """Above the threshold, of beta·x, it is x, as torch says."""
     scaled = x if beta == 1 else x * beta
-    result = _softplus_of_one(scaled)
+    result = functions.function("softplus")(scaled)
     return torch.where(scaled > threshold, x, result if beta == 1 else result / beta)
 
 
@@ -233,6 +230,10 @@ def _power(base: Tensor | float, exponent: Tensor | float) -> Tensor | None:
 _FUNCTIONS = {
     "exp", "expm1", "log", "log1p", "log2", "tanh", "erf", "sin", "cos", "sigmoid", "silu", "rsqrt",
 }  # fmt: skip
+_EXTREMES = {
+    name: _positive_zero(getattr(torch, name))
+    for name in ("amax", "amin", "max", "maximum", "min", "minimum")
+}
 _REPLACED: dict[str, Operation] = {
     **{name: functions.function(name) for name in _FUNCTIONS},
     "mm": products.matmul,
@@ -252,10 +253,7 @@ _REPLACED: dict[str, Operation] = {
     "gelu": _gelu,
     "sqrt": functions.sqrt,
     "arange": _arange,
-    **{
-        name: _positive_zero(getattr(torch, name))
-        for name in ("amax", "amin", "max", "maximum", "min", "minimum")
-    },
+    **_EXTREMES,
     "square": lambda x: x * x,
     "pow": _power,
     "_softmax": lambda x, dim, half_to_float: rows.softmax(x, dim),
@@ -288,10 +286,7 @@ _IN_FLOAT64: dict[str, Operation] = {
     "pow": functions.power,
     "exp": lambda x: functions.in_decimal(Decimal.exp, x),
     "log": lambda x: functions.in_decimal(Decimal.ln, x),
-    **{
-        name: _positive_zero(getattr(torch, name))
-        for name in ("amax", "amin", "max", "maximum", "min", "minimum")
-    },
+    **_EXTREMES,
 }
 """Of what a model's code asks for in float64: few numbers."""
 _WITH_ALPHA = {

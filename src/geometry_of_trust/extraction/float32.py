@@ -72,9 +72,8 @@ class Float32(TorchFunctionMode):
             value = func(*args, **kwargs)
             if isinstance(value, torch.dtype):
                 return WIDE.get(value, value)
-            if not isinstance(value, torch.Tensor) or not self._is_held(args[0]):
-                return value
-            return func(self._wide(args[0]), *args[1:], **kwargs)
+            wide = self._wide(args[0]) if isinstance(value, torch.Tensor) else args[0]
+            return value if wide is args[0] else func(wide, *args[1:], **kwargs)
         if name == "scaled_dot_product_attention" and _are_float32(*args, **kwargs):
             return attention(*args, **kwargs)
         if name == "linear" and (product := self._linear(*args, **kwargs)) is not None:
@@ -104,20 +103,13 @@ class Float32(TorchFunctionMode):
             return None
         return linear(input, weight, bias, scale)
 
-    def _is_held(self, argument: object) -> bool:
-        """Whether it is a parameter that is held in less than what it is computed with."""
-        return type(argument) is nn.Parameter and (
-            argument.dtype in WIDE or (argument.dtype == torch.int8 and argument in self._scales)
-        )
-
     def _wide(self, argument: object) -> object:
-        """A parameter as it is computed with; all else as it is."""
-        if not self._is_held(argument):
+        """A parameter as it is computed with, if it is held in less; all else as it is."""
+        if type(argument) is not nn.Parameter:
             return argument
-        assert isinstance(argument, nn.Parameter)  # noqa: S101 - as `_is_held` says
-        if argument.dtype in WIDE:
-            return argument.to(WIDE[argument.dtype])
-        return argument.data * self._scales[argument]
+        if argument.dtype == torch.int8 and argument in self._scales:
+            return argument.data * self._scales[argument]
+        return _wide_rows(argument)
 
 
 def _cast_like(
@@ -137,7 +129,7 @@ def _are_float32(
 
 
 def _wide_rows(value: object) -> object:
-    """What was taken of weights, in float32."""
+    """Weights, or what was taken of them, in float32."""
     if isinstance(value, torch.Tensor) and value.dtype in WIDE:
         return value.to(WIDE[value.dtype])
     return value

@@ -186,10 +186,11 @@ def _can_stay(
     Args:
         asked: it in the type asked for, without weights.
     """
-    blocks, pages = anatomy.blocks_of(model), FilePages.of_process()
+    blocks = anatomy.blocks_of(model)
     widens = all(torch.promote_types(p.dtype, dtype) == dtype for p in blocks.parameters())
     if widens and reproducible:
         return True
+    pages = FilePages.of_process()
     sizes = [sum(p.nbytes for p in block.parameters()) for block in blocks]
     made = sum(p.nbytes for p in blocks.parameters() if not pages.hold(p))
     if not widens and pages.starts and made > max(sizes):

@@ -92,17 +92,12 @@ class Weights:
     def _converted(self, module: nn.Module) -> Iterator[nn.Parameter]:
         """The parameters that a product does not widen itself."""
         for owner in module.modules():
+            linear = self.reproducible and type(owner).forward is nn.Linear.forward
             for name, parameter in owner._parameters.items():
                 if parameter is None:
                     continue
-                linear = name == "weight" and type(owner).forward is nn.Linear.forward
-                if not (
-                    self.reproducible
-                    and linear
-                    and parameter.device.type == "cpu"
-                    and parameter.dtype in TYPES
-                    and not self._narrower(parameter)
-                ):
+                widened = linear and name == "weight" and parameter.dtype in TYPES
+                if not widened or self._narrower(parameter):
                     yield parameter
 
     def put_back(self, before: Before) -> None:
