@@ -98,7 +98,7 @@ def _variance(
 def _norm(
     x: Tensor, order: float = 2, dim: Dims = None, keepdim: bool = False, *, dtype: object = None
 ) -> Tensor | None:
-    if order not in (1, 2) or dtype == torch.float64:
+    if order not in (1, 2) or dtype not in (None, x.dtype):
         return None
     if order == 1:
         return rows.total(x.abs(), _dims(dim), keepdim=keepdim)
@@ -204,7 +204,7 @@ def _scatter_reduce(
 
 
 def _running_sum(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor | None:
-    return None if dtype == torch.float64 else sequences.running_sum(x, dim)
+    return sequences.running_sum(x, dim) if dtype in (None, x.dtype) else None
 
 
 def _triangular(
