@@ -233,6 +233,30 @@ def test_what_lies_between_the_last_block_and_the_unembedding(
     assert run(build(family, tmp_path / "model"), tmp_path).record.unembedding_reads == reads
 
 
+def test_training_on_states_that_the_unembedding_does_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bert = build(Family("bert", {"is_decoder": True}), tmp_path / "model")
+    positions = len(run(bert, tmp_path, (1,)).record.tokens)
+    (tmp_path / "a.labels").write_text("".join(f"{i % 2}\n" for i in range(positions)))
+    arguments = [
+        "train", "--activations", str(tmp_path / "a.gotact"), "--labels",
+        str(tmp_path / "a.labels"), "--unembedding", str(tmp_path / "u.gotue"), "--layer", "1",
+        "--output", str(tmp_path / "p.json"),
+    ]  # fmt: skip
+    warning = "warning: the unembedding does not read these states"
+    capsys.readouterr()
+    assert main(arguments) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(warning)
+    assert line.endswith("--inner-product euclidean")
+    assert main([*arguments, "--inner-product", "euclidean"]) == 0
+    assert warning not in capsys.readouterr().err
+    (tmp_path / "a.record.json").unlink()  # which nobody but it can say
+    assert main(arguments) == 0
+    assert warning not in capsys.readouterr().err
+
+
 def test_half_precision(tiny_model: TinyModel, tmp_path: Path) -> None:
     for dtype in ("bfloat16", "float16"):
         record = run(tiny_model("llama"), tmp_path, dtype=dtype).record
