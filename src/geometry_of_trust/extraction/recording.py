@@ -58,7 +58,7 @@ def make_record(
         bias=runner.unembedding.bias is not None,
         layers=opened.layers,
         dtype=options.dtype,
-        precision=request.precision,
+        precision=opened.precision,
         reproducible=request.reproducible,
         arithmetic=ARITHMETIC if request.reproducible else None,
         device=str(opened.device),
@@ -71,4 +71,7 @@ def make_record(
         unembedding=unembedding,
         prompt_sha256=prompt_sha256,
         tokens=tokens,
+        stored=opened.stored,
+        adapter=None if opened.adapter is None else opened.adapter.recorded,
+        gguf=None if opened.gguf is None else opened.gguf.recorded,
     )

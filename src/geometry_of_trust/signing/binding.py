@@ -91,12 +91,17 @@ class BoundProbeSet:
 class BoundRecord:
     """The extraction record: its digest, of the text that its mode says (`Record.digest`).
 
-    `arithmetic` is that of a reproducible run; None of a fast one, and of those in float64.
+    Attributes:
+        arithmetic: that of a reproducible run; None of a fast one, and of those in float64.
+        stored: what the weights had been rounded to in the model's own files, as of `Record`.
+        adapter: digest of what was put into the model, or None.
     """
 
     sha256: str
     mode: Mode
     arithmetic: str | None
+    stored: str | None = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,8 @@ BINDING = record(
             member("sha256", DIGEST),
             member("mode", choice(MODES)),
             member("arithmetic", STRING, default=None, omitted=True),
+            member("stored", STRING, default=None, omitted=True),
+            member("adapter", DIGEST, default=None, omitted=True),
         ),
         default=None,
         omitted=True,

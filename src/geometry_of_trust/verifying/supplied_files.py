@@ -178,6 +178,8 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         ("layers", activations.layers, record.layers),
         ("positions", activations.positions, record.positions),
         ("arithmetic", bound and bound.arithmetic, record.arithmetic),
+        ("stored", bound and bound.stored, record.stored),
+        ("adapter", bound and bound.adapter, record.adapter and record.adapter.sha256),
     ):
         _hold_run(path, name, signed, found)
 
