@@ -49,7 +49,7 @@ class WrittenFile:
 
 
 @dataclass(frozen=True)
-class Adapter:
+class RecordedAdapter:
     """What was put into a model beside its weights.
 
     Attributes:
@@ -70,7 +70,7 @@ def adapter_digest(digests: Mapping[str, str]) -> str:
 
 
 @dataclass(frozen=True)
-class Gguf:
+class RecordedGguf:
     """The GGUF file that a model is.
 
     Attributes:
@@ -193,8 +193,8 @@ class Record:
     checks: tuple[Check, ...] = ()
     low_memory: bool | None = None
     stored: str | None = None
-    adapter: Adapter | None = None
-    gguf: Gguf | None = None
+    adapter: RecordedAdapter | None = None
+    gguf: RecordedGguf | None = None
 
     @property
     def positions(self) -> int:

@@ -12,11 +12,11 @@ from geometry_of_trust.documents.extraction_record import (
     FORMAT,
     LIBRARIES,
     VERSION,
-    Adapter,
     Check,
     Corpus,
-    Gguf,
     Record,
+    RecordedAdapter,
+    RecordedGguf,
     Token,
     WrittenFile,
 )
@@ -94,8 +94,8 @@ class _Sections:
     format: str
     version: int
     model: Mapping[str, str]
-    adapter: Adapter | None
-    gguf: Gguf | None
+    adapter: RecordedAdapter | None
+    gguf: RecordedGguf | None
     blocks: _Blocks
     unembedding: _Unembedding
     run: _Run
@@ -163,12 +163,12 @@ _CORPUS = record(
     member("rows_sha256", DIGEST),
 )
 _ADAPTER = record(
-    Adapter,
+    RecordedAdapter,
     member("sha256", DIGEST),
     member("kind", STRING),
     member("base", optional(STRING)),
 )
-_GGUF = record(Gguf, member("sha256", DIGEST), member("types", Kind(_read_types, dict)))
+_GGUF = record(RecordedGguf, member("sha256", DIGEST), member("types", Kind(_read_types, dict)))
 _SECTIONS = record(
     _Sections,
     member("format", STRING),

@@ -28,7 +28,7 @@ from geometry_of_trust.errors import AdapterNotNamed, BadAdapter, GotError, brie
 from geometry_of_trust.extraction.architectures import Anatomy, untyped
 from geometry_of_trust.extraction.model_files import Source, few_modules
 from geometry_of_trust.extraction.panics import panics_as_errors
-from geometry_of_trust.extraction.quiet import unwarned
+from geometry_of_trust.extraction.quantizing import unlogged
 from geometry_of_trust.extras import optional
 from geometry_of_trust.files import read_bounded, sha256_file
 
@@ -52,7 +52,7 @@ _MORE = (
     "megatron_config", "monteclora_config", "use_bdlora", "use_qalora", "velora_config",
 )  # fmt: skip
 _MERGE = "Merge it with peft (merge_and_unload), save that model, and extract from it."
-_NAME = "default"
+_NAME, _PREFIX = "default", "base_model.model."
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ class Adapter:
         )
 
     @property
-    def recorded(self) -> extraction_record.Adapter:
+    def recorded(self) -> extraction_record.RecordedAdapter:
         """What an extraction record says of it."""
-        return extraction_record.Adapter(self.sha256, self.kind, _base(self.settings))
+        return extraction_record.RecordedAdapter(self.sha256, self.kind, _base(self.settings))
 
     def check(self, skeleton: PreTrainedModel, anatomy: Anatomy, where: str) -> None:
         """It fits a model, all of it, and leaves the unembedding a matrix of the model's.
@@ -100,14 +100,8 @@ class Adapter:
         """
         config = self._config()
         tensors = {name: tensor.to("meta") for name, tensor in self._tensors().items()}
-        model = copy.deepcopy(skeleton)
         with few_modules(where):
-            self._put_on(model, config, tensors, {})
-        if type(anatomy.unembedding_of(model)) is not type(anatomy.unembedding_of(skeleton)):
-            raise self._refused(
-                "one that leaves the unembedding as it is, or saves it whole (modules_to_save)",
-                f"{self.kind} on {anatomy.unembedding_path}",
-            )
+            self._put_on(copy.deepcopy(skeleton), anatomy, config, tensors, {})
 
     def apply(
         self,
@@ -119,7 +113,7 @@ class Adapter:
         """Put it into a model that has the first `count` blocks; nothing of it runs as in training.
 
         Args:
-            types: the model's type of each parameter that is held in another.
+            types: the model's type of each parameter, of any shape, that is held in another.
 
         Raises:
             BadAdapter: it does not fit.
@@ -132,7 +126,7 @@ class Adapter:
             if (match := of_block.search(name)) is None or int(match[1]) < count
         }
         if tensors:  # none: it changes later blocks only
-            self._put_on(model, self._config(), tensors, types)
+            self._put_on(model, anatomy, self._config(), tensors, types)
 
     def _config(self) -> Any:
         """The configuration as peft has it.
@@ -173,20 +167,22 @@ class Adapter:
         return config
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """Its weights, by the names in its file.
+        """Its weights, by the names that the model has for its modules.
 
         Raises:
             BadAdapter: they cannot be read.
         """
         try:
             with panics_as_errors():
-                return load_file(self.folder / WEIGHTS)
+                tensors = load_file(self.folder / WEIGHTS)
         except Exception as error:  # whatever the file makes the library raise
             raise self._refused(WEIGHTS, brief(error)) from None
+        return {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
 
     def _put_on(
         self,
         model: PreTrainedModel,
+        anatomy: Anatomy,
         config: Any,
         tensors: Mapping[str, torch.Tensor],
         types: Mapping[torch.Tensor, torch.dtype],
@@ -194,9 +190,11 @@ class Adapter:
         """Let modules of a model be peft's, with these weights.
 
         Raises:
-            BadAdapter: weights are missing, of other shapes, or match nothing.
+            BadAdapter: weights are missing, of other shapes, or match nothing; or the unembedding
+                is no longer a matrix of the model's.
         """
         peft = _library()
+        unembedding = anatomy.unembedding_of(model)
         before = {id(tensor) for tensor in _state(model).values()}
         on_meta = all(tensor.is_meta for tensor in tensors.values())
         try:
@@ -213,7 +211,17 @@ class Adapter:
         except GotError:
             raise
         except Exception as error:  # whatever the weights make the library raise
-            raise self._refused("one that fits this model", brief(error)) from None
+            first, *others = str(error).splitlines() or [""]
+            found = others[0].strip() if first.endswith(":") and others else brief(error)
+            raise self._refused(
+                "one that fits this model", found.rstrip("."), hint="Was it made for this model?"
+            ) from None
+        path = anatomy.unembedding_path
+        if path not in saved and anatomy.unembedding_of(model) is not unembedding:
+            raise self._refused(
+                "one that leaves the unembedding as it is, or saves it whole (modules_to_save)",
+                f"{self.kind} on {path}",
+            )
         self._check_all(report.unexpected_keys, "match nothing in the model")
         self._check_all(added.keys() & set(report.missing_keys), "are not in its file")
         for path, (_, module) in saved.items():
@@ -331,7 +339,7 @@ def _base(settings: Mapping[str, Any]) -> str | None:
 
 
 def _library() -> Any:
-    with optional(), unwarned():
+    with optional(), unlogged():  # it imports bitsandbytes where that is
         import peft  # noqa: PLC0415 - optional, and slow to import
     return peft
 

@@ -53,9 +53,9 @@ class GgufHeader:
         return sha256_file(self.path)
 
     @property
-    def recorded(self) -> extraction_record.Gguf:
+    def recorded(self) -> extraction_record.RecordedGguf:
         """What an extraction record says of it."""
-        return extraction_record.Gguf(self.sha256, Counter(self.types.values()))
+        return extraction_record.RecordedGguf(self.sha256, Counter(self.types.values()))
 
 
 def read_header(path: str) -> GgufHeader:

@@ -57,13 +57,13 @@ def version() -> str:
 
 
 def _library() -> ModuleType:
-    with optional(), _quiet():
+    with optional(), unlogged():
         import bitsandbytes  # noqa: PLC0415 - optional, and slow to import
     return bitsandbytes
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def unlogged() -> Iterator[None]:
     """No word about kernels that bitsandbytes could have."""
     log = logging.getLogger("bitsandbytes")
     level = log.level

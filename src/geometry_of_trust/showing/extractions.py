@@ -6,11 +6,11 @@ import os
 from typing import TYPE_CHECKING
 
 from geometry_of_trust.documents.extraction_record import (
-    Adapter,
     Check,
     Corpus,
-    Gguf,
     Record,
+    RecordedAdapter,
+    RecordedGguf,
 )
 from geometry_of_trust.showing.text import table
 from geometry_of_trust.terminal import bare_or_quoted, quoted
@@ -32,9 +32,10 @@ def record_rows(record: Record) -> list[tuple[str, str]]:
     if record.quantization is not None:
         library = bare_or_quoted(record.quantization_library or "")
         kept_in = f"{bare_or_quoted(record.quantization)} ({library}), others in {kept_in}"
+    elif record.gguf is not None:
+        kept_in = f"gguf ({_types(record.gguf)}), computed in {kept_in}"
     elif record.stored is not None:
-        types = f" ({_types(record.gguf)})" if record.gguf else ""
-        kept_in = f"{bare_or_quoted(record.stored)}{types}, computed in {kept_in}"
+        kept_in = f"{bare_or_quoted(record.stored)}, computed in {kept_in}"
     elif record.low_memory:
         kept_in += ", left in their files"
     revision = record.commit or record.revision
@@ -65,13 +66,13 @@ def record_rows(record: Record) -> list[tuple[str, str]]:
     ]
 
 
-def _types(gguf: Gguf) -> str:
+def _types(gguf: RecordedGguf) -> str:
     return ", ".join(
         f"{count} {bare_or_quoted(name)}" for name, count in sorted(gguf.types.items())
     )
 
 
-def _adapter(adapter: Adapter) -> str:
+def _adapter(adapter: RecordedAdapter) -> str:
     """Its kind and digest, and the model that its own configuration names."""
     base = f", made for {bare_or_quoted(adapter.base)}" if adapter.base else ""
     return f"{bare_or_quoted(adapter.kind)} {adapter.sha256}{base}"
