@@ -87,7 +87,7 @@ def prepare(
     elif request.options.quantization is None:
         model = load(dtype=held, device=device, more=more)
         if stored in ROUNDING:
-            in_one_type(model, dtype)
+            in_one_type(model, dtype, request.model)
     else:
         model = load(dtype=held, device=torch.device("cpu"), more=quantizing.options(anatomy))
         scales = quantizing.plain(model, request.model)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 import transformers
 
-from geometry_of_trust.errors import BadOption, QuantizedModel
+from geometry_of_trust.errors import BadOption, IncompleteModel, QuantizedModel
 from geometry_of_trust.extraction.architectures import text_config, untyped
 from geometry_of_trust.extraction.gguf_header import GgufHeader, read_header
 from geometry_of_trust.extraction.model_files import Source
@@ -99,10 +99,13 @@ def loading_options(source: Source) -> dict[str, object]:
     return {"quantization_config": kind(dequantize=True)}
 
 
-def in_one_type(model: PreTrainedModel, dtype: torch.dtype) -> None:
+def in_one_type(model: PreTrainedModel, dtype: torch.dtype, where: str) -> None:
     """Give all weights of such a model the type asked for; transformers forgets those beside.
 
     But for those that it keeps in float32 in every model of the kind.
+
+    Raises:
+        IncompleteModel: weights of 8 bits have no scale.
     """
     kept = {
         name
@@ -110,6 +113,8 @@ def in_one_type(model: PreTrainedModel, dtype: torch.dtype) -> None:
         for name in getattr(model, kind, None) or ()
     }
     for path, parameter in model.named_parameters():
+        if parameter.dtype.itemsize == 1:
+            raise IncompleteModel(where, expected=f"a scale of {path}", found="none")
         if parameter.is_floating_point():
             wide = any(name in path for name in kept)
             parameter.data = parameter.data.to(torch.float32 if wide else dtype)
