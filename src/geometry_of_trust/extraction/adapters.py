@@ -156,8 +156,6 @@ class Adapter:
                 f"init_lora_weights {self.settings['init_lora_weights']}",
                 hint="Save it as a plain LoRA (path_initial_model_for_weight_conversion of peft).",
             )
-        if self.settings.get("bias") not in (None, "none"):
-            raise self._refused("one without biases", f"bias {self.settings['bias']}")
         known_settings = {name: self.settings[name] for name in self.settings if name in names}
         try:
             config = peft.PeftConfig.from_peft_type(**known_settings)
@@ -201,9 +199,14 @@ class Adapter:
             config = copy.deepcopy(config)  # peft writes into it
             peft.inject_adapter_in_model(config, model, _NAME, low_cpu_mem_usage=on_meta)
             added = {name: x for name, x in _state(model).items() if id(x) not in before}
-            for tensor in added.values():
-                if tensor.is_floating_point():  # peft made it in the type of the model's own
-                    tensor.data = tensor.data.float()
+            for name, tensor in _state(model).items():
+                if name in added and tensor.is_floating_point():
+                    tensor.data = tensor.data.float()  # it was made in the type of the model's
+                elif (
+                    name in tensors
+                ):  # one of the model's own that it saves: not in the file's pages
+                    type_ = types.get(tensor, tensor.dtype)
+                    tensor.data = tensor.data.to(type_, copy=True)
             saved = _saved_modules(model)
             for original, module in saved.values():
                 self._in_types_of(original, module, types)
