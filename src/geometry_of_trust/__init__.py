@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.extraction_record import Check as Check
     from geometry_of_trust.documents.extraction_record import Corpus as Corpus
     from geometry_of_trust.documents.extraction_record import Record as Record
+    from geometry_of_trust.documents.extraction_record import RecordedAdapter as RecordedAdapter
+    from geometry_of_trust.documents.extraction_record import RecordedGguf as RecordedGguf
     from geometry_of_trust.documents.extraction_record import Token as Token
     from geometry_of_trust.documents.extraction_record import UnusedWeights as UnusedWeights
     from geometry_of_trust.documents.extraction_record import WrittenFile as WrittenFile
@@ -135,6 +137,8 @@ _NAMES = {
         "Check",
         "Corpus",
         "Record",
+        "RecordedAdapter",
+        "RecordedGguf",
         "Token",
         "UnusedWeights",
         "WrittenFile",

@@ -311,6 +311,18 @@ class UntrustedCode(ExtractionRefused):
     """The model comes with its own code, and running that was not allowed."""
 
 
+class AdapterNotNamed(ExtractionRefused):
+    """A folder with an adapter in it that was not asked for, beside a model or without one."""
+
+
+class BadAdapter(ExtractionRefused):
+    """An adapter that cannot be read, or that cannot be applied to this model as it is."""
+
+
+class QuantizedModel(ExtractionRefused):
+    """A model that comes quantised in a way in which it cannot be loaded here."""
+
+
 class IncompleteModel(ExtractionRefused):
     """Weights that are missing or of other shapes than the model's; they would be random."""
 

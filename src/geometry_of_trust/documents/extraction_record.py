@@ -54,6 +54,39 @@ class WrittenFile:
 
 
 @dataclass(frozen=True)
+class RecordedAdapter:
+    """What was put into a model beside its weights.
+
+    Attributes:
+        sha256: of its two files (`adapter_digest`).
+        kind: what peft calls its kind.
+        base: the model that its configuration names, None if it names none.
+    """
+
+    sha256: str
+    kind: str
+    base: str | None
+
+
+def adapter_digest(digests: Mapping[str, str]) -> str:
+    """SHA-256, in hex, of the lines that `sha256sum` prints of files: digests by name, in hex."""
+    lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class RecordedGguf:
+    """The GGUF file that a model is.
+
+    Attributes:
+        sha256: of the file. types: how many of its tensors have each type, by ggml's names.
+    """
+
+    sha256: str
+    types: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Corpus:
     """What makes rows of many texts.
 
@@ -140,6 +173,9 @@ class Record:
         quantization: what the linear layers of the blocks were held in, None if in `dtype`; then
             `precision` is its tag, and `dtype` the type that the weights were computed with.
         quantization_library: name and version of what quantised them, or None.
+        stored: what the weights had been rounded to before, in the model's own files, if to 8 bits
+            or fewer: `gguf`, or the method as transformers calls it; then `precision` is `Int8`.
+        adapter, gguf: what else the weights came from.
         corpus: what made the rows of many texts; None for one text.
         checks: self-checks before the run.
         unproved: operations of a reproducible run of which it is not proved that they have one
@@ -186,6 +222,9 @@ class Record:
     bidirectional: bool = False
     unembedding_reads: str | None = None
     unused_weights: UnusedWeights | None = None
+    stored: str | None = None
+    adapter: RecordedAdapter | None = None
+    gguf: RecordedGguf | None = None
 
     @property
     def positions(self) -> int:
@@ -238,6 +277,11 @@ class Record:
             "format": FORMAT,
             "version": VERSION,
             "model": {"id": self.model_id, "class": self.model_class},
+            **_present(
+                adapter=self.adapter and dict(vars(self.adapter)),
+                gguf=self.gguf
+                and {"sha256": self.gguf.sha256, "types": dict(sorted(self.gguf.types.items()))},
+            ),
             "blocks": {"path": self.blocks_path, "total": self.blocks_total},
             "unembedding": {
                 "path": self.unembedding_path,
@@ -253,6 +297,7 @@ class Record:
                     arithmetic=self.arithmetic,
                     quantization=self.quantization,
                     bidirectional=self.bidirectional or None,
+                    stored=self.stored,
                 ),
             },
             "files": {

@@ -15,6 +15,8 @@ from geometry_of_trust.documents.extraction_record import (
     Check,
     Corpus,
     Record,
+    RecordedAdapter,
+    RecordedGguf,
     Token,
     UnusedWeights,
     WrittenFile,
@@ -63,6 +65,7 @@ class _Run:
     arithmetic: str | None
     quantization: str | None
     bidirectional: bool
+    stored: str | None
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ class _Sections:
     format: str
     version: int
     model: Mapping[str, str]
+    adapter: RecordedAdapter | None
+    gguf: RecordedGguf | None
     blocks: _Blocks
     unembedding: _Unembedding
     run: _Run
@@ -112,6 +117,12 @@ def _read_span(value: object, where: str) -> tuple[int, int] | None:
     if len(span) != 2 or span[0] >= span[1]:
         raise WrongType(where, expected="[start, end], start < end", found=list(span))
     return span[0], span[1]
+
+
+def _read_types(value: object, where: str) -> Mapping[str, int]:
+    if type(value) is not dict or not value:
+        raise WrongType(where, expected="an object with members", found=repr(value)[:80])
+    return {name: U32.read(count, f"{where}.{name}") for name, count in value.items()}
 
 
 _TOKEN = record(
@@ -158,11 +169,20 @@ _CORPUS = record(
     member("chat_template_sha256", optional(DIGEST)),
     member("rows_sha256", DIGEST),
 )
+_ADAPTER = record(
+    RecordedAdapter,
+    member("sha256", DIGEST),
+    member("kind", STRING),
+    member("base", optional(STRING)),
+)
+_GGUF = record(RecordedGguf, member("sha256", DIGEST), member("types", Kind(_read_types, dict)))
 _SECTIONS = record(
     _Sections,
     member("format", STRING),
     member("version", U32),
     member("model", mapping(("id", "class"), STRING)),
+    member("adapter", _ADAPTER, default=None, omitted=True),
+    member("gguf", _GGUF, default=None, omitted=True),
     member("blocks", record(_Blocks, member("path", STRING), member("total", U32))),
     member(
         "unembedding",
@@ -179,6 +199,7 @@ _SECTIONS = record(
             member("arithmetic", STRING, default=None, omitted=True),
             member("quantization", STRING, default=None, omitted=True),
             member("bidirectional", BOOL, default=False, omitted=True),
+            member("stored", STRING, default=None, omitted=True),
         ),
     ),
     member("files", mapping(_FILES, record(_File, member("sha256", DIGEST)))),
@@ -250,6 +271,9 @@ def _joined(sections: _Sections) -> Record:
         tokens=sections.tokens,
         unproved=environment.unproved,
         quantization=run.quantization,
+        stored=run.stored,
+        adapter=sections.adapter,
+        gguf=sections.gguf,
         arithmetic=run.arithmetic,
         quantization_library=environment.quantization_library,
         corpus=sections.corpus,

@@ -80,6 +80,7 @@ def sizes(opened: Opened) -> Sizes:
     types = {_configured(opened.config)} if stored is None else stored.types
     widest = max(type_.itemsize for type_ in types)
     plain = opened.source.gguf is None and request.options.quantization is None
+    plain = plain and opened.stored is None
     mapped = len(types) == 1 and plain and opened.device.type == "cpu"
     itemsize = widest if mapped else getattr(torch, request.options.dtype).itemsize
     return Sizes(

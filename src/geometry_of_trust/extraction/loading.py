@@ -29,6 +29,7 @@ from geometry_of_trust.errors import (
     UntrustedCode,
     brief,
 )
+from geometry_of_trust.extraction import adapters
 from geometry_of_trust.extraction.architectures import Anatomy, shortened, untyped
 from geometry_of_trust.extraction.model_files import (
     Source,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu")
 _COMMIT = re.compile(r"/snapshots/([0-9a-f]{40})/")
+_NOWHERE = ".no-adapter"
 _HUB_GGUF = re.compile(r"([^/]+/[^/]+)/(.+\.gguf)")
 
 
@@ -100,6 +102,7 @@ def find_model(argument: str, *, revision: str | None, trust: bool) -> Source:
 
     Raises:
         UnknownModel: there is none; or, offline, not on this machine.
+        AdapterNotNamed: it is an adapter.
     """
     location, gguf = argument, None
     if os.path.isfile(argument) and argument.endswith(".gguf"):
@@ -114,6 +117,7 @@ def find_model(argument: str, *, revision: str | None, trust: bool) -> Source:
     else:
         found = f"no {gguf or 'config.json'}"
     if file is None:
+        adapters.refuse_alone(argument, revision)
         raise UnknownModel(
             argument,
             expected="a model on the hub, a folder with config.json, or a .gguf file",
@@ -249,6 +253,7 @@ def load_model(
                 **options,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # reported below instead
+                adapter_kwargs={"subfolder": _NOWHERE},  # else one beside it would be applied
                 **source.options,
             )
     except GotError:

@@ -25,6 +25,7 @@ class LoadingOptions:
         device: auto, cpu, cuda, cuda:0 ...
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Run code that comes with the model. Only for models that you trust.
+        adapter: Folder of an adapter of peft, such as a LoRA, to put into the model.
 
     Raises:
         BadOption: a value of another type. BadText: characters that UTF-8 does not have.
@@ -33,11 +34,13 @@ class LoadingOptions:
     device: str = "auto"
     revision: str | None = None
     trust_remote_code: bool = False
+    adapter: str | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
         utf8(self.device, "device")
         utf8(self.revision or "", "revision")
+        utf8(self.adapter or "", "adapter")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,7 @@ def make_record(
         bias=runner.unembedding.bias is not None,
         layers=opened.layers,
         dtype=options.dtype,
-        precision=request.precision,
+        precision=opened.precision,
         reproducible=request.reproducible,
         arithmetic=ARITHMETIC if request.reproducible else None,
         device=str(opened.device),
@@ -80,4 +80,7 @@ def make_record(
         bidirectional=findings.bidirectional,
         unembedding_reads=findings.unembedding_reads,
         unused_weights=UnusedWeights.of(runner.loaded.unused),
+        stored=opened.stored,
+        adapter=None if opened.adapter is None else opened.adapter.recorded,
+        gguf=None if opened.gguf is None else opened.gguf.recorded,
     )

@@ -24,9 +24,18 @@ from geometry_of_trust.errors import (
     NoTokenizer,
     TextTooLong,
 )
-from geometry_of_trust.extraction import architectures, capture, loading, quantizing
+from geometry_of_trust.extraction import (
+    adapters,
+    architectures,
+    capture,
+    loading,
+    quantizing,
+    stored,
+)
+from geometry_of_trust.extraction.adapters import Adapter
 from geometry_of_trust.extraction.architectures import Anatomy
 from geometry_of_trust.extraction.float32 import as_written
+from geometry_of_trust.extraction.gguf_header import GgufHeader
 from geometry_of_trust.extraction.model_files import Source
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.preparing import Loaded, prepare
@@ -40,6 +49,8 @@ if TYPE_CHECKING:
 
     from geometry_of_trust.extraction.tokenizing import Tokenizer
 
+_PRECISION_OF = {"float32": "Fp32", "float16": "Fp16", "bfloat16": "Bfloat16"}
+
 CHUNK_BYTES = 8 * 2**20
 """How much of the unembedding is converted, or used of its file, at a time."""
 
@@ -52,6 +63,8 @@ class Opened:
         layers: those asked for, ascending.
         config: its configuration. skeleton: the whole model on torch's `meta` device.
         limit: how many tokens it takes, None if it does not say.
+        adapter: what is put into it. gguf: the header of the file that it is.
+        stored: what its weights were rounded to in its own files, as of `stored.stored_as`.
     """
 
     request: Request
@@ -63,6 +76,16 @@ class Opened:
     skeleton: PreTrainedModel
     anatomy: Anatomy
     limit: int | None
+    adapter: Adapter | None = None
+    gguf: GgufHeader | None = None
+    stored: str | None = None
+
+    @property
+    def precision(self) -> str:
+        """The precision tag of the activations: no more than that of the weights."""
+        options = self.request.options
+        rounded = options.quantization is not None or self.stored is not None
+        return "Int8" if rounded else _PRECISION_OF[options.dtype]
 
     @property
     def vocabulary(self) -> int:
@@ -91,7 +114,8 @@ def open_model(request: Request, progress: Progress) -> Opened:
     Raises:
         UnknownModel, LayerOutOfRange, NoTokenizer, UnsupportedArchitecture, UntrustedCode,
         LimitExceeded, TooLarge, NoDevice, DimensionMismatch: as `extract`.
-        MissingExtra, BadOption: as `quantizing.check`.
+        MissingExtra, BadOption, QuantizedModel: as `quantizing.check`, `stored.stored_as`.
+        AdapterNotNamed, BadAdapter: as `adapters.refuse_unnamed`, `Adapter.check`.
     """
     options = request.options
     device = _device(request)
@@ -100,11 +124,20 @@ def open_model(request: Request, progress: Progress) -> Opened:
         source = loading.find_model(
             request.model, revision=options.revision, trust=options.trust_remote_code
         )
+        adapter = None if options.adapter is None else adapters.find(options.adapter)
+        if adapter is None:
+            adapters.refuse_unnamed(source)
         config = loading.load_config(source)
-        quantizing.check(options.quantization, source, config)
+        quantizing.check(options.quantization, source)
+        gguf = stored.find_gguf(source)
+        stored_as = stored.stored_as(options, source, config, gguf)
+        stored.ask_for_plain(config)
         layers = _layers(request.layers, architectures.block_count(config, request.model))
         tokenizer = loading.load_tokenizer(source)
         skeleton = loading.skeleton(source, config)
+        anatomy = architectures.find(skeleton, request.model)
+        if adapter is not None:
+            adapter.check(skeleton, anatomy, request.model)
     return Opened(
         request,
         layers,
@@ -113,8 +146,11 @@ def open_model(request: Request, progress: Progress) -> Opened:
         config,
         tokenizer,
         skeleton,
-        architectures.find(skeleton, request.model),
+        anatomy,
         architectures.context_length(config),
+        adapter,
+        gguf,
+        stored_as,
     )
 
 
@@ -319,6 +355,9 @@ def load(opened: Opened, count: int, *, whole_because: str | None = None, once: 
         IncompleteModel, ModelFailed: as `prepare`.
     """
     unproved: set[str] = set()
+    if opened.gguf is not None:
+        opened.gguf.sha256  # noqa: B018 - taken now, and not after a run of hours
+        unproved |= opened.gguf.unproved
     with making(), unwarned():
         loaded = prepare(
             opened.request,
@@ -328,6 +367,8 @@ def load(opened: Opened, count: int, *, whole_because: str | None = None, once: 
             count=count,
             device=opened.device,
             unproved=unproved,
+            adapter=opened.adapter,
+            stored=opened.stored,
         )
     pages = loaded.pages if once else FilePages()
     return Runner(opened, loaded, whole_because, pages, unproved)

@@ -14,6 +14,8 @@ from geometry_of_trust.documents.extraction_record import (
     Check,
     Corpus,
     Record,
+    RecordedAdapter,
+    RecordedGguf,
     UnusedWeights,
 )
 from geometry_of_trust.showing.text import SEES_LATER, table
@@ -36,6 +38,10 @@ def record_rows(record: Record) -> list[tuple[str, str]]:
     if record.quantization is not None:
         library = bare_or_quoted(record.quantization_library or "")
         kept_in = f"{bare_or_quoted(record.quantization)} ({library}), others in {kept_in}"
+    elif record.gguf is not None:
+        kept_in = f"gguf ({_types(record.gguf)}), computed in {kept_in}"
+    elif record.stored is not None:
+        kept_in = f"{bare_or_quoted(record.stored)}, computed in {kept_in}"
     elif record.low_memory:
         kept_in += ", left in their files"
     revision = record.commit or record.revision
@@ -49,6 +55,8 @@ def record_rows(record: Record) -> list[tuple[str, str]]:
     return [
         ("model", f"{bare_or_quoted(record.model)}{at}"),
         ("written as", other_name and bare_or_quoted(other_name)),
+        ("file sha256", record.gguf.sha256 if record.gguf else ""),
+        ("adapter", _adapter(record.adapter) if record.adapter else ""),
         ("class", bare_or_quoted(record.model_class)),
         ("blocks", f"{blocks}, {bare_or_quoted(record.blocks_path)}"),
         ("unembedding", f"{', '.join(ties)}, {bare_or_quoted(record.unembedding_path)}"),
@@ -65,6 +73,18 @@ def record_rows(record: Record) -> list[tuple[str, str]]:
         ("positions", f"{record.positions}"),
         ("self-checks", "; ".join(map(_check, record.checks))),
     ]
+
+
+def _types(gguf: RecordedGguf) -> str:
+    return ", ".join(
+        f"{count} {bare_or_quoted(name)}" for name, count in sorted(gguf.types.items())
+    )
+
+
+def _adapter(adapter: RecordedAdapter) -> str:
+    """Its kind and digest, and the model that its own configuration names."""
+    base = f", made for {bare_or_quoted(adapter.base)}" if adapter.base else ""
+    return f"{bare_or_quoted(adapter.kind)} {adapter.sha256}{base}"
 
 
 def _corpus_rows(corpus: Corpus) -> list[tuple[str, str]]:
