@@ -102,6 +102,7 @@ def _hooks(runner: Runner, text: Sequence[int]) -> list[Check]:
     states = [
         capture.final_states(
             runner.loaded.model, runner.blocks, Batch.of_text(text),
+            hidden_dim=runner.opened.anatomy.hidden_dim, stream=runner.opened.stream,
             hooked=hooked, pages=runner.pages, weights=runner.loaded.weights,
         )
         for hooked in (True, False)

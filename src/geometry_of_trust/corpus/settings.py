@@ -35,6 +35,7 @@ def settings_of(
         "tokenizer": tokenizer_digest(opened.tokenizer),
         "dtype": options.dtype,
         "quantization": options.quantization,
+        "stream": options.stream,
         "reproducible": request.reproducible,
         "device": str(opened.device),
         "layers": list(opened.layers),

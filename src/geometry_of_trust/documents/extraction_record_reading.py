@@ -16,6 +16,7 @@ from geometry_of_trust.documents.extraction_record import (
     Corpus,
     Record,
     Token,
+    Tower,
     WrittenFile,
 )
 from geometry_of_trust.documents.schema import (
@@ -61,6 +62,8 @@ class _Run:
     reproducible: bool
     arithmetic: str | None
     quantization: str | None
+    streams: int | None
+    stream: str | None
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class _Environment:
     commit: str | None
     blocks_loaded: int
     whole_because: str | None
+    left_out: tuple[str, ...]
     device: str
     attention: str | None
     low_memory: bool | None
@@ -91,6 +95,7 @@ class _Sections:
     format: str
     version: int
     model: Mapping[str, str]
+    tower: Mapping[str, str] | None
     blocks: _Blocks
     unembedding: _Unembedding
     run: _Run
@@ -132,6 +137,7 @@ _ENVIRONMENT = record(
     member("commit", optional(STRING)),
     member("blocks_loaded", U32),
     member("whole_because", optional(STRING)),
+    member("left_out", vector(STRING), default=(), omitted=True),
     member("device", STRING),
     member("attention", optional(STRING)),
     member("low_memory", BOOL, default=None, omitted=True),
@@ -156,6 +162,7 @@ _SECTIONS = record(
     member("format", STRING),
     member("version", U32),
     member("model", mapping(("id", "class"), STRING)),
+    member("tower", mapping(("class", "path"), STRING), default=None, omitted=True),
     member("blocks", record(_Blocks, member("path", STRING), member("total", U32))),
     member(
         "unembedding",
@@ -171,6 +178,8 @@ _SECTIONS = record(
             member("reproducible", BOOL),
             member("arithmetic", STRING, default=None, omitted=True),
             member("quantization", STRING, default=None, omitted=True),
+            member("streams", U32, default=None, omitted=True),
+            member("stream", STRING, default=None, omitted=True),
         ),
     ),
     member("files", mapping(_FILES, record(_File, member("sha256", DIGEST)))),
@@ -210,7 +219,7 @@ def read_record(path: PathLike) -> Record:
 
 def _joined(sections: _Sections) -> Record:
     """The record of these sections."""
-    environment, run = sections.environment, sections.run
+    environment, run, tower = sections.environment, sections.run, sections.tower
     activations, unembedding = (
         WrittenFile(environment.files[name], sections.files[name].sha256) for name in _FILES
     )
@@ -225,6 +234,8 @@ def _joined(sections: _Sections) -> Record:
         blocks_total=sections.blocks.total,
         blocks_loaded=environment.blocks_loaded,
         whole_because=environment.whole_because,
+        tower=None if tower is None else Tower(tower["class"], tower["path"]),
+        left_out=environment.left_out,
         unembedding_path=sections.unembedding.path,
         tied=sections.unembedding.tied,
         bias=sections.unembedding.bias,
@@ -243,6 +254,8 @@ def _joined(sections: _Sections) -> Record:
         unproved=environment.unproved,
         quantization=run.quantization,
         arithmetic=run.arithmetic,
+        streams=run.streams,
+        stream=run.stream,
         quantization_library=environment.quantization_library,
         corpus=sections.corpus,
         checks=environment.checks,

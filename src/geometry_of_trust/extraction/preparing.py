@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -56,6 +57,7 @@ def prepare(
     anatomy: Anatomy,
     *,
     count: int,
+    left_out: Sequence[str] = (),
     device: torch.device,
     unproved: set[str] | None = None,
 ) -> Loaded:
@@ -63,6 +65,7 @@ def prepare(
 
     Args:
         skeleton: the whole model without weights.
+        left_out: as of `loading.load_model`.
         unproved: as of `float32`.
 
     Raises:
@@ -72,7 +75,7 @@ def prepare(
     """
     dtype = getattr(torch, request.options.dtype)
     stored = _held_type(request, source, device) or dtype
-    load = partial(loading.load_model, source, skeleton, anatomy, count=count)
+    load = partial(loading.load_model, source, skeleton, anatomy, count=count, left_out=left_out)
     scales: dict[torch.Tensor, torch.Tensor] = {}
     if request.options.quantization is None and on_all_gpus(request, device):
         model = load(dtype=stored, device=device, more={"device_map": "auto"})

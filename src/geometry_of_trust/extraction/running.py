@@ -23,10 +23,13 @@ from geometry_of_trust.errors import (
     ModelFailed,
     NoTokenizer,
     TextTooLong,
+    WrongStream,
 )
 from geometry_of_trust.extraction import architectures, capture, loading, quantizing
-from geometry_of_trust.extraction.architectures import Anatomy
+from geometry_of_trust.extraction.architectures import Anatomy, Streams
+from geometry_of_trust.extraction.capture import Stream
 from geometry_of_trust.extraction.model_files import Source
+from geometry_of_trust.extraction.options import MEAN
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.preparing import Loaded, prepare
 from geometry_of_trust.extraction.quiet import making, unwarned
@@ -51,6 +54,7 @@ class Opened:
         layers: those asked for, ascending.
         config: its configuration. skeleton: the whole model on torch's `meta` device.
         limit: how many tokens it takes, None if it does not say.
+        stream: which of several residual streams is read; None where there is one.
     """
 
     request: Request
@@ -62,6 +66,7 @@ class Opened:
     skeleton: PreTrainedModel
     anatomy: Anatomy
     limit: int | None
+    stream: Stream | None
 
     def check(self, ids: Sequence[int], where: str = "text") -> None:
         """Refuse a text that is too long, or has tokens that the model does not know.
@@ -86,6 +91,7 @@ def open_model(request: Request, progress: Progress) -> Opened:
     Raises:
         UnknownModel, LayerOutOfRange, NoTokenizer, UnsupportedArchitecture, UntrustedCode,
         LimitExceeded, TooLarge, NoDevice, DimensionMismatch: as `extract`.
+        WrongStream: of several residual streams none is chosen, or none that there is.
         MissingExtra, BadOption: as `quantizing.check`.
     """
     options = request.options
@@ -97,9 +103,12 @@ def open_model(request: Request, progress: Progress) -> Opened:
         )
         config = loading.load_config(source)
         quantizing.check(options.quantization, source, config)
-        layers = _layers(request.layers, architectures.block_count(config, request.model))
-        tokenizer = loading.load_tokenizer(source)
+        architectures.check_promised(config, request.model)
         skeleton = loading.skeleton(source, config)
+        anatomy = architectures.find(skeleton, request.model)
+        layers = _layers(request.layers, anatomy.blocks)
+        stream = _stream(options.stream, anatomy.streams, type(skeleton).__name__)
+        tokenizer = loading.load_tokenizer(source)
     return Opened(
         request,
         layers,
@@ -108,8 +117,9 @@ def open_model(request: Request, progress: Progress) -> Opened:
         config,
         tokenizer,
         skeleton,
-        architectures.find(skeleton, request.model),
+        anatomy,
         architectures.context_length(config),
+        stream,
     )
 
 
@@ -135,7 +145,8 @@ class Runner:
     """A loaded model that runs texts.
 
     Attributes:
-        whole_because: why the model has all of its blocks although fewer would do, or None.
+        whole_because: why the model has all of its parts although fewer would do, or None.
+        left_out: paths of the parts beside the blocks that it does not have.
         pages: what of the weights is given back as soon as it was used.
         unproved: operations of a reproducible run that may differ between machines, so far.
     """
@@ -143,6 +154,7 @@ class Runner:
     opened: Opened
     loaded: Loaded
     whole_because: str | None
+    left_out: tuple[str, ...]
     pages: FilePages
     unproved: set[str]
 
@@ -159,6 +171,7 @@ class Runner:
             self.opened.layers,
             batch,
             hidden_dim=self.opened.anatomy.hidden_dim,
+            stream=self.opened.stream,
             pages=self.pages,
             weights=self.loaded.weights,
             unproved=self.unproved,
@@ -251,7 +264,7 @@ def run(request: Request, text: str, progress: Progress) -> Run:
 def start(
     opened: Opened, batch: capture.Batch, progress: Progress, *, once: bool
 ) -> tuple[Runner, NDArray[np.float32]]:
-    """A model with as few blocks as possible, and what it did with the first texts.
+    """A model with as few parts as possible, and what it did with the first texts.
 
     Args:
         once: it runs no other texts, so that a block's memory can be given back after its use.
@@ -261,32 +274,49 @@ def start(
     """
     anatomy, deepest = opened.anatomy, opened.layers[-1]
 
-    def attempt(count: int, whole_because: str | None) -> tuple[Runner, NDArray[np.float32]]:
+    def attempt(
+        count: int, whole_because: str | None, left_out: tuple[str, ...]
+    ) -> tuple[Runner, NDArray[np.float32]]:
         progress(f"Loading {count} of {anatomy.blocks} blocks")
-        runner = load(opened, count, whole_because=whole_because, once=once)
+        runner = load(opened, count, whole_because=whole_because, left_out=left_out, once=once)
         tokens = sum(map(len, batch.texts))
         progress(f"Running {deepest + 1} blocks on {tokens} tokens")
         return runner, runner.states(batch)
 
-    needed = deepest + 1
-    if needed == anatomy.blocks:
-        return attempt(needed, None)
-    if anatomy.whole_because is not None:
-        return attempt(anatomy.blocks, anatomy.whole_because)
-    try:
-        return attempt(needed, None)
-    except ModelFailed as error:
-        reason = f"without its later blocks it stops with {error.found}"
-    return attempt(anatomy.blocks, reason)
+    count, reason, left_out = deepest + 1, None, anatomy.beside
+    if count < anatomy.blocks and anatomy.whole_because is not None:
+        count, reason = anatomy.blocks, anatomy.whole_because
+    while True:
+        try:
+            return attempt(count, reason, left_out)
+        except ModelFailed as error:
+            if left_out:
+                missing, left_out = ", ".join(left_out), ()
+            elif count < anatomy.blocks:
+                missing, count = "its later blocks", anatomy.blocks
+            else:
+                raise
+            reason = f"without {missing} it stops with {error.found}"
 
 
-def load(opened: Opened, count: int, *, whole_because: str | None = None, once: bool) -> Runner:
+def load(
+    opened: Opened,
+    count: int,
+    *,
+    whole_because: str | None = None,
+    left_out: tuple[str, ...] | None = None,
+    once: bool,
+) -> Runner:
     """The model with its first `count` blocks, ready to run.
+
+    Args:
+        left_out: paths of other parts that it does not have; by default all that no text needs.
 
     Raises:
         IncompleteModel, ModelFailed: as `prepare`.
     """
     unproved: set[str] = set()
+    left_out = opened.anatomy.beside if left_out is None else left_out
     with making(), unwarned():
         loaded = prepare(
             opened.request,
@@ -294,11 +324,12 @@ def load(opened: Opened, count: int, *, whole_because: str | None = None, once: 
             opened.skeleton,
             opened.anatomy,
             count=count,
+            left_out=left_out,
             device=opened.device,
             unproved=unproved,
         )
     pages = loaded.pages if once else FilePages()
-    return Runner(opened, loaded, whole_because, pages, unproved)
+    return Runner(opened, loaded, whole_because, left_out, pages, unproved)
 
 
 def _device(request: Request) -> torch.device:
@@ -337,3 +368,30 @@ def _layers(asked: tuple[int, ...] | None, count: int) -> tuple[int, ...]:
     layers = sorted(layer % count for layer in asked)
     check_each_once(layers)
     return tuple(layers)
+
+
+def _stream(asked: str | None, streams: Streams | None, name: str) -> Stream | None:
+    """The residual stream asked for.
+
+    Raises:
+        WrongStream: one of several is to be chosen, there is no such one, or there is only one.
+    """
+    if streams is None:
+        if asked is None:
+            return None
+        raise WrongStream(
+            "stream",
+            expected=f"none to be chosen for {name}, which has one",
+            found=asked,
+            hint="Leave out --stream.",
+        )
+    last = streams.count - 1
+    if asked is None or (asked != MEAN and int(asked) > last):
+        raise WrongStream(
+            "stream",
+            expected=f"0 to {last}, or {MEAN}, for {name}, which has {streams.count} residual "
+            "streams",
+            found="none" if asked is None else asked,
+            hint="Choose one with --stream, or the mean; docs/streams.md says what they are.",
+        )
+    return Stream(streams, asked)

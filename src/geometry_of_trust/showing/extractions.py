@@ -40,9 +40,12 @@ def record_rows(record: Record) -> list[tuple[str, str]]:
         ("model", f"{bare_or_quoted(record.model)}{at}"),
         ("written as", other_name and bare_or_quoted(other_name)),
         ("class", bare_or_quoted(record.model_class)),
+        ("model of text", _tower(record)),
+        ("left out", ", ".join(map(bare_or_quoted, record.left_out))),
         ("blocks", f"{blocks}, {bare_or_quoted(record.blocks_path)}"),
         ("unembedding", f"{', '.join(ties)}, {bare_or_quoted(record.unembedding_path)}"),
         ("layers", ", ".join(map(str, record.layers))),
+        ("stream", f"{bare_or_quoted(record.stream)} of {record.streams}" if record.stream else ""),
         ("weights in", kept_in),
         ("ran in", f"{ran_in} on {bare_or_quoted(record.device)}, attention {attention}"),
         ("may differ", unproved and f"{unproved}: not proved"),
@@ -52,6 +55,12 @@ def record_rows(record: Record) -> list[tuple[str, str]]:
         ("positions", f"{record.positions}"),
         ("self-checks", "; ".join(map(_check, record.checks))),
     ]
+
+
+def _tower(record: Record) -> str:
+    if record.tower is None:
+        return ""
+    return f"{bare_or_quoted(record.tower.class_name)}, {bare_or_quoted(record.tower.path)}"
 
 
 def _corpus_rows(corpus: Corpus) -> list[tuple[str, str]]:

@@ -92,11 +92,13 @@ class BoundRecord:
     """The extraction record: its digest, of the text that its mode says (`Record.digest`).
 
     `arithmetic` is that of a reproducible run; None of a fast one, and of those in float64.
+    `stream` is which of several residual streams was read; None where there is one.
     """
 
     sha256: str
     mode: Mode
     arithmetic: str | None
+    stream: str | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ BINDING = record(
             member("sha256", DIGEST),
             member("mode", choice(MODES)),
             member("arithmetic", STRING, default=None, omitted=True),
+            member("stream", STRING, default=None, omitted=True),
         ),
         default=None,
         omitted=True,

@@ -19,7 +19,7 @@ from geometry_of_trust.errors import (
     Refusal,
 )
 from geometry_of_trust.extraction.one_text import Extraction, extract
-from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions
+from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions, is_stream
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.outputs.temporary_files import scratch_folder
@@ -187,13 +187,16 @@ def reproduce(
 
 def _as_signed(attestation: Attestation, options: LoadingOptions) -> ExtractionOptions:
     """How the model is run: what is signed of it, on this machine."""
+    bound = attestation.bound()
+    record = bound.extraction_record
     return ExtractionOptions(
         **vars(options),
         dtype=DTYPES[attestation.precision],
         quantization="int8" if attestation.precision == "Int8" else None,
         reproducible=True,
         model_id=attestation.model_id,
-        layout=attestation.bound().activations.layout,
+        layout=bound.activations.layout,
+        stream=None if record is None else record.stream,
     )
 
 
@@ -245,6 +248,8 @@ def _missing(attestation: Attestation, probes: Sequence[PathLike]) -> str:
             f"the activations were computed with another arithmetic ({quoted(theirs)}) than this "
             f"version's ({ARITHMETIC}); {quoted(bound.tool)}, which made the document, can"
         )
+    if record.stream is not None and not is_stream(record.stream):
+        return f"no residual stream of a model is called {quoted(record.stream)}, as signed"
     if len(probes) != len(bound.probe_sets):
         return f"probe sets: {len(bound.probe_sets)} needed (--probes), {len(probes)} given"
     return ""
