@@ -142,6 +142,21 @@ def context_length(config: PreTrainedConfig) -> int | None:
     return length if type(length) is int and length > 0 else None
 
 
+def widths(config: PreTrainedConfig, anatomy: Anatomy) -> tuple[int, int, int]:
+    """Numbers of a token's states, of a block's inner layer and of heads; supposed if not said."""
+    d = anatomy.hidden_dim
+    sizes: object = getattr(text_config(config), "intermediate_size", None)
+    # Some configurations have one for each layer.
+    inner = max(sizes) if isinstance(sizes, list | tuple) else sizes
+    heads: object = getattr(text_config(config), "num_attention_heads", None)
+    streams = 1 if anatomy.streams is None else anatomy.streams.count
+    return (
+        streams * d,
+        max(inner if isinstance(inner, int) and inner else 4 * d, d),
+        heads if isinstance(heads, int) and heads else max(1, d // 64),
+    )
+
+
 def find(model: PreTrainedModel, where: str) -> Anatomy:
     """The anatomy of a model, whose weights are not looked at.
 

@@ -212,6 +212,7 @@ def residual_stream(
 def final_states(
     model: nn.Module,
     blocks: nn.ModuleList,
+    unembedding: nn.Module,
     batch: Batch,
     *,
     hidden_dim: int,
@@ -222,7 +223,7 @@ def final_states(
 ) -> NDArray[np.float32]:
     """What a model multiplies its unembedding with, at the tokens kept: float32, shape (rows, d).
 
-    The model runs as its own code has it, to the end of the blocks that it has and its final norm.
+    The model runs as its own code has it, through the blocks that it has to its unembedding.
 
     Args:
         blocks: all that it has. hidden_dim, stream, hooked: as for `residual_stream`.
@@ -230,29 +231,38 @@ def final_states(
         weights: how they are held, and what they are computed with.
 
     Raises:
-        ModelFailed: the model's code stopped with an error.
+        ModelFailed: the model's code stopped with an error, or does not call that module.
     """
-    kept: list[torch.Tensor] = []
+    kept, given = list[torch.Tensor](), list[torch.Tensor]()
 
     def after(index: int, block: nn.Module, _arguments: object, output: object) -> None:
         kept[:] = [batch.chosen(_state(index, output, batch, hidden_dim, stream))]
         for parameter in block.parameters():
             pages.release(parameter)
 
-    body: nn.Module = getattr(
-        model, "base_model", model
-    )  # transformers' name for all but the last step
+    def multiplied(_unembedding: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        with as_written():
+            given[:] = [batch.chosen(arguments[0])]
+        raise _EnoughError
+
     hooks = _hooks(blocks if hooked else nn.ModuleList(), lambda block, arguments: None, after)
     brought = weights.bring(blocks)
     run_in = float32(None, weights.scales) if weights.reproducible else torch.inference_mode()
+    handle = unembedding.register_forward_pre_hook(multiplied)
     try:
         with hooks, run_in, unwarned():
-            values: NDArray[np.float32] = batch.chosen(body(**_inputs(body, batch))[0]).numpy()
+            model(**_inputs(model, batch))
+    except _EnoughError:
+        pass
     except Exception as error:
         found = brief(error)
         raise ModelFailed("forward pass", expected="no error", found=found) from error
     finally:
+        handle.remove()
         weights.put_back(brought)
+    if not given:
+        raise ModelFailed("forward pass", expected="a use of the unembedding", found="none")
+    values: NDArray[np.float32] = given[0].numpy()
     return values
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import huggingface_hub.utils as hub
 import torch
 import transformers
+from torch import nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
@@ -244,14 +245,17 @@ def _make(source: Source, config: PreTrainedConfig) -> PreTrainedModel:
     options: dict[str, str | bool] = {"trust_remote_code": source.trust}
     if source.trust and source.commit is not None and getattr(config, "auto_map", None):
         options["code_revision"] = source.commit
-    known = [_classes(mapping, config) for mapping in _MAPPINGS]
     own_code = AutoModelForCausalLM.__name__ in (getattr(config, "auto_map", None) or ())
     made: PreTrainedModel
-    if own_code and (source.trust or not any(known)):
+    if own_code and (source.trust or not any(_known(config))):
         # With that code, or with the refusal of it.
         made = untyped(AutoModelForCausalLM).from_config(config, **options)
         return made
-    cls = _chosen(source, config, known)
+    cls = _chosen(source, config)
+    if untyped(cls).forward is nn.Module.forward:  # it runs nothing: a frame around models that do
+        parts = [getattr(config, name) for name in config.sub_configs]
+        config = next((part for part in parts if any(_known(part))), config)
+        cls = _chosen(source, config)
     if cls.config_class is config.sub_configs.get("text_config"):
         quantized = getattr(config, "quantization_config", None)
         config = config.get_text_config()
@@ -261,17 +265,13 @@ def _make(source: Source, config: PreTrainedConfig) -> PreTrainedModel:
     return made
 
 
-def _chosen(
-    source: Source, config: PreTrainedConfig, known: Sequence[Sequence[type[PreTrainedModel]]]
-) -> type[PreTrainedModel]:
+def _chosen(source: Source, config: PreTrainedConfig) -> type[PreTrainedModel]:
     """The class of a configuration's model.
-
-    Args:
-        known: classes for such a configuration, by kind.
 
     Raises:
         UnsupportedArchitecture: as `skeleton`.
     """
+    known = _known(config)
     named: Sequence[str] = config.architectures or ()
     name = ", ".join(named) or type(config).__name__
     if reads_an_encoder(config) and not any(cls.__name__ in named for cls in known[0]):
@@ -297,10 +297,10 @@ def _chosen(
     return fitting[0]
 
 
-def _classes(mapping: Any, config: PreTrainedConfig) -> list[type[PreTrainedModel]]:
-    """The classes of a mapping for such a configuration."""
-    found = mapping.get(type(config), ())
-    return list(found) if isinstance(found, list | tuple) else [found]
+def _known(config: PreTrainedConfig) -> list[Sequence[type[PreTrainedModel]]]:
+    """Classes of language models for such a configuration, by kind: causal ones first."""
+    found = [untyped(mapping).get(type(config), ()) for mapping in _MAPPINGS]
+    return [one if isinstance(one, list | tuple) else (one,) for one in found]
 
 
 def load_model(

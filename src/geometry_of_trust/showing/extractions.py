@@ -19,7 +19,7 @@ def record_rows(record: Record) -> list[tuple[str, str]]:
     """What was run, in names and values; the record's own names are cut, each by itself."""
     blocks = f"{record.blocks_loaded} of {record.blocks_total} loaded"
     if record.whole_because:
-        blocks += f" (whole model: {bare_or_quoted(record.whole_because)})"
+        blocks += f" (no less: {bare_or_quoted(record.whole_because)})"
     ties = ["tied to the embedding" if record.tied else "untied"] + ["biased"] * record.bias
     versions = [f"{name} {bare_or_quoted(v)}" for name, v in record.libraries.items() if v]
     kept_in = bare_or_quoted(record.dtype)
