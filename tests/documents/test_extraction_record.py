@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from geometry_of_trust import errors
-from geometry_of_trust.documents.extraction_record import Record, Token, WrittenFile
+from geometry_of_trust.documents.extraction_record import Record, Token, Tower, WrittenFile
 from geometry_of_trust.documents.extraction_record_reading import read_record
 
 RECORD = Record(
@@ -84,6 +84,26 @@ def test_the_arithmetic_is_there_only_if_the_run_had_a_name_for_it(tmp_path: Pat
     assert named.digest != replace(named, arithmetic="some-2").digest
 
 
+def test_streams_and_towers_are_there_only_if_the_model_has_them(tmp_path: Path) -> None:
+    """Records of other models stay as they were."""
+    chosen = replace(
+        RECORD,
+        streams=4,
+        stream="mean",
+        tower=Tower("LlamaModel", "model.language_model"),
+        left_out=("model.vision_tower",),
+    )
+    assert read(chosen.to_json(), tmp_path) == chosen
+    tree = json.loads(chosen.to_json())
+    assert tree["tower"] == {"class": "LlamaModel", "path": "model.language_model"}
+    assert (tree["run"]["streams"], tree["run"]["stream"]) == (4, "mean")
+    assert tree["environment"]["left_out"] == ["model.vision_tower"]
+    plain = json.loads(RECORD.to_json())
+    assert not {"tower", "streams", "stream", "left_out"} & {
+        *plain, *plain["run"], *plain["environment"]
+    }  # fmt: skip
+
+
 def test_a_token_a_line() -> None:
     lines = RECORD.to_json().decode().splitlines()
     assert '    {"id": 0, "text": "<s>", "span": null, "special": true},' in lines
@@ -107,6 +127,7 @@ def test_the_digest_of_a_reproducible_run_leaves_the_environment_out() -> None:
         commit=None,
         blocks_loaded=4,
         whole_because="of that",
+        left_out=("model.vision",),
         device="cuda:0",
         attention=None,
         low_memory=True,
@@ -135,6 +156,9 @@ def test_the_digest_of_a_reproducible_run_leaves_the_environment_out() -> None:
         {"reproducible": False},
         {"quantization": "int8"},
         {"arithmetic": "other"},
+        {"streams": 2},
+        {"stream": "0"},
+        {"tower": Tower("Text", "model.text")},
         {"activations": WrittenFile("a.gotact", "00" * 32)},
         {"unembedding": WrittenFile("u.gotue", "00" * 32)},
         {"prompt_sha256": "00" * 32},

@@ -16,21 +16,9 @@ from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.showing.extractions import record_rows
-from tiny_models import COMMON, HIDDEN, TEXT, hooked, save_model
+from tiny_models import COMMON, HIDDEN, TEXT, gemma3n, hooked, save_model
 
 pytestmark = pytest.mark.usefixtures("quickly")
-
-
-def gemma3n() -> Any:
-    """Streams before the texts: (streams, texts, tokens, d)."""
-    config = transformers.Gemma3nTextConfig(
-        **COMMON | {"tie_word_embeddings": True, "intermediate_size": [48] * 4},
-        head_dim=8, num_key_value_heads=2, num_kv_shared_layers=0, hidden_size_per_layer_input=8,
-        vocab_size_per_layer_input=320, laurel_rank=8, activation_sparsity_pattern=[0.0] * 4,
-        layer_types=["sliding_attention", "full_attention"] * 2, sliding_window=5,
-        altup_num_inputs=3,
-    )  # fmt: skip
-    return transformers.Gemma3nForCausalLM(config)
 
 
 def hy_v4() -> Any:
