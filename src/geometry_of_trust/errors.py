@@ -13,8 +13,11 @@ from geometry_of_trust.terminal import escaped
 
 
 def brief(error: BaseException) -> str:
-    """The class and the first line of an error of somebody else's."""
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
+    """The class and the first line of an error of somebody else's; with what a colon announces."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    while len(lines) > 1 and lines[0].endswith(":"):
+        lines[:2] = [f"{lines[0]} {lines[1]}"]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 class GotError(Exception):
@@ -281,6 +284,10 @@ class ExtractionRefused(Refusal):
 
 class LayerOutOfRange(ExtractionRefused):
     """A layer that the model does not have."""
+
+
+class WrongStream(ExtractionRefused):
+    """A residual stream that the model does not have, or none chosen where it has several."""
 
 
 class TextTooLong(ExtractionRefused):

@@ -16,6 +16,7 @@ from geometry_of_trust import errors
 from geometry_of_trust.documents.extraction_record import (
     Record,
     Token,
+    Tower,
     UnusedWeights,
     WrittenFile,
 )
@@ -113,6 +114,26 @@ def test_what_the_first_text_and_the_files_showed(tmp_path: Path) -> None:
     assert b"unused_weights" not in RECORD.to_json()
 
 
+def test_streams_and_towers_are_there_only_if_the_model_has_them(tmp_path: Path) -> None:
+    """Records of other models stay as they were."""
+    chosen = replace(
+        RECORD,
+        streams=4,
+        stream="mean",
+        tower=Tower("LlamaModel", "model.language_model"),
+        left_out=("model.vision_tower",),
+    )
+    assert read(chosen.to_json(), tmp_path) == chosen
+    tree = json.loads(chosen.to_json())
+    assert tree["tower"] == {"class": "LlamaModel", "path": "model.language_model"}
+    assert (tree["run"]["streams"], tree["run"]["stream"]) == (4, "mean")
+    assert tree["environment"]["left_out"] == ["model.vision_tower"]
+    plain = json.loads(RECORD.to_json())
+    assert not {"tower", "streams", "stream", "left_out"} & {
+        *plain, *plain["run"], *plain["environment"]
+    }  # fmt: skip
+
+
 def test_a_token_a_line() -> None:
     lines = RECORD.to_json().decode().splitlines()
     assert '    {"id": 0, "text": "<s>", "span": null, "special": true},' in lines
@@ -136,6 +157,7 @@ def test_the_digest_of_a_reproducible_run_leaves_the_environment_out() -> None:
         commit=None,
         blocks_loaded=4,
         whole_because="of that",
+        left_out=("model.vision",),
         device="cuda:0",
         attention=None,
         low_memory=True,
@@ -167,6 +189,9 @@ def test_the_digest_of_a_reproducible_run_leaves_the_environment_out() -> None:
         {"quantization": "int8"},
         {"arithmetic": "other"},
         {"bidirectional": True},
+        {"streams": 2},
+        {"stream": "0"},
+        {"tower": Tower("Text", "model.text")},
         {"activations": WrittenFile("a.gotact", "00" * 32)},
         {"unembedding": WrittenFile("u.gotue", "00" * 32)},
         {"prompt_sha256": "00" * 32},

@@ -147,6 +147,25 @@ def test_a_bidirectional_run_in_a_binding(signed: Attestation) -> None:
     assert BINDING.read(plain, "b") == signed.bound()
 
 
+def test_the_stream_in_a_binding(signed: Attestation) -> None:
+    """Which of several residual streams was read; of a model with one, nothing."""
+    record = signed.bound().extraction_record
+    assert record is not None
+    assert "stream" not in _written(signed.bound())["extraction_record"]
+    digests = {signed.bound().digest}
+    for stream in ("0", "mean"):
+        named = dataclasses.replace(record, stream=stream)
+        binding: Binding = dataclasses.replace(signed.bound(), extraction_record=named)
+        assert _written(binding)["extraction_record"]["stream"] == stream
+        assert BINDING.read(_written(binding), "b") == binding
+        digests.add(binding.digest)
+    assert len(digests) == 3
+
+
+def _written(binding: Binding) -> Any:
+    return BINDING.write(binding)
+
+
 def test_without_a_binding(signed: Attestation) -> None:
     bare = dataclasses.replace(signed, binding=None)
     assert b'"binding"' not in bare.to_json()

@@ -100,6 +100,7 @@ def _bound_record(sources: Sources) -> BoundRecord | None:
         record.bidirectional,
         record.stored,
         None if record.adapter is None else record.adapter.sha256,
+        record.stream,
     )
 
 

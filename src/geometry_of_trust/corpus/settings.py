@@ -36,6 +36,7 @@ def settings_of(
         "dtype": options.dtype,
         "quantization": options.quantization,
         "adapter": opened.adapter and opened.adapter.sha256,
+        "stream": options.stream,
         "reproducible": request.reproducible,
         "device": str(opened.device),
         "layers": list(opened.layers),

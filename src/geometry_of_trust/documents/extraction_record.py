@@ -87,6 +87,14 @@ class RecordedGguf:
 
 
 @dataclass(frozen=True)
+class Tower:
+    """The model of text inside of a model of text and other things: its class, and where it is."""
+
+    class_name: str
+    path: str
+
+
+@dataclass(frozen=True)
 class Corpus:
     """What makes rows of many texts.
 
@@ -157,7 +165,10 @@ class Record:
         model_class: name of the model's class.
         blocks_path: where in the model its blocks are; `blocks_total` of them exist, and the
             first `blocks_loaded` were loaded.
-        whole_because: why the model could not be cut after the deepest layer, or None.
+        whole_because: why the model could not be cut after the deepest layer, or do without other
+            parts, or None.
+        tower: the model of text, None if the model is nothing else.
+        left_out: paths of the parts beside it that were not loaded.
         unembedding_path: where the module is whose weight is the unembedding.
         tied: whether that weight is also another parameter of the model.
         bias: whether the unembedding has a bias (which is not in the file).
@@ -170,6 +181,8 @@ class Record:
         libraries: versions by name, for the names in `LIBRARIES`.
         prompt_sha256: of the text in UTF-8; of a corpus, of its texts with their lengths.
         tokens: one for each position; of a corpus none, as its row table has them.
+        streams: how many residual streams the model has, None for one; then `stream` says which was
+            read: its number, or `mean`.
         quantization: what the linear layers of the blocks were held in, None if in `dtype`; then
             `precision` is its tag, and `dtype` the type that the weights were computed with.
         quantization_library: name and version of what quantised them, or None.
@@ -216,6 +229,10 @@ class Record:
     quantization: str | None = None
     quantization_library: str | None = None
     arithmetic: str | None = None
+    streams: int | None = None
+    stream: str | None = None
+    tower: Tower | None = None
+    left_out: tuple[str, ...] = ()
     corpus: Corpus | None = None
     checks: tuple[Check, ...] = ()
     low_memory: bool | None = None
@@ -281,6 +298,7 @@ class Record:
                 adapter=self.adapter and dict(vars(self.adapter)),
                 gguf=self.gguf
                 and {"sha256": self.gguf.sha256, "types": dict(sorted(self.gguf.types.items()))},
+                tower=self.tower and {"class": self.tower.class_name, "path": self.tower.path},
             ),
             "blocks": {"path": self.blocks_path, "total": self.blocks_total},
             "unembedding": {
@@ -298,6 +316,8 @@ class Record:
                     quantization=self.quantization,
                     bidirectional=self.bidirectional or None,
                     stored=self.stored,
+                    streams=self.streams,
+                    stream=self.stream,
                 ),
             },
             "files": {
@@ -316,6 +336,7 @@ class Record:
             "commit": self.commit,
             "blocks_loaded": self.blocks_loaded,
             "whole_because": self.whole_because,
+            **({"left_out": list(self.left_out)} if self.left_out else {}),
             "device": self.device,
             "attention": self.attention,
             **_present(low_memory=self.low_memory, quantization_library=self.quantization_library),

@@ -18,6 +18,7 @@ from geometry_of_trust.documents.extraction_record import (
     RecordedAdapter,
     RecordedGguf,
     Token,
+    Tower,
     UnusedWeights,
     WrittenFile,
 )
@@ -66,6 +67,8 @@ class _Run:
     quantization: str | None
     bidirectional: bool
     stored: str | None
+    streams: int | None
+    stream: str | None
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class _Environment:
     commit: str | None
     blocks_loaded: int
     whole_because: str | None
+    left_out: tuple[str, ...]
     device: str
     attention: str | None
     low_memory: bool | None
@@ -100,6 +104,7 @@ class _Sections:
     model: Mapping[str, str]
     adapter: RecordedAdapter | None
     gguf: RecordedGguf | None
+    tower: Mapping[str, str] | None
     blocks: _Blocks
     unembedding: _Unembedding
     run: _Run
@@ -148,6 +153,7 @@ _ENVIRONMENT = record(
     member("commit", optional(STRING)),
     member("blocks_loaded", U32),
     member("whole_because", optional(STRING)),
+    member("left_out", vector(STRING), default=(), omitted=True),
     member("device", STRING),
     member("attention", optional(STRING)),
     member("low_memory", BOOL, default=None, omitted=True),
@@ -183,6 +189,7 @@ _SECTIONS = record(
     member("model", mapping(("id", "class"), STRING)),
     member("adapter", _ADAPTER, default=None, omitted=True),
     member("gguf", _GGUF, default=None, omitted=True),
+    member("tower", mapping(("class", "path"), STRING), default=None, omitted=True),
     member("blocks", record(_Blocks, member("path", STRING), member("total", U32))),
     member(
         "unembedding",
@@ -200,6 +207,8 @@ _SECTIONS = record(
             member("quantization", STRING, default=None, omitted=True),
             member("bidirectional", BOOL, default=False, omitted=True),
             member("stored", STRING, default=None, omitted=True),
+            member("streams", U32, default=None, omitted=True),
+            member("stream", STRING, default=None, omitted=True),
         ),
     ),
     member("files", mapping(_FILES, record(_File, member("sha256", DIGEST)))),
@@ -239,7 +248,7 @@ def read_record(path: PathLike) -> Record:
 
 def _joined(sections: _Sections) -> Record:
     """The record of these sections."""
-    environment, run = sections.environment, sections.run
+    environment, run, tower = sections.environment, sections.run, sections.tower
     activations, unembedding = (
         WrittenFile(environment.files[name], sections.files[name].sha256) for name in _FILES
     )
@@ -254,6 +263,8 @@ def _joined(sections: _Sections) -> Record:
         blocks_total=sections.blocks.total,
         blocks_loaded=environment.blocks_loaded,
         whole_because=environment.whole_because,
+        tower=None if tower is None else Tower(tower["class"], tower["path"]),
+        left_out=environment.left_out,
         unembedding_path=sections.unembedding.path,
         tied=sections.unembedding.tied,
         bias=sections.unembedding.bias,
@@ -275,6 +286,8 @@ def _joined(sections: _Sections) -> Record:
         adapter=sections.adapter,
         gguf=sections.gguf,
         arithmetic=run.arithmetic,
+        streams=run.streams,
+        stream=run.stream,
         quantization_library=environment.quantization_library,
         corpus=sections.corpus,
         checks=environment.checks,

@@ -90,7 +90,7 @@ def extract(
 
     Raises:
         UsageError: EmptyText, RepeatedLayers, BadOption, MissingExtra, NoKernels.
-        ExtractionRefused: LayerOutOfRange, TextTooLong, UnknownModel, NoTokenizer,
+        ExtractionRefused: LayerOutOfRange, WrongStream, TextTooLong, UnknownModel, NoTokenizer,
             TokenizerFailed, UnsupportedArchitecture, UntrustedCode, OutsideOfModel,
             IncompleteModel, ModelFailed, NoDevice; NotCausal: states depend on later tokens.
         LimitExceeded: the model promises too many layers, or is made of too many modules.

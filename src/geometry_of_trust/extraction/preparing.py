@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -60,6 +61,7 @@ def prepare(
     anatomy: Anatomy,
     *,
     count: int,
+    left_out: Sequence[str] = (),
     device: torch.device,
     unproved: set[str] | None = None,
     adapter: Adapter | None = None,
@@ -69,6 +71,7 @@ def prepare(
 
     Args:
         skeleton: the whole model without weights.
+        left_out: as of `loading.load_model`.
         unproved: as of `float32`.
         adapter: what to put into it. stored: as of `stored.stored_as`.
 
@@ -81,7 +84,10 @@ def prepare(
     dtype = getattr(torch, request.options.dtype)
     held = (None if stored in ROUNDING else _held_type(request, source, device)) or dtype
     unused: set[str] = set()
-    load = partial(loading.load_model, source, skeleton, anatomy, count=count, unused=unused)
+    load = partial(
+        loading.load_model,
+        source, skeleton, anatomy, count=count, left_out=left_out, unused=unused,
+    )  # fmt: skip
     more = loading_options(source)
     scales: dict[torch.Tensor, torch.Tensor] = {}
     if request.options.quantization is None and on_all_gpus(request, device):

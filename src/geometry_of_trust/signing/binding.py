@@ -97,6 +97,7 @@ class BoundRecord:
         bidirectional: whether states depend on later tokens too.
         stored: what the weights had been rounded to in the model's own files, as of `Record`.
         adapter: digest of what was put into the model, or None.
+        stream: which of several residual streams was read; None where there is one.
     """
 
     sha256: str
@@ -105,6 +106,7 @@ class BoundRecord:
     bidirectional: bool = False
     stored: str | None = None
     adapter: str | None = None
+    stream: str | None = None
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,7 @@ BINDING = record(
             member("bidirectional", BOOL, default=False, omitted=True),
             member("stored", STRING, default=None, omitted=True),
             member("adapter", DIGEST, default=None, omitted=True),
+            member("stream", STRING, default=None, omitted=True),
         ),
         default=None,
         omitted=True,

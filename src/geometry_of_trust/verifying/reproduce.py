@@ -19,7 +19,7 @@ from geometry_of_trust.errors import (
     Refusal,
 )
 from geometry_of_trust.extraction.one_text import Extraction, extract
-from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions
+from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions, is_stream
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.outputs.temporary_files import scratch_folder
@@ -187,7 +187,8 @@ def reproduce(
 
 def _as_signed(attestation: Attestation, options: LoadingOptions) -> ExtractionOptions:
     """How the model is run: what is signed of it, on this machine."""
-    record = attestation.bound().extraction_record
+    bound = attestation.bound()
+    record = bound.extraction_record
     came_so = record is not None and record.stored is not None
     return ExtractionOptions(
         **vars(options),
@@ -196,7 +197,8 @@ def _as_signed(attestation: Attestation, options: LoadingOptions) -> ExtractionO
         reproducible=True,
         allow_bidirectional=record is not None and record.bidirectional,
         model_id=attestation.model_id,
-        layout=attestation.bound().activations.layout,
+        layout=bound.activations.layout,
+        stream=None if record is None else record.stream,
     )
 
 
@@ -250,6 +252,8 @@ def _missing(attestation: Attestation, probes: Sequence[PathLike], options: Load
         )
     if record.adapter is not None and options.adapter is None:
         return f"the model had an adapter in it ({record.adapter}): give that with --adapter"
+    if record.stream is not None and not is_stream(record.stream):
+        return f"no residual stream of a model is called {quoted(record.stream)}, as signed"
     if len(probes) != len(bound.probe_sets):
         return f"probe sets: {len(bound.probe_sets)} needed (--probes), {len(probes)} given"
     return ""
