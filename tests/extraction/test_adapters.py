@@ -235,7 +235,7 @@ def test_beside_integers(adapters: Named, tiny_model: TinyModel, tmp_path: Path)
     with pytest.raises(errors.BadAdapter) as caught:
         run(tiny_model("llama"), train(tiny_model("llama"), lora(modules_to_save=["up_proj"]),
                                        tmp_path / "saved"), tmp_path, **integers)  # fmt: skip
-    assert "integers" in caught.value.found
+    assert "integers" in caught.value.expected
 
 
 SCRIPT = f"""
