@@ -140,10 +140,10 @@ def test_as_peft_itself(
         fast = run(model, adapter, tmp_path, dtype=dtype, reproducible=False)
         for k, layer in enumerate((0, 2)):
             np.testing.assert_array_equal(fast.activations.values[k], theirs.residual[layer])
-        exact = run(model, adapter, tmp_path, dtype="float32")
-        assert exact.record.unproved == ()
-        assert (exact.record.reproducible, exact.record.blocks_loaded) == (True, 3)
         if dtype == "float32":
+            exact = run(model, adapter, tmp_path)
+            assert exact.record.unproved == ()
+            assert (exact.record.reproducible, exact.record.blocks_loaded) == (True, 3)
             for k, layer in enumerate((0, 2)):
                 largest = np.abs(theirs.residual[layer]).max()
                 difference = np.abs(exact.activations.values[k] - theirs.residual[layer]).max()
