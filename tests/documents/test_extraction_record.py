@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 
 from geometry_of_trust import errors
-from geometry_of_trust.documents.extraction_record import Record, Token, Tower, WrittenFile
+from geometry_of_trust.documents.extraction_record import (
+    Record,
+    Token,
+    Tower,
+    UnusedWeights,
+    WrittenFile,
+)
 from geometry_of_trust.documents.extraction_record_reading import read_record
 
 RECORD = Record(
@@ -104,6 +110,30 @@ def test_streams_and_towers_are_there_only_if_the_model_has_them(tmp_path: Path)
     }  # fmt: skip
 
 
+def test_a_bidirectional_run_says_so_and_others_say_nothing(tmp_path: Path) -> None:
+    both = replace(RECORD, bidirectional=True)
+    assert read(both.to_json(), tmp_path) == both
+    assert b',\n    "bidirectional": true\n  },' in both.to_json()
+    assert b"bidirectional" not in RECORD.to_json()
+    spelled_out = both.to_json().replace(b'"bidirectional": true', b'"bidirectional": false')
+    with pytest.raises(errors.NotOurSpelling):
+        read(spelled_out, tmp_path)
+
+
+def test_what_the_first_text_and_the_files_showed(tmp_path: Path) -> None:
+    """Where that was not looked at, as in records of before, nothing is said."""
+    unused = UnusedWeights.of([f"w{k}" for k in (3, 1, 2, 4)])
+    seen = replace(RECORD, unembedding_reads="equal", unused_weights=unused)
+    assert unused == UnusedWeights(4, ("w1", "w2", "w3"))
+    assert read(seen.to_json(), tmp_path) == seen
+    environment = json.loads(seen.to_json())["environment"]
+    assert environment["unembedding_reads"] == "equal"
+    assert environment["unused_weights"] == {"count": 4, "first": ["w1", "w2", "w3"]}
+    assert UnusedWeights.of([]) is None
+    assert b"unembedding_reads" not in RECORD.to_json()
+    assert b"unused_weights" not in RECORD.to_json()
+
+
 def test_a_token_a_line() -> None:
     lines = RECORD.to_json().decode().splitlines()
     assert '    {"id": 0, "text": "<s>", "span": null, "special": true},' in lines
@@ -131,6 +161,8 @@ def test_the_digest_of_a_reproducible_run_leaves_the_environment_out() -> None:
         device="cuda:0",
         attention=None,
         low_memory=True,
+        unembedding_reads="equal",
+        unused_weights=UnusedWeights(1, ("w",)),
         quantization_library="other 1.0",
         libraries=dict.fromkeys(RECORD.libraries, "2.0"),
         activations=WrittenFile("b.gotact", RECORD.activations.sha256),
@@ -159,6 +191,7 @@ def test_the_digest_of_a_reproducible_run_leaves_the_environment_out() -> None:
         {"streams": 2},
         {"stream": "0"},
         {"tower": Tower("Text", "model.text")},
+        {"bidirectional": True},
         {"activations": WrittenFile("a.gotact", "00" * 32)},
         {"unembedding": WrittenFile("u.gotue", "00" * 32)},
         {"prompt_sha256": "00" * 32},

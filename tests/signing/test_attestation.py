@@ -150,6 +150,22 @@ def _written(binding: Binding) -> Any:
     return BINDING.write(binding)
 
 
+def test_a_bidirectional_run_in_a_binding(signed: Attestation) -> None:
+    """Bindings of other runs are spelled as they were before one could be bound."""
+    record = signed.bound().extraction_record
+    assert record is not None
+    assert not record.bidirectional
+    both = dataclasses.replace(record, bidirectional=True)
+    binding: Binding = dataclasses.replace(signed.bound(), extraction_record=both)
+    written: Any = BINDING.write(binding)
+    assert written["extraction_record"]["bidirectional"] is True
+    assert BINDING.read(written, "b") == binding
+    assert binding.digest != signed.bound().digest
+    plain: Any = BINDING.write(signed.bound())
+    assert "bidirectional" not in plain["extraction_record"]
+    assert BINDING.read(plain, "b") == signed.bound()
+
+
 def test_without_a_binding(signed: Attestation) -> None:
     bare = dataclasses.replace(signed, binding=None)
     assert b'"binding"' not in bare.to_json()

@@ -36,7 +36,7 @@ from geometry_of_trust.verifying.reproduce import Reproduction, reproduce
 from geometry_of_trust.verifying.verify import Refused, verify
 from options import arguments_of
 from pipeline import KEY, OTHER_KEY, TIMESTAMP, replaced, signed_anew
-from tiny_models import FAMILIES, TEXT, build, gemma3n, quick, save_model
+from tiny_models import FAMILIES, GEMMA_3N, TEXT, Family, build, quick
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -76,11 +76,9 @@ class Case:
         return reproduce(self.document, KEY.public, **(chosen | options))
 
 
-def make(folder: Path, model: Any = None, **options: Any) -> Case:
-    """Extract, label, train and attest in `folder`; the model is a tiny Llama or another."""
-    to = folder / "model"
-    saved = build(FAMILIES["llama"], to) if model is None else save_model(model, to)
-    case = Case(folder, saved)
+def make(folder: Path, family: Family = FAMILIES["llama"], **options: Any) -> Case:
+    """Extract, label, train and attest in `folder`; options as of `extract`."""
+    case = Case(folder, build(family, folder / "model"))
     chosen: dict[str, Any] = {"model_id": "tiny", "reproducible": True} | options
     extract(
         case.model, TEXT, [1, 2], output_activations=case.activations,
@@ -486,6 +484,30 @@ def test_another_arithmetic(
     assert result.line.count("\n") == 0
 
 
+def test_a_bidirectional_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That it was allowed is signed, and so allowed again; whoever reads it is told."""
+    bert = Family("bert", {"is_decoder": False})
+    case = make(tmp_path, bert, allow_bidirectional=True)
+    assert b'"bidirectional":true' in case.document.read_bytes().replace(b" ", b"")
+    assert case.reproduce().line == "MATCH"
+    (tmp_path / "key.pub").write_bytes(KEY.public.raw)
+    files = ["--activations", str(case.activations), "--probes", str(case.probes),
+             "--unembedding", str(tmp_path / "u.gotue")]  # fmt: skip
+    arguments = ["--attestation", str(case.document), "--pubkey", str(tmp_path / "key.pub")]
+    assert main(["verify", *arguments, *files]) == 0
+    shown = capsys.readouterr().out
+    assert "\nbidirectional      each state depends on the tokens after it, too\n" in shown
+    assert "; of a BIDIRECTIONAL run\n" in shown
+    record = record_path(case.activations)
+    forged = record.read_text().replace(',\n    "bidirectional": true', "")
+    record.write_text(forged)
+    with pytest.raises(Refused) as caught:
+        verify(case.document, KEY.public, activations=case.activations)
+    assert (caught.value.step, type(caught.value.cause)) == (5, errors.DigestMismatch)
+    case.sign()  # of the forged record, as a signer could: then it does not come out again
+    assert "cannot extract: layer " in case.reproduce().line
+
+
 def test_the_arithmetic_is_signed(case: Case) -> None:
     bound = read_attestation(case.document).binding
     assert bound is not None
@@ -612,7 +634,7 @@ def test_the_command(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_the_stream_signed_is_read_again(tmp_path: Path) -> None:
-    case = make(tmp_path, gemma3n(), stream="1")
+    case = make(tmp_path, GEMMA_3N, stream="1")
     record = read_record(record_path(case.activations))
     signed = read_attestation(case.document)
     bound = signed.bound()

@@ -93,7 +93,9 @@ def _bound_record(sources: Sources) -> BoundRecord | None:
     record = sources.own_record()
     if record is None:
         return None
-    return BoundRecord(record.digest, record.mode, record.arithmetic, record.stream)
+    return BoundRecord(
+        record.digest, record.mode, record.arithmetic, record.bidirectional, record.stream
+    )
 
 
 def _now(timestamp: int | None) -> int:

@@ -17,6 +17,7 @@ from geometry_of_trust.documents.extraction_record import (
     Record,
     Token,
     Tower,
+    UnusedWeights,
     WrittenFile,
 )
 from geometry_of_trust.documents.schema import (
@@ -64,6 +65,7 @@ class _Run:
     quantization: str | None
     streams: int | None
     stream: str | None
+    bidirectional: bool
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class _Environment:
     attention: str | None
     low_memory: bool | None
     quantization_library: str | None
+    unembedding_reads: str | None
+    unused_weights: UnusedWeights | None
     unproved: tuple[str, ...]
     libraries: Mapping[str, str]
     files: Mapping[str, str]
@@ -129,6 +133,7 @@ _CHECK = record(
     member("largest", FLOAT),
     member("bound", FLOAT),
 )
+_UNUSED = record(UnusedWeights, member("count", U64), member("first", vector(STRING)))
 _ENVIRONMENT = record(
     _Environment,
     member("tool_version", STRING),
@@ -142,6 +147,8 @@ _ENVIRONMENT = record(
     member("attention", optional(STRING)),
     member("low_memory", BOOL, default=None, omitted=True),
     member("quantization_library", STRING, default=None, omitted=True),
+    member("unembedding_reads", STRING, default=None, omitted=True),
+    member("unused_weights", _UNUSED, default=None, omitted=True),
     member("unproved", vector(STRING)),
     member("libraries", mapping(LIBRARIES, STRING)),
     member("files", mapping(_FILES, STRING)),
@@ -180,6 +187,7 @@ _SECTIONS = record(
             member("quantization", STRING, default=None, omitted=True),
             member("streams", U32, default=None, omitted=True),
             member("stream", STRING, default=None, omitted=True),
+            member("bidirectional", BOOL, default=False, omitted=True),
         ),
     ),
     member("files", mapping(_FILES, record(_File, member("sha256", DIGEST)))),
@@ -259,4 +267,7 @@ def _joined(sections: _Sections) -> Record:
         quantization_library=environment.quantization_library,
         corpus=sections.corpus,
         checks=environment.checks,
+        bidirectional=run.bidirectional,
+        unembedding_reads=environment.unembedding_reads,
+        unused_weights=environment.unused_weights,
     )

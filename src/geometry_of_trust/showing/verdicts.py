@@ -7,7 +7,7 @@ import datetime
 from dataclasses import dataclass
 
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.showing.text import as_json, table
+from geometry_of_trust.showing.text import SEES_LATER, as_json, table
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.terminal import bare_or_quoted, escaped_line, quoted
 from geometry_of_trust.verifying.verify import Refused, Step, Verdict
@@ -123,6 +123,7 @@ def attestation(signed: Attestation) -> str:
             ("unembedding", bound.unembedding.sha256),
             *(("probe set", entry.sha256) for entry in bound.probe_sets),
             ("extraction record", "" if record is None else record.sha256),
+            ("bidirectional", SEES_LATER if record is not None and record.bidirectional else ""),
             ("made with", bare_or_quoted(bound.tool)),
             ("key id", bound.key_id),
         ]
@@ -136,6 +137,7 @@ def attestation(signed: Attestation) -> str:
 
 def attestation_tree(signed: Attestation) -> dict[str, object]:
     """What an attestation says, for a program."""
+    record = None if signed.binding is None else signed.binding.extraction_record
     return {
         "model_id": signed.model_id,
         "precision": signed.precision,
@@ -147,6 +149,7 @@ def attestation_tree(signed: Attestation) -> dict[str, object]:
         "geometry_hash": signed.geometry_hash,
         "probe_commitment": signed.probe_commitment,
         "divergence_flag": signed.divergence_flag,
+        "bidirectional": record is not None and record.bidirectional,
         "readings": [entry.tree() for entry in readings(signed)],
     }
 

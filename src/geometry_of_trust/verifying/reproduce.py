@@ -194,6 +194,7 @@ def _as_signed(attestation: Attestation, options: LoadingOptions) -> ExtractionO
         dtype=DTYPES[attestation.precision],
         quantization="int8" if attestation.precision == "Int8" else None,
         reproducible=True,
+        allow_bidirectional=record is not None and record.bidirectional,
         model_id=attestation.model_id,
         layout=bound.activations.layout,
         stream=None if record is None else record.stream,

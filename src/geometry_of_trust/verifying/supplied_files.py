@@ -179,6 +179,7 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         ("positions", activations.positions, record.positions),
         ("arithmetic", bound and bound.arithmetic, record.arithmetic),
         ("stream", bound and bound.stream, record.stream),
+        ("bidirectional", bound and bound.bidirectional, record.bidirectional),
     ):
         _hold_run(path, name, signed, found)
 
