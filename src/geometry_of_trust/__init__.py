@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.extraction_record import Corpus as Corpus
     from geometry_of_trust.documents.extraction_record import Record as Record
     from geometry_of_trust.documents.extraction_record import Token as Token
+    from geometry_of_trust.documents.extraction_record import Tower as Tower
     from geometry_of_trust.documents.extraction_record import UnusedWeights as UnusedWeights
     from geometry_of_trust.documents.extraction_record import WrittenFile as WrittenFile
     from geometry_of_trust.documents.extraction_record_reading import read_record as read_record
@@ -136,6 +137,7 @@ _NAMES = {
         "Corpus",
         "Record",
         "Token",
+        "Tower",
         "UnusedWeights",
         "WrittenFile",
     ),
