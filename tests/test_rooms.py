@@ -92,7 +92,7 @@ FLOORS: dict[str, str] = {
     "extraction": """
         page_release panics architectures deterministic_operations float32
         weights model_files loading quantizing options request preparing quiet capture tokenizing
-        running costs recording one_text
+        running first_text costs recording one_text
     """,
     "corpus": """
         choosing sources entries partial engines checking options planning settings memory

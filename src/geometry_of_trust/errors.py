@@ -85,6 +85,10 @@ class ZeroState(Refusal):
     """A state that is zero in every coordinate, as no model that runs has one."""
 
 
+class ConstantState(Refusal):
+    """A state that is the same whatever its token is, as no model that reads has one."""
+
+
 class LayerMissing(Refusal):
     """The activations do not hold the layer asked for."""
 
@@ -313,6 +317,15 @@ class IncompleteModel(ExtractionRefused):
 
 class ModelFailed(ExtractionRefused):
     """The model's own code stopped with an error."""
+
+
+class NotCausal(ExtractionRefused):
+    """A model whose states depend on later tokens, which was not allowed."""
+
+    hint_default = (
+        "It is no causal model, or not set up as one; --allow-bidirectional runs it all the same, "
+        "and its record and attestations say so."
+    )
 
 
 class NoDevice(ExtractionRefused):

@@ -91,7 +91,9 @@ def attest(
 def _bound_record(sources: Sources) -> BoundRecord | None:
     """What is bound of the record beside the activations, once it is seen to be theirs."""
     record = sources.own_record()
-    return None if record is None else BoundRecord(record.digest, record.mode, record.arithmetic)
+    if record is None:
+        return None
+    return BoundRecord(record.digest, record.mode, record.arithmetic, record.bidirectional)
 
 
 def _now(timestamp: int | None) -> int:

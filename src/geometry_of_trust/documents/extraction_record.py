@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from geometry_of_trust.documents.codes import Mode
@@ -19,6 +19,11 @@ from geometry_of_trust.files import MAX_DOCUMENT_BYTES
 
 FORMAT = "geometry-of-trust extraction record"
 VERSION = 1
+EQUAL = "equal"
+SCALED = "equal up to a scale"
+RISING = "equal up to an increasing function"
+TRANSFORMED = "not equal: the model transforms the state before U by more than a norm"
+NO_NORM = "no norm found"
 LIBRARIES = ("python", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
@@ -93,6 +98,23 @@ class Check:
 
 
 @dataclass(frozen=True)
+class UnusedWeights:
+    """How many, and the names of the first few, as the model would have them."""
+
+    count: int
+    first: tuple[str, ...]
+
+    @classmethod
+    def of(cls, names: Collection[str]) -> UnusedWeights | None:
+        """Those of these names; None if there are none."""
+        return cls(len(names), tuple(sorted(names)[:3])) if names else None
+
+    def to_tree(self) -> dict[str, object]:
+        """As JSON has it."""
+        return {"count": self.count, "first": list(self.first)}
+
+
+@dataclass(frozen=True)
 class Record:
     """What was run, on what text, and what came out.
 
@@ -123,6 +145,11 @@ class Record:
         unproved: operations of a reproducible run of which it is not proved that they have one
             value on every machine, by torch's names; for all families that are tested, none.
         low_memory: of a record of version 0.1, whether weights stayed in their files; else None.
+        bidirectional: whether states depend on later tokens too, which was allowed.
+        unembedding_reads: how the model's logits for its first text follow from the last block's
+            state through at most a norm and the unembedding: `EQUAL`, `SCALED`, `RISING` (as by
+            a soft-cap), `TRANSFORMED`, `NO_NORM`, or why it was not compared. None: nobody looked.
+        unused_weights: weights in the model's files that the whole model does not use, or None.
     """
 
     tool_version: str
@@ -156,6 +183,9 @@ class Record:
     corpus: Corpus | None = None
     checks: tuple[Check, ...] = ()
     low_memory: bool | None = None
+    bidirectional: bool = False
+    unembedding_reads: str | None = None
+    unused_weights: UnusedWeights | None = None
 
     @property
     def positions(self) -> int:
@@ -219,7 +249,11 @@ class Record:
                 "dtype": self.dtype,
                 "precision": self.precision,
                 "reproducible": self.reproducible,
-                **_present(arithmetic=self.arithmetic, quantization=self.quantization),
+                **_present(
+                    arithmetic=self.arithmetic,
+                    quantization=self.quantization,
+                    bidirectional=self.bidirectional or None,
+                ),
             },
             "files": {
                 "activations": {"sha256": self.activations.sha256},
@@ -240,6 +274,10 @@ class Record:
             "device": self.device,
             "attention": self.attention,
             **_present(low_memory=self.low_memory, quantization_library=self.quantization_library),
+            **_present(
+                unembedding_reads=self.unembedding_reads,
+                unused_weights=self.unused_weights and self.unused_weights.to_tree(),
+            ),
             "unproved": list(self.unproved),
             "libraries": {name: self.libraries[name] for name in LIBRARIES},
             "files": {"activations": self.activations.name, "unembedding": self.unembedding.name},

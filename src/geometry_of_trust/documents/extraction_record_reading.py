@@ -16,6 +16,7 @@ from geometry_of_trust.documents.extraction_record import (
     Corpus,
     Record,
     Token,
+    UnusedWeights,
     WrittenFile,
 )
 from geometry_of_trust.documents.schema import (
@@ -61,6 +62,7 @@ class _Run:
     reproducible: bool
     arithmetic: str | None
     quantization: str | None
+    bidirectional: bool
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class _Environment:
     attention: str | None
     low_memory: bool | None
     quantization_library: str | None
+    unembedding_reads: str | None
+    unused_weights: UnusedWeights | None
     unproved: tuple[str, ...]
     libraries: Mapping[str, str]
     files: Mapping[str, str]
@@ -124,6 +128,7 @@ _CHECK = record(
     member("largest", FLOAT),
     member("bound", FLOAT),
 )
+_UNUSED = record(UnusedWeights, member("count", U64), member("first", vector(STRING)))
 _ENVIRONMENT = record(
     _Environment,
     member("tool_version", STRING),
@@ -136,6 +141,8 @@ _ENVIRONMENT = record(
     member("attention", optional(STRING)),
     member("low_memory", BOOL, default=None, omitted=True),
     member("quantization_library", STRING, default=None, omitted=True),
+    member("unembedding_reads", STRING, default=None, omitted=True),
+    member("unused_weights", _UNUSED, default=None, omitted=True),
     member("unproved", vector(STRING)),
     member("libraries", mapping(LIBRARIES, STRING)),
     member("files", mapping(_FILES, STRING)),
@@ -171,6 +178,7 @@ _SECTIONS = record(
             member("reproducible", BOOL),
             member("arithmetic", STRING, default=None, omitted=True),
             member("quantization", STRING, default=None, omitted=True),
+            member("bidirectional", BOOL, default=False, omitted=True),
         ),
     ),
     member("files", mapping(_FILES, record(_File, member("sha256", DIGEST)))),
@@ -246,4 +254,7 @@ def _joined(sections: _Sections) -> Record:
         quantization_library=environment.quantization_library,
         corpus=sections.corpus,
         checks=environment.checks,
+        bidirectional=run.bidirectional,
+        unembedding_reads=environment.unembedding_reads,
+        unused_weights=environment.unused_weights,
     )

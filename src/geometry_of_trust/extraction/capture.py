@@ -105,10 +105,11 @@ def residual_stream(
     pages: FilePages,
     weights: Weights,
     unproved: set[str] | None = None,
+    at_end: Callable[[object], None] | None = None,
 ) -> NDArray[np.float32]:
     """The outputs of the blocks `layers` at the tokens kept: float32, shape (layers, rows, d).
 
-    The model stops after the deepest layer.
+    The model stops after the deepest layer, unless somebody waits for its end.
 
     Args:
         model: the causal model, in evaluation mode.
@@ -119,6 +120,8 @@ def residual_stream(
         pages: what of the weights can be given back as soon as a block has run.
         weights: how they are held, and what they are computed with.
         unproved: as of `float32`.
+        at_end: is given what the model returns, or the error that stops it after the deepest
+            layer; the states are then not looked at.
 
     Raises:
         NonFinite, ZeroState: naming layer, text and position.
@@ -142,23 +145,23 @@ def residual_stream(
         weights.put_back(brought)
         for parameter in block.parameters():
             pages.release(parameter)
-        if not waiting:
+        if not waiting and at_end is None:
             raise _EnoughError
 
     run_in = float32(unproved, weights.scales) if weights.reproducible else torch.inference_mode()
-    with _hooks(blocks[: layers[-1] + 1], before, after):
+    end: object = None
+    with _hooks(blocks if at_end else blocks[: layers[-1] + 1], before, after):
         try:
             with run_in, unwarned():
-                model(**_inputs(model, batch))
-        except (_EnoughError, GotError) as end:
-            if isinstance(end, GotError):
-                raise
+                end = model(**_inputs(model, batch))
+        except _EnoughError:
+            pass
         except Exception as error:
-            found = brief(error)
-            hint = "It was run reproducibly; --fast may do." if weights.reproducible else ""
-            raise ModelFailed(
-                "forward pass", expected="no error", found=found, hint=hint
-            ) from error
+            if at_end is None or waiting:
+                if isinstance(error, GotError):
+                    raise
+                raise _failed(error, reproducible=weights.reproducible) from error
+            end = error
         finally:
             weights.put_back(brought)
     if waiting:
@@ -166,8 +169,17 @@ def residual_stream(
             "forward pass", expected="every block to be run", found=f"not {sorted(waiting)}"
         )
     values: NDArray[np.float32] = states.numpy()
-    _check_finite(values, layers, batch)
+    if at_end is None:
+        _check_finite(values, layers, batch)
+    else:
+        at_end(end)
     return values
+
+
+def _failed(error: Exception, *, reproducible: bool) -> ModelFailed:
+    """What an error in a model's code is to a user."""
+    hint = "It was run reproducibly; --fast may do." if reproducible else ""
+    return ModelFailed("forward pass", expected="no error", found=brief(error), hint=hint)
 
 
 def final_states(

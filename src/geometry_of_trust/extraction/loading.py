@@ -219,6 +219,7 @@ def load_model(
     dtype: torch.dtype,
     device: torch.device,
     more: Mapping[str, object] | None = None,
+    unused: set[str] | None = None,
 ) -> PreTrainedModel:
     """The model with its first `count` blocks, in evaluation mode on `device`.
 
@@ -226,6 +227,7 @@ def load_model(
         whole: the model's skeleton.
         device: on `meta`, it says the types of the weights only.
         more: what else `from_pretrained` is to be given; a `device_map` instead of the device.
+        unused: is given the names of weights in the files that the whole model does not use.
 
     Raises:
         OutsideOfModel: its weights are to be files outside of its folder.
@@ -266,7 +268,20 @@ def load_model(
             expected="all weights of the model",
             found=f"{len(lost)} missing or of another shape, such as {min(lost)}",
         )
+    if unused is not None:
+        unused |= _unused(whole, {str(name) for name in report["unexpected_keys"]})
     untyped(model).eval()
     if "device_map" not in options:
         untyped(model).to(device)
     return model
+
+
+def _unused(whole: PreTrainedModel, names: set[str]) -> set[str]:
+    """Those names of weights that are none of the whole model's either.
+
+    What transformers expects but the beginning of a model lacks may come without the prefix of
+    the model inside.
+    """
+    known = set(whole.state_dict())
+    prefix = whole.base_model_prefix
+    return {name for name in names if not {name, f"{prefix}.{name}"} & known}

@@ -51,6 +51,8 @@ class ExtractionOptions(LoadingOptions):
         layout: Where the layer index stands; see docs/formats.md.
         reproducible: Compute in a fixed order: the same bytes on every machine [default: for
             float32].
+        allow_bidirectional: Run a model whose states depend on later tokens too; the record and
+            attestations say so.
 
     Raises:
         BadOption: an unknown dtype, layout or quantization; or quantization with what it excludes.
@@ -62,6 +64,7 @@ class ExtractionOptions(LoadingOptions):
     model_id: str | None = None
     layout: Layout = "per-layer"
     reproducible: bool | None = None
+    allow_bidirectional: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

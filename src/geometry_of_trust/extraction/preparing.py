@@ -41,12 +41,14 @@ class Loaded:
         blocks: how many it has.
         pages: what of its weights can be given back after use.
         weights: how its weights are held.
+        unused: names of weights in its files that the whole model does not use.
     """
 
     model: PreTrainedModel
     blocks: int
     pages: FilePages
     weights: Weights
+    unused: frozenset[str] = frozenset()
 
 
 def prepare(
@@ -72,7 +74,8 @@ def prepare(
     """
     dtype = getattr(torch, request.options.dtype)
     stored = _held_type(request, source, device) or dtype
-    load = partial(loading.load_model, source, skeleton, anatomy, count=count)
+    unused: set[str] = set()
+    load = partial(loading.load_model, source, skeleton, anatomy, count=count, unused=unused)
     scales: dict[torch.Tensor, torch.Tensor] = {}
     if request.options.quantization is None and on_all_gpus(request, device):
         model = load(dtype=stored, device=device, more={"device_map": "auto"})
@@ -105,7 +108,7 @@ def prepare(
         if weights.reproducible:
             found |= left | _tensors_beside(model)
             plain_forms(model)
-    return Loaded(model, count, pages, weights)
+    return Loaded(model, count, pages, weights, frozenset(unused))
 
 
 def _held_type(request: Request, source: Source, device: torch.device) -> torch.dtype | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geometry_of_trust.arithmetic import ARITHMETIC
-from geometry_of_trust.documents.extraction_record import Record, Token, WrittenFile
+from geometry_of_trust.documents.extraction_record import Record, Token, UnusedWeights, WrittenFile
 from geometry_of_trust.errors import TooLarge, Unreadable
 from geometry_of_trust.files import read_bounded
 from geometry_of_trust.version import __version__
 
 if TYPE_CHECKING:
+    from geometry_of_trust.extraction.first_text import Findings
     from geometry_of_trust.extraction.running import Runner
 
 _STUB = re.compile(rb"(0\r?\n)*0(\r?\n)?")
@@ -31,12 +33,16 @@ def is_edited(labels: Path) -> bool:
 
 def make_record(
     runner: Runner,
+    findings: Findings,
     prompt_sha256: str,
     tokens: tuple[Token, ...],
-    activations: WrittenFile,
-    unembedding: WrittenFile,
+    written: Sequence[WrittenFile],
 ) -> Record:
-    """The record of a run."""
+    """The record of a run.
+
+    Args:
+        written: the activations and the unembedding.
+    """
     from geometry_of_trust.extraction import quantizing  # noqa: PLC0415 - heavy
     from geometry_of_trust.extraction.running import libraries  # noqa: PLC0415 - heavy
 
@@ -67,8 +73,11 @@ def make_record(
         quantization_library=None if options.quantization is None else quantizing.version(),
         unproved=tuple(sorted(runner.unproved)),
         libraries=libraries(),
-        activations=activations,
-        unembedding=unembedding,
+        activations=written[0],
+        unembedding=written[1],
         prompt_sha256=prompt_sha256,
         tokens=tokens,
+        bidirectional=findings.bidirectional,
+        unembedding_reads=findings.unembedding_reads,
+        unused_weights=UnusedWeights.of(runner.loaded.unused),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from geometry_of_trust.errors import (
 )
 from geometry_of_trust.extraction import architectures, capture, loading, quantizing
 from geometry_of_trust.extraction.architectures import Anatomy
+from geometry_of_trust.extraction.float32 import as_written
 from geometry_of_trust.extraction.model_files import Source
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.preparing import Loaded, prepare
@@ -63,6 +64,11 @@ class Opened:
     anatomy: Anatomy
     limit: int | None
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the model knows."""
+        return len(_weight(self.skeleton.get_input_embeddings()))
+
     def check(self, ids: Sequence[int], where: str = "text") -> None:
         """Refuse a text that is too long, or has tokens that the model does not know.
 
@@ -71,11 +77,10 @@ class Opened:
         """
         if self.limit is not None and len(ids) > self.limit:
             raise TextTooLong(where, expected=f"at most {self.limit} tokens", found=len(ids))
-        size = len(_weight(self.skeleton.get_input_embeddings()))
-        if max(ids) >= size:
+        if max(ids) >= self.vocabulary:
             raise NoTokenizer(
                 self.request.model,
-                expected=f"a tokenizer of {size} tokens",
+                expected=f"a tokenizer of {self.vocabulary} tokens",
                 found=f"token {max(ids)}",
             )
 
@@ -164,6 +169,28 @@ class Runner:
             unproved=self.unproved,
         )
 
+    def to_the_end(
+        self, ids: Sequence[int], layers: Sequence[int], at_end: Callable[[object], None]
+    ) -> NDArray[np.float32]:
+        """The states of all tokens of a text, (layers, tokens, d), of a model that is not stopped.
+
+        Args:
+            layers: ascending. at_end: as of `capture.residual_stream`.
+
+        Raises:
+            UnsupportedArchitecture, ModelFailed: as there.
+        """
+        return capture.residual_stream(
+            self.loaded.model,
+            self.blocks,
+            layers,
+            capture.Batch.of_text(ids),
+            hidden_dim=self.opened.anatomy.hidden_dim,
+            pages=self.pages,
+            weights=self.loaded.weights,
+            at_end=at_end,
+        )
+
     def side_by_side(self) -> list[Runner]:
         """As many runners with the same weights as there are threads; each is used by one.
 
@@ -211,13 +238,18 @@ class Runner:
 
         Of float32 weights they are no copy.
         """
-        weight = self.weight.detach()
-        rows = max(1, CHUNK_BYTES // (4 * weight.shape[1]))
-        for start in range(0, len(weight), rows):
-            part = weight[start : start + rows]
-            part = self.loaded.weights.of_model(self.weight, part)
-            yield part.to("cpu", torch.float32).contiguous().numpy()
-            self.loaded.pages.release(weight[start : start + rows])
+        for part in self.unembedding_parts():
+            rows = self.loaded.weights.of_model(self.weight, part)
+            yield rows.to("cpu", torch.float32).contiguous().numpy()
+
+    def unembedding_parts(self) -> Iterator[torch.Tensor]:
+        """U as it is held, in blocks of rows, shape (rows, d), each given back after its use."""
+        with as_written():
+            rows = max(1, CHUNK_BYTES // (4 * self.weight.shape[1]))
+            parts = torch.split(self.weight.detach(), rows)
+        for part in parts:
+            yield part
+            self.loaded.pages.release(part)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from geometry_of_trust.documents.extraction_record import Check, Corpus, Record
-from geometry_of_trust.showing.text import table
+from geometry_of_trust.documents.extraction_record import (
+    EQUAL,
+    NO_NORM,
+    RISING,
+    SCALED,
+    TRANSFORMED,
+    Check,
+    Corpus,
+    Record,
+    UnusedWeights,
+)
+from geometry_of_trust.showing.text import SEES_LATER, table
 from geometry_of_trust.terminal import bare_or_quoted, quoted
 
 if TYPE_CHECKING:
@@ -46,6 +56,9 @@ def record_rows(record: Record) -> list[tuple[str, str]]:
         ("weights in", kept_in),
         ("ran in", f"{ran_in} on {bare_or_quoted(record.device)}, attention {attention}"),
         ("may differ", unproved and f"{unproved}: not proved"),
+        ("bidirectional", SEES_LATER if record.bidirectional else ""),
+        ("logits", _logits(record.unembedding_reads)),
+        ("unused weights", _unused(record.unused_weights)),
         ("with", ", ".join(versions)),
         ("text sha256" if record.corpus is None else "corpus sha256", record.prompt_sha256),
         *([] if record.corpus is None else _corpus_rows(record.corpus)),
@@ -64,6 +77,22 @@ def _corpus_rows(corpus: Corpus) -> list[tuple[str, str]]:
         ("tokens kept", f"{bare_or_quoted(corpus.position)} of each text{skipped}"),
         ("rows sha256", corpus.rows_sha256),
     ]
+
+
+def _logits(reads: str | None) -> str:
+    """How the logits follow from the last block's state, in this program's words where they are."""
+    if reads is None:
+        return ""
+    words = reads if reads in (EQUAL, SCALED, RISING, TRANSFORMED, NO_NORM) else quoted(reads)
+    return f"of norm and unembedding against the model's: {words}"
+
+
+def _unused(weights: UnusedWeights | None) -> str:
+    """Weights that the model does not use, with the first names."""
+    if weights is None:
+        return ""
+    more = ", ..." if weights.count > len(weights.first) else ""
+    return f"{weights.count} in its files: {', '.join(map(bare_or_quoted, weights.first))}{more}"
 
 
 def _check(check: Check) -> str:

@@ -7,7 +7,7 @@ import datetime
 from dataclasses import dataclass
 
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.showing.text import as_json, table
+from geometry_of_trust.showing.text import SEES_LATER, as_json, table
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.terminal import bare_or_quoted, escaped_line, quoted
 from geometry_of_trust.verifying.verify import Refused, Step, Verdict
@@ -123,6 +123,7 @@ def attestation(signed: Attestation) -> str:
             ("unembedding", bound.unembedding.sha256),
             *(("probe set", entry.sha256) for entry in bound.probe_sets),
             ("extraction record", "" if record is None else record.sha256),
+            ("bidirectional", SEES_LATER if record is not None and record.bidirectional else ""),
             ("made with", bare_or_quoted(bound.tool)),
             ("key id", bound.key_id),
         ]

@@ -21,6 +21,7 @@ from geometry_of_trust.documents.codes import (
     Verdict,
 )
 from geometry_of_trust.documents.schema import (
+    BOOL,
     DIGEST,
     INNER_PRODUCT,
     PRECISION,
@@ -92,11 +93,13 @@ class BoundRecord:
     """The extraction record: its digest, of the text that its mode says (`Record.digest`).
 
     `arithmetic` is that of a reproducible run; None of a fast one, and of those in float64.
+    `bidirectional` says that states depend on later tokens too.
     """
 
     sha256: str
     mode: Mode
     arithmetic: str | None
+    bidirectional: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ BINDING = record(
             member("sha256", DIGEST),
             member("mode", choice(MODES)),
             member("arithmetic", STRING, default=None, omitted=True),
+            member("bidirectional", BOOL, default=False, omitted=True),
         ),
         default=None,
         omitted=True,

@@ -187,11 +187,13 @@ def reproduce(
 
 def _as_signed(attestation: Attestation, options: LoadingOptions) -> ExtractionOptions:
     """How the model is run: what is signed of it, on this machine."""
+    record = attestation.bound().extraction_record
     return ExtractionOptions(
         **vars(options),
         dtype=DTYPES[attestation.precision],
         quantization="int8" if attestation.precision == "Int8" else None,
         reproducible=True,
+        allow_bidirectional=record is not None and record.bidirectional,
         model_id=attestation.model_id,
         layout=attestation.bound().activations.layout,
     )

@@ -178,6 +178,7 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         ("layers", activations.layers, record.layers),
         ("positions", activations.positions, record.positions),
         ("arithmetic", bound and bound.arithmetic, record.arithmetic),
+        ("bidirectional", bound and bound.bidirectional, record.bidirectional),
     ):
         _hold_run(path, name, signed, found)
 

@@ -205,12 +205,21 @@ def verify(
             check_no_binding(claimed, layout, where)
         if claimed.binding is not None or not allow_legacy:
             check_binding(claimed, key, where)
-            passed("its digest is signed; model, geometry, probes, positions and key agree")
+            passed(
+                "its digest is signed; model, geometry, probes, positions and key agree"
+                f"{_both_ways(claimed)}"
+            )
     if claimed.binding is None:
         return _legacy_verdict(run, document, layout, supplied)
     missing, contents = _files_step(run, claimed, supplied)
     missing += _readings_step(run, claimed, contents, missing)
     return Verdict(claimed, tuple(run.steps), (*missing, *claimed.not_made_here))
+
+
+def _both_ways(claimed: Attestation) -> str:
+    """What is to be said of a bidirectional run, which few expect."""
+    run = None if claimed.binding is None else claimed.binding.extraction_record
+    return "; of a BIDIRECTIONAL run" if run is not None and run.bidirectional else ""
 
 
 def _counted(attestation: Attestation) -> str:
