@@ -35,26 +35,24 @@ class Tokenized:
 
 def check(row: Row, text: Tokenized, folder: Path) -> None:
     """The model is refused as its row says; its states are those of plain transformers."""
-    plain = Plain(row) if row.blocks else None
-    model = save(row, plain, text.tokenizer, folder / "model")
+    model = save(row, text.tokenizer, folder / "model")
     options: dict[str, Any] | None = {}
     if row.expect != RUNS:
         expected = EXPECTATIONS[row.expect]
         with pytest.raises(getattr(errors, expected.error)) as refusal:
-            run(model, folder, (0,))
+            run(model, folder, None)
         message = str(refusal.value)
         assert [words for words in expected.words if words not in message] == [], message
         options = expected.options
-    if plain is not None and options is not None:
-        check_states(plain, model, text.ids, folder, options)
+    if options is not None:
+        check_states(row, Plain(row, model, text.ids), model, folder, options)
 
 
 def check_states(
-    plain: Plain, model: Path, ids: list[int], folder: Path, options: dict[str, Any]
+    row: Row, plain: Plain, model: Path, folder: Path, options: dict[str, Any]
 ) -> None:
     """A cut model's states are bit for bit those of the whole; a reproducible run's nearly so."""
-    row = plain.row
-    theirs = [of_stream(state, len(ids), options) for state in plain.states(ids)]
+    theirs = [of_stream(state, options) for state in plain.states]
     last = len(theirs) - 1
     fast = run(model, folder, (SECOND, last - 1), reproducible=False, **options)
     if fast.record.whole_because is None:
@@ -74,7 +72,7 @@ def check_states(
         assert other.record.activations.sha256 == exact.record.activations.sha256
 
 
-def run(model: Path, folder: Path, layers: Sequence[int], **options: Any) -> Extraction:
+def run(model: Path, folder: Path, layers: Sequence[int] | None, **options: Any) -> Extraction:
     """One extraction."""
     return extract(
         model, TEXT, layers,
@@ -83,11 +81,11 @@ def run(model: Path, folder: Path, layers: Sequence[int], **options: Any) -> Ext
     )  # fmt: skip
 
 
-def of_stream(state: torch.Tensor, tokens: int, options: dict[str, Any]) -> torch.Tensor:
+def of_stream(state: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
     """Of what a block gives, the stream that is asked for, shape (tokens, d)."""
-    if state.ndim == 4:
+    if state.ndim == 4:  # streams lie before the text, or behind its tokens
         n = int(options["stream"])
-        state = state[:, :, n] if state.shape[:2] == (1, tokens) else state[n]
+        state = state[:, :, n] if len(state) == 1 else state[n]
     return state[0]
 
 

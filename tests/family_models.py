@@ -38,53 +38,56 @@ def members(config_class: Any, given: dict[str, Any]) -> dict[str, Any]:
     return filled
 
 
+def save(row: Row, tokenizer: Path, folder: Path) -> Path:
+    """A folder with a tokenizer and the row's tiny model, every parameter random.
+
+    Nothing but its configuration, if the row has no blocks.
+    """
+    shutil.copytree(tokenizer, folder)
+    config = configuration(row)
+    if not row.blocks:
+        config.architectures = [row.model_class]
+        config.save_pretrained(folder)
+        return folder
+    torch.manual_seed(20240601)
+    model = getattr(transformers, row.model_class)(config)
+    randomise(model)
+    with torch.no_grad():  # buffers that checkpoints have, such as those of routers
+        for name, tensor in model.state_dict().items():
+            if "bias" in name and tensor.is_floating_point() and name in dict(model.named_buffers()):
+                tensor.add_(torch.randn_like(tensor) * 0.1)
+    model.save_pretrained(folder)
+    return folder
+
+
 class Plain:
-    """A row's tiny model, every parameter random, as a user of transformers has and runs it."""
+    """A saved model as a user of transformers runs it, with hooks of this module's own.
 
-    def __init__(self, row: Row) -> None:
-        torch.manual_seed(20240601)
-        self.row = row
-        self.model: Any = getattr(transformers, row.model_class)(configuration(row))
-        randomise(self.model)
-        with torch.no_grad():  # buffers that checkpoints have, such as those of routers
-            for name, buffer in self.model.named_buffers():
-                if "bias" in name and buffer.is_floating_point():
-                    buffer.add_(torch.randn_like(buffer) * 0.1)
-        self.model.eval()
+    Attributes:
+        states: what each block gives for the text.
+        unembedding: the weight of its head.
+    """
 
-    def states(self, ids: list[int]) -> list[torch.Tensor]:
-        """What each block gives for a text, by hooks of this module's own."""
-        states: list[torch.Tensor] = []
+    def __init__(self, row: Row, folder: Path, ids: list[int]) -> None:
+        model: Any = getattr(transformers, row.model_class).from_pretrained(folder)
+        self.states: list[torch.Tensor] = []
 
         def keep(module: Any, arguments: Any, output: Any) -> None:
             state = output if isinstance(output, torch.Tensor) else output[0]
-            states.append(state.detach().clone())
+            self.states.append(state.detach().clone())
 
-        blocks = self.model.get_submodule(self.row.blocks)
-        handles = [block.register_forward_hook(keep) for block in blocks]
+        blocks = model.get_submodule(row.blocks)
+        for block in blocks:
+            block.register_forward_hook(keep)
         with torch.no_grad():
-            self.model(input_ids=torch.tensor([ids]), use_cache=False)
-        for handle in handles:
-            handle.remove()
-        assert len(states) == len(blocks)
-        return states
-
-    @property
-    def unembedding(self) -> torch.Tensor:
-        """The weight of its head: of the model, or of the part of it that has one."""
-        heads = (getattr(part, "get_output_embeddings", None) for part in self.model.modules())
-        found = (head() for head in heads if head is not None)
-        weight: torch.Tensor = next(head for head in found if head is not None).weight
-        return weight.detach()
+            model.eval()(input_ids=torch.tensor([ids]), use_cache=False)
+        assert len(self.states) == len(blocks)
+        self.unembedding: torch.Tensor = head(model).weight.detach()
 
 
-def save(row: Row, plain: Plain | None, tokenizer: Path, folder: Path) -> Path:
-    """A folder with the model and a tokenizer; with no more than its configuration if it is None."""
-    shutil.copytree(tokenizer, folder)
-    if plain is not None:
-        plain.model.save_pretrained(folder)
-    else:
-        config = configuration(row)
-        config.architectures = [row.model_class]
-        config.save_pretrained(folder)
-    return folder
+def head(model: Any) -> Any:
+    """The output embeddings of a model, or of the outermost part of it that has some."""
+    for part in model.modules():
+        if hasattr(part, "get_output_embeddings") and part.get_output_embeddings() is not None:
+            return part.get_output_embeddings()
+    raise AssertionError(type(model))

@@ -70,14 +70,15 @@ class Expectation:
     """A refusal.
 
     Attributes:
+        title, why: what docs/models.md says of it.
         error: its class. words: what its message has.
-        why: what docs/models.md says of it.
         options: options of `extract` with which the model runs all the same; None: it never does.
     """
 
+    title: str
+    why: str
     error: str
     words: tuple[str, ...]
-    why: str
     options: dict[str, Any] | None = None
 
 
