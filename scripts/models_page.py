@@ -14,36 +14,44 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from family_table import CAUSAL, EXPECTATIONS, RUNS, WRAPPERS, Row
+from family_table import CAUSAL, EXPECTATIONS, RUNS, WRAPPERS, Row  # noqa: E402
 
 PAGE = ROOT / "docs" / "models.md"
 HEAD = """\
 # Which models run
 
-By what the configuration calls them (`model_type` in `config.json`), all {all} kinds that transformers
-{version} loads as a causal language model, or only as a model that takes images, sound or video,
-too. Of these **{run} run**, {option} with an option that says what is meant; {refused} are refused.
+By what the configuration calls them (`model_type` in `config.json`): all {all} kinds that
+transformers {version} loads as a causal language model, or only as a model that takes images, sound
+or video, too. Of these **{run} run**, {option} of them with an option that says what is meant, and
+{refused} are refused.
 
 | | run | with an option | refused |
 |---|--:|--:|--:|
 {counts}
 
-A line here is a row of the table of families in [`tests/families/`](../tests/families): a model of
-four small blocks with random weights, built from its configuration, saved, and extracted. So it
-says of a kind that its code is understood, not that a checkpoint of it was run. What runs was held
-to this:
+Each is a row of the table of families in [`tests/families/`](../tests/families): a model of a few
+small blocks with random weights, made of its configuration, saved, and extracted. So this page says
+of a kind that its code is read rightly, not that a checkpoint of it was run. What runs was held to
+this:
 
-- `--fast`: the states of a model whose last block was left out are, bit for bit, those that hooks
-  on the whole model get in plain transformers; so is the unembedding the weight of its head;
-- by default, with the same bytes on every machine: no operation is named as unproved{but}, and the
-  states are within 10⁻⁵ of the largest of plain transformers';
-- for {portable} of them, between them every kind of block, the plain form of the kernels gives the
+- `--fast`: the states of a model whose last block is left out are, bit for bit, those that hooks on
+  the whole model get in plain transformers, and the unembedding is the weight of its head;
+- by default, with the same bytes on every machine: the states are within 10⁻⁵ of the largest of
+  those of plain transformers, and no operation is named as unproved{but};
+- for {portable} of them, between them every kind of block: the plain form of the kernels gives the
   same bytes as the processor's own.
 
-The page is written by `python scripts/models_page.py`. `make models` runs the table with the newest
-transformers and names what differs; a kind that transformers has and the table has not fails a
-test, too.
+This page is written by `python scripts/models_page.py`. `make models` runs the table with the
+newest transformers and names the rows that differ, and the kinds that have no row yet.
 """
+READING = {
+    "scaled": "The logits are a multiple of the final norm's state times U:",
+    "rising": "They are an increasing function of it, such as a soft-cap:",
+    "transformed": "The state is transformed by more than a norm before U, so that **U does not "
+    "read the residual stream**; train with `--inner-product euclidean`:",
+    "no norm": "No norm of the stream is found before U, as several streams become one there:",
+    "stopped": "Not compared, as the model's code stops before its logits on a text alone:",
+}
 TASKS = {"causal language models": CAUSAL, "with images, sound or video": WRAPPERS}
 
 
@@ -76,7 +84,7 @@ def head() -> str:
     run, option, out = count(rows)
     parts = {name: count(list(part.values())) for name, part in TASKS.items()}
     lines = [f"| {name} | {a - b} | {b} | {c} |" for name, (a, b, c) in parts.items()]
-    names = [f"`{row.name}`: {', '.join(row.unproved)}" for row in rows if row.unproved]
+    names = [f"`{row.name}` has {', '.join(row.unproved)}" for row in rows if row.unproved]
     return HEAD.format(
         all=run + out,
         version=version(),
@@ -84,14 +92,17 @@ def head() -> str:
         option=option,
         refused=out,
         counts="\n".join(lines),
-        but=f" (but of {'; '.join(names)})" if names else "",
+        but=f" (but {', '.join(names)})" if names else "",
         portable=sum(row.portable for row in rows),
     )
 
 
 def listed(rows: list[Row]) -> str:
     """Model types with their classes."""
-    return " · ".join(f"`{row.name}` {row.model_class}" for row in rows)
+    return " · ".join(
+        f"`{row.name}` {row.model_class}" + (f" ({row.streams} streams)" if row.streams > 1 else "")
+        for row in rows
+    )
 
 
 def by_kinds(rows: list[Row]) -> Iterator[str]:
@@ -127,6 +138,12 @@ def page() -> str:
         "is loaded and run, and nothing else.\n",
         "\n".join(wrappers(others)),
     ]
+    parts.append(
+        "## What the unembedding reads\n\nOf all others the logits are the final norm's state "
+        "times U. An extraction looks, and its record says so.\n"
+    )
+    for reads, sentence in READING.items():
+        parts.append(f"{sentence} {listed([row for row in rows if row.reads == reads])}\n")
     for title, chosen in (("With an option", optional), ("Refused", refused)):
         parts.append(f"## {title}\n")
         for name, expectation in EXPECTATIONS.items():

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from family_models import Plain, save
-from family_table import EXPECTATIONS, RUNS, Row
+from family_table import EXPECTATIONS, READS, RUNS, Row
 from geometry_of_trust import errors
 from geometry_of_trust.arithmetic import library
 from geometry_of_trust.extraction.one_text import Extraction, extract
@@ -52,7 +52,7 @@ def check_states(
     row: Row, plain: Plain, model: Path, folder: Path, options: dict[str, Any]
 ) -> None:
     """A cut model's states are bit for bit those of the whole; a reproducible run's nearly so."""
-    theirs = [of_stream(state, options) for state in plain.states]
+    theirs = [of_stream(state, row.streams, options) for state in plain.states]
     last = len(theirs) - 1
     fast = run(model, folder, (SECOND, last - 1), reproducible=False, **options)
     if fast.record.whole_because is None:
@@ -62,6 +62,7 @@ def check_states(
     assert bits(read_unembedding(fast.unembedding_path).values) == bits(plain.unembedding)
     exact = run(model, folder, (SECOND, last), **options)
     assert exact.record.unproved == row.unproved
+    assert (exact.record.unembedding_reads or "").startswith(READS[row.reads])
     for layer, ours in zip((SECOND, last), exact.activations.values, strict=True):
         difference = np.abs(ours - theirs[layer].numpy()).max()
         assert difference <= 1e-5 * theirs[layer].abs().max(), f"layer {layer}"
@@ -81,12 +82,14 @@ def run(model: Path, folder: Path, layers: Sequence[int] | None, **options: Any)
     )  # fmt: skip
 
 
-def of_stream(state: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+def of_stream(state: torch.Tensor, streams: int, options: dict[str, Any]) -> torch.Tensor:
     """Of what a block gives, the stream that is asked for, shape (tokens, d)."""
-    if state.ndim == 4:  # streams lie before the text, or behind its tokens
-        n = int(options["stream"])
-        state = state[:, :, n] if len(state) == 1 else state[n]
-    return state[0]
+    if streams == 1:
+        return state[0]
+    n = int(options["stream"])
+    if state.ndim == 3:  # side by side
+        return state[0].chunk(streams, dim=-1)[n]
+    return state[n, 0] if len(state) == streams else state[0, :, n]
 
 
 def bits(values: NDArray[np.float32] | torch.Tensor) -> bytes:

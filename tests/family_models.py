@@ -52,11 +52,13 @@ def save(row: Row, tokenizer: Path, folder: Path) -> Path:
     torch.manual_seed(20240601)
     model = getattr(transformers, row.model_class)(config)
     randomise(model)
-    with torch.no_grad():  # buffers that checkpoints have, such as those of routers
-        for name, tensor in model.state_dict().items():
-            if "bias" in name and tensor.is_floating_point() and name in dict(model.named_buffers()):
-                tensor.add_(torch.randn_like(tensor) * 0.1)
+    stored = model.state_dict()
+    for name, buffer in model.named_buffers():
+        if "bias" in name and name in stored and buffer.is_floating_point():  # as routers have
+            buffer.add_(torch.randn_like(buffer) * 0.1)
     model.save_pretrained(folder)
+    if row.part:
+        torch.save({}, folder / "spk_dict.pt")  # no voices; Qwen2.5-Omni is not read without
     return folder
 
 
@@ -80,9 +82,10 @@ class Plain:
         for block in blocks:
             block.register_forward_hook(keep)
         with torch.no_grad():
-            model.eval()(input_ids=torch.tensor([ids]), use_cache=False)
+            part = model.eval().get_submodule(row.part)
+            part(input_ids=torch.tensor([ids]), use_cache=False)
         assert len(self.states) == len(blocks)
-        self.unembedding: torch.Tensor = head(model).weight.detach()
+        self.unembedding: torch.Tensor = head(part).weight.detach()
 
 
 def head(model: Any) -> Any:

@@ -8,9 +8,17 @@ a row may expect. docs/models.md is made of them.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from geometry_of_trust.documents.extraction_record import (
+    EQUAL,
+    NO_NORM,
+    RISING,
+    SCALED,
+    TRANSFORMED,
+)
 
 FOLDER = Path(__file__).resolve().parent / "families"
 RUNS = "runs"
@@ -32,6 +40,16 @@ USUAL: dict[str, Any] = {
 }
 """Members of every configuration, and of each part of one, that has such and is not given them."""
 
+READS = {
+    "equal": EQUAL,
+    "scaled": SCALED,
+    "rising": RISING,
+    "transformed": TRANSFORMED,
+    "no norm": NO_NORM,
+    "stopped": "not compared: ",
+}
+"""What extraction records say of what the unembedding reads, or how that begins."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -43,7 +61,11 @@ class Row:
         config: what its configuration has beside `USUAL` and the defaults of its class.
         blocks: path of the list of blocks in that class; empty if transformers cannot run, or not
             build, it with text alone: then nothing but its configuration is saved.
+        part: path of the part of it that takes text, if it is a frame around several models.
         kinds: what its blocks are made of.
+        streams: how many residual streams they keep.
+        reads: how the logits follow from the last state, its norm and the unembedding: a key of
+            `READS`.
         expect: "runs", or the name of an expectation.
         unproved: what the record of a reproducible run names.
         portable: whether the plain form of the kernels is run, too, for the same bytes.
@@ -54,7 +76,10 @@ class Row:
     model_class: str
     config: dict[str, Any]
     blocks: str = "model.layers"
+    part: str = ""
     kinds: tuple[str, ...] = ("attention",)
+    streams: int = 1
+    reads: str = "equal"
     expect: str = RUNS
     unproved: tuple[str, ...] = ()
     portable: bool = False
@@ -99,7 +124,9 @@ def _rows(name: str) -> dict[str, Row]:
 
 CAUSAL = _rows("causal.json")
 WRAPPERS = _rows("wrappers.json")
-EXPECTATIONS = {name: Expectation(**members) for name, members in _read("expectations.json").items()}
+EXPECTATIONS = {
+    name: Expectation(**members) for name, members in _read("expectations.json").items()
+}
 
 
 def parameters(rows: dict[str, Row]) -> list[Any]:
