@@ -91,8 +91,8 @@ FLOORS: dict[str, str] = {
     "arithmetic": "library threads checks products functions rows attention sequences",
     "extraction": """
         page_release panics architectures deterministic_operations float32
-        weights model_files loading quantizing options request preparing quiet capture tokenizing
-        running first_text costs recording one_text
+        weights model_files quantizing adapters loading options request gguf_header stored
+        preparing quiet capture tokenizing running first_text costs recording one_text
     """,
     "corpus": """
         choosing sources entries partial engines checking options planning settings memory
@@ -137,6 +137,7 @@ USERS: dict[str, set[str]] = {
     "cryptography": {"signing", "steady_files"},
     "cyclopts": {"cli"},
     "datasets": {"corpus"},
+    "gguf": {"extraction"},
     "huggingface_hub": {"corpus", "extraction"},
     "matplotlib": {"plotting"},
     "numpy": {
@@ -144,6 +145,7 @@ USERS: dict[str, set[str]] = {
         "verifying", "showing", "plotting",
     },
     "pandas": {"converting"},
+    "peft": {"extraction"},
     "psutil": {"cli", "corpus"},
     "pyarrow": {"converting", "corpus", "formats"},
     "ray": {"corpus"},

@@ -152,7 +152,8 @@ def _whole(other: Path, version: str) -> Path:
         print(f"making {folder.relative_to(ROOT)}: gigabytes, minutes", file=sys.stderr)
         subprocess.run([other, "-m", "venv", "--clear", folder], check=True)
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        needed = [*project["dependencies"], *project["optional-dependencies"]["extract"]]
+        extras = project["optional-dependencies"]
+        needed = [*project["dependencies"], *extras["extract"], *extras["probes"]]
         _pip(python, "-c", str(ROOT / "constraints.txt"), *needed)
         stamp.touch()
     return python

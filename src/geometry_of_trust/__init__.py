@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.extraction_record import Check as Check
     from geometry_of_trust.documents.extraction_record import Corpus as Corpus
     from geometry_of_trust.documents.extraction_record import Record as Record
+    from geometry_of_trust.documents.extraction_record import RecordedAdapter as RecordedAdapter
+    from geometry_of_trust.documents.extraction_record import RecordedGguf as RecordedGguf
     from geometry_of_trust.documents.extraction_record import Token as Token
+    from geometry_of_trust.documents.extraction_record import UnusedWeights as UnusedWeights
     from geometry_of_trust.documents.extraction_record import WrittenFile as WrittenFile
     from geometry_of_trust.documents.extraction_record_reading import read_record as read_record
     from geometry_of_trust.documents.probe_card import Bin as Bin
@@ -130,7 +133,16 @@ _NAMES = {
     "corpus.estimating": ("Estimate", "FileSize"),
     "corpus.extracting": ("estimate_corpus", "extract_corpus"),
     "corpus.options": ("CorpusOptions", "Listener", "RowOptions"),
-    "documents.extraction_record": ("Check", "Corpus", "Record", "Token", "WrittenFile"),
+    "documents.extraction_record": (
+        "Check",
+        "Corpus",
+        "Record",
+        "RecordedAdapter",
+        "RecordedGguf",
+        "Token",
+        "UnusedWeights",
+        "WrittenFile",
+    ),
     "documents.extraction_record_reading": ("read_record",),
     "documents.probe_card": ("Bin", "Card", "Controls", "Figure", "Quality"),
     "errors": ("GotError",),

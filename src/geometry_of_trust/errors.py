@@ -13,8 +13,11 @@ from geometry_of_trust.terminal import escaped
 
 
 def brief(error: BaseException) -> str:
-    """The class and the first line of an error of somebody else's."""
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
+    """The class and the first line of an error of somebody else's; with what a colon announces."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    while len(lines) > 1 and lines[0].endswith(":"):
+        lines[:2] = [f"{lines[0]} {lines[1]}"]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 class GotError(Exception):
@@ -283,6 +286,10 @@ class LayerOutOfRange(ExtractionRefused):
     """A layer that the model does not have."""
 
 
+class WrongStream(ExtractionRefused):
+    """A residual stream that the model does not have, or none chosen where it has several."""
+
+
 class TextTooLong(ExtractionRefused):
     """The text has more tokens than the model's context."""
 
@@ -309,6 +316,18 @@ class UnsupportedArchitecture(ExtractionRefused):
 
 class UntrustedCode(ExtractionRefused):
     """The model comes with its own code, and running that was not allowed."""
+
+
+class AdapterNotNamed(ExtractionRefused):
+    """A folder with an adapter in it that was not asked for, beside a model or without one."""
+
+
+class BadAdapter(ExtractionRefused):
+    """An adapter that cannot be read, or that cannot be applied to this model as it is."""
+
+
+class QuantizedModel(ExtractionRefused):
+    """A model that comes quantised in a way in which it cannot be loaded here."""
 
 
 class IncompleteModel(ExtractionRefused):

@@ -43,6 +43,17 @@ sys.exit(code)
 """
 
 
+IN_EXEC = """
+import os, signal, sys, time
+number = int(sys.argv[1])
+signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+from geometry_of_trust import cli
+from geometry_of_trust.signing import core_dumps
+core_dumps.forbid_core_dumps = lambda: exec("os.kill(os.getpid(), number); time.sleep(60)")
+sys.exit(cli.main(sys.argv[2:]))
+"""
+
+
 @pytest.fixture
 def none_ignored() -> Iterator[None]:
     """As in a terminal; `nohup` and a shell's background ignore some."""
@@ -89,6 +100,16 @@ def test_signals_end_a_command_in_one_line(
     assert main(["show", str(tmp_path)]) == 128 + number
     assert capsys.readouterr().err == "got-cli: interrupted; nothing was written\n"
     assert [signal.getsignal(n) for n in ENDING] == before
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_while_a_library_makes_code_of_text(number: int, tmp_path: Path) -> None:
+    """As dataclasses are made when a library is imported: `python -m` would end as by SIGINT."""
+    (tmp_path / "ended.py").write_text(IN_EXEC)
+    command = [sys.executable, "-m", "ended", str(int(number)), "keygen", "--output", "key"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stderr == "got-cli: interrupted; nothing was written\n"
+    assert done.returncode == 128 + number
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

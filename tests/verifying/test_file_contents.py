@@ -299,6 +299,26 @@ def test_an_arithmetic_that_the_record_does_not_say(
     assert "extraction record" not in verdict.not_checked
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_bidirectional_run_is_bound_as_one(
+    recorded: bool, files: Files, attestation: Attestation
+) -> None:
+    record = dataclasses.replace(record_of(files), bidirectional=recorded)
+    put_record(files, record)
+    lie = BoundRecord(record.digest, record.mode, None, not recorded)
+    signed = lie_of(attestation, ("extraction_record",), lie)
+    error = refused(5, errors.RecordMismatch, signed, activations=files.activations)
+    assert error.where.endswith(", bidirectional")
+    signed = lie_of(
+        attestation, ("extraction_record",), dataclasses.replace(lie, bidirectional=recorded)
+    )
+    verdict = verify(signed, KEY.public, activations=files.activations)
+    assert ("BIDIRECTIONAL" in verdict.steps[3].detail) is recorded
+    # A record that says otherwise is another one.
+    put_record(files, dataclasses.replace(record, bidirectional=not recorded))
+    refused(5, errors.DigestMismatch, signed, activations=files.activations)
+
+
 def test_nothing_is_recomputed_where_a_file_is_missing(files: Files) -> None:
     document = files.attest().to_json()
     everything: dict[str, Any] = {

@@ -35,8 +35,8 @@ from geometry_of_trust.signing.signed_bytes import InnerProductTag
 from geometry_of_trust.verifying.reproduce import Reproduction, reproduce
 from geometry_of_trust.verifying.verify import Refused, verify
 from options import arguments_of
-from pipeline import KEY, OTHER_KEY, TIMESTAMP, replaced
-from tiny_models import FAMILIES, TEXT, build, quick
+from pipeline import KEY, OTHER_KEY, TIMESTAMP, replaced, signed_anew
+from tiny_models import FAMILIES, TEXT, Family, build, gemma3n, quick, save_model
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -76,9 +76,11 @@ class Case:
         return reproduce(self.document, KEY.public, **(chosen | options))
 
 
-def make(folder: Path, **options: Any) -> Case:
-    """Extract, label, train and attest in `folder`; options as of `extract`."""
-    case = Case(folder, build(FAMILIES["llama"], folder / "model"))
+def make(folder: Path, model: Any = FAMILIES["llama"], **options: Any) -> Case:
+    """Extract, label, train and attest in `folder`, with a tiny model or one of a family."""
+    to = folder / "model"
+    saved = build(model, to) if isinstance(model, Family) else save_model(model, to)
+    case = Case(folder, saved)
     chosen: dict[str, Any] = {"model_id": "tiny", "reproducible": True} | options
     extract(
         case.model, TEXT, [1, 2], output_activations=case.activations,
@@ -484,6 +486,30 @@ def test_another_arithmetic(
     assert result.line.count("\n") == 0
 
 
+def test_a_bidirectional_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That it was allowed is signed, and so allowed again; whoever reads it is told."""
+    bert = Family("bert", {"is_decoder": False})
+    case = make(tmp_path, bert, allow_bidirectional=True)
+    assert b'"bidirectional":true' in case.document.read_bytes().replace(b" ", b"")
+    assert case.reproduce().line == "MATCH"
+    (tmp_path / "key.pub").write_bytes(KEY.public.raw)
+    files = ["--activations", str(case.activations), "--probes", str(case.probes),
+             "--unembedding", str(tmp_path / "u.gotue")]  # fmt: skip
+    arguments = ["--attestation", str(case.document), "--pubkey", str(tmp_path / "key.pub")]
+    assert main(["verify", *arguments, *files]) == 0
+    shown = capsys.readouterr().out
+    assert "\nbidirectional      each state depends on the tokens after it, too\n" in shown
+    assert "; of a BIDIRECTIONAL run\n" in shown
+    record = record_path(case.activations)
+    forged = record.read_text().replace(',\n    "bidirectional": true', "")
+    record.write_text(forged)
+    with pytest.raises(Refused) as caught:
+        verify(case.document, KEY.public, activations=case.activations)
+    assert (caught.value.step, type(caught.value.cause)) == (5, errors.DigestMismatch)
+    case.sign()  # of the forged record, as a signer could: then it does not come out again
+    assert "cannot extract: layer " in case.reproduce().line
+
+
 def test_the_arithmetic_is_signed(case: Case) -> None:
     bound = read_attestation(case.document).binding
     assert bound is not None
@@ -604,3 +630,26 @@ def test_the_command(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[s
     code, out = run(key="o.pub")
     assert code == 1
     assert out.splitlines()[-1].startswith("REFUSED at step 3")
+
+
+# --- a residual stream of several ---------------------------------------------------------------
+
+
+def test_the_stream_signed_is_read_again(tmp_path: Path) -> None:
+    case = make(tmp_path, gemma3n(), stream="1")
+    record = read_record(record_path(case.activations))
+    signed = read_attestation(case.document)
+    bound = signed.bound()
+    assert bound.extraction_record is not None
+    assert (record.stream, bound.extraction_record.stream) == ("1", "1")
+    verify(case.document, KEY.public, activations=case.activations)
+    assert case.reproduce().outcome == "MATCH"
+    for stream, outcome in (("2", "MISMATCH"), ("9", "UNVERIFIABLE"), ("x", "UNVERIFIABLE")):
+        other = dataclasses.replace(bound.extraction_record, stream=stream)
+        binding: Binding = dataclasses.replace(bound, extraction_record=other)
+        case.document.write_bytes(signed_anew(signed, binding=binding))
+        assert case.reproduce().outcome == outcome
+        with pytest.raises(Refused) as caught:
+            verify(case.document, KEY.public, record=record_path(case.activations))
+        assert isinstance(caught.value.cause, errors.RecordMismatch)
+        assert caught.value.cause.where.endswith(", stream")

@@ -93,7 +93,15 @@ def _bound_record(sources: Sources) -> BoundRecord | None:
     record = sources.own_record()
     if record is None:
         return None
-    return BoundRecord(record.digest, record.mode, record.arithmetic, record.bidirectional)
+    return BoundRecord(
+        record.digest,
+        record.mode,
+        record.arithmetic,
+        record.bidirectional,
+        record.stored,
+        None if record.adapter is None else record.adapter.sha256,
+        record.stream,
+    )
 
 
 def _now(timestamp: int | None) -> int:

@@ -12,6 +12,14 @@ from types import FrameType
 from geometry_of_trust.outputs.interruptions import ENDING
 
 
+class _EndedError(KeyboardInterrupt):
+    """Raised by a signal that ends the program.
+
+    Not KeyboardInterrupt itself: if that passes through `exec` of a text, as of a dataclass while a
+    library is imported, `python -m` ends as by SIGINT, whatever exit code a command has.
+    """
+
+
 @dataclass
 class Ending:
     """How a command was ended from outside, if it was."""
@@ -34,7 +42,7 @@ def as_interrupts() -> Iterator[Ending]:
 
     def interrupt(number: int, _: FrameType | None) -> None:
         ending.signal = number
-        raise KeyboardInterrupt
+        raise _EndedError
 
     before = {}
     try:

@@ -101,7 +101,7 @@ class CorpusRun:
         return ActivationsSink(
             handle,
             model_id=request.model_id,
-            precision=request.precision,
+            precision=self.opened.precision,
             layers=self.opened.layers,
             shape=self.shape,
             layout=request.options.layout,

@@ -36,7 +36,7 @@ TOKENS = 16
 TRIES = 3
 """So many other tokens are tried: several that nothing was learnt of often have one embedding."""
 
-_NOISE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
+_NOISE = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 3e-2}
 """By what part of its size a state may change where kernels add in another order, on average over
 the positions: a token's experts, for one, come with other tokens. None of a reproducible run."""
 
@@ -135,8 +135,7 @@ def _is_bidirectional(
     raise NotCausal(
         f"layer {runner.opened.layers[layer]}, position {position}",
         expected="a state that does not depend on later tokens",
-        found=f"one that another token at position {by.shape[1]} changes by "
-        f"{by.max():.1g} of its size",
+        found=f"one that another token at position {by.shape[1]} changes by {100 * by.max():.2g} %",
     )
 
 
@@ -148,7 +147,8 @@ class _Ending:
     """What was seen outside of the blocks, all at the last token.
 
     Attributes:
-        passed: what each module was given and, of a norm or the like, what it gave: (d,) each.
+        passed: what each module was given, in its type, and of a norm or the like what it gave,
+            in float32: (d,) each.
         logits: float32, shape (V,). error: why there are none.
     """
 
@@ -166,9 +166,9 @@ class _Ending:
             self.logits = _last(logits).numpy()
 
 
-def _last(tensor: torch.Tensor) -> torch.Tensor:
-    """The vector at the last token: float32, on the CPU."""
-    return tensor.detach().reshape(-1, tensor.shape[-1])[-1].to("cpu", torch.float32)
+def _last(tensor: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """The vector at the last token, on the CPU."""
+    return tensor.detach().reshape(-1, tensor.shape[-1])[-1].to("cpu", dtype)
 
 
 @contextlib.contextmanager
@@ -194,7 +194,7 @@ def _watched(runner: Runner, ending: _Ending) -> Iterator[None]:
         is_norm &= all(parameter.ndim < 2 for parameter in module.parameters())
         with as_written():
             result = _last(gives) if is_norm and isinstance(gives, torch.Tensor) else None
-            ending.passed.append((_last(state), result))
+            ending.passed.append((_last(state, state.dtype), result))
 
     def shorten(_module: nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         with as_written():
@@ -203,19 +203,22 @@ def _watched(runner: Runner, ending: _Ending) -> Iterator[None]:
     outside = [module for module in runner.loaded.model.modules() if module not in inside]
     handles = [module.register_forward_hook(keep, with_kwargs=True) for module in outside]
     handles.append(head.register_forward_pre_hook(shorten))
-    if type(head).forward is nn.Linear.forward:
+    # Not where somebody else has put another: accelerate does, of a model on several GPUs.
+    own = type(head).forward is nn.Linear.forward and "forward" not in vars(head)
+    if own:
         head.forward = partial(_in_parts, runner)
     try:
         yield
     finally:
-        vars(head).pop("forward", None)
+        if own:
+            del head.forward
         for handle in handles:
             handle.remove()
 
 
-def _in_parts(runner: Runner, states: torch.Tensor) -> torch.Tensor:
+def _in_parts(runner: Runner, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
     """What `nn.Linear` makes of states with the unembedding, part by part."""
-    parts = [nn.functional.linear(states, part) for part in runner.unembedding_parts()]
+    parts = [nn.functional.linear(input, part) for part in runner.unembedding_parts()]
     logits = torch.cat(parts, dim=-1)
     bias = runner.unembedding.bias
     return logits + bias if isinstance(bias, torch.Tensor) else logits
@@ -226,7 +229,7 @@ def _reads(runner: Runner, state: NDArray[np.float32], ending: _Ending) -> str:
     if ending.logits is None:
         return f"not compared: {ending.error}"
     given = torch.from_numpy(state)
-    readers = [gives for takes, gives in ending.passed if torch.equal(takes, given)]
+    readers = [gives for takes, gives in ending.passed if torch.equal(takes, given.to(takes.dtype))]
     read = np.stack([state, *(gives.numpy() for gives in readers if gives is not None)])
     weight, bias = runner.weight, runner.unembedding.bias
     size = min(len(weight), len(ending.logits))

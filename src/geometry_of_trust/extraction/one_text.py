@@ -90,7 +90,7 @@ def extract(
 
     Raises:
         UsageError: EmptyText, RepeatedLayers, BadOption, MissingExtra, NoKernels.
-        ExtractionRefused: LayerOutOfRange, TextTooLong, UnknownModel, NoTokenizer,
+        ExtractionRefused: LayerOutOfRange, WrongStream, TextTooLong, UnknownModel, NoTokenizer,
             TokenizerFailed, UnsupportedArchitecture, UntrustedCode, OutsideOfModel,
             IncompleteModel, ModelFailed, NoDevice; NotCausal: states depend on later tokens.
         LimitExceeded: the model promises too many layers, or is made of too many modules.
@@ -120,7 +120,7 @@ def _write(request: Request, run: Run, findings: Findings, prompt_sha256: str) -
     to_activations, to_unembedding, to_labels, to_record = request.outputs
     activations = Activations(
         model_id=request.model_id,
-        precision=request.precision,
+        precision=run.runner.opened.precision,
         layers=run.runner.opened.layers,
         positions=range(len(run.tokens)),
         values=run.values,

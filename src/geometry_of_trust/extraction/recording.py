@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geometry_of_trust.arithmetic import ARITHMETIC
-from geometry_of_trust.documents.extraction_record import Record, Token, UnusedWeights, WrittenFile
+from geometry_of_trust.documents.extraction_record import (
+    Record,
+    Token,
+    Tower,
+    UnusedWeights,
+    WrittenFile,
+)
 from geometry_of_trust.errors import TooLarge, Unreadable
 from geometry_of_trust.files import read_bounded
 from geometry_of_trust.version import __version__
@@ -48,6 +54,10 @@ def make_record(
 
     opened = runner.opened
     request, options, anatomy = opened.request, opened.request.options, opened.anatomy
+    tower = None
+    if anatomy.beside:
+        decoder = opened.skeleton.get_submodule(anatomy.decoder_path)
+        tower = Tower(type(decoder).__name__, anatomy.decoder_path)
     return Record(
         tool_version=__version__,
         model=request.model,
@@ -59,14 +69,18 @@ def make_record(
         blocks_total=anatomy.blocks,
         blocks_loaded=runner.loaded.blocks,
         whole_because=runner.whole_because,
+        tower=tower,
+        left_out=runner.left_out,
         unembedding_path=anatomy.unembedding_path,
         tied=runner.tied,
         bias=runner.unembedding.bias is not None,
         layers=opened.layers,
         dtype=options.dtype,
-        precision=request.precision,
+        precision=opened.precision,
         reproducible=request.reproducible,
         arithmetic=ARITHMETIC if request.reproducible else None,
+        streams=None if anatomy.streams is None else anatomy.streams.count,
+        stream=None if opened.stream is None else opened.stream.name,
         device=str(opened.device),
         attention=runner.attention,
         quantization=options.quantization,
@@ -80,4 +94,7 @@ def make_record(
         bidirectional=findings.bidirectional,
         unembedding_reads=findings.unembedding_reads,
         unused_weights=UnusedWeights.of(runner.loaded.unused),
+        stored=opened.stored,
+        adapter=None if opened.adapter is None else opened.adapter.recorded,
+        gguf=None if opened.gguf is None else opened.gguf.recorded,
     )

@@ -137,6 +137,7 @@ def attestation(signed: Attestation) -> str:
 
 def attestation_tree(signed: Attestation) -> dict[str, object]:
     """What an attestation says, for a program."""
+    record = None if signed.binding is None else signed.binding.extraction_record
     return {
         "model_id": signed.model_id,
         "precision": signed.precision,
@@ -148,6 +149,7 @@ def attestation_tree(signed: Attestation) -> dict[str, object]:
         "geometry_hash": signed.geometry_hash,
         "probe_commitment": signed.probe_commitment,
         "divergence_flag": signed.divergence_flag,
+        "bidirectional": record is not None and record.bidirectional,
         "readings": [entry.tree() for entry in readings(signed)],
     }
 

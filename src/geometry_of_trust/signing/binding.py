@@ -92,14 +92,21 @@ class BoundProbeSet:
 class BoundRecord:
     """The extraction record: its digest, of the text that its mode says (`Record.digest`).
 
-    `arithmetic` is that of a reproducible run; None of a fast one, and of those in float64.
-    `bidirectional` says that states depend on later tokens too.
+    Attributes:
+        arithmetic: that of a reproducible run; None of a fast one, and of those in float64.
+        bidirectional: whether states depend on later tokens too.
+        stored: what the weights had been rounded to in the model's own files, as of `Record`.
+        adapter: digest of what was put into the model, or None.
+        stream: which of several residual streams was read; None where there is one.
     """
 
     sha256: str
     mode: Mode
     arithmetic: str | None
     bidirectional: bool = False
+    stored: str | None = None
+    adapter: str | None = None
+    stream: str | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +189,9 @@ BINDING = record(
             member("mode", choice(MODES)),
             member("arithmetic", STRING, default=None, omitted=True),
             member("bidirectional", BOOL, default=False, omitted=True),
+            member("stored", STRING, default=None, omitted=True),
+            member("adapter", DIGEST, default=None, omitted=True),
+            member("stream", STRING, default=None, omitted=True),
         ),
         default=None,
         omitted=True,

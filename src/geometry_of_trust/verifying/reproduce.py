@@ -19,7 +19,7 @@ from geometry_of_trust.errors import (
     Refusal,
 )
 from geometry_of_trust.extraction.one_text import Extraction, extract
-from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions
+from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions, is_stream
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.outputs.temporary_files import scratch_folder
@@ -148,7 +148,7 @@ def reproduce(
     signed = verify(attestation, public_key).attestation
     compared = _Compared(signed)
     bound = compared.bound
-    missing = _missing(signed, probes)
+    missing = _missing(signed, probes, options)
     if missing:
         return compared.ends("UNVERIFIABLE", missing)
     probe_files = [FileBytes.of(path) for path in probes]
@@ -187,15 +187,18 @@ def reproduce(
 
 def _as_signed(attestation: Attestation, options: LoadingOptions) -> ExtractionOptions:
     """How the model is run: what is signed of it, on this machine."""
-    record = attestation.bound().extraction_record
+    bound = attestation.bound()
+    record = bound.extraction_record
+    came_so = record is not None and record.stored is not None
     return ExtractionOptions(
         **vars(options),
         dtype=DTYPES[attestation.precision],
-        quantization="int8" if attestation.precision == "Int8" else None,
+        quantization="int8" if attestation.precision == "Int8" and not came_so else None,
         reproducible=True,
         allow_bidirectional=record is not None and record.bidirectional,
         model_id=attestation.model_id,
-        layout=attestation.bound().activations.layout,
+        layout=bound.activations.layout,
+        stream=None if record is None else record.stream,
     )
 
 
@@ -230,7 +233,7 @@ def _supplied(
     return None
 
 
-def _missing(attestation: Attestation, probes: Sequence[PathLike]) -> str:
+def _missing(attestation: Attestation, probes: Sequence[PathLike], options: LoadingOptions) -> str:
     """Why nothing can be reproduced; empty if it can."""
     bound = attestation.bound()
     record = bound.extraction_record
@@ -247,6 +250,10 @@ def _missing(attestation: Attestation, probes: Sequence[PathLike]) -> str:
             f"the activations were computed with another arithmetic ({quoted(theirs)}) than this "
             f"version's ({ARITHMETIC}); {quoted(bound.tool)}, which made the document, can"
         )
+    if record.adapter is not None and options.adapter is None:
+        return f"the model had an adapter in it ({record.adapter}): give that with --adapter"
+    if record.stream is not None and not is_stream(record.stream):
+        return f"no residual stream of a model is called {quoted(record.stream)}, as signed"
     if len(probes) != len(bound.probe_sets):
         return f"probe sets: {len(bound.probe_sets)} needed (--probes), {len(probes)} given"
     return ""
@@ -271,6 +278,11 @@ def _compare(
             shape = f"{ours[0]} x {ours[1]}, signed {signed[0]} x {signed[1]}"
         return compared.ends("MISMATCH", f"unembedding: {shape}: another model")
     record = again.record
+    signed_record = bound.extraction_record
+    ours_in = record.adapter and record.adapter.sha256
+    signed_in = signed_record and signed_record.adapter
+    if (ours_in or signed_in) and not compared.equal("adapter", ours_in, signed_in):
+        return compared.ends("MISMATCH", f"adapter: {compared.links[-1].detail}")
     if not compared.equal("activations", sources.activations_file.sha256, attestation.input_hash):
         apart = activations_difference(
             attestation, sources, original, corpus=record.corpus is not None
@@ -283,9 +295,9 @@ def _compare(
                 f"activations: {apart}",
             )
         return compared.ends("MISMATCH", f"activations: {apart}")
-    signed_record = "" if bound.extraction_record is None else bound.extraction_record.sha256
-    if not compared.equal("extraction record", record.digest, signed_record):
-        return compared.ends("MISMATCH", record_difference(record, signed_record, original))
+    signed_digest = "" if signed_record is None else signed_record.sha256
+    if not compared.equal("extraction record", record.digest, signed_digest):
+        return compared.ends("MISMATCH", record_difference(record, signed_digest, original))
     try:
         made = recomputed(attestation, sources)
     except GotError as error:  # of files that are all as signed

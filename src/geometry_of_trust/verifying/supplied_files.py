@@ -179,6 +179,9 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         ("positions", activations.positions, record.positions),
         ("arithmetic", bound and bound.arithmetic, record.arithmetic),
         ("bidirectional", bound and bound.bidirectional, record.bidirectional),
+        ("stored", bound and bound.stored, record.stored),
+        ("adapter", bound and bound.adapter, record.adapter and record.adapter.sha256),
+        ("stream", bound and bound.stream, record.stream),
     ):
         _hold_run(path, name, signed, found)
 
