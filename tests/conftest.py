@@ -37,6 +37,8 @@ LONGEST_FIRST = (
     "extraction/test_pipeline.py",
     "extraction/test_families.py",
     "extraction/test_int8.py",
+    "extraction/test_adapters.py",
+    "extraction/test_stored.py",
     "corpus/test_space.py",
     "cli/test_loaded_libraries.py",
     "probing/test_held_out_figures.py",

@@ -62,6 +62,24 @@ def fp8(model: Path, to: Path, *, scales: torch.dtype = torch.float32) -> tuple[
     return write(to / "fp8", model, stored, method), write(to / "plain", model, plain, None)
 
 
+def mxfp8(model: Path, to: Path) -> tuple[Path, Path]:
+    """Linear layers of the blocks in float8, with a power of two for 32 in a row; no others."""
+    stored: dict[str, torch.Tensor] = {}
+    plain: dict[str, torch.Tensor] = {}
+    for name, weight in load_file(model / "model.safetensors").items():
+        stored[name] = plain[name] = weight
+        if name.endswith("proj.weight") and weight.shape[1] % 32 == 0:
+            powers = torch.full((weight.shape[0], weight.shape[1] // 32), 120, dtype=torch.uint8)
+            powers[::3] = 121
+            scale = torch.exp2(powers.double() - 127).repeat_interleave(32, 1)
+            stored[name] = (weight / scale).to(torch.float8_e4m3fn)
+            stored[f"{name}_scale_inv"] = powers
+            plain[name] = (stored[name].double() * scale).float()
+    method = {"quant_method": "mxfp8", "activation_scheme": "dynamic",
+              "weight_block_size": [1, 32]}  # fmt: skip
+    return write(to / "mxfp8", model, stored, method), write(to / "plain", model, plain, None)
+
+
 def mxfp4(model: Path, to: Path) -> tuple[Path, Path]:
     """The experts of a gpt-oss in four bits, with a power of two for each 32 of them."""
     random = np.random.default_rng(7)

@@ -15,10 +15,13 @@ import pytest
 from geometry_of_trust import errors
 from geometry_of_trust.documents.extraction_record import (
     Record,
+    RecordedAdapter,
+    RecordedGguf,
     Token,
     Tower,
     UnusedWeights,
     WrittenFile,
+    adapter_digest,
 )
 from geometry_of_trust.documents.extraction_record_reading import read_record
 
@@ -79,6 +82,59 @@ def test_quantization_is_there_only_if_something_was(tmp_path: Path) -> None:
     assert read(quantised.to_json(), tmp_path) == quantised
     assert b'"quantization": "int8"' in quantised.to_json()
     assert b"quantization" not in RECORD.to_json()
+
+
+def test_where_weights_came_from_is_there_only_if_there_is_something_to_say(
+    tmp_path: Path,
+) -> None:
+    adapter = RecordedAdapter("12" * 32, "LORA", "somebody/a model")
+    gguf = RecordedGguf("34" * 32, {"Q8_0": 7, "F32": 2})
+    full = replace(RECORD, precision="Int8", stored="gguf", adapter=adapter, gguf=gguf)
+    assert read(full.to_json(), tmp_path) == full
+    tree = json.loads(full.to_json())
+    assert list(tree)[2:6] == ["model", "adapter", "gguf", "blocks"]
+    assert list(tree["gguf"]["types"]) == ["F32", "Q8_0"]
+    assert tree["run"]["stored"] == "gguf"
+    nothing: dict[str, Any] = {"stored": None, "adapter": None, "gguf": None}
+    for name, none in nothing.items():
+        assert f'"{name}"'.encode() not in RECORD.to_json()
+        assert full.digest != replace(full, **{name: none}).digest
+    without = replace(full, adapter=replace(adapter, base=None))
+    assert read(without.to_json(), tmp_path) == without
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "error"),
+    [
+        (("adapter", "sha256"), "12", errors.WrongType),
+        (("adapter", "kind"), None, errors.WrongType),
+        (("adapter", "more"), 1, errors.UnknownMember),
+        (("gguf", "types"), {}, errors.WrongType),
+        (("gguf", "types"), ["Q8_0"], errors.WrongType),
+        (("gguf", "types"), {"Q8_0": -1}, errors.WrongType),
+        (("gguf", "types"), {"Q8_0": 7, "F32": 2}, errors.NotOurSpelling),
+        (("run", "stored"), 8, errors.WrongType),
+    ],
+    ids=str,
+)
+def test_where_weights_came_from_is_read_strictly(
+    path: tuple[str, str], value: Any, error: type[errors.GotError], tmp_path: Path
+) -> None:
+    full = replace(
+        RECORD, stored="gguf", adapter=RecordedAdapter("12" * 32, "LORA", None),
+        gguf=RecordedGguf("34" * 32, {"F32": 2, "Q8_0": 7}),
+    )  # fmt: skip
+    tree = json.loads(full.to_json())
+    tree[path[0]][path[1]] = value
+    with pytest.raises(error):
+        read(json.dumps(tree, indent=2, ensure_ascii=False).encode(), tmp_path)
+
+
+def test_the_digest_of_an_adapter() -> None:
+    """As `sha256sum a b | sha256sum` has it."""
+    listed = f"{'ab' * 32}  a\n{'cd' * 32}  b\n"
+    digest = adapter_digest({"b": "cd" * 32, "a": "ab" * 32})
+    assert digest == hashlib.sha256(listed.encode()).hexdigest()
 
 
 def test_the_arithmetic_is_there_only_if_the_run_had_a_name_for_it(tmp_path: Path) -> None:

@@ -140,10 +140,10 @@ def test_as_peft_itself(
         fast = run(model, adapter, tmp_path, dtype=dtype, reproducible=False)
         for k, layer in enumerate((0, 2)):
             np.testing.assert_array_equal(fast.activations.values[k], theirs.residual[layer])
-        exact = run(model, adapter, tmp_path, dtype="float32")
-        assert exact.record.unproved == ()
-        assert (exact.record.reproducible, exact.record.blocks_loaded) == (True, 3)
         if dtype == "float32":
+            exact = run(model, adapter, tmp_path)
+            assert exact.record.unproved == ()
+            assert (exact.record.reproducible, exact.record.blocks_loaded) == (True, 3)
             for k, layer in enumerate((0, 2)):
                 largest = np.abs(theirs.residual[layer]).max()
                 difference = np.abs(exact.activations.values[k] - theirs.residual[layer]).max()
@@ -235,7 +235,7 @@ def test_beside_integers(adapters: Named, tiny_model: TinyModel, tmp_path: Path)
     with pytest.raises(errors.BadAdapter) as caught:
         run(tiny_model("llama"), train(tiny_model("llama"), lora(modules_to_save=["up_proj"]),
                                        tmp_path / "saved"), tmp_path, **integers)  # fmt: skip
-    assert "integers" in caught.value.found
+    assert "integers" in caught.value.expected
 
 
 SCRIPT = f"""

@@ -24,7 +24,7 @@ from geometry_of_trust.formats.gotact import read_activations
 from gguf_files import write_gguf
 from options import arguments_of
 from places import TESTS
-from quantised_models import GPT_OSS, fp8, mxfp4, write
+from quantised_models import GPT_OSS, fp8, mxfp4, mxfp8, write
 from tiny_models import TEXT, Family, TinyModel, build
 
 with warnings.catch_warnings():
@@ -51,6 +51,7 @@ def made(tiny_model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Mad
     both = {
         "fp8": fp8(tiny_model("llama"), folder / "a"),
         "fp8 with short scales": fp8(tiny_model("llama"), folder / "b", scales=torch.bfloat16),
+        "mxfp8": mxfp8(tiny_model("llama"), folder / "d"),
         "mxfp4": mxfp4(plain, folder / "c"),
     }
     return lambda name: both[name]
@@ -65,7 +66,7 @@ for model in sys.argv[2:]:
     print(run(Path(model), Path(sys.argv[1])).record.measured_digest)
 """
 OTHER_KERNELS = {"GOT_KERNELS": "portable", "ATEN_CPU_CAPABILITY": "default"}
-METHODS = ("fp8", "fp8 with short scales", "mxfp4")
+METHODS = ("fp8", "fp8 with short scales", "mxfp8", "mxfp4")
 
 
 @pytest.mark.parametrize("name", METHODS)

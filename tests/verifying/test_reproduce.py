@@ -23,7 +23,7 @@ from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.extraction import deterministic_operations
 from geometry_of_trust.extraction.one_text import extract
-from geometry_of_trust.extraction.options import ExtractionOptions
+from geometry_of_trust.extraction.options import ExtractionOptions, LoadingOptions
 from geometry_of_trust.formats.gotact import read_activations, write_activations
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.training_files import train_files
@@ -34,9 +34,11 @@ from geometry_of_trust.signing.reference_members import CausalScore
 from geometry_of_trust.signing.signed_bytes import InnerProductTag
 from geometry_of_trust.verifying.reproduce import Reproduction, reproduce
 from geometry_of_trust.verifying.verify import Refused, verify
+from gguf_files import write_gguf
 from options import arguments_of
 from pipeline import KEY, OTHER_KEY, TIMESTAMP, replaced, signed_anew
-from tiny_models import FAMILIES, TEXT, Family, build, gemma3n, quick, save_model
+from quantised_models import fp8
+from tiny_models import FAMILIES, TEXT, Family, adapter_of, build, gemma3n, quick, save_model
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -77,10 +79,17 @@ class Case:
 
 
 def make(folder: Path, model: Any = FAMILIES["llama"], **options: Any) -> Case:
-    """Extract, label, train and attest in `folder`, with a tiny model or one of a family."""
+    """Extract, label, train and attest in `folder`.
+
+    `model` is a family of tiny models, one of transformers', or where one is; options as of
+    `extract`.
+    """
     to = folder / "model"
-    saved = build(model, to) if isinstance(model, Family) else save_model(model, to)
-    case = Case(folder, saved)
+    if isinstance(model, Family):
+        model = build(model, to)
+    elif not isinstance(model, Path):
+        model = save_model(model, to)
+    case = Case(folder, model)
     chosen: dict[str, Any] = {"model_id": "tiny", "reproducible": True} | options
     extract(
         case.model, TEXT, [1, 2], output_activations=case.activations,
@@ -148,6 +157,38 @@ def test_model_and_text_give_the_attestation_byte_for_byte(case: Case) -> None:
 )
 def test_whatever_it_was_extracted_with(tmp_path: Path, options: dict[str, Any]) -> None:
     assert make(tmp_path, **options).reproduce().line == "MATCH"
+
+
+def test_a_model_that_comes_quantised(tmp_path: Path) -> None:
+    """Its tag is that of our own integers, and it must not be rounded to those."""
+    short, plain = fp8(build(FAMILIES["llama"], tmp_path / "model"), tmp_path)
+    write_gguf(tmp_path / "tiny.gguf", "Q8_0")
+    for name, model in (("a", short), ("b", tmp_path / "tiny.gguf")):
+        (tmp_path / name).mkdir()
+        own = make(tmp_path / name, model)
+        signed = read_attestation(own.document)
+        assert signed.precision == "Int8"
+        record = signed.bound().extraction_record
+        assert record is not None
+        assert record.stored == ("fp8" if model == short else "gguf")
+        assert own.reproduce().line == "MATCH"
+    other = Case(tmp_path / "a", plain).reproduce()
+    assert other.line.startswith("MISMATCH at activations: precision Fp32, Int8 signed")
+
+
+def test_a_model_with_an_adapter(case: Case, tmp_path: Path) -> None:
+    """The auditor names it; without it, or with another, it says that this is what differs."""
+    adapters = [adapter_of(case.model, tmp_path / f"{seed}", seed) for seed in range(2)]
+    own = make(tmp_path, case.model, adapter=str(adapters[0]))
+    given = [LoadingOptions(adapter=str(path)) for path in adapters]
+    assert own.reproduce(options=given[0]).line == "MATCH"
+    without = own.reproduce()
+    assert without.outcome == "UNVERIFIABLE"
+    assert "--adapter" in without.line
+    other = own.reproduce(options=given[1])
+    assert other.line.startswith("MISMATCH at adapter: signed ")
+    beside = case.reproduce(options=given[0])
+    assert beside.line.startswith("MISMATCH at adapter: signed None")
 
 
 def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:

@@ -202,14 +202,12 @@ class Adapter:
             for name, tensor in _state(model).items():
                 if name in added and tensor.is_floating_point():
                     tensor.data = tensor.data.float()  # it was made in the type of the model's
-                elif (
-                    name in tensors
-                ):  # one of the model's own that it saves: not in the file's pages
-                    type_ = types.get(tensor, tensor.dtype)
-                    tensor.data = tensor.data.to(type_, copy=True)
+                elif name in tensors:  # it has one for the model's own, whose file stays as it is
+                    tensor.data = tensor.data.to(self._type(tensor, types), copy=True)
             saved = _saved_modules(model)
             for original, module in saved.values():
-                self._in_types_of(original, module, types)
+                for there, here in zip(original.parameters(), module.parameters(), strict=True):
+                    here.data = here.data.to(self._type(there, types))
             report = peft.set_peft_model_state_dict(model, dict(tensors), _NAME)
         except GotError:
             raise
@@ -231,23 +229,19 @@ class Adapter:
             model.set_submodule(path, module)
         untyped(model).eval()
 
-    def _in_types_of(
-        self,
-        original: nn.Module,
-        module: nn.Module,
-        types: Mapping[torch.Tensor, torch.dtype],
-    ) -> None:
-        """Give a copy of a module the types that the model has it in, whatever it is held in.
+    def _type(self, own: torch.Tensor, types: Mapping[torch.Tensor, torch.dtype]) -> torch.dtype:
+        """The type that the model has one of its own weights in, whatever that is held in.
 
         Raises:
             BadAdapter: that is integers.
         """
-        for parameter, there in zip(module.parameters(), original.parameters(), strict=True):
-            type_ = types.get(there, there.dtype)
-            if not type_.is_floating_point:
-                raise self._refused("none that saves whole modules", "one, and weights in integers",
-                                    hint="Leave out --quantization.")  # fmt: skip
-            parameter.data = parameter.data.to(type_)
+        type_ = types.get(own, own.dtype)
+        if not type_.is_floating_point:
+            raise self._refused(
+                "one that changes no weights in integers", "whole modules (modules_to_save)",
+                hint="Leave out --quantization.",
+            )  # fmt: skip
+        return type_
 
     def _check_all(self, names: Iterable[str], what: str) -> None:
         wrong = sorted(names)
