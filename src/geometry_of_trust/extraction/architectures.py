@@ -136,10 +136,15 @@ def check_layers(where: str, name: str, count: int) -> None:
         raise LimitExceeded(f"{where}, {name}", expected=f"at most {MAX_LAYERS}", found=count)
 
 
-def context_length(config: PreTrainedConfig) -> int | None:
-    """How many tokens the model takes, None if it does not say."""
-    length = getattr(text_config(config), "max_position_embeddings", None)
-    return length if type(length) is int and length > 0 else None
+def context_length(model: PreTrainedModel) -> int | None:
+    """How many tokens a model takes as a causal one, None if it does not say."""
+    config: Any = text_config(model.config)
+    length = getattr(config, "max_position_embeddings", None)
+    lengths = [length] if type(length) is int and length > 0 else []
+    if any(getattr(part, "attention_type", None) == "block_sparse" for part in model.modules()):
+        # BigBird: all tokens attend in a shorter text; in a longer one some do to later ones.
+        lengths.append((5 + 2 * config.num_random_blocks) * config.block_size)
+    return min(lengths, default=None)
 
 
 def widths(config: PreTrainedConfig, anatomy: Anatomy) -> tuple[int, int, int]:
