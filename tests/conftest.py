@@ -19,6 +19,8 @@ LONGEST_FIRST = (
     "corpus/test_corpus_pipeline.py",
     "corpus/test_cluster.py",
     "extraction/test_reproducible.py",
+    "families/test_causal.py",
+    "families/test_wrappers.py",
     "extraction/test_reproducibility_benchmark.py",
     "e2e/test_demo.py",
     "plotting/test_pictures.py",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.extraction_record import RecordedAdapter as RecordedAdapter
     from geometry_of_trust.documents.extraction_record import RecordedGguf as RecordedGguf
     from geometry_of_trust.documents.extraction_record import Token as Token
+    from geometry_of_trust.documents.extraction_record import Tower as Tower
     from geometry_of_trust.documents.extraction_record import UnusedWeights as UnusedWeights
     from geometry_of_trust.documents.extraction_record import WrittenFile as WrittenFile
     from geometry_of_trust.documents.extraction_record_reading import read_record as read_record
@@ -140,6 +141,7 @@ _NAMES = {
         "RecordedAdapter",
         "RecordedGguf",
         "Token",
+        "Tower",
         "UnusedWeights",
         "WrittenFile",
     ),

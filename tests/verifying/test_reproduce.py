@@ -27,6 +27,7 @@ from geometry_of_trust.extraction.options import ExtractionOptions, LoadingOptio
 from geometry_of_trust.formats.gotact import read_activations, write_activations
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.training_files import train_files
+from geometry_of_trust.showing import verdicts
 from geometry_of_trust.signing.attestation import read_attestation, write_attestation
 from geometry_of_trust.signing.binding import Binding, BoundGeometry
 from geometry_of_trust.signing.checks import sign
@@ -182,6 +183,9 @@ def test_a_model_with_an_adapter(case: Case, tmp_path: Path) -> None:
     own = make(tmp_path, case.model, adapter=str(adapters[0]))
     given = [LoadingOptions(adapter=str(path)) for path in adapters]
     assert own.reproduce(options=given[0]).line == "MATCH"
+    record = read_record(record_path(own.activations))
+    assert record.adapter is not None
+    assert record.adapter.sha256 in verdicts.attestation(read_attestation(own.document))
     without = own.reproduce()
     assert without.outcome == "UNVERIFIABLE"
     assert "--adapter" in without.line

@@ -333,7 +333,7 @@ def _streams(model: PreTrainedModel) -> Streams | None:
 def without(
     named: Iterable[tuple[str, torch.Tensor]], left_out: Sequence[str]
 ) -> list[torch.Tensor]:
-    """Of parameters or buffers of any shape, with their paths, those in no part left out."""
+    """Of parameters or buffers, of any shape, with their paths, those in no part left out."""
     return [x for path, x in named if not any(is_inside(path, part) for part in left_out)]
 
 

@@ -124,6 +124,8 @@ def attestation(signed: Attestation) -> str:
             *(("probe set", entry.sha256) for entry in bound.probe_sets),
             ("extraction record", "" if record is None else record.sha256),
             ("bidirectional", SEES_LATER if record is not None and record.bidirectional else ""),
+            ("weights came in", bare_or_quoted((record and record.stored) or "")),
+            ("adapter", (record and record.adapter) or ""),
             ("made with", bare_or_quoted(bound.tool)),
             ("key id", bound.key_id),
         ]
