@@ -244,7 +244,7 @@ def _find_blocks(model: PreTrainedModel, decoder_path: str, where: str) -> str:
         for path, module in model.get_submodule(decoder_path).named_modules(prefix=decoder_path)
         if isinstance(module, nn.ModuleList) and len(module) > 0
     }
-    paths = [path for path in lists if not any(_is_inside(path, other) for other in lists)]
+    paths = [path for path in lists if not any(is_inside(path, other) for other in lists)]
     promised = _promised_blocks(model.config)
     for preferred in (
         [path for path in paths if _owner(model, path) == decoder_path],
@@ -262,7 +262,7 @@ def _find_blocks(model: PreTrainedModel, decoder_path: str, where: str) -> str:
     return paths[0]
 
 
-def _is_inside(path: str, other: str) -> bool:
+def is_inside(path: str, other: str) -> bool:
     """Whether the module at `path` is a part of the one at `other`, and not that itself."""
     return path != other and path.startswith(f"{other}." if other else "")
 
@@ -318,8 +318,8 @@ def _beside(
             if path in (blocks_path, unembedding_path):
                 continue
             ends = (decoder_path, blocks_path, unembedding_path)
-            leads = path == decoder_path or any(_is_inside(end, path) for end in ends)
-            outside = wraps and not _is_inside(path, decoder_path)
+            leads = path == decoder_path or any(is_inside(end, path) for end in ends)
+            outside = wraps and not is_inside(path, decoder_path)
             if leads or not (outside or isinstance(part, PreTrainedModel)):
                 waiting.append(path)
             elif any(True for _ in part.parameters()):
@@ -339,7 +339,7 @@ def without(
     named: Iterable[tuple[str, torch.Tensor]], left_out: Sequence[str]
 ) -> list[torch.Tensor]:
     """Of parameters or buffers, of any shape, with their paths, those in no part left out."""
-    return [x for path, x in named if not any(_is_inside(path, part) for part in left_out)]
+    return [x for path, x in named if not any(is_inside(path, part) for part in left_out)]
 
 
 def shortened(
