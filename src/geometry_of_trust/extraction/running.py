@@ -234,6 +234,7 @@ class Runner:
             layers,
             capture.Batch.of_text(ids),
             hidden_dim=self.opened.anatomy.hidden_dim,
+            stream=self.opened.stream,
             pages=self.pages,
             weights=self.loaded.weights,
             at_end=at_end,
