@@ -198,7 +198,7 @@ def find(model: PreTrainedModel, where: str) -> Anatomy:
 
 
 def _check_takes_text(model: PreTrainedModel, where: str) -> None:
-    """A model's `forward` runs on token ids, and needs nothing else.
+    """A model's `forward` runs on token ids, one at each position, and needs nothing else.
 
     Raises:
         UnsupportedArchitecture.
@@ -218,6 +218,14 @@ def _check_takes_text(model: PreTrainedModel, where: str) -> None:
             expected="a model that runs on text alone",
             found=f"{type(model).__name__}, {found}",
             hint="Its language model can be used if it is published by itself.",
+        )
+    embeddings: object = untyped(model).get_input_embeddings()
+    if not isinstance(getattr(embeddings, "weight", None), torch.Tensor):
+        raise UnsupportedArchitecture(
+            where,
+            expected="input embeddings with a weight: one vector for each token",
+            found=f"{type(embeddings).__name__} in {type(model).__name__}",
+            hint="It takes more than one token at each position. Use another model.",
         )
 
 
