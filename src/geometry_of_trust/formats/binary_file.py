@@ -49,6 +49,8 @@ class BinaryFile:
             self.take(len(magic), "magic")  # Truncated, if that is all there is
         else:
             hint = f"This is the magic of {KINDS[found]}." if found in KINDS else ""
+            if (magic, found) == (b"GOTG", b"GOTU"):
+                hint += " got-cli checkpoint makes a .gotgeo of it."
             if start.lstrip()[:1] in (b"[", b"{"):
                 hint = (
                     "It looks like JSON. The reference's JSON form of this file is not read: load "
