@@ -40,7 +40,9 @@ MEMBERS: tuple[Member, ...] = (
     member("binding", BINDING, default=None, omitted=True),
     member("signature", hexadecimal(64)),
 )
-_MADE_HERE = ("geometry_hash", "probe_commitment")
+_MADE_HERE: tuple[str, ...] = ("geometry_hash", "probe_commitment")
+_PLACE = ("parent_attestation_hash", "sequence_number")
+_DRIFT = ("geometry_drift", "directional_drifts")
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,26 @@ class Attestation:
         return None if self.model_id == "unknown-model" else self.model_id
 
     @property
+    def follows(self) -> bool:
+        """Whether it is bound, and one of a history that comes after another."""
+        return self.binding is not None and self.parent_attestation_hash is not None
+
+    @property
     def not_made_here(self) -> tuple[str, ...]:
-        """Members that are signed and that this package neither makes nor can recompute."""
+        """Members that are signed and that this package neither makes nor can recompute.
+
+        A place in a history is made with a binding and a parent, drift with a bound reference.
+        """
+        made = _MADE_HERE
+        if self.follows:
+            made += _PLACE
+        if self.binding is not None and self.binding.geometry_reference is not None:
+            made += _DRIFT
         return tuple(
             signed.name
             for signed in SIGNED_MEMBERS
             if not signed.required
-            and signed.name not in _MADE_HERE
+            and signed.name not in made
             and getattr(self, signed.name) != signed.default
         )
 
