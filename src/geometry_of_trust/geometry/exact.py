@@ -136,7 +136,11 @@ def _times(x: Fraction, y: Fraction) -> Fraction:
 
 
 def exact_image(w: Array, phi: Single | None) -> list[Fraction]:
-    """Φw over the reals."""
+    """Φw over the reals.
+
+    Args:
+        w: shape (d,). phi: shape (d, d), or None for the identity. Finite float32 values.
+    """
     if phi is None:
         return [Fraction(x) for x in w.tolist()]
     image: list[Fraction] = []
@@ -146,7 +150,7 @@ def exact_image(w: Array, phi: Single | None) -> list[Fraction]:
 
 
 def exact_sums(terms: Array) -> list[Fraction]:
-    """Sum of each row of `terms` over the reals."""
+    """Sum of each row of `terms`, shape (n, m), over the reals: n of them."""
     sums = [Fraction(0)] * len(terms)
     for heads in head_sums(terms):
         sums = [s + Fraction(x) for s, x in zip(sums, heads.tolist(), strict=True)]

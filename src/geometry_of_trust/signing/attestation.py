@@ -41,7 +41,6 @@ MEMBERS: tuple[Member, ...] = (
     member("signature", hexadecimal(64)),
 )
 _MADE_HERE: tuple[str, ...] = ("geometry_hash", "probe_commitment")
-_PLACE = ("parent_attestation_hash", "sequence_number")
 _DRIFT = ("geometry_drift", "directional_drifts")
 
 
@@ -130,13 +129,8 @@ class Attestation:
 
     @property
     def not_made_here(self) -> tuple[str, ...]:
-        """Members that are signed and that this package neither makes nor can recompute.
-
-        A place in a history is made with a binding and a parent, drift with a bound reference.
-        """
+        """Members that are signed and that nothing here makes from the files that are bound."""
         made = _MADE_HERE
-        if self.follows:
-            made += _PLACE
         if self.binding is not None and self.binding.geometry_reference is not None:
             made += _DRIFT
         return tuple(

@@ -1,7 +1,7 @@
 """Attestations that follow one another (reference.md 5.1): what makes one the next.
 
 A document of a history holds the attestation hash of the one before it, and a number that is one
-more; its time is not earlier. The numbers beside the checks are those of docs/history.md.
+more; its time is not earlier. The numbers beside the checks are those of docs/verification.md.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def place_after(
 
     Raises:
         Unreadable, and as `parse_document`, `check_structure` and `check_binding`: the document is
-            malformed, inconsistent, or has no binding.
+            malformed or inconsistent. LegacyDocument: it has no binding.
         UnknownSigner: another key signed it, and no keyring says that both may.
         KeyNotValid: by the keyring one of the keys was not valid at the time of its document.
         BadSignature: nobody signed it. HistoryOrder: it is later than the new one.

@@ -1,6 +1,6 @@
 """A history of attestations, each naming the one before it: all of them checked, and the links.
 
-The numbers beside the checks are those of docs/history.md. Needs no numpy.
+The numbers beside the checks are those of docs/verification.md. Needs no numpy.
 """
 
 from __future__ import annotations

@@ -319,7 +319,11 @@ def _compare(
     document = attestation.to_json()  # what step 1 compared the file with
     compared.links.append(Link("document", rebuilt == document, f"{len(document)} bytes"))
     if rebuilt != document:
-        names = ", ".join(attestation.not_made_here)
+        names = ", ".join(
+            name
+            for name in attestation.not_made_here
+            if getattr(made, name) != getattr(attestation, name)
+        )
         return compared.ends(
             "UNVERIFIABLE", f"all that can be made again is equal; nothing here makes {names}"
         )

@@ -220,8 +220,6 @@ def verify(
         return _legacy_verdict(run, document, layout, key, supplied)
     missing, contents = _files_step(run, claimed, supplied)
     missing += _readings_step(run, claimed, contents, missing)
-    if claimed.follows:
-        missing.append("the documents before it")
     return Verdict(claimed, tuple(run.steps), (*missing, *claimed.not_made_here), key)
 
 
