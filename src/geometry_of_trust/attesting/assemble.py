@@ -29,7 +29,7 @@ from geometry_of_trust.signing.binding import (
     BoundRecord,
     BoundUnembedding,
 )
-from geometry_of_trust.signing.histories import FIRST, Place
+from geometry_of_trust.signing.histories import FIRST, Place, place_of
 from geometry_of_trust.signing.signed_bytes import InnerProductTag
 
 MADE_FROM_FILES: tuple[str, ...] = (
@@ -242,7 +242,7 @@ def recomputed(
         tool=binding.tool,
         key_id=binding.key_id,
         record=binding.extraction_record,
-        place=Place(attestation.parent_attestation_hash, attestation.sequence_number),
+        place=place_of(attestation),
     )
     positions = [bound.position for bound in binding.probe_sets]
     drift = signed_drift(attestation)

@@ -34,6 +34,13 @@ class Place:
 FIRST = Place(None, 0)
 
 
+def place_of(attestation: Attestation) -> Place:
+    """Where a document says that it stands; the first place, if it names none before it."""
+    if attestation.parent_attestation_hash is None:
+        return FIRST
+    return Place(attestation.parent_attestation_hash, attestation.sequence_number)
+
+
 def check_follows(before: Attestation | None, after: Attestation, where: PathLike) -> None:
     """Number and time of a document follow from the one before it, whose hash it names.
 
