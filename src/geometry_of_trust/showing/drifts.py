@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.geometry.spectrum import spectrum
 from geometry_of_trust.probing.drifts import DriftReport, ProbeDrift, ProbeSetDrift
 from geometry_of_trust.showing.text import as_json, table
 from geometry_of_trust.terminal import bare_or_quoted, quoted
@@ -14,14 +15,14 @@ from geometry_of_trust.terminal import bare_or_quoted, quoted
 
 def geometry(shown: Geometry) -> str:
     """What there is to say of an inner product."""
-    phi = spectrum(shown)
+    diagonal = np.diagonal(shown.matrix())
     added = f", {shortest_float32(shown.epsilon)} added to the diagonal" if shown.epsilon else ""
     return table(
         [
             ("hidden dimension", f"{shown.hidden_dim}"),
             ("inner product", f"{shown.inner_product}{added}"),
-            ("its spectrum", f"condition number {phi.condition:.4g}, "
-                             f"effective rank {phi.effective_rank:.4g}"),
+            ("diagonal", f"{np.median(diagonal):.4g} (median), {diagonal.min():.4g} to "
+                         f"{diagonal.max():.4g}"),
             ("geometry", shown.digest),
         ]
     )  # fmt: skip
