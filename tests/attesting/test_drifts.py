@@ -21,7 +21,7 @@ from geometry_of_trust.showing import verdicts
 from geometry_of_trust.signing.attestation import Attestation, parse_document
 from geometry_of_trust.signing.reference_members import DirectionalDrift
 from geometry_of_trust.verifying.verify import Refused, verify
-from pipeline import KEY, Files, build, signed_anew, train_one
+from pipeline import KEY, Files, build, replaced, signed_anew, train_one
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_the_limits_of_a_probe_set(
 ) -> None:
     """reference.md 7.6: refused beyond them, and read up to them."""
     for most, taken in ((0.5, False), (0.875, True)):
-        changed = dataclasses.replace(read_probe_set(files.probes[0]), **{limit: most})
+        changed = replaced(read_probe_set(files.probes[0]), (limit,), most)
         path = tmp_path / "p.json"
         path.write_bytes(changed.to_json())
         if taken:

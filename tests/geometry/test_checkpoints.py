@@ -11,7 +11,7 @@ import pytest
 
 from geometry_of_trust import errors
 from geometry_of_trust.formats.arrays import Unembedding
-from geometry_of_trust.formats.gotue import write_unembedding
+from geometry_of_trust.formats.gotue import read_unembedding, write_unembedding
 from geometry_of_trust.geometry import checkpoints
 from geometry_of_trust.geometry.checkpoints import (
     make_checkpoint,
@@ -149,6 +149,10 @@ def test_other_files(tmp_path: Path) -> None:
     with pytest.raises(errors.BadMagic) as refused:
         open_checkpoint(tmp_path / "u.gotue")
     assert "got-cli checkpoint" in refused.value.hint
+    (tmp_path / "g.gotgeo").write_bytes(V3)
+    with pytest.raises(errors.BadMagic) as refused:
+        read_unembedding(tmp_path / "g.gotgeo")
+    assert ".gotue" in refused.value.hint
     with pytest.raises(errors.Unreadable):
         open_checkpoint(tmp_path / "nothing")
     with pytest.raises(errors.BadOption):

@@ -27,7 +27,7 @@ def test_the_references_vector() -> None:
     assert whole.drift == np.float32(0.1796053)
     assert whole.distance == pytest.approx(0.1543034, abs=1e-7)
     tall = probe_moved(vector(0, 1), V2, MOVED)
-    assert (tall.drift, tall.distance) == (np.float32(0.2), np.float32(1 / 6))
+    assert (tall.drift, tall.distance) == (float(np.float32(0.2)), float(np.float32(1 / 6)))
     flat = probe_moved(vector(1, 0), V2, MOVED)
     assert (flat.drift, flat.distance) == (0.0, 0.0)
 

@@ -113,7 +113,7 @@ def documents_of(paths: Sequence[PathLike]) -> list[Path]:
     """
     found: list[Path] = []
     for path in map(Path, paths):
-        if not path.is_dir():
+        if not os.path.isdir(path):
             found.append(path)
             continue
         try:
