@@ -176,7 +176,12 @@ def test_the_limits_of_a_probe_set(
     files: Files, reference: Path, tmp_path: Path, limit: str
 ) -> None:
     """reference.md 7.6: refused beyond them, and read up to them."""
-    for most, taken in ((0.5, False), (0.875, True)):
+    signed = files.attest(probes=files.probes[:1], geometry_reference=reference)
+    drift = signed.geometry_drift
+    if limit == "max_directional_drift":
+        drift = signed.directional_drifts[0].drift
+    assert drift is not None
+    for most, taken in ((0.5, False), (drift, True)):
         changed = replaced(read_probe_set(files.probes[0]), (limit,), most)
         path = tmp_path / "p.json"
         path.write_bytes(changed.to_json())

@@ -85,6 +85,23 @@ def test_directions_are_exact_sums_rounded_once(size: float) -> None:
     assert probe_moved(w, before, after).drift == float(np.float32(float(ratio)))
 
 
+@pytest.mark.parametrize("off", [-1, 0, 1])
+def test_a_root_beside_the_middle_of_two_float32_is_rounded_to_its_side(off: int) -> None:
+    """The drift is 1 + 2⁻²⁴, the middle; or the root of a little more or less than its square."""
+    unit = 2.0**-24  # (1 + u)² = 1 + 2u + u², each of them a square or two
+    before = np.zeros((3, 3), np.float32)
+    before[0, 0] = 1
+    after = before.copy()
+    after[0, 0] = 2
+    after[0, 1] = after[1, 0] = 2.0**-12  # two squares of 2⁻²⁴
+    after[1, 1] = unit
+    after[2, 2] = 2.0**-70 if off > 0 else 0
+    if off < 0:
+        after[1, 1] = np.nextafter(np.float32(unit), np.float32(0))
+    expected = 1 + 2.0**-23 if off > 0 else 1.0
+    assert gram_moved(before, after).drift == expected
+
+
 def test_from_nothing() -> None:
     zero = np.zeros((2, 2), np.float32)
     assert gram_moved(zero, zero).drift == gram_moved(zero, zero).distance == 0.0

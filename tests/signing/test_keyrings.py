@@ -218,6 +218,8 @@ def test_too_many_keys(ring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
     from geometry_of_trust.signing import keyrings
 
     refused(forged(ring, keys=(LAB_ENTRY,) * (2 * MAX_KEYS)), errors.TooLarge)
+    monkeypatch.setattr(keyrings, "MAX_KEYS", 2)
+    assert parse_keyring(ring.to_json(), "ring") == ring
     monkeypatch.setattr(keyrings, "MAX_KEYS", 1)
     refused(ring, errors.LimitExceeded)
 

@@ -160,7 +160,8 @@ def test_a_fork(files: Files, three: list[Path], tmp_path: Path) -> None:
         other.write_bytes(document.to_json())
         assert refused(errors.HistoryFork, [*three, other], KEY.public).where == str(other)
     other.write_bytes(three[1].read_bytes())
-    assert str(three[1]) in refused(errors.HistoryFork, [*three, other], KEY.public).found
+    twice = refused(errors.HistoryFork, [*three, other], KEY.public)
+    assert (twice.expected, str(three[1]) in twice.found) == ("each document once", True)
     refused(errors.HistoryFork, [three[0].parent, three[0]], KEY.public)
 
 
