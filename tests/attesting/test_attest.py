@@ -319,7 +319,7 @@ def test_the_environment_of_a_reproducible_run_is_not_bound(files: Files, tmp_pa
     record_of_more = dataclasses.replace(record, stored="fp8", adapter=adapter)
     write_file(place, record_of_more.to_json())
     digest = record_of_more.measured_digest
-    said = BoundRecord(digest, "reproducible", record.arithmetic, "fp8", "12" * 32)
+    said = BoundRecord(digest, "reproducible", record.arithmetic, stored="fp8", adapter="12" * 32)
     assert moved.attest().bound().extraction_record == said
     everything: dict[str, Any] = {
         "activations": moved.activations, "unembedding": moved.unembedding, "probes": moved.probes,
