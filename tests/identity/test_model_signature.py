@@ -1,0 +1,352 @@
+"""Signatures of OpenSSF Model Signing: made by the real tool, read here, each change refused."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from model_signing import hashing, signing, verifying
+
+from geometry_of_trust import errors
+from geometry_of_trust.identity.model_identity import identity_of, manifest_root
+from geometry_of_trust.identity.model_signature import check_signature, compare
+from model_folders import flip, sharded, single
+
+Tree = dict[str, Any]
+CURVES = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
+
+
+def write_keys(folder: Path, name: str, secret: Any) -> tuple[Path, Path]:
+    """The secret key and the public one, as PEM."""
+    paths = folder / f"{name}.pem", folder / f"{name}.pub"
+    paths[0].write_bytes(secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    paths[1].write_bytes(
+        secret.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    return paths
+
+
+def sign_with_the_tool(model: Path, secret: Path, signature: Path, **hashing_options: Any) -> None:
+    config = signing.Config().use_elliptic_key_signer(private_key=secret)
+    if hashing_options:
+        config.set_hashing_config(hashing.Config(**hashing_options))
+    config.sign(model, signature)
+
+
+# --- the tool's root and ours -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", [single, sharded])
+def test_the_tool_has_the_same_root(build: Callable[[Path], Path], tmp_path: Path) -> None:
+    folder = build(tmp_path / "m")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool.jinja").write_bytes(b"x")
+    (folder / "vocab.json").write_bytes(b"{}")
+    found = identity_of(folder)
+    items = list(hashing.Config().hash(folder).resource_descriptors())
+    assert [(item.identifier, item.digest.digest_hex) for item in items] == [
+        (file.name, file.sha256) for file in found.files
+    ]
+    secret, public = write_keys(tmp_path, "k", ec.generate_private_key(ec.SECP256R1()))
+    sign_with_the_tool(folder, secret, tmp_path / "model.sig")
+    signed = check_signature(tmp_path / "model.sig", public)
+    assert signed.root == found.manifest_root
+    assert signed.name == "m"
+    assert compare(found, signed) == ()
+
+
+# --- signatures of the tool -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("curve", CURVES)
+def test_a_signature_of_the_tool_on_each_curve(curve: str, tmp_path: Path) -> None:
+    folder = single(tmp_path / "m")
+    (folder / "README.md").write_bytes(b"x")
+    secret, public = write_keys(tmp_path, "k", ec.generate_private_key(CURVES[curve]))
+    sign_with_the_tool(folder, secret, tmp_path / "model.sig")
+    signed = check_signature(tmp_path / "model.sig", public)
+    assert compare(identity_of(folder), signed) == ("README.md",)
+    verifier = verifying.Config().use_elliptic_key_verifier(public_key=public)
+    verifier.verify(folder, tmp_path / "model.sig")
+
+
+def test_a_changed_or_unsigned_file_is_named(tmp_path: Path) -> None:
+    folder = single(tmp_path / "m")
+    secret, public = write_keys(tmp_path, "k", ec.generate_private_key(ec.SECP256R1()))
+    sign_with_the_tool(folder, secret, tmp_path / "model.sig")
+    signed = check_signature(tmp_path / "model.sig", public)
+    (folder / "vocab.json").write_bytes(b"{}")
+    with pytest.raises(errors.OtherModel) as caught:
+        compare(identity_of(folder), signed, "m")
+    assert caught.value.where == "m, vocab.json"
+    (folder / "vocab.json").unlink()
+    flip(folder / "model.safetensors")
+    with pytest.raises(errors.OtherModel) as caught:
+        compare(identity_of(folder), signed, "m")
+    assert caught.value.where == "m, model.safetensors"
+
+
+def test_a_signature_by_shards_is_refused(tmp_path: Path) -> None:
+    folder = single(tmp_path / "m")
+    secret, public = write_keys(tmp_path, "k", ec.generate_private_key(ec.SECP256R1()))
+    config = hashing.Config().use_shard_serialization(
+        hashing_algorithm="sha256", shard_size=1000, allow_symlinks=False
+    )
+    signing.Config().use_elliptic_key_signer(private_key=secret).set_hashing_config(config).sign(
+        folder, tmp_path / "model.sig"
+    )
+    with pytest.raises(errors.BadBundle) as caught:
+        check_signature(tmp_path / "model.sig", public)
+    assert caught.value.where.endswith("serialization.method")
+
+
+# --- signatures that are changed --------------------------------------------------------------
+
+SECRET = ec.derive_private_key(7, ec.SECP256R1())
+FILES = {"a.json": "1a" * 32, "model.safetensors": "2b" * 32}
+
+
+def statement() -> Tree:
+    return {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "m", "digest": {"sha256": manifest_root(FILES.values())}}],
+        "predicateType": "https://model_signing/signature/v1.0",
+        "predicate": {
+            "serialization": {"method": "files", "hash_type": "sha256", "allow_symlinks": False},
+            "resources": [
+                {"name": name, "algorithm": "sha256", "digest": digest}
+                for name, digest in FILES.items()
+            ],
+        },
+    }
+
+
+def bundle(payload: Tree | bytes, secret: ec.EllipticCurvePrivateKey = SECRET) -> Tree:
+    """A bundle as the tool writes it, signed by a key."""
+    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    message = b"DSSEv1 28 application/vnd.in-toto+json %d %b" % (len(data), data)
+    signed = secret.sign(message, ec.ECDSA(hashes.SHA256()))
+    pem = secret.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(pem)
+    return {
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": {
+            "publicKey": {"hint": digest.finalize().hex()}, "tlogEntries": [],
+        },
+        "dsseEnvelope": {
+            "payload": base64.b64encode(data).decode(),
+            "payloadType": "application/vnd.in-toto+json",
+            "signatures": [{"sig": base64.b64encode(signed).decode(), "keyid": ""}],
+        },
+    }  # fmt: skip
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Callable[[Any], object]:
+    _, public = write_keys(tmp_path, "k", SECRET)
+
+    def run(tree: Any) -> object:
+        path = tmp_path / "model.sig"
+        path.write_bytes(tree if isinstance(tree, bytes) else json.dumps(tree).encode())
+        return check_signature(path, public).files
+
+    return run
+
+
+def put(tree: Tree, path: str, value: object) -> Tree:
+    """The tree with one member changed, or dropped if it is to be `...`."""
+    *way, last = path.split(".")
+    node: Any = tree
+    for name in way:
+        node = node[int(name) if name.isdigit() else name]
+    key: Any = int(last) if last.isdigit() else last
+    if value is ...:
+        del node[key]
+    else:
+        node[key] = value
+    return tree
+
+
+def test_what_is_made_here_is_accepted(check: Callable[[Any], object]) -> None:
+    assert check(bundle(statement())) == FILES
+    for path, value in (
+        ("verificationMaterial.publicKey.hint", ...),
+        ("verificationMaterial.publicKey.hint", ""),
+        ("verificationMaterial.publicKey.hint", None),
+        ("verificationMaterial.tlogEntries", ...),
+        ("dsseEnvelope.signatures.0.keyid", ...),
+        ("dsseEnvelope.signatures.0.keyid", None),
+    ):
+        assert check(put(bundle(statement()), path, value)) == FILES
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "error"),
+    [
+        ("mediaType", "application/vnd.dev.sigstore.bundle+json;version=0.2", errors.BadBundle),
+        ("mediaType", ..., errors.BadBundle),
+        ("verificationMaterial", ..., errors.BadBundle),
+        ("verificationMaterial.publicKey", [], errors.BadBundle),
+        ("verificationMaterial.publicKey", ..., errors.BadBundle),
+        ("verificationMaterial", {"certificate": {"rawBytes": "AA=="}}, errors.BadBundle),
+        ("verificationMaterial.publicKey.hint", "00" * 32, errors.BadSignature),
+        ("verificationMaterial.publicKey.hint", 1, errors.BadSignature),
+        ("dsseEnvelope", ..., errors.BadBundle),
+        ("dsseEnvelope.payload", "e30=", errors.BadSignature),
+        ("dsseEnvelope.payload", "e30", errors.BadBundle),
+        ("dsseEnvelope.payload", "e3\n0=", errors.BadBundle),
+        ("dsseEnvelope.payload", "é", errors.BadBundle),
+        ("dsseEnvelope.payload", 1, errors.BadBundle),
+        ("dsseEnvelope.payloadType", "application/json", errors.BadBundle),
+        ("dsseEnvelope.signatures", [], errors.BadBundle),
+        ("dsseEnvelope.signatures", {}, errors.BadBundle),
+        ("dsseEnvelope.signatures.0", "x", errors.BadBundle),
+        ("dsseEnvelope.signatures.0.sig", "", errors.BadSignature),
+        ("dsseEnvelope.signatures.0.sig", "AAAA", errors.BadSignature),
+        ("dsseEnvelope.signatures.0.sig", None, errors.BadBundle),
+        ("dsseEnvelope.signatures.0.keyid", "x", errors.BadBundle),
+        ("messageSignature", {}, errors.BadBundle),
+    ],
+)
+def test_a_changed_bundle_is_refused(
+    path: str, value: object, error: type[errors.GotError], check: Callable[[Any], object]
+) -> None:
+    with pytest.raises(error):
+        check(put(bundle(statement()), path, value))
+
+
+def test_more_than_one_signature_is_refused(check: Callable[[Any], object]) -> None:
+    tree = bundle(statement())
+    tree["dsseEnvelope"]["signatures"] *= 2
+    with pytest.raises(errors.BadBundle):
+        check(tree)
+
+
+def test_the_envelope_of_another_blob_is_refused(check: Callable[[Any], object]) -> None:
+    """A signature over one statement, beside another one."""
+    one, other = bundle(statement()), bundle(put(statement(), "subject.0.name", "other"))
+    one["dsseEnvelope"]["signatures"] = other["dsseEnvelope"]["signatures"]
+    with pytest.raises(errors.BadSignature):
+        check(one)
+
+
+def test_another_key_is_refused_also_if_the_bundle_brings_it(
+    check: Callable[[Any], object],
+) -> None:
+    tree = bundle(statement(), ec.derive_private_key(8, ec.SECP256R1()))
+    with pytest.raises(errors.BadSignature):
+        check(tree)
+    secret = ec.derive_private_key(8, ec.SECP256R1())
+    pem = secret.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    key = {"rawBytes": base64.b64encode(pem).decode()}
+    with pytest.raises(errors.BadSignature):
+        check(put(tree, "verificationMaterial.publicKey", key))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "error"),
+    [
+        ("_type", "https://in-toto.io/Statement/v0.1", errors.BadBundle),
+        ("predicateType", "https://in-toto.io/attestation/svr/v0.2", errors.BadBundle),
+        ("predicateType", "https://model_signing/Digests/v0.1", errors.BadBundle),
+        ("predicate", ..., errors.BadBundle),
+        ("predicate.serialization", ..., errors.BadBundle),
+        ("predicate.serialization.method", "shards", errors.BadBundle),
+        ("predicate.serialization.hash_type", "blake2", errors.BadBundle),
+        ("predicate.resources", ..., errors.BadBundle),
+        ("predicate.resources.0", [], errors.BadBundle),
+        ("predicate.resources.0.algorithm", "blake2", errors.BadBundle),
+        ("predicate.resources.0.digest", "1A" * 32, errors.BadBundle),
+        ("predicate.resources.0.digest", "1a" * 31, errors.BadBundle),
+        ("predicate.resources.0.digest", None, errors.BadBundle),
+        ("predicate.resources.0.digest", "00" * 32, errors.Inconsistent),
+        ("predicate.resources.0", ..., errors.Inconsistent),
+        ("predicate.resources.0.name", "model.safetensors", errors.BadBundle),
+        ("predicate.resources.0.name", "../a.json", errors.BadBundle),
+        ("predicate.resources.0.name", "./a.json", errors.BadBundle),
+        ("predicate.resources.0.name", "a//b", errors.BadBundle),
+        ("predicate.resources.0.name", "a/", errors.BadBundle),
+        ("predicate.resources.0.name", "/a", errors.BadBundle),
+        ("predicate.resources.0.name", "", errors.BadBundle),
+        ("predicate.resources.0.name", ".", errors.BadBundle),
+        ("predicate.resources.0.name", 1, errors.BadBundle),
+        ("subject", [], errors.BadBundle),
+        ("subject", ..., errors.BadBundle),
+        ("subject.0", 1, errors.BadBundle),
+        ("subject.0.digest", ..., errors.BadBundle),
+        ("subject.0.digest.sha256", "00" * 32, errors.Inconsistent),
+        ("subject.0.digest.sha256", ..., errors.Inconsistent),
+    ],
+)
+def test_a_signed_statement_of_another_kind_is_refused(
+    path: str, value: object, error: type[errors.GotError], check: Callable[[Any], object]
+) -> None:
+    with pytest.raises(error):
+        check(bundle(put(statement(), path, value)))
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", errors.BadJson),
+        (b"{", errors.BadJson),
+        (b"[]", errors.BadBundle),
+        (b"\xff", errors.BadText),
+        (b'{"mediaType": 1, "mediaType": 2}', errors.DuplicateMember),
+        (b"[" * 100, errors.BadJson),
+        (b" " * (16 * 2**20 + 1), errors.TooLarge),
+    ],
+)
+def test_what_is_no_bundle_is_refused(
+    data: bytes, error: type[errors.GotError], check: Callable[[Any], object]
+) -> None:
+    with pytest.raises(error):
+        check(data)
+
+
+def test_a_payload_with_a_member_twice_is_refused(check: Callable[[Any], object]) -> None:
+    text = json.dumps(statement())
+    with pytest.raises(errors.DuplicateMember):
+        check(bundle(f'{{"_type": "x", {text[1:]}'.encode()))
+    with pytest.raises(errors.BadBundle):
+        check(bundle(b"[]"))
+
+
+@pytest.mark.parametrize(
+    ("secret", "error"),
+    [
+        (ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)), errors.WrongKeyKind),
+        (rsa.generate_private_key(65537, 1024), errors.WrongKeyKind),  # noqa: S505 - refused
+        (ec.derive_private_key(7, ec.SECP256K1()), errors.WrongKeyKind),
+    ],
+)
+def test_keys_of_other_kinds_are_refused(
+    secret: Any, error: type[errors.GotError], tmp_path: Path
+) -> None:
+    _, public = write_keys(tmp_path, "k", secret)
+    (tmp_path / "model.sig").write_text(json.dumps(bundle(statement())))
+    with pytest.raises(error):
+        check_signature(tmp_path / "model.sig", public)
+
+
+def test_a_secret_key_and_no_key_are_refused(tmp_path: Path) -> None:
+    secret, _ = write_keys(tmp_path, "k", SECRET)
+    with pytest.raises(errors.WrongKeyKind):
+        check_signature(tmp_path / "model.sig", secret)
+    for data in (b"", b"x", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"):
+        (tmp_path / "none.pub").write_bytes(data)
+        with pytest.raises(errors.BadKey):
+            check_signature(tmp_path / "model.sig", tmp_path / "none.pub")
