@@ -35,6 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "signing": {"errors", "files", "ownership", "outputs", "documents"},
     "formats": {"errors", "extras", "files", "outputs", "documents"},
     "geometry": {"errors", "memory", "progress", "documents", "formats"},
+    "identity": {"errors", "extras", "files", "ownership", "documents", "formats"},
     "arithmetic": {"errors"},
     "extraction": {
         "version", "errors", "extras", "files", "outputs", "memory", "progress", "option_types",
@@ -57,7 +58,7 @@ ROOMS: dict[str, set[str]] = {
         "arithmetic", "extraction", "corpus", "probing", "attesting",
     },
     "showing": {
-        "terminal", "errors", "files", "documents", "signing", "formats", "extraction",
+        "terminal", "errors", "files", "documents", "signing", "formats", "identity", "extraction",
         "corpus", "converting", "probing", "verifying",
     },
     "plotting": {
@@ -65,7 +66,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "cli": {
         "version", "terminal", "errors", "extras", "files", "outputs", "documents", "signing",
-        "extraction",
+        "identity", "extraction",
         "corpus", "converting", "probing", "attesting", "verifying", "showing", "plotting",
     },
     "__main__": {"cli"},
@@ -85,9 +86,13 @@ FLOORS: dict[str, str] = {
     "formats": """
         mapped_arrays arrays labels thrift_compact parquet_layout parquet_table table_rows
         label_tables row_writer row_table binary_file gotact activations_file gotue
-        unembedding_file
+        unembedding_file stored_tensors safetensors_file gguf_file
     """,
     "geometry": "exact gram inner_product spectrum",
+    "identity": """
+        tensor_tree digest_cache model_folder digesting model_identity matrix hub_cache
+        model_signature
+    """,
     "arithmetic": "library threads checks products functions rows attention sequences",
     "extraction": """
         page_release panics architectures deterministic_operations float32
@@ -110,12 +115,12 @@ FLOORS: dict[str, str] = {
     "verifying": "differences supplied_files file_contents verify reproduce",
     "showing": """
         text verdicts cards probes conversions extractions reproductions sweeps token_readings
-        any_file
+        identities any_file
     """,
     "plotting": "image_files panels pictures",
     "cli": """
         signals layer_spelling places streams common extract keygen train attest verify reproduce
-        show read calibration_report sweep convert
+        show read calibration_report sweep convert model
     """,
 }
 """The files of each room with several, from its ground up: each imports only files before it.
@@ -129,19 +134,22 @@ NO_NUMPY = {
 }  # fmt: skip
 """Folders that import no numpy, whatever files they hold."""
 
-ALSO_WITHOUT_NUMPY = {"verifying.verify", "showing.verdicts", "showing.any_file"}
+ALSO_WITHOUT_NUMPY = {
+    "verifying.verify", "showing.verdicts", "showing.any_file", "showing.identities",
+    "identity.model_identity", "identity.model_signature", "identity.hub_cache",
+}  # fmt: skip
 """What those of other folders are that the check of a document runs, or `show` of one."""
 
 USERS: dict[str, set[str]] = {
     "bitsandbytes": {"extraction"},
-    "cryptography": {"signing", "steady_files"},
+    "cryptography": {"identity", "signing", "steady_files"},
     "cyclopts": {"cli"},
     "datasets": {"corpus"},
-    "huggingface_hub": {"corpus", "extraction"},
+    "huggingface_hub": {"corpus", "extraction", "identity"},
     "matplotlib": {"plotting"},
     "numpy": {
-        "formats", "geometry", "arithmetic", "extraction", "corpus", "converting", "probing",
-        "verifying", "showing", "plotting",
+        "formats", "geometry", "identity", "arithmetic", "extraction", "corpus", "converting",
+        "probing", "verifying", "showing", "plotting",
     },
     "pandas": {"converting"},
     "psutil": {"cli", "corpus"},

@@ -9,33 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from model_signing import hashing, signing, verifying
 
 from geometry_of_trust import errors
-from geometry_of_trust.identity.model_identity import identity_of, manifest_root
+from geometry_of_trust.identity.model_identity import identity_of
 from geometry_of_trust.identity.model_signature import check_signature, compare
 from model_folders import flip, sharded, single
+from model_signatures import FILES, SECRET, Tree, bundle, statement, write_keys
 
-Tree = dict[str, Any]
 CURVES = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
-
-
-def write_keys(folder: Path, name: str, secret: Any) -> tuple[Path, Path]:
-    """The secret key and the public one, as PEM."""
-    paths = folder / f"{name}.pem", folder / f"{name}.pub"
-    paths[0].write_bytes(secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    paths[1].write_bytes(
-        secret.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    )
-    return paths
 
 
 def sign_with_the_tool(model: Path, secret: Path, signature: Path, **hashing_options: Any) -> None:
@@ -113,45 +97,6 @@ def test_a_signature_by_shards_is_refused(tmp_path: Path) -> None:
 
 
 # --- signatures that are changed --------------------------------------------------------------
-
-SECRET = ec.derive_private_key(7, ec.SECP256R1())
-FILES = {"a.json": "1a" * 32, "model.safetensors": "2b" * 32}
-
-
-def statement() -> Tree:
-    return {
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": "m", "digest": {"sha256": manifest_root(FILES.values())}}],
-        "predicateType": "https://model_signing/signature/v1.0",
-        "predicate": {
-            "serialization": {"method": "files", "hash_type": "sha256", "allow_symlinks": False},
-            "resources": [
-                {"name": name, "algorithm": "sha256", "digest": digest}
-                for name, digest in FILES.items()
-            ],
-        },
-    }
-
-
-def bundle(payload: Tree | bytes, secret: ec.EllipticCurvePrivateKey = SECRET) -> Tree:
-    """A bundle as the tool writes it, signed by a key."""
-    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    message = b"DSSEv1 28 application/vnd.in-toto+json %d %b" % (len(data), data)
-    signed = secret.sign(message, ec.ECDSA(hashes.SHA256()))
-    pem = secret.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(pem)
-    return {
-        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
-        "verificationMaterial": {
-            "publicKey": {"hint": digest.finalize().hex()}, "tlogEntries": [],
-        },
-        "dsseEnvelope": {
-            "payload": base64.b64encode(data).decode(),
-            "payloadType": "application/vnd.in-toto+json",
-            "signatures": [{"sig": base64.b64encode(signed).decode(), "keyid": ""}],
-        },
-    }  # fmt: skip
 
 
 @pytest.fixture
