@@ -72,7 +72,7 @@ def sharded(folder: Path, parts: Sequence[Sequence[str]] | None = None) -> Path:
     (folder / "model.safetensors").unlink()
     names = list(TENSORS)
     parts = parts or [names[3:], names[:3]]
-    where = {}
+    where: dict[str, str] = {}
     for k, part in enumerate(parts, 1):
         file = f"model-{k:05}-of-{len(parts):05}.safetensors"
         data = safetensors({name: TENSORS[name] for name in part}, {"format": "pt"})

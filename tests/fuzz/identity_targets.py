@@ -12,7 +12,7 @@ import model_signatures
 from geometry_of_trust.errors import GotError
 from geometry_of_trust.identity.model_folder import find_files
 from geometry_of_trust.identity.model_identity import ModelIdentity, identity_of
-from geometry_of_trust.identity.model_signature import check_signature
+from geometry_of_trust.identity.model_signature import check_model_signature
 from geometry_of_trust.showing import identities
 from gguf_files import write_gguf
 from model_folders import TENSORS, safetensors, sharded
@@ -66,7 +66,7 @@ def read_signature(data: bytes) -> None:
     for text in (data, json.dumps(model_signatures.bundle(data)).encode()):
         (folder / "model.sig").write_bytes(text)
         try:
-            signed = check_signature(folder / "model.sig", public)
+            signed = check_model_signature(folder / "model.sig", public)
         except GotError as error:
             refusals.append(error)
         else:

@@ -73,17 +73,19 @@ def test_every_number_goes_back_to_its_bits(dtype: str, tmp_path: Path) -> None:
 
 
 def test_numbers_of_another_type_do_not_go_back(tmp_path: Path) -> None:
-    values = np.float32([[1, 1 + 2**-9, 2.0**-30, 3]])  # bfloat16 lacks the second, float16 two
+    values = np.array(
+        [[1, 1 + 2**-9, 2.0**-30, 3]], "<f4"
+    )  # bfloat16 lacks the second, float16 two
     unembedding = Unembedding(values)
     assert stored_digest(unembedding, "F32") == hashlib.sha256(values.tobytes()).hexdigest()
     assert stored_digest(unembedding, "BF16") is None
     assert stored_digest(unembedding, "F16") is None
-    assert stored_digest(Unembedding(np.float32([[70000, 0]])), "F16") is None
-    assert stored_digest(Unembedding(np.float32([[1, 1 + 2**-9]])), "F16") is not None
+    assert stored_digest(Unembedding(np.array([[70000, 0]], "<f4")), "F16") is None
+    assert stored_digest(Unembedding(np.array([[1, 1 + 2**-9]], "<f4")), "F16") is not None
 
 
 def test_what_is_not_the_matrix_is_refused(tmp_path: Path) -> None:
-    values = np.float32(np.arange(12).reshape(3, 4))
+    values = np.arange(12, dtype="<f4").reshape(3, 4)
     other = values.copy()
     other[2, 3] = np.nextafter(other[2, 3], np.float32(0))
     model = model_of(
@@ -113,7 +115,7 @@ def test_what_is_not_the_matrix_is_refused(tmp_path: Path) -> None:
 
 
 def test_numbers_beyond_a_type_are_not_of_it(tmp_path: Path) -> None:
-    values = np.float32([[1 + 2**-20, 2]])
+    values = np.array([[1 + 2**-20, 2]], "<f4")
     model = model_of(tmp_path / "m", {"w": ("BF16", np.zeros((1, 2), "<u2"))})
     assert find_matrix(model, Unembedding(values)) is None
     with pytest.raises(errors.NotTheMatrix):
@@ -121,7 +123,7 @@ def test_numbers_beyond_a_type_are_not_of_it(tmp_path: Path) -> None:
 
 
 def test_of_several_equal_ones_the_one_asked_for(tmp_path: Path) -> None:
-    values = np.float32([[1, 2]])
+    values = np.array([[1, 2]], "<f4")
     model = model_of(
         tmp_path / "m", {"b.lm_head.weight": ("F32", values), "a.embed.weight": ("F32", values)}
     )

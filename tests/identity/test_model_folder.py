@@ -132,7 +132,7 @@ def test_files_of_every_tokenizer_of_transformers_are_covered() -> None:
         for node in ast.parse(path.read_text("utf-8")).body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "VOCAB_FILES_NAMES":
                 declared |= {
-                    value.value
+                    str(value.value)
                     for value in ast.walk(node.value)
                     if isinstance(value, ast.Constant) and "." in str(value.value)
                 }

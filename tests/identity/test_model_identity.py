@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from geometry_of_trust import errors
+from geometry_of_trust.formats import safetensors_file
 from geometry_of_trust.identity import digest_cache, digesting
-from geometry_of_trust.identity.digest_cache import DigestCache
-from geometry_of_trust.identity.model_identity import Difference, differences, identity_of
+from geometry_of_trust.identity.digest_cache import user_cache
+from geometry_of_trust.identity.model_identity import Difference, identity_differences, identity_of
 from geometry_of_trust.identity.tensor_tree import TensorEntry, root_of
 from gguf_files import write_gguf
 from model_folders import (
@@ -106,8 +107,8 @@ def test_a_byte_of_any_block_is_another_model_and_named(tmp_path: Path) -> None:
     data = shard.read_bytes()
     flip(shard, data.index(bytes_of("model.layers.1.mlp.weight", "F32", (4, 4))))
     after = identity_of(folder)
-    assert differences(before, before) == ()
-    assert differences(before, after) == (
+    assert identity_differences(before, before) == ()
+    assert identity_differences(before, after) == (
         Difference("file", shard.name, "differs"),
         Difference("tensor", "model.layers.1.mlp.weight", "differs"),
     )
@@ -118,7 +119,7 @@ def test_a_byte_of_any_block_is_another_model_and_named(tmp_path: Path) -> None:
 def test_what_one_model_lacks_is_named(tmp_path: Path) -> None:
     one, other = single(tmp_path / "one"), sharded(tmp_path / "other")
     (one / "vocab.json").write_bytes(b"{}")
-    found = differences(identity_of(one), identity_of(other))
+    found = identity_differences(identity_of(one), identity_of(other))
     assert Difference("file", "vocab.json", "only in the first") in found
     shard = "model-00002-of-00002.safetensors"
     assert Difference("file", shard, "only in the second") in found
@@ -145,7 +146,7 @@ def test_a_name_in_the_hubs_cache_is_taken_and_said_to_be(tmp_path: Path) -> Non
     computed = identity_of(snapshot, rehash=True)
     assert computed.trusted == {}
     assert computed.manifest_root == found.manifest_root
-    assert differences(found, computed) == ()
+    assert identity_differences(found, computed) == ()
 
 
 def test_the_tensors_of_a_changed_blob_are_others_all_the_same(tmp_path: Path) -> None:
@@ -179,11 +180,11 @@ def test_a_changed_text_is_never_taken_for_that_of_the_commit(rehash: bool, tmp_
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DigestCache:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One that keeps digests of small files, and at once."""
     monkeypatch.setattr(digest_cache, "LEAST_BYTES", 0)
     monkeypatch.setattr(digest_cache, "_SETTLED_NS", 0)
-    return DigestCache(tmp_path / "cache")
+    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -201,7 +202,7 @@ def digested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_what_was_digested_is_remembered_and_said_to_be(
-    tmp_path: Path, cache: DigestCache, digested: list[str]
+    tmp_path: Path, cache: Path, digested: list[str]
 ) -> None:
     folder = sharded(tmp_path / "m")
     first = identity_of(folder, cache=cache)
@@ -216,7 +217,7 @@ def test_what_was_digested_is_remembered_and_said_to_be(
 
 
 def test_of_a_named_blob_the_tensors_are_remembered(
-    tmp_path: Path, cache: DigestCache, digested: list[str]
+    tmp_path: Path, cache: Path, digested: list[str]
 ) -> None:
     snapshot = in_hub_cache(single(tmp_path / "m"), tmp_path / "hub")
     first = identity_of(snapshot, cache=cache)
@@ -231,7 +232,7 @@ def test_of_a_named_blob_the_tensors_are_remembered(
     assert digested == [(snapshot / "model.safetensors").resolve().name]
 
 
-def test_no_cache_unless_one_is_given(tmp_path: Path, cache: DigestCache) -> None:
+def test_no_cache_unless_one_is_given(tmp_path: Path, cache: Path) -> None:
     folder = single(tmp_path / "m")
     identity_of(folder, cache=cache)
     kept = sorted(tmp_path.joinpath("cache").iterdir())
@@ -260,7 +261,7 @@ def replaced(path: Path) -> None:
 
 @pytest.mark.parametrize("change", [changed_bytes, replaced])
 def test_a_file_that_changed_is_digested_again(
-    change: Callable[[Path], None], tmp_path: Path, cache: DigestCache
+    change: Callable[[Path], None], tmp_path: Path, cache: Path
 ) -> None:
     folder = single(tmp_path / "m")
     before = identity_of(folder, cache=cache)
@@ -274,7 +275,7 @@ def test_nothing_is_kept_of_a_file_that_was_just_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(digest_cache, "LEAST_BYTES", 0)
-    cache = DigestCache(tmp_path / "cache")
+    cache = tmp_path / "cache"
     folder = single(tmp_path / "m")
     identity_of(folder, cache=cache)
     assert not (tmp_path / "cache").exists()
@@ -286,7 +287,7 @@ def test_nothing_is_kept_of_a_file_that_was_just_written(
 
 def test_small_files_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digest_cache, "_SETTLED_NS", 0)
-    identity_of(single(tmp_path / "m"), cache=DigestCache(tmp_path / "cache"))
+    identity_of(single(tmp_path / "m"), cache=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
 
@@ -305,7 +306,7 @@ BREAKS: dict[str, Callable[[dict[str, object]], object]] = {
 
 
 @pytest.mark.parametrize("name", BREAKS)
-def test_a_foreign_entry_is_ignored(name: str, tmp_path: Path, cache: DigestCache) -> None:
+def test_a_foreign_entry_is_ignored(name: str, tmp_path: Path, cache: Path) -> None:
     folder = single(tmp_path / "m")
     right = identity_of(folder, cache=cache)
     for path in (tmp_path / "cache").iterdir():
@@ -317,7 +318,7 @@ def test_a_foreign_entry_is_ignored(name: str, tmp_path: Path, cache: DigestCach
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\0" * 100])
-def test_a_half_written_entry_is_ignored(data: bytes, tmp_path: Path, cache: DigestCache) -> None:
+def test_a_half_written_entry_is_ignored(data: bytes, tmp_path: Path, cache: Path) -> None:
     folder = single(tmp_path / "m")
     right = identity_of(folder, cache=cache)
     for path in (tmp_path / "cache").iterdir():
@@ -326,7 +327,7 @@ def test_a_half_written_entry_is_ignored(data: bytes, tmp_path: Path, cache: Dig
     assert (again.manifest_root, again.trusted) == (right.manifest_root, {})
 
 
-def test_a_folder_that_others_can_write_to_is_not_used(tmp_path: Path, cache: DigestCache) -> None:
+def test_a_folder_that_others_can_write_to_is_not_used(tmp_path: Path, cache: Path) -> None:
     folder = single(tmp_path / "m")
     identity_of(folder, cache=cache)
     (tmp_path / "cache").chmod(0o777)
@@ -334,7 +335,7 @@ def test_a_folder_that_others_can_write_to_is_not_used(tmp_path: Path, cache: Di
 
 
 def test_a_cache_that_cannot_be_written_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: DigestCache
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     folder = single(tmp_path / "m")
     (tmp_path / "cache").write_bytes(b"a file")
@@ -357,7 +358,7 @@ def test_where_the_users_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("relative", tmp_path / ".cache"),
     ):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
-        assert DigestCache.of_user()._folder == folder / "geometry-of-trust" / "digests"
+        assert user_cache() == folder / "geometry-of-trust" / "digests"
 
 
 # --- files that change meanwhile --------------------------------------------------------------
@@ -384,7 +385,7 @@ def test_a_file_that_changes_after_its_header_was_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = single(tmp_path / "m")
-    read = digesting.read_safetensors_header
+    read = safetensors_file.read_safetensors_header
 
     def then_replaced(path: Path) -> object:
         found = read(path)

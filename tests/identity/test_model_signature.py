@@ -15,7 +15,7 @@ from model_signing import hashing, signing, verifying
 
 from geometry_of_trust import errors
 from geometry_of_trust.identity.model_identity import identity_of
-from geometry_of_trust.identity.model_signature import check_signature, compare
+from geometry_of_trust.identity.model_signature import check_model_signature, check_signed_files
 from model_folders import flip, sharded, single
 from model_signatures import FILES, SECRET, Tree, bundle, statement, write_keys
 
@@ -45,10 +45,10 @@ def test_the_tool_has_the_same_root(build: Callable[[Path], Path], tmp_path: Pat
     ]
     secret, public = write_keys(tmp_path, "k", ec.generate_private_key(ec.SECP256R1()))
     sign_with_the_tool(folder, secret, tmp_path / "model.sig")
-    signed = check_signature(tmp_path / "model.sig", public)
+    signed = check_model_signature(tmp_path / "model.sig", public)
     assert signed.root == found.manifest_root
     assert signed.name == "m"
-    assert compare(found, signed) == ()
+    assert check_signed_files(found, signed) == ()
 
 
 # --- signatures of the tool -------------------------------------------------------------------
@@ -60,8 +60,8 @@ def test_a_signature_of_the_tool_on_each_curve(curve: str, tmp_path: Path) -> No
     (folder / "README.md").write_bytes(b"x")
     secret, public = write_keys(tmp_path, "k", ec.generate_private_key(CURVES[curve]))
     sign_with_the_tool(folder, secret, tmp_path / "model.sig")
-    signed = check_signature(tmp_path / "model.sig", public)
-    assert compare(identity_of(folder), signed) == ("README.md",)
+    signed = check_model_signature(tmp_path / "model.sig", public)
+    assert check_signed_files(identity_of(folder), signed) == ("README.md",)
     verifier = verifying.Config().use_elliptic_key_verifier(public_key=public)
     verifier.verify(folder, tmp_path / "model.sig")
 
@@ -70,15 +70,15 @@ def test_a_changed_or_unsigned_file_is_named(tmp_path: Path) -> None:
     folder = single(tmp_path / "m")
     secret, public = write_keys(tmp_path, "k", ec.generate_private_key(ec.SECP256R1()))
     sign_with_the_tool(folder, secret, tmp_path / "model.sig")
-    signed = check_signature(tmp_path / "model.sig", public)
+    signed = check_model_signature(tmp_path / "model.sig", public)
     (folder / "vocab.json").write_bytes(b"{}")
     with pytest.raises(errors.OtherModel) as caught:
-        compare(identity_of(folder), signed, "m")
+        check_signed_files(identity_of(folder), signed, "m")
     assert caught.value.where == "m, vocab.json"
     (folder / "vocab.json").unlink()
     flip(folder / "model.safetensors")
     with pytest.raises(errors.OtherModel) as caught:
-        compare(identity_of(folder), signed, "m")
+        check_signed_files(identity_of(folder), signed, "m")
     assert caught.value.where == "m, model.safetensors"
 
 
@@ -92,7 +92,7 @@ def test_a_signature_by_shards_is_refused(tmp_path: Path) -> None:
         folder, tmp_path / "model.sig"
     )
     with pytest.raises(errors.BadBundle) as caught:
-        check_signature(tmp_path / "model.sig", public)
+        check_model_signature(tmp_path / "model.sig", public)
     assert caught.value.where.endswith("serialization.method")
 
 
@@ -106,7 +106,7 @@ def check(tmp_path: Path) -> Callable[[Any], object]:
     def run(tree: Any) -> object:
         path = tmp_path / "model.sig"
         path.write_bytes(tree if isinstance(tree, bytes) else json.dumps(tree).encode())
-        return check_signature(path, public).files
+        return check_model_signature(path, public).files
 
     return run
 
@@ -284,14 +284,14 @@ def test_keys_of_other_kinds_are_refused(
     _, public = write_keys(tmp_path, "k", secret)
     (tmp_path / "model.sig").write_text(json.dumps(bundle(statement())))
     with pytest.raises(error):
-        check_signature(tmp_path / "model.sig", public)
+        check_model_signature(tmp_path / "model.sig", public)
 
 
 def test_a_secret_key_and_no_key_are_refused(tmp_path: Path) -> None:
     secret, _ = write_keys(tmp_path, "k", SECRET)
     with pytest.raises(errors.WrongKeyKind):
-        check_signature(tmp_path / "model.sig", secret)
+        check_model_signature(tmp_path / "model.sig", secret)
     for data in (b"", b"x", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"):
         (tmp_path / "none.pub").write_bytes(data)
         with pytest.raises(errors.BadKey):
-            check_signature(tmp_path / "model.sig", tmp_path / "none.pub")
+            check_model_signature(tmp_path / "model.sig", tmp_path / "none.pub")

@@ -16,6 +16,7 @@ from geometry_of_trust.identity.tensor_tree import (
     proof_of,
     root_of,
 )
+from places import ROOT
 
 
 def entries(count: int) -> tuple[TensorEntry, ...]:
@@ -36,6 +37,13 @@ def test_a_leaf_byte_by_byte() -> None:
         + b"\2\0\0\0" + struct.pack("<QQ", 49152, 576) + b"\xab" * 32
     )  # fmt: skip
     assert root_of([entry]) == sha256(b"\0", entry.encoded).hex()
+
+
+def test_the_leaf_that_the_page_shows() -> None:
+    page = (ROOT / "docs" / "identity.md").read_text("utf-8")
+    digest = sha256(struct.pack("<f", 1.0)).hex()
+    shown = next(line for line in page.splitlines() if line.endswith(digest))
+    assert TensorEntry("scale", "F32", (), digest).encoded == bytes.fromhex(shown)
 
 
 def test_no_tensor() -> None:

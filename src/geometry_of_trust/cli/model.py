@@ -44,14 +44,14 @@ def model(
         Print the result as JSON, with every tensor.
     """
     from geometry_of_trust.identity import model_signature as signatures
-    from geometry_of_trust.identity.digest_cache import DigestCache
+    from geometry_of_trust.identity.digest_cache import user_cache
     from geometry_of_trust.identity.hub_cache import locate
     from geometry_of_trust.identity.model_identity import identity_of
     from geometry_of_trust.showing import identities
 
     signed, only_signed = None, tuple[str, ...]()
     if model_signature is not None and model_key is not None:
-        signed = signatures.check_signature(model_signature, model_key)
+        signed = signatures.check_model_signature(model_signature, model_key)
     elif model_signature is not None or model_key is not None:
         raise BadOption("--model-signature and --model-key", expected="both", found="one of them")
     folder, gguf = locate(model, revision)
@@ -64,10 +64,10 @@ def model(
             code=code,
             adapter=adapter,
             rehash=computed,
-            cache=None if computed else DigestCache.of_user(),
+            cache=None if computed else user_cache(),
         )
     if signed is not None:
-        only_signed = signatures.compare(found, signed, model)
+        only_signed = signatures.check_signed_files(found, signed, model)
     shown = identities.identity_json if json else identities.identity
     print(shown(found, signed, only_signed))
     return OK

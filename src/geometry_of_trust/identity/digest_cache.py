@@ -77,6 +77,13 @@ class Remembered:
     tensors: tuple[str, ...]
 
 
+def user_cache() -> Path:
+    """The user's folder of digests, in `$XDG_CACHE_HOME` or `~/.cache`."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    home = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~"), ".cache")
+    return home / "geometry-of-trust" / "digests"
+
+
 class DigestCache:
     """A folder of remembered digests.
 
@@ -86,13 +93,6 @@ class DigestCache:
 
     def __init__(self, folder: PathLike) -> None:
         self._folder = Path(folder)
-
-    @classmethod
-    def of_user(cls) -> Self:
-        """In `$XDG_CACHE_HOME` or `~/.cache`, under `geometry-of-trust/digests`."""
-        base = os.environ.get("XDG_CACHE_HOME", "")
-        home = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~"), ".cache")
-        return cls(home / "geometry-of-trust" / "digests")
 
     def find(self, state: FileState, tensors: int) -> Remembered | None:
         """The digests of a file in this state, with so many tensors."""

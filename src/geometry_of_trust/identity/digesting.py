@@ -23,7 +23,9 @@ Origin = Literal["bytes", "name", "remembered"]
 
 Ranges = Sequence[tuple[int, int]]
 
-_AT_ONCE = 2**20
+_AT_ONCE = 2**23
+"""Bytes between two waits for Python's lock, which another thread may hold for 5 ms."""
+
 _GROUP_BYTES = 2**28
 """Bytes of tensors that one thread takes at a time."""
 
@@ -153,7 +155,8 @@ def _digests(state: FileState, ranges: Ranges, begun: hashlib._Hash | None = Non
     Raises:
         FileChanged: the file is not in this state, before or after.
     """
-    buffer = memoryview(bytearray(_AT_ONCE))
+    largest = max(stop - start for start, stop in ranges)
+    buffer = memoryview(bytearray(min(_AT_ONCE, largest)))
     found = []
     with opened(state.path) as handle:
         try:
@@ -163,7 +166,7 @@ def _digests(state: FileState, ranges: Ranges, begun: hashlib._Hash | None = Non
                 handle.seek(start)
                 left = stop - start
                 while left:
-                    count = handle.readinto(buffer[: min(_AT_ONCE, left)])
+                    count = handle.readinto(buffer[:left])
                     if not count:
                         raise _changed(state)
                     digest.update(buffer[:count])

@@ -105,7 +105,7 @@ def identity_of(
     code: bool = False,
     adapter: PathLike | None = None,
     rehash: bool = False,
-    cache: DigestCache | None = None,
+    cache: PathLike | None = None,
     threads: int | None = None,
 ) -> ModelIdentity:
     """The identity of a model on this machine.
@@ -116,7 +116,8 @@ def identity_of(
         code: cover the Python files in the folder, for a model whose code is run.
         adapter: the folder of an adapter that is put into the model.
         rehash: trust no name in the hub's cache: digest each file.
-        cache: where digests computed earlier are found and kept; a verifier gives none.
+        cache: a folder in which digests computed earlier are found and kept (`user_cache`), if it
+            is the user's own; None: none is, as for a verifier.
         threads: how many digest at a time; None: as many as there are processors, up to four.
 
     Raises:
@@ -129,7 +130,7 @@ def identity_of(
     digested = digest_files(
         found.files,
         rehash=rehash,
-        cache=cache,
+        cache=None if cache is None else DigestCache(cache),
         threads=threads or min(_MOST_THREADS, os.cpu_count() or 1),
     )
     pairs = list(zip(found.files, digested, strict=True))
@@ -181,7 +182,7 @@ class Difference:
     how: Literal["differs", "only in the first", "only in the second"]
 
 
-def differences(one: ModelIdentity, other: ModelIdentity) -> tuple[Difference, ...]:
+def identity_differences(one: ModelIdentity, other: ModelIdentity) -> tuple[Difference, ...]:
     """Where two models differ: files by name, then tensors by name.
 
     Nothing is said of tensors if those of one are not read.

@@ -63,7 +63,7 @@ class SignedModel:
     key: str
 
 
-def check_signature(signature: PathLike, key: PathLike) -> SignedModel:
+def check_model_signature(signature: PathLike, key: PathLike) -> SignedModel:
     """Read a signature, and verify it with a key that is trusted.
 
     A key in the bundle counts for nothing: its fingerprint there must be that of this key.
@@ -98,7 +98,9 @@ def check_signature(signature: PathLike, key: PathLike) -> SignedModel:
     return _read_statement(loads(payload, f"{where}, payload"), f"{where}, payload", fingerprint)
 
 
-def compare(identity: ModelIdentity, signed: SignedModel, where: str = "model") -> tuple[str, ...]:
+def check_signed_files(
+    identity: ModelIdentity, signed: SignedModel, where: str = "model"
+) -> tuple[str, ...]:
     """Each file of a model is signed, with its digest.
 
     Returns:
