@@ -11,6 +11,8 @@ from safetensors import SafetensorError, safe_open
 
 from geometry_of_trust import errors
 from geometry_of_trust.errors import GotError
+from geometry_of_trust.files import MAX_DOCUMENT_BYTES
+from geometry_of_trust.formats import safetensors_file
 from geometry_of_trust.formats.safetensors_file import BITS, read_safetensors_header
 from model_folders import TENSORS, bytes_of, safetensors
 
@@ -115,6 +117,34 @@ def test_what_is_none_is_refused(data: bytes, error: type[GotError], tmp_path: P
     assert caught.value.where.startswith(str(path))
 
 
+def test_what_is_at_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.safetensors"
+    text = json.dumps({"a" * 4096: GOOD}).encode()
+    path.write_bytes(framed(text.ljust(MAX_DOCUMENT_BYTES + 1), bytes(8)))
+    assert len(read_safetensors_header(path).tensors) == 1
+    assert safetensors_file.MAX_HEADER_BYTES == 100_000_000  # as the library's
+    path.write_bytes(framed(text, bytes(8)))
+    for most, reads in ((len(text), True), (len(text) - 1, False)):
+        monkeypatch.setattr(safetensors_file, "MAX_HEADER_BYTES", most)
+        if reads:
+            read_safetensors_header(path)
+        else:
+            with pytest.raises(errors.BadTensors):
+                read_safetensors_header(path)
+
+
+def test_a_number_that_a_leaf_cannot_hold(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    for number, reads in ((2**63 - 1, True), (2**63, False)):
+        path.write_bytes(framed({"a": entry("F32", [0, number], 0, 0)}))
+        if reads:
+            assert read_safetensors_header(path).tensors[0].shape == (0, number)
+        else:
+            with pytest.raises(errors.BadTensors):
+                read_safetensors_header(path)
+
+
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(errors.Unreadable):
+    with pytest.raises(errors.Unreadable) as caught:
         read_safetensors_header(tmp_path / "a")
+    assert caught.value.where == str(tmp_path / "a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -173,6 +174,52 @@ def test_a_changed_bundle_is_refused(
         check(put(bundle(statement()), path, value))
 
 
+@pytest.mark.parametrize(
+    ("part", "path"),
+    [
+        ("bundle", "mediaType"),
+        ("bundle", "dsseEnvelope.payloadType"),
+        ("bundle", "dsseEnvelope.signatures"),
+        ("payload", "_type"),
+        ("payload", "predicateType"),
+        ("payload", "predicate.serialization.method"),
+        ("payload", "predicate.serialization.hash_type"),
+        ("payload", "predicate.resources.0.algorithm"),
+    ],
+)
+def test_a_refusal_says_where(
+    part: str, path: str, check: Callable[[Any], object], tmp_path: Path
+) -> None:
+    made = bundle(statement())
+    tree = put(made, path, "x") if part == "bundle" else bundle(put(statement(), path, "x"))
+    with pytest.raises(errors.BadBundle) as caught:
+        check(tree)
+    assert caught.value.where.startswith(str(tmp_path / "model.sig"))
+    assert caught.value.where.endswith(path.rpartition(".")[2])
+
+
+def test_what_is_returned(tmp_path: Path) -> None:
+    _, public = write_keys(tmp_path, "k", SECRET)
+    for tree, name in ((statement(), "m"), (put(statement(), "subject.0.name", ...), "")):
+        (tmp_path / "model.sig").write_text(json.dumps(bundle(tree)))
+        signed = check_model_signature(tmp_path / "model.sig", public)
+        key = hashlib.sha256(public.read_bytes()).hexdigest()
+        assert (signed.name, signed.key, signed.files) == (name, key, FILES)
+    with pytest.raises(errors.OtherModel) as caught:
+        check_signed_files(identity_of(single(tmp_path / "m")), signed)
+    assert caught.value.where == "model, chat_template.jinja"
+
+
+def test_a_key_file_is_small(tmp_path: Path) -> None:
+    _, public = write_keys(tmp_path, "k", SECRET)
+    (tmp_path / "model.sig").write_text(json.dumps(bundle(statement())))
+    public.write_bytes(public.read_bytes().ljust(65536, b"\n"))
+    check_model_signature(tmp_path / "model.sig", public)
+    public.write_bytes(public.read_bytes() + b"\n")
+    with pytest.raises(errors.TooLarge):
+        check_model_signature(tmp_path / "model.sig", public)
+
+
 def test_more_than_one_signature_is_refused(check: Callable[[Any], object]) -> None:
     tree = bundle(statement())
     tree["dsseEnvelope"]["signatures"] *= 2
@@ -225,6 +272,7 @@ def test_another_key_is_refused_also_if_the_bundle_brings_it(
         ("predicate.resources.0.name", "a//b", errors.BadBundle),
         ("predicate.resources.0.name", "a/", errors.BadBundle),
         ("predicate.resources.0.name", "/a", errors.BadBundle),
+        ("predicate.resources.0.name", "a\0b", errors.BadBundle),
         ("predicate.resources.0.name", "", errors.BadBundle),
         ("predicate.resources.0.name", ".", errors.BadBundle),
         ("predicate.resources.0.name", 1, errors.BadBundle),

@@ -76,7 +76,6 @@ def test_every_path_leads_to_the_root_and_no_other_does(count: int) -> None:
             replace(proof, path=(*proof.path, "00" * 32)),
             replace(proof, index=count),
             replace(proof, index=-1),
-            replace(proof, path=("00" * 32,) * 65, count=2**70),
         ]
         if count > 1:
             wrong += [
@@ -87,6 +86,24 @@ def test_every_path_leads_to_the_root_and_no_other_does(count: int) -> None:
         for bad in wrong:
             with pytest.raises(errors.OtherModel):
                 bad.check(root)
+
+
+def test_a_path_that_is_longer_or_shorter_than_its_tree_leads_nowhere() -> None:
+    """Not even to a root made for it."""
+    proof = proof_of(entries(4), 1)
+    inner = root_of(entries(2))
+    longer = sha256(b"\1", bytes(32), bytes.fromhex(root_of(entries(4)))).hex()
+    proof_of(entries(2), 1).check(inner)
+    for bad, root in (
+        (replace(proof, path=proof.path[:1]), inner),
+        (replace(proof, path=(*proof.path, "00" * 32)), longer),
+    ):
+        with pytest.raises(errors.OtherModel) as caught:
+            bad.check(root)
+        assert caught.value.where == "tensor tree, t001"
+    with pytest.raises(errors.OtherModel) as caught:
+        proof.check(inner, "u.gotue")
+    assert caught.value.where == "u.gotue, t001"
 
 
 def test_each_tensor_has_its_own_place() -> None:

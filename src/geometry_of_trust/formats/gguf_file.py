@@ -32,7 +32,7 @@ TYPES = {
     21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82), 23: ("IQ4_XS", 256, 136), 24: ("I8", 1, 1),
     25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8), 28: ("F64", 1, 8),
     29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66),
-    39: ("MXFP4", 32, 17),
+    39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18),
 }  # fmt: skip
 """By ggml's number of a type: its name, how many numbers a block of it has, and how many bytes."""
 
@@ -106,7 +106,7 @@ class _Reader:
     def _tensor(self) -> StoredTensor:
         """One entry; its bytes from where the data begin."""
         name, count = self._string(), self._number("I")
-        if not 0 <= count <= MAX_GGUF_DIMENSIONS:
+        if count > MAX_GGUF_DIMENSIONS:
             raise self._bad(f"{name} of at most {MAX_GGUF_DIMENSIONS} dimensions", count)
         # The first dimension is the contiguous one.
         shape = tuple(self._number("Q") for _ in range(count))[::-1]
@@ -114,7 +114,7 @@ class _Reader:
         if kind not in TYPES:
             raise self._bad(f"{name} of a type that is known here", f"number {kind}")
         dtype, numbers, size = TYPES[kind]
-        if max(shape, default=0) >= 2**63 or (shape[-1] if shape else 1) % numbers:
+        if (shape[-1] if shape else 1) % numbers:
             raise self._bad(f"{name} in rows of whole blocks of {numbers} numbers", shape)
         return StoredTensor(name, dtype, shape, start, start + math.prod(shape) // numbers * size)
 
