@@ -15,7 +15,7 @@ import pytest
 from geometry_of_trust import errors
 from geometry_of_trust.formats import safetensors_file
 from geometry_of_trust.identity import digest_cache, digesting
-from geometry_of_trust.identity.digest_cache import user_cache
+from geometry_of_trust.identity.digest_cache import FileState, user_cache
 from geometry_of_trust.identity.model_identity import Difference, identity_differences, identity_of
 from geometry_of_trust.identity.tensor_tree import TensorEntry, root_of
 from gguf_files import write_gguf
@@ -193,7 +193,7 @@ def digested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     digests = digesting._digests
 
-    def noted(state: digest_cache.FileState, *rest: object) -> list[str]:
+    def noted(state: FileState, *rest: object) -> list[str]:
         names.append(Path(state.path).name)
         return digests(state, *rest)  # type: ignore[arg-type]
 
@@ -350,8 +350,44 @@ def test_a_cache_that_cannot_be_written_is_none(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_what_a_state_is(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    found = path.stat()
+    assert FileState.of(path) == FileState(
+        str(path), 3, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
+    )
+    with pytest.raises(errors.Unreadable) as caught:
+        FileState.of(tmp_path / "b")
+    assert caught.value.where == str(tmp_path / "b")
+
+
+def test_the_folder_is_made_for_the_user_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    inner = tmp_path / "x" / "y"
+    identity_of(single(tmp_path / "one"), cache=inner)
+    assert inner.stat().st_mode & 0o777 == 0o700
+    identity_of(single(tmp_path / "two"), cache=inner)
+    assert len(list(inner.iterdir())) == 12
+    inner.chmod(0o777)
+    identity_of(single(tmp_path / "three"), cache=inner)
+    assert len(list(inner.iterdir())) == 12
+
+
+def test_from_which_size_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    folder = single(tmp_path / "m")
+    size = (folder / "model.safetensors").stat().st_size
+    for least, kept in ((size + 1, 0), (size, 1)):
+        monkeypatch.setattr(digest_cache, "LEAST_BYTES", least)
+        identity_of(folder, cache=cache)
+        assert len(identity_of(folder, cache=cache).trusted) == kept
+
+
 def test_where_the_users_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert user_cache() == tmp_path / ".cache" / "geometry-of-trust" / "digests"
     for value, folder in (
         (str(tmp_path / "x"), tmp_path / "x"),
         ("", tmp_path / ".cache"),
@@ -370,7 +406,7 @@ def test_a_file_that_is_written_to_meanwhile(
     folder = single(tmp_path / "m")
     check = digesting._check_state
 
-    def written(state: digest_cache.FileState, number: int) -> None:
+    def written(state: FileState, number: int) -> None:
         check(state, number)
         if state.path.endswith(".safetensors"):
             with open(state.path, "ab") as handle:
