@@ -109,6 +109,16 @@ def test_what_is_no_model(
     assert refused(capsys, *(word.format(snapshot) for word in words))[0] == code
 
 
+def test_a_gguf_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_gguf(tmp_path / "a.gguf")
+    found = printed(capsys, tmp_path / "a.gguf", "--rehash")
+    assert [line.partition("  ")[2] for line in found["file"]] == ["a.gguf"]
+    monkeypatch.chdir(tmp_path)
+    assert printed(capsys, "a.gguf", "--rehash")["tensor root"] == found["tensor root"]
+
+
 def test_pickled_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = single(tmp_path / "m")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
