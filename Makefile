@@ -26,7 +26,7 @@ TARGETS :=
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup kernels model demo test lint bench fuzz lock audit mutants wheels
+.PHONY: help setup kernels model demo test lint bench fuzz lock audit models mutants wheels
 
 help: ## list these commands
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -68,6 +68,15 @@ audit: ## known vulnerabilities of what locked.txt names, and its CycloneDX list
 	@$(VENV)-audit/bin/pip install -qq $(AUDITORS)
 	@$(VENV)-audit/bin/cyclonedx-py requirements locked.txt --output-reproducible -o sbom.cdx.json
 	@$(VENV)-audit/bin/pip-audit --strict --disable-pip --require-hashes -r locked.txt
+
+# As `make mutants`, all but transformers, and what it needs newer, is that of .venv.
+models: $(KERNELS) ## the table of families with the newest transformers: which rows differ?
+	@$(PYTHON) -m venv $(VENV)-models
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(VENV)-models/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_project.pth"
+	@$(VENV)-models/bin/pip install -qq -U transformers
+	@$(VENV)-models/bin/python -c 'import transformers; print("transformers", transformers.__version__)'
+	@PYTHONPATH=src $(VENV)-models/bin/python -m pytest -n 2 -q --show-capture=no --tb=line -m "heavy or not heavy" tests/families
 
 # What runs the tests is what is in .venv, seen through a .pth file; only the tool itself is added.
 mutants: $(KERNELS) ## small faults in the code that a verdict rests on: does a test fail for each?

@@ -6,7 +6,8 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from gguf import GGUFWriter
+from gguf import GGMLQuantizationType, GGUFWriter
+from gguf.quants import dequantize, quantize
 
 from tiny_models import HIDDEN, LAYERS
 
@@ -17,8 +18,14 @@ with warnings.catch_warnings():
 FEED_FORWARD = 48
 
 
-def write_gguf(path: Path) -> None:
-    """A tiny Llama with a byte-level tokenizer of single bytes."""
+def write_gguf(path: Path, kind: str = "F32", *, stored: bool = True) -> None:
+    """A tiny Llama with a byte-level tokenizer of single bytes.
+
+    Args:
+        kind: ggml's type of the matrices with rows of whole blocks of 32.
+        stored: False: what these stand for, in float32.
+    """
+    type_ = GGMLQuantizationType[kind]
     vocabulary = ["<s>", "</s>", *sorted(ByteLevel.alphabet()), "th"]
     writer = GGUFWriter(path, "llama")
     writer.add_context_length(128)
@@ -39,7 +46,15 @@ def write_gguf(path: Path) -> None:
     random = np.random.default_rng(5)
 
     def add(name: str, *shape: int) -> None:
-        writer.add_tensor(name, random.normal(0, 0.3, shape).astype(np.float32))
+        values = random.normal(0, 0.3, shape).astype(np.float32)
+        if kind == "F32" or len(shape) < 2 or shape[-1] % 32:
+            writer.add_tensor(name, values)
+            return
+        rounded = quantize(values, type_)
+        if stored:
+            writer.add_tensor(name, rounded, raw_dtype=type_)
+        else:
+            writer.add_tensor(name, dequantize(rounded, type_))
 
     add("token_embd.weight", len(vocabulary), HIDDEN)
     add("output.weight", len(vocabulary), HIDDEN)

@@ -34,7 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "documents": {"terminal", "errors", "files"},
     "signing": {"errors", "files", "ownership", "outputs", "documents"},
     "formats": {"errors", "extras", "files", "outputs", "documents"},
-    "geometry": {"errors", "memory", "progress", "documents", "formats"},
+    "geometry": {"errors", "files", "memory", "progress", "documents", "formats"},
     "identity": {"errors", "extras", "files", "ownership", "documents", "formats"},
     "arithmetic": {"errors"},
     "extraction": {
@@ -55,10 +55,11 @@ ROOMS: dict[str, set[str]] = {
     },
     "verifying": {
         "terminal", "errors", "files", "outputs", "progress", "documents", "signing", "formats",
-        "arithmetic", "extraction", "corpus", "probing", "attesting",
+        "geometry", "arithmetic", "extraction", "corpus", "probing", "attesting",
     },
     "showing": {
-        "terminal", "errors", "files", "documents", "signing", "formats", "identity", "extraction",
+        "terminal", "errors", "files", "documents", "signing", "formats", "geometry", "identity",
+        "extraction",
         "corpus", "converting", "probing", "verifying",
     },
     "plotting": {
@@ -66,7 +67,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "cli": {
         "version", "terminal", "errors", "extras", "files", "outputs", "documents", "signing",
-        "identity", "extraction",
+        "geometry", "identity", "extraction",
         "corpus", "converting", "probing", "attesting", "verifying", "showing", "plotting",
     },
     "__main__": {"cli"},
@@ -81,14 +82,14 @@ FLOORS: dict[str, str] = {
     """,
     "signing": """
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
-        signed_bytes attestation checks key_making
+        signed_bytes attestation checks keyrings histories key_making
     """,
     "formats": """
         mapped_arrays arrays labels thrift_compact parquet_layout parquet_table table_rows
-        label_tables row_writer row_table binary_file gotact activations_file gotue
+        label_tables row_writer row_table binary_file gotact activations_file gotue gotgeo
         unembedding_file stored_tensors safetensors_file gguf_file
     """,
-    "geometry": "exact gram inner_product spectrum",
+    "geometry": "exact gram inner_product spectrum drift checkpoints",
     "identity": """
         tensor_tree digest_cache model_folder digesting model_identity matrix hub_cache
         model_signature
@@ -96,8 +97,8 @@ FLOORS: dict[str, str] = {
     "arithmetic": "library threads checks products functions rows attention sequences",
     "extraction": """
         page_release panics architectures deterministic_operations float32
-        weights model_files loading quantizing options request preparing quiet capture tokenizing
-        running costs recording one_text
+        weights model_files quantizing adapters loading options request gguf_header stored
+        preparing quiet capture tokenizing running first_text costs recording one_text
     """,
     "corpus": """
         choosing sources entries partial engines checking options planning settings memory
@@ -105,22 +106,24 @@ FLOORS: dict[str, str] = {
     """,
     "converting": "tensorfile exchange in_memory npy tensors tables vllm conversion",
     "probing": """
-        probes sources probe_readings token_readings array_types counted_random splits
+        probes sources drifts probe_readings token_readings array_types counted_random splits
         score_histogram intervals reliability_bins resampling metrics logistic whitening
         layer_choice held_out_figures cross_validation label_checks split_rows surface_features
         controls fresh_rows options causal_probe card_making training probe_set_files
         training_files calibration_report layer_sweep
     """,
-    "attesting": "assemble attest",
-    "verifying": "differences supplied_files file_contents verify reproduce",
+    "attesting": "drifts assemble attest",
+    "verifying": """
+        differences supplied_files file_contents trusted_keys verify history reproduce
+    """,
     "showing": """
-        text verdicts cards probes conversions extractions reproductions sweeps token_readings
-        identities any_file
+        text verdicts histories keyrings cards probes drifts conversions extractions reproductions
+        sweeps token_readings identities any_file
     """,
     "plotting": "image_files panels pictures",
     "cli": """
         signals layer_spelling places streams common extract keygen train attest verify reproduce
-        show read calibration_report sweep convert model
+        show read calibration_report sweep convert checkpoint drift keyring model
     """,
 }
 """The files of each room with several, from its ground up: each imports only files before it.
@@ -135,7 +138,8 @@ NO_NUMPY = {
 """Folders that import no numpy, whatever files they hold."""
 
 ALSO_WITHOUT_NUMPY = {
-    "verifying.verify", "showing.verdicts", "showing.any_file", "showing.identities",
+    "verifying.verify", "verifying.history", "showing.verdicts", "showing.histories",
+    "showing.keyrings", "showing.any_file", "showing.identities",
     "identity.model_identity", "identity.model_signature", "identity.hub_cache",
 }  # fmt: skip
 """What those of other folders are that the check of a document runs, or `show` of one."""
@@ -145,6 +149,7 @@ USERS: dict[str, set[str]] = {
     "cryptography": {"identity", "signing", "steady_files"},
     "cyclopts": {"cli"},
     "datasets": {"corpus"},
+    "gguf": {"extraction"},
     "huggingface_hub": {"corpus", "extraction", "identity"},
     "matplotlib": {"plotting"},
     "numpy": {
@@ -152,6 +157,7 @@ USERS: dict[str, set[str]] = {
         "probing", "verifying", "showing", "plotting",
     },
     "pandas": {"converting"},
+    "peft": {"extraction"},
     "psutil": {"cli", "corpus"},
     "pyarrow": {"converting", "corpus", "formats"},
     "ray": {"corpus"},

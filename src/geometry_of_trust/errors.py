@@ -13,8 +13,11 @@ from geometry_of_trust.terminal import escaped
 
 
 def brief(error: BaseException) -> str:
-    """The class and the first line of an error of somebody else's."""
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
+    """The class and the first line of an error of somebody else's; with what a colon announces."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    while len(lines) > 1 and lines[0].endswith(":"):
+        lines[:2] = [f"{lines[0]} {lines[1]}"]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 class GotError(Exception):
@@ -83,6 +86,10 @@ class NonFinite(Refusal):
 
 class ZeroState(Refusal):
     """A state that is zero in every coordinate, as no model that runs has one."""
+
+
+class ConstantState(Refusal):
+    """A state that is the same whatever its token is, as no model that reads has one."""
 
 
 class LayerMissing(Refusal):
@@ -249,6 +256,26 @@ class BindingMismatch(Refusal):
     """The binding is not the one that was signed, or it disagrees with the attestation."""
 
 
+class UnknownSigner(Refusal):
+    """A document by a key that is none of those expected, or that the keyring does not list."""
+
+
+class KeyNotValid(Refusal):
+    """A key that the keyring lists for something else, or not for the time that is stated."""
+
+
+class HistoryGap(Refusal):
+    """A document of a history whose predecessor is not there, or a history without beginning."""
+
+
+class HistoryFork(Refusal):
+    """Two documents of a history that follow the same one, that both begin it, or are the same."""
+
+
+class HistoryOrder(Refusal):
+    """A document whose number or time does not follow from the one before it."""
+
+
 class DigestMismatch(Refusal):
     """A supplied file is not the one that was bound."""
 
@@ -293,6 +320,10 @@ class LayerOutOfRange(ExtractionRefused):
     """A layer that the model does not have."""
 
 
+class WrongStream(ExtractionRefused):
+    """A residual stream that the model does not have, or none chosen where it has several."""
+
+
 class TextTooLong(ExtractionRefused):
     """The text has more tokens than the model's context."""
 
@@ -321,12 +352,33 @@ class UntrustedCode(ExtractionRefused):
     """The model comes with its own code, and running that was not allowed."""
 
 
+class AdapterNotNamed(ExtractionRefused):
+    """A folder with an adapter in it that was not asked for, beside a model or without one."""
+
+
+class BadAdapter(ExtractionRefused):
+    """An adapter that cannot be read, or that cannot be applied to this model as it is."""
+
+
+class QuantizedModel(ExtractionRefused):
+    """A model that comes quantised in a way in which it cannot be loaded here."""
+
+
 class IncompleteModel(ExtractionRefused):
     """Weights that are missing or of other shapes than the model's; they would be random."""
 
 
 class ModelFailed(ExtractionRefused):
     """The model's own code stopped with an error."""
+
+
+class NotCausal(ExtractionRefused):
+    """A model whose states depend on later tokens, which was not allowed."""
+
+    hint_default = (
+        "It is no causal model, or not set up as one; --allow-bidirectional runs it all the same, "
+        "and its record and attestations say so."
+    )
 
 
 class NoDevice(ExtractionRefused):

@@ -18,6 +18,7 @@ EXTRA_OF = {
     "huggingface_hub": "extract",
     "matplotlib": "plot",
     "pandas": "pandas",
+    "peft": "peft",
     "psutil": "extract",
     "pyarrow": "probes",
     "ray": "ray",

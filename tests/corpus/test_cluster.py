@@ -189,7 +189,7 @@ def task(model: Path) -> Task:
     opened = running.open_model(request, lambda text: None)
     runner = running.load(opened, 3, once=False)
     sample = (0, 5, 6, 7)
-    return Task(request, 3, None, 1, sample, runner.states(Batch.of_text(sample)))
+    return Task(request, 3, None, (), 1, sample, runner.states(Batch.of_text(sample)))
 
 
 def outcome_of(worker: Worker, job: Job) -> tuple[Outcome, Any]:

@@ -19,7 +19,7 @@ from geometry_of_trust.corpus.partial import Journal, Partial, partial_path
 from geometry_of_trust.formats.gotact import ActivationsSink
 from options import arguments_of
 from places import TESTS
-from tiny_models import quick
+from tiny_models import adapter_of, quick
 
 TEXTS = [f"The river {'Seine ' * (n % 4)}flows through Paris {n}." for n in range(12)]
 OUTPUTS = ("a.gotact", "u.gotue", "a.labels", "a.record.json", "a.rows.parquet")
@@ -223,7 +223,7 @@ def test_another_run_is_not_resumed(
     assert contents(stopped) == whole
 
 
-@pytest.mark.parametrize("change", ["weights", "tokenizer", "groups"])
+@pytest.mark.parametrize("change", ["weights", "tokenizer", "groups", "adapter"])
 def test_another_model_is_not_resumed(
     change: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,14 +240,16 @@ def test_another_model_is_not_resumed(
     elif change == "tokenizer":
         text = (own / "tokenizer.json").read_text()
         (own / "tokenizer.json").write_text(text.replace('"</s>"', '"<end>"'))
+    elif change == "adapter":
+        options["adapter"] = str(adapter_of(own, tmp_path / "adapter"))
     else:
         corpus = tmp_path / "c.csv"
         corpus.write_text("text,g\n" + "".join(f'"{text}",x\n' for text in TEXTS))
         options["group_column"] = "g"
     with pytest.raises(errors.ResumeMismatch) as caught:
         run(own, tmp_path, corpus, resume=True, **options)
-    names = {"weights": "model: ", "tokenizer": "tokenizer: ", "groups": "rows: "}
-    assert names[change] in caught.value.expected
+    names = {"weights": "model: ", "groups": "rows: "}
+    assert names.get(change, f"{change}: ") in caught.value.expected
 
 
 def test_the_batches_of_the_run_are_kept(

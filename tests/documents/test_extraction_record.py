@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 
 from geometry_of_trust import errors
-from geometry_of_trust.documents.extraction_record import Record, Token, WrittenFile
+from geometry_of_trust.documents.extraction_record import (
+    Record,
+    RecordedAdapter,
+    RecordedGguf,
+    Token,
+    Tower,
+    UnusedWeights,
+    WrittenFile,
+    adapter_digest,
+)
 from geometry_of_trust.documents.extraction_record_reading import read_record
 
 RECORD = Record(
@@ -75,6 +84,59 @@ def test_quantization_is_there_only_if_something_was(tmp_path: Path) -> None:
     assert b"quantization" not in RECORD.to_json()
 
 
+def test_where_weights_came_from_is_there_only_if_there_is_something_to_say(
+    tmp_path: Path,
+) -> None:
+    adapter = RecordedAdapter("12" * 32, "LORA", "somebody/a model")
+    gguf = RecordedGguf("34" * 32, {"Q8_0": 7, "F32": 2})
+    full = replace(RECORD, precision="Int8", stored="gguf", adapter=adapter, gguf=gguf)
+    assert read(full.to_json(), tmp_path) == full
+    tree = json.loads(full.to_json())
+    assert list(tree)[2:6] == ["model", "adapter", "gguf", "blocks"]
+    assert list(tree["gguf"]["types"]) == ["F32", "Q8_0"]
+    assert tree["run"]["stored"] == "gguf"
+    nothing: dict[str, Any] = {"stored": None, "adapter": None, "gguf": None}
+    for name, none in nothing.items():
+        assert f'"{name}"'.encode() not in RECORD.to_json()
+        assert full.digest != replace(full, **{name: none}).digest
+    without = replace(full, adapter=replace(adapter, base=None))
+    assert read(without.to_json(), tmp_path) == without
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "error"),
+    [
+        (("adapter", "sha256"), "12", errors.WrongType),
+        (("adapter", "kind"), None, errors.WrongType),
+        (("adapter", "more"), 1, errors.UnknownMember),
+        (("gguf", "types"), {}, errors.WrongType),
+        (("gguf", "types"), ["Q8_0"], errors.WrongType),
+        (("gguf", "types"), {"Q8_0": -1}, errors.WrongType),
+        (("gguf", "types"), {"Q8_0": 7, "F32": 2}, errors.NotOurSpelling),
+        (("run", "stored"), 8, errors.WrongType),
+    ],
+    ids=str,
+)
+def test_where_weights_came_from_is_read_strictly(
+    path: tuple[str, str], value: Any, error: type[errors.GotError], tmp_path: Path
+) -> None:
+    full = replace(
+        RECORD, stored="gguf", adapter=RecordedAdapter("12" * 32, "LORA", None),
+        gguf=RecordedGguf("34" * 32, {"F32": 2, "Q8_0": 7}),
+    )  # fmt: skip
+    tree = json.loads(full.to_json())
+    tree[path[0]][path[1]] = value
+    with pytest.raises(error):
+        read(json.dumps(tree, indent=2, ensure_ascii=False).encode(), tmp_path)
+
+
+def test_the_digest_of_an_adapter() -> None:
+    """As `sha256sum a b | sha256sum` has it."""
+    listed = f"{'ab' * 32}  a\n{'cd' * 32}  b\n"
+    digest = adapter_digest({"b": "cd" * 32, "a": "ab" * 32})
+    assert digest == hashlib.sha256(listed.encode()).hexdigest()
+
+
 def test_the_arithmetic_is_there_only_if_the_run_had_a_name_for_it(tmp_path: Path) -> None:
     """Not of a fast run, and not of those in float64, whose records stay as they were."""
     named = replace(RECORD, arithmetic="some-1", quantization="int8")
@@ -82,6 +144,50 @@ def test_the_arithmetic_is_there_only_if_the_run_had_a_name_for_it(tmp_path: Pat
     assert b'"reproducible": true,\n    "arithmetic": "some-1",\n    "quant' in named.to_json()
     assert b"arithmetic" not in RECORD.to_json()
     assert named.digest != replace(named, arithmetic="some-2").digest
+
+
+def test_a_bidirectional_run_says_so_and_others_say_nothing(tmp_path: Path) -> None:
+    both = replace(RECORD, bidirectional=True)
+    assert read(both.to_json(), tmp_path) == both
+    assert b',\n    "bidirectional": true\n  },' in both.to_json()
+    assert b"bidirectional" not in RECORD.to_json()
+    spelled_out = both.to_json().replace(b'"bidirectional": true', b'"bidirectional": false')
+    with pytest.raises(errors.NotOurSpelling):
+        read(spelled_out, tmp_path)
+
+
+def test_what_the_first_text_and_the_files_showed(tmp_path: Path) -> None:
+    """Where that was not looked at, as in records of before, nothing is said."""
+    unused = UnusedWeights.of([f"w{k}" for k in (3, 1, 2, 4)])
+    seen = replace(RECORD, unembedding_reads="equal", unused_weights=unused)
+    assert unused == UnusedWeights(4, ("w1", "w2", "w3"))
+    assert read(seen.to_json(), tmp_path) == seen
+    environment = json.loads(seen.to_json())["environment"]
+    assert environment["unembedding_reads"] == "equal"
+    assert environment["unused_weights"] == {"count": 4, "first": ["w1", "w2", "w3"]}
+    assert UnusedWeights.of([]) is None
+    assert b"unembedding_reads" not in RECORD.to_json()
+    assert b"unused_weights" not in RECORD.to_json()
+
+
+def test_streams_and_towers_are_there_only_if_the_model_has_them(tmp_path: Path) -> None:
+    """Records of other models stay as they were."""
+    chosen = replace(
+        RECORD,
+        streams=4,
+        stream="mean",
+        tower=Tower("LlamaModel", "model.language_model"),
+        left_out=("model.vision_tower",),
+    )
+    assert read(chosen.to_json(), tmp_path) == chosen
+    tree = json.loads(chosen.to_json())
+    assert tree["tower"] == {"class": "LlamaModel", "path": "model.language_model"}
+    assert (tree["run"]["streams"], tree["run"]["stream"]) == (4, "mean")
+    assert tree["environment"]["left_out"] == ["model.vision_tower"]
+    plain = json.loads(RECORD.to_json())
+    assert not {"tower", "streams", "stream", "left_out"} & {
+        *plain, *plain["run"], *plain["environment"]
+    }  # fmt: skip
 
 
 def test_a_token_a_line() -> None:
@@ -107,9 +213,12 @@ def test_the_digest_of_a_reproducible_run_leaves_the_environment_out() -> None:
         commit=None,
         blocks_loaded=4,
         whole_because="of that",
+        left_out=("model.vision",),
         device="cuda:0",
         attention=None,
         low_memory=True,
+        unembedding_reads="equal",
+        unused_weights=UnusedWeights(1, ("w",)),
         quantization_library="other 1.0",
         libraries=dict.fromkeys(RECORD.libraries, "2.0"),
         activations=WrittenFile("b.gotact", RECORD.activations.sha256),
@@ -135,6 +244,10 @@ def test_the_digest_of_a_reproducible_run_leaves_the_environment_out() -> None:
         {"reproducible": False},
         {"quantization": "int8"},
         {"arithmetic": "other"},
+        {"bidirectional": True},
+        {"streams": 2},
+        {"stream": "0"},
+        {"tower": Tower("Text", "model.text")},
         {"activations": WrittenFile("a.gotact", "00" * 32)},
         {"unembedding": WrittenFile("u.gotue", "00" * 32)},
         {"prompt_sha256": "00" * 32},

@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gguf import GGUFWriter
 
 from geometry_of_trust import errors
+from geometry_of_trust.cli import main
+from geometry_of_trust.documents.extraction_record_reading import read_record
+from geometry_of_trust.extraction.gguf_header import read_header
 from geometry_of_trust.extraction.one_text import extract
+from geometry_of_trust.files import sha256_file
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.formats.gotue import read_unembedding
 from gguf_files import write_gguf
 from options import arguments_of
-from tiny_models import TEXT
+from tiny_models import LAYERS, TEXT
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # importing transformers warns about others' deprecations
@@ -77,6 +82,85 @@ def test_a_gguf_file_reproducibly(tmp_path: Path) -> None:
     )
     np.testing.assert_allclose(exact.activations.values, fast.activations.values, rtol=1e-3)
     assert exact.record.unembedding.sha256 == fast.record.unembedding.sha256
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "stored"),
+    [
+        ("F32", "Fp32", None),
+        ("F16", "Fp32", None),
+        ("Q8_0", "Int8", "gguf"),
+        ("Q4_1", "Int8", "gguf"),
+    ],
+)
+def test_the_types_of_its_tensors(
+    kind: str, precision: str, stored: str | None, tmp_path: Path, capsys: Any
+) -> None:
+    """Counted, and the tag claims no more; the states are those of the weights they stand for."""
+    for name, whether in (("a", True), ("b", False)):
+        write_gguf(tmp_path / f"{name}.gguf", kind, stored=whether)
+    ours, theirs = (
+        extract(
+            tmp_path / f"{name}.gguf", TEXT, [0, 2],
+            output_activations=tmp_path / f"{name}.gotact",
+            output_unembedding=tmp_path / f"{name}.gotue", **arguments_of(),
+        )
+        for name in "ab"
+    )  # fmt: skip
+    record = ours.record
+    assert (record.precision, record.stored, record.unproved) == (precision, stored, ())
+    assert record.gguf is not None
+    assert record.gguf.sha256 == sha256_file(tmp_path / "a.gguf")
+    assert sum(record.gguf.types.values()) == 3 + 9 * LAYERS
+    assert record.gguf.types.get(kind, 0) >= 2 + 6 * LAYERS
+    np.testing.assert_array_equal(ours.activations.values, theirs.activations.values)
+    assert record.unembedding.sha256 == theirs.record.unembedding.sha256
+    assert read_record(tmp_path / "a.record.json") == record
+    assert main(["show", str(tmp_path / "a.gotact")]) == 0
+    printed = capsys.readouterr().out
+    assert record.gguf.sha256 in printed
+    assert f"{record.gguf.types[kind]} {kind}" in printed
+
+
+def test_a_reproducible_run_of_rounded_weights_in_half_precision(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "a.gguf", "Q8_0")
+    with pytest.raises(errors.BadOption) as caught:
+        extract(
+            tmp_path / "a.gguf", TEXT, [0], output_activations=tmp_path / "a.gotact",
+            output_unembedding=tmp_path / "u.gotue",
+            **arguments_of(dtype="bfloat16", reproducible=True),
+        )  # fmt: skip
+    assert caught.value.where == "dtype"
+
+
+def test_a_logarithm_on_the_way(tmp_path: Path) -> None:
+    """Of one tensor of state-space models, which differs between machines: it is named."""
+    writer = GGUFWriter(tmp_path / "m.gguf", "mamba")
+    writer.add_array("tokenizer.ggml.scores", [0.5, 1.5])
+    writer.add_array("tokenizer.ggml.tokens", ["a", "bc"])
+    writer.add_tensor("blk.0.ssm_a", np.ones((2, 4), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    header = read_header(str(tmp_path / "m.gguf"))
+    assert (header.types, header.rounded) == ({"blk.0.ssm_a": "F32"}, False)
+    assert header.unproved == {"logarithm of ssm_a"}
+
+
+def test_a_header_that_is_cut_short(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "a.gguf")
+    data = (tmp_path / "a.gguf").read_bytes()
+    whole = read_header(str(tmp_path / "a.gguf"))
+    assert len(whole.types) == 3 + 9 * LAYERS
+    for end in (1, 4, 20, 100, 1000, 5000):
+        (tmp_path / "b.gguf").write_bytes(data[:end])
+        with pytest.raises(errors.IncompleteModel):
+            read_header(str(tmp_path / "b.gguf"))
+    for at, byte in ((0, b"X"), (4, b"\x09"), (8, b"\xff" * 8), (16, b"\xff" * 8)):
+        (tmp_path / "b.gguf").write_bytes(data[:at] + byte + data[at + len(byte) :])
+        with pytest.raises(errors.IncompleteModel):
+            read_header(str(tmp_path / "b.gguf"))
 
 
 def test_a_file_that_is_not_gguf(tmp_path: Path) -> None:

@@ -112,10 +112,10 @@ def _open(model: Path) -> None:
         warnings.simplefilter("ignore")
         source = loading.find_model(str(model), revision=None, trust=False)
         config = loading.load_config(source)
-        architectures.block_count(config, str(model))
+        architectures.check_promised(config, str(model))
         skeleton = loading.skeleton(source, config)
         architectures.find(skeleton, str(model))
-        architectures.context_length(config)
+        architectures.context_length(skeleton)
         model_files.check_weights(source, skeleton)
 
 

@@ -13,6 +13,7 @@ import pytest
 from crash_simulator import Died, Disk, contents, every_ending, kept_states
 from geometry_of_trust.errors import GotError
 from geometry_of_trust.extraction import one_text, running
+from geometry_of_trust.extraction.first_text import Findings
 from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.outputs.staged_files import StagedFiles, write_file
@@ -61,7 +62,7 @@ def extracting(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], obj
         return Request.of(model, [0], folder / "a.gotact", folder / "u.gotue", options)
 
     run = running.run(request(tmp_path_factory.mktemp("ran")), "some text", lambda _: None)
-    return lambda folder: one_text._write(request(folder), run, "0" * 64)
+    return lambda folder: one_text._write(request(folder), run, Findings(False, "equal"), "0" * 64)
 
 
 def linking(folder: Path) -> None:

@@ -131,6 +131,61 @@ def test_the_arithmetic_in_a_binding(signed: Attestation) -> None:
     assert caught.value.where == "b.extraction_record.arithmetic"
 
 
+def test_a_bidirectional_run_in_a_binding(signed: Attestation) -> None:
+    """Bindings of other runs are spelled as they were before one could be bound."""
+    record = signed.bound().extraction_record
+    assert record is not None
+    assert not record.bidirectional
+    both = dataclasses.replace(record, bidirectional=True)
+    binding: Binding = dataclasses.replace(signed.bound(), extraction_record=both)
+    written: Any = BINDING.write(binding)
+    assert written["extraction_record"]["bidirectional"] is True
+    assert BINDING.read(written, "b") == binding
+    assert binding.digest != signed.bound().digest
+    plain: Any = BINDING.write(signed.bound())
+    assert "bidirectional" not in plain["extraction_record"]
+    assert BINDING.read(plain, "b") == signed.bound()
+
+
+def test_the_stream_in_a_binding(signed: Attestation) -> None:
+    """Which of several residual streams was read; of a model with one, nothing."""
+    record = signed.bound().extraction_record
+    assert record is not None
+    assert "stream" not in _written(signed.bound())["extraction_record"]
+    digests = {signed.bound().digest}
+    for stream in ("0", "mean"):
+        named = dataclasses.replace(record, stream=stream)
+        binding: Binding = dataclasses.replace(signed.bound(), extraction_record=named)
+        assert _written(binding)["extraction_record"]["stream"] == stream
+        assert BINDING.read(_written(binding), "b") == binding
+        digests.add(binding.digest)
+    assert len(digests) == 3
+
+
+def _written(binding: Binding) -> Any:
+    return BINDING.write(binding)
+
+
+@pytest.mark.parametrize("name", ["stored", "adapter"])
+def test_what_weights_came_from_in_a_binding(name: str, signed: Attestation) -> None:
+    """Absent, as in bindings from before, if there is nothing to say."""
+    record = signed.bound().extraction_record
+    assert record is not None
+    bound: Any = {"stored": "fp8", "adapter": "ab" * 32}
+    said = dataclasses.replace(record, **{name: bound[name]})
+    binding: Binding = dataclasses.replace(signed.bound(), extraction_record=said)
+    written: Any = BINDING.write(binding)
+    assert list(written["extraction_record"])[-1] == name
+    assert name not in BINDING.write(signed.bound())["extraction_record"]  # type: ignore[index]
+    assert BINDING.read(written, "b") == binding
+    assert binding.digest != signed.bound().digest
+    for other in (None, 7, *(["AB" * 32, "ab"] if name == "adapter" else [])):
+        written["extraction_record"][name] = other
+        with pytest.raises(errors.WrongType) as caught:
+            BINDING.read(written, "b")
+        assert caught.value.where == f"b.extraction_record.{name}"
+
+
 def test_without_a_binding(signed: Attestation) -> None:
     bare = dataclasses.replace(signed, binding=None)
     assert b'"binding"' not in bare.to_json()

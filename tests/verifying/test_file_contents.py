@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 from geometry_of_trust import errors
-from geometry_of_trust.documents.extraction_record import LIBRARIES, Record, Token, WrittenFile
+from geometry_of_trust.documents.extraction_record import (
+    LIBRARIES,
+    Record,
+    RecordedAdapter,
+    Token,
+    WrittenFile,
+)
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.files import sha256_file
 from geometry_of_trust.probing.calibration_report import calibration_report
@@ -299,6 +305,26 @@ def test_an_arithmetic_that_the_record_does_not_say(
     assert "extraction record" not in verdict.not_checked
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_bidirectional_run_is_bound_as_one(
+    recorded: bool, files: Files, attestation: Attestation
+) -> None:
+    record = dataclasses.replace(record_of(files), bidirectional=recorded)
+    put_record(files, record)
+    lie = BoundRecord(record.digest, record.mode, None, not recorded)
+    signed = lie_of(attestation, ("extraction_record",), lie)
+    error = refused(5, errors.RecordMismatch, signed, activations=files.activations)
+    assert error.where.endswith(", bidirectional")
+    signed = lie_of(
+        attestation, ("extraction_record",), dataclasses.replace(lie, bidirectional=recorded)
+    )
+    verdict = verify(signed, KEY.public, activations=files.activations)
+    assert ("BIDIRECTIONAL" in verdict.steps[3].detail) is recorded
+    # A record that says otherwise is another one.
+    put_record(files, dataclasses.replace(record, bidirectional=not recorded))
+    refused(5, errors.DigestMismatch, signed, activations=files.activations)
+
+
 def test_nothing_is_recomputed_where_a_file_is_missing(files: Files) -> None:
     document = files.attest().to_json()
     everything: dict[str, Any] = {
@@ -455,3 +481,37 @@ def test_a_legacy_document_is_held_against_the_header(
     assert caught.value.where == f"{files.activations}, {member}"
     unnamed = signed_anew(attestation, **bare, model_id="unknown-model")
     assert verify(unnamed, KEY.public, **options).legacy
+
+
+@pytest.mark.parametrize(("bound", "recorded"), [("fp8", None), (None, "fp8"), ("fp8", "gguf")])
+def test_weights_that_the_record_says_came_otherwise(
+    bound: str | None, recorded: str | None, files: Files, attestation: Attestation
+) -> None:
+    record = dataclasses.replace(record_of(files), stored=recorded)
+    put_record(files, record)
+    made = BoundRecord(record.digest, record.mode, record.arithmetic, stored=bound)
+    lie = lie_of(attestation, ("extraction_record",), made)
+    error = refused(5, errors.RecordMismatch, lie, activations=files.activations)
+    assert error.where.endswith(", stored")
+    truth = dataclasses.replace(made, stored=recorded)
+    signed = lie_of(attestation, ("extraction_record",), truth)
+    verdict = verify(signed, KEY.public, activations=files.activations)
+    assert "extraction record" not in verdict.not_checked
+
+
+@pytest.mark.parametrize(("bound", "recorded"), [("12", None), (None, "12"), ("12", "34")])
+def test_an_adapter_that_the_record_does_not_say(
+    bound: str | None, recorded: str | None, files: Files, attestation: Attestation
+) -> None:
+    adapter = recorded and RecordedAdapter(recorded * 32, "LORA", "some model")
+    record = dataclasses.replace(record_of(files), adapter=adapter or None)
+    put_record(files, record)
+    digest = bound and bound * 32
+    made = BoundRecord(record.digest, record.mode, record.arithmetic, adapter=digest)
+    lie = lie_of(attestation, ("extraction_record",), made)
+    error = refused(5, errors.RecordMismatch, lie, activations=files.activations)
+    assert error.where.endswith(", adapter")
+    truth = dataclasses.replace(made, adapter=recorded and recorded * 32)
+    signed = lie_of(attestation, ("extraction_record",), truth)
+    verdict = verify(signed, KEY.public, activations=files.activations)
+    assert "extraction record" not in verdict.not_checked

@@ -23,10 +23,13 @@ from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.extraction import deterministic_operations
 from geometry_of_trust.extraction.one_text import extract
-from geometry_of_trust.extraction.options import ExtractionOptions
+from geometry_of_trust.extraction.options import ExtractionOptions, LoadingOptions
 from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.geometry.checkpoints import make_checkpoint, write_checkpoint
+from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.training_files import train_files
+from geometry_of_trust.showing import verdicts
 from geometry_of_trust.signing.attestation import read_attestation, write_attestation
 from geometry_of_trust.signing.binding import Binding, BoundGeometry
 from geometry_of_trust.signing.checks import sign
@@ -34,9 +37,11 @@ from geometry_of_trust.signing.reference_members import CausalScore
 from geometry_of_trust.signing.signed_bytes import InnerProductTag
 from geometry_of_trust.verifying.reproduce import Reproduction, reproduce
 from geometry_of_trust.verifying.verify import Refused, verify
+from gguf_files import write_gguf
 from options import arguments_of
-from pipeline import KEY, OTHER_KEY, TIMESTAMP, replaced
-from tiny_models import FAMILIES, TEXT, build, quick
+from pipeline import KEY, OTHER_KEY, TIMESTAMP, replaced, signed_anew
+from quantised_models import fp8
+from tiny_models import FAMILIES, TEXT, Family, adapter_of, build, gemma3n, quick, save_model
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -76,9 +81,18 @@ class Case:
         return reproduce(self.document, KEY.public, **(chosen | options))
 
 
-def make(folder: Path, **options: Any) -> Case:
-    """Extract, label, train and attest in `folder`; options as of `extract`."""
-    case = Case(folder, build(FAMILIES["llama"], folder / "model"))
+def make(folder: Path, model: Any = FAMILIES["llama"], **options: Any) -> Case:
+    """Extract, label, train and attest in `folder`.
+
+    `model` is a family of tiny models, one of transformers', or where one is; options as of
+    `extract`.
+    """
+    to = folder / "model"
+    if isinstance(model, Family):
+        model = build(model, to)
+    elif not isinstance(model, Path):
+        model = save_model(model, to)
+    case = Case(folder, model)
     chosen: dict[str, Any] = {"model_id": "tiny", "reproducible": True} | options
     extract(
         case.model, TEXT, [1, 2], output_activations=case.activations,
@@ -146,6 +160,41 @@ def test_model_and_text_give_the_attestation_byte_for_byte(case: Case) -> None:
 )
 def test_whatever_it_was_extracted_with(tmp_path: Path, options: dict[str, Any]) -> None:
     assert make(tmp_path, **options).reproduce().line == "MATCH"
+
+
+def test_a_model_that_comes_quantised(tmp_path: Path) -> None:
+    """Its tag is that of our own integers, and it must not be rounded to those."""
+    short, plain = fp8(build(FAMILIES["llama"], tmp_path / "model"), tmp_path)
+    write_gguf(tmp_path / "tiny.gguf", "Q8_0")
+    for name, model in (("a", short), ("b", tmp_path / "tiny.gguf")):
+        (tmp_path / name).mkdir()
+        own = make(tmp_path / name, model)
+        signed = read_attestation(own.document)
+        assert signed.precision == "Int8"
+        record = signed.bound().extraction_record
+        assert record is not None
+        assert record.stored == ("fp8" if model == short else "gguf")
+        assert own.reproduce().line == "MATCH"
+    other = Case(tmp_path / "a", plain).reproduce()
+    assert other.line.startswith("MISMATCH at activations: precision Fp32, Int8 signed")
+
+
+def test_a_model_with_an_adapter(case: Case, tmp_path: Path) -> None:
+    """The auditor names it; without it, or with another, it says that this is what differs."""
+    adapters = [adapter_of(case.model, tmp_path / f"{seed}", seed) for seed in range(2)]
+    own = make(tmp_path, case.model, adapter=str(adapters[0]))
+    given = [LoadingOptions(adapter=str(path)) for path in adapters]
+    assert own.reproduce(options=given[0]).line == "MATCH"
+    record = read_record(record_path(own.activations))
+    assert record.adapter is not None
+    assert record.adapter.sha256 in verdicts.attestation(read_attestation(own.document))
+    without = own.reproduce()
+    assert without.outcome == "UNVERIFIABLE"
+    assert "--adapter" in without.line
+    other = own.reproduce(options=given[1])
+    assert other.line.startswith("MISMATCH at adapter: signed ")
+    beside = case.reproduce(options=given[0])
+    assert beside.line.startswith("MISMATCH at adapter: signed None")
 
 
 def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
@@ -484,12 +533,58 @@ def test_another_arithmetic(
     assert result.line.count("\n") == 0
 
 
+def test_a_bidirectional_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That it was allowed is signed, and so allowed again; whoever reads it is told."""
+    bert = Family("bert", {"is_decoder": False})
+    case = make(tmp_path, bert, allow_bidirectional=True)
+    assert b'"bidirectional":true' in case.document.read_bytes().replace(b" ", b"")
+    assert case.reproduce().line == "MATCH"
+    (tmp_path / "key.pub").write_bytes(KEY.public.raw)
+    files = ["--activations", str(case.activations), "--probes", str(case.probes),
+             "--unembedding", str(tmp_path / "u.gotue")]  # fmt: skip
+    arguments = ["--attestation", str(case.document), "--pubkey", str(tmp_path / "key.pub")]
+    assert main(["verify", *arguments, *files]) == 0
+    shown = capsys.readouterr().out
+    assert "\nbidirectional      each state depends on the tokens after it, too\n" in shown
+    assert "; of a BIDIRECTIONAL run\n" in shown
+    record = record_path(case.activations)
+    forged = record.read_text().replace(',\n    "bidirectional": true', "")
+    record.write_text(forged)
+    with pytest.raises(Refused) as caught:
+        verify(case.document, KEY.public, activations=case.activations)
+    assert (caught.value.step, type(caught.value.cause)) == (5, errors.DigestMismatch)
+    case.sign()  # of the forged record, as a signer could: then it does not come out again
+    assert "cannot extract: layer " in case.reproduce().line
+
+
 def test_the_arithmetic_is_signed(case: Case) -> None:
     bound = read_attestation(case.document).binding
     assert bound is not None
     assert bound.extraction_record is not None
     assert bound.extraction_record.arithmetic == ARITHMETIC
     assert ARITHMETIC in record_path(case.activations).read_text("utf-8")
+
+
+def test_a_place_in_a_history_and_drift(case: Case, tmp_path: Path) -> None:
+    """The place is taken as signed; drift is measured again, from the checkpoint."""
+    moved = copied(case, tmp_path)
+    reference, first = tmp_path / "g.gotgeo", tmp_path / "first.json"
+    make_checkpoint(tmp_path / "u.gotue", reference)
+    first.write_bytes(case.document.read_bytes())
+    moved.sign(previous=first, geometry_reference=reference)
+    assert read_attestation(moved.document).sequence_number == 1
+    missing = moved.reproduce()
+    assert (missing.outcome, "--geometry-reference" in missing.detail) == ("UNVERIFIABLE", True)
+    result = moved.reproduce(geometry_reference=reference)
+    assert result.line == "MATCH"
+    assert "which document it follows" in result.not_checked
+    assert "geometry reference" in [link.name for link in result.links]
+    other = tmp_path / "o.gotgeo"
+    write_checkpoint(other, Geometry.from_gram(np.eye(2)))
+    ended = moved.reproduce(geometry_reference=other)
+    assert ended.line.startswith("MISMATCH at geometry reference: ")
+    moved.sign()
+    assert moved.reproduce(geometry_reference=reference).outcome == "MISMATCH"
 
 
 MADE_UP: dict[str, Any] = {
@@ -604,3 +699,26 @@ def test_the_command(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[s
     code, out = run(key="o.pub")
     assert code == 1
     assert out.splitlines()[-1].startswith("REFUSED at step 3")
+
+
+# --- a residual stream of several ---------------------------------------------------------------
+
+
+def test_the_stream_signed_is_read_again(tmp_path: Path) -> None:
+    case = make(tmp_path, gemma3n(), stream="1")
+    record = read_record(record_path(case.activations))
+    signed = read_attestation(case.document)
+    bound = signed.bound()
+    assert bound.extraction_record is not None
+    assert (record.stream, bound.extraction_record.stream) == ("1", "1")
+    verify(case.document, KEY.public, activations=case.activations)
+    assert case.reproduce().outcome == "MATCH"
+    for stream, outcome in (("2", "MISMATCH"), ("9", "UNVERIFIABLE"), ("x", "UNVERIFIABLE")):
+        other = dataclasses.replace(bound.extraction_record, stream=stream)
+        binding: Binding = dataclasses.replace(bound, extraction_record=other)
+        case.document.write_bytes(signed_anew(signed, binding=binding))
+        assert case.reproduce().outcome == outcome
+        with pytest.raises(Refused) as caught:
+            verify(case.document, KEY.public, record=record_path(case.activations))
+        assert isinstance(caught.value.cause, errors.RecordMismatch)
+        assert caught.value.cause.where.endswith(", stream")

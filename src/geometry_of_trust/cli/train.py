@@ -86,6 +86,11 @@ def train(
         print(as_json(trees[0] if layer is not None else trees))
     else:
         print("\n\n".join(probes.training(result, place) for result, place in shown))
+    if any(result.unread for result in results):
+        talk(
+            "warning: the unembedding does not read these states, says their extraction record: "
+            "the causal inner product has no meaning for them; --inner-product euclidean"
+        )
     if plot is not None:
         talk(f"wrote {escaped(plot)}")
     return OK

@@ -98,10 +98,12 @@ def _hooks(runner: Runner, text: Sequence[int]) -> list[Check]:
         as_stored = dataclasses.replace(request.options, quantization=None)
         request = dataclasses.replace(request, options=as_stored)
         opened = dataclasses.replace(runner.opened, request=request)
-        runner = running.load(opened, runner.loaded.blocks, once=True)
+        count, left_out = runner.loaded.blocks, runner.left_out
+        runner = running.load(opened, count, left_out=left_out, once=True)
     states = [
         capture.final_states(
-            runner.loaded.model, runner.blocks, Batch.of_text(text),
+            runner.loaded.model, runner.blocks, runner.unembedding, Batch.of_text(text),
+            hidden_dim=runner.opened.anatomy.hidden_dim, stream=runner.opened.stream,
             hooked=hooked, pages=runner.pages, weights=runner.loaded.weights,
         )
         for hooked in (True, False)
@@ -117,7 +119,7 @@ def _cut(runner: Runner, text: Sequence[int]) -> list[Check]:
     opened = runner.opened
     if runner.loaded.blocks == opened.anatomy.blocks:
         return []
-    whole = running.load(opened, opened.anatomy.blocks, once=True)
+    whole = running.load(opened, opened.anatomy.blocks, left_out=runner.left_out, once=True)
     states = (alone(runner, text), alone(whole, text))
     return [_compared("states of the cut and the whole model", *states, 0.0)]
 

@@ -83,6 +83,7 @@ class RayEngine:
             request,
             self._runner.loaded.blocks,
             self._runner.whole_because,
+            self._runner.left_out,
             self._share.cpus,
             sample,
             checking.alone(self._runner, sample),

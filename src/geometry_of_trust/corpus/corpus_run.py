@@ -23,8 +23,9 @@ from geometry_of_trust.corpus.settings import settings_of, template_digest
 from geometry_of_trust.documents.extraction_record import Check, Corpus, Record, WrittenFile
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import Interrupted, Unwritable
-from geometry_of_trust.extraction import running
+from geometry_of_trust.extraction import first_text, running
 from geometry_of_trust.extraction.capture import Batch
+from geometry_of_trust.extraction.first_text import Findings
 from geometry_of_trust.extraction.recording import is_edited, make_record
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.running import Opened, Runner
@@ -100,7 +101,7 @@ class CorpusRun:
         return ActivationsSink(
             handle,
             model_id=request.model_id,
-            precision=request.precision,
+            precision=self.opened.precision,
             layers=self.opened.layers,
             shape=self.shape,
             layout=request.options.layout,
@@ -129,7 +130,7 @@ def execute(
 
     Raises:
         Interrupted, Unwritable: what was done is kept, and can be resumed.
-        ExtractionRefused, NonFinite: as `extract`.
+        ExtractionRefused, NonFinite, ZeroState, ConstantState: as `extract`.
     """
     if run.partial.started:
         run.partial.check(_settings(run))
@@ -148,6 +149,7 @@ def execute(
             runner, states = running.start(run.opened, first.batch, listener.say, once=False)
             widen(runner)
             listener.say("Checking")
+            findings = first_text.look(runner, tokens.text(0)[0])
             checked = checks(runner, first.batch)
             if not run.partial.started:
                 run.partial.begin(_settings(run))  # not before there is something to go on with
@@ -157,7 +159,7 @@ def execute(
                     journal, results, run.plan.total_rows, sum(done.values()), listener.advance
                 )
         listener.say("Writing")
-        return replace(_finish(run, runner, checked), resumed_rows=sum(done.values()))
+        return replace(_finish(run, runner, findings, checked), resumed_rows=sum(done.values()))
 
 
 @contextlib.contextmanager
@@ -226,7 +228,9 @@ def _write_rows(
     journal.commit()
 
 
-def _finish(run: CorpusRun, runner: Runner, checks: tuple[Check, ...]) -> CorpusExtraction:
+def _finish(
+    run: CorpusRun, runner: Runner, findings: Findings, checks: tuple[Check, ...]
+) -> CorpusExtraction:
     """Let the five files appear; the folder of the run goes last."""
     partial, request = run.partial, run.request
     to_activations, to_unembedding, to_labels, to_record = request.outputs
@@ -246,7 +250,7 @@ def _finish(run: CorpusRun, runner: Runner, checks: tuple[Check, ...]) -> Corpus
             WrittenFile(path.name, staged.sha256(path)) for path in (to_activations, to_unembedding)
         ]
         record = replace(
-            make_record(runner, run.plan.corpus_sha256, (), *written),
+            make_record(runner, findings, run.plan.corpus_sha256, (), written),
             corpus=_corpus(run),
             checks=checks,
         )

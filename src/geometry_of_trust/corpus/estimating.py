@@ -269,10 +269,7 @@ def workspace(run: CorpusRun, shape: Shape) -> int:
 
     Fitted.
     """
-    config = architectures.text_config(run.opened.config)
-    d = run.opened.anatomy.hidden_dim
-    inner = max(getattr(config, "intermediate_size", None) or 4 * d, d)
-    heads = getattr(config, "num_attention_heads", None) or max(1, d // 64)
+    d, inner, heads = architectures.widths(run.opened.config, run.opened.anatomy)
     scores = heads * shape.texts * shape.width**2
     copies, of_scores = 4, 0
     if getattr(run.opened.skeleton.config, "_attn_implementation", None) == "eager":

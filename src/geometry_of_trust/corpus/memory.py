@@ -36,10 +36,7 @@ def automatic_batching(opened: Opened, longest: int) -> Batching:
     More bring nothing: the weights are then read once for so many tokens that reading them takes
     no time to speak of.
     """
-    config = architectures.text_config(opened.config)
-    d = opened.anatomy.hidden_dim
-    inner = max(getattr(config, "intermediate_size", None) or 4 * d, d)
-    heads = getattr(config, "num_attention_heads", None) or max(1, d // 64)
+    d, inner, heads = architectures.widths(opened.config, opened.anatomy)
     a_token = 4 * (12 * d + 4 * inner + 3 * heads * longest) + 4 * d * len(opened.layers)
     # Batches of a reproducible run are side by side, so that each has half.
     most = 16384 if opened.device.type != "cpu" else 256 if opened.request.reproducible else 512

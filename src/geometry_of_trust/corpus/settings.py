@@ -35,6 +35,8 @@ def settings_of(
         "tokenizer": tokenizer_digest(opened.tokenizer),
         "dtype": options.dtype,
         "quantization": options.quantization,
+        "adapter": opened.adapter and opened.adapter.sha256,
+        "stream": options.stream,
         "reproducible": request.reproducible,
         "device": str(opened.device),
         "layers": list(opened.layers),

@@ -26,7 +26,7 @@ class Task:
     """What a worker needs to know to be as good as this process.
 
     Attributes:
-        blocks, whole_because: how much of the model to load, as of `running.load`.
+        blocks, whole_because, left_out: how much of the model to load, as of `running.load`.
         sample: the tokens of a text.
         states: what this process computed for it: float32, shape (layers, tokens, d).
         version: of this package.
@@ -35,6 +35,7 @@ class Task:
     request: Request
     blocks: int
     whole_because: str | None
+    left_out: tuple[str, ...]
     threads: int
     sample: tuple[int, ...]
     states: NDArray[np.float32]
@@ -51,7 +52,13 @@ class Task:
             raise WorkerDiffers("worker", expected=f"version {self.version}", found=__version__)
         running.use_threads(self.threads)
         opened = running.open_model(self.request, lambda text: None)
-        runner = running.load(opened, self.blocks, whole_because=self.whole_because, once=False)
+        runner = running.load(
+            opened,
+            self.blocks,
+            whole_because=self.whole_because,
+            left_out=self.left_out,
+            once=False,
+        )
         memory.widen(runner)
         check = checking.elsewhere(runner, self.sample, self.states)
         if not check.passed:

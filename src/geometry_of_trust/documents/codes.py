@@ -14,7 +14,7 @@ Mode = Literal["reproducible", "fast"]
 Verdict = Literal["SUFFICIENT", "INSUFFICIENT"]
 
 PRECISION_CODES = {"Fp32": 0, "Fp16": 1, "Bfloat16": 2, "Int8": 3}
-"""What a model ran in; the codes are also the tags in a `.gotact` file."""
+"""What a model ran in, or its weights were in: Int8 for 8 bits or fewer. Tags of `.gotact`, too."""
 INNER_PRODUCT_CODES: dict[InnerProduct, int] = {
     "Causal": 0,
     "Euclidean": 1,

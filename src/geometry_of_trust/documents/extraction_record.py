@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from geometry_of_trust.documents.codes import Mode
@@ -19,6 +19,11 @@ from geometry_of_trust.files import MAX_DOCUMENT_BYTES
 
 FORMAT = "geometry-of-trust extraction record"
 VERSION = 1
+EQUAL = "equal"
+SCALED = "equal up to a scale"
+RISING = "equal up to an increasing function"
+TRANSFORMED = "not equal: the model transforms the state before U by more than a norm"
+NO_NORM = "no norm found"
 LIBRARIES = ("python", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
@@ -46,6 +51,47 @@ class WrittenFile:
 
     name: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class RecordedAdapter:
+    """What was put into a model beside its weights.
+
+    Attributes:
+        sha256: of its two files (`adapter_digest`).
+        kind: what peft calls its kind.
+        base: the model that its configuration names, None if it names none.
+    """
+
+    sha256: str
+    kind: str
+    base: str | None
+
+
+def adapter_digest(digests: Mapping[str, str]) -> str:
+    """SHA-256, in hex, of the lines that `sha256sum` prints of files: digests by name, in hex."""
+    lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class RecordedGguf:
+    """The GGUF file that a model is.
+
+    Attributes:
+        sha256: of the file. types: how many of its tensors have each type, by ggml's names.
+    """
+
+    sha256: str
+    types: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Tower:
+    """The model of text inside of a model of text and other things: its class, and where it is."""
+
+    class_name: str
+    path: str
 
 
 @dataclass(frozen=True)
@@ -93,6 +139,23 @@ class Check:
 
 
 @dataclass(frozen=True)
+class UnusedWeights:
+    """How many, and the names of the first few, as the model would have them."""
+
+    count: int
+    first: tuple[str, ...]
+
+    @classmethod
+    def of(cls, names: Collection[str]) -> UnusedWeights | None:
+        """Those of these names; None if there are none."""
+        return cls(len(names), tuple(sorted(names)[:3])) if names else None
+
+    def to_tree(self) -> dict[str, object]:
+        """As JSON has it."""
+        return {"count": self.count, "first": list(self.first)}
+
+
+@dataclass(frozen=True)
 class Record:
     """What was run, on what text, and what came out.
 
@@ -102,7 +165,10 @@ class Record:
         model_class: name of the model's class.
         blocks_path: where in the model its blocks are; `blocks_total` of them exist, and the
             first `blocks_loaded` were loaded.
-        whole_because: why the model could not be cut after the deepest layer, or None.
+        whole_because: why the model could not be cut after the deepest layer, or do without other
+            parts, or None.
+        tower: the model of text, None if the model is nothing else.
+        left_out: paths of the parts beside it that were not loaded.
         unembedding_path: where the module is whose weight is the unembedding.
         tied: whether that weight is also another parameter of the model.
         bias: whether the unembedding has a bias (which is not in the file).
@@ -115,14 +181,24 @@ class Record:
         libraries: versions by name, for the names in `LIBRARIES`.
         prompt_sha256: of the text in UTF-8; of a corpus, of its texts with their lengths.
         tokens: one for each position; of a corpus none, as its row table has them.
+        streams: how many residual streams the model has, None for one; then `stream` says which was
+            read: its number, or `mean`.
         quantization: what the linear layers of the blocks were held in, None if in `dtype`; then
             `precision` is its tag, and `dtype` the type that the weights were computed with.
         quantization_library: name and version of what quantised them, or None.
+        stored: what the weights had been rounded to before, in the model's own files, if to 8 bits
+            or fewer: `gguf`, or the method as transformers calls it; then `precision` is `Int8`.
+        adapter, gguf: what else the weights came from.
         corpus: what made the rows of many texts; None for one text.
         checks: self-checks before the run.
         unproved: operations of a reproducible run of which it is not proved that they have one
             value on every machine, by torch's names; for all families that are tested, none.
         low_memory: of a record of version 0.1, whether weights stayed in their files; else None.
+        bidirectional: whether states depend on later tokens too, which was allowed.
+        unembedding_reads: how the model's logits for its first text follow from the last block's
+            state through at most a norm and the unembedding: `EQUAL`, `SCALED`, `RISING` (as by
+            a soft-cap), `TRANSFORMED`, `NO_NORM`, or why it was not compared. None: nobody looked.
+        unused_weights: weights in the model's files that the whole model does not use, or None.
     """
 
     tool_version: str
@@ -153,9 +229,19 @@ class Record:
     quantization: str | None = None
     quantization_library: str | None = None
     arithmetic: str | None = None
+    streams: int | None = None
+    stream: str | None = None
+    tower: Tower | None = None
+    left_out: tuple[str, ...] = ()
     corpus: Corpus | None = None
     checks: tuple[Check, ...] = ()
     low_memory: bool | None = None
+    bidirectional: bool = False
+    unembedding_reads: str | None = None
+    unused_weights: UnusedWeights | None = None
+    stored: str | None = None
+    adapter: RecordedAdapter | None = None
+    gguf: RecordedGguf | None = None
 
     @property
     def positions(self) -> int:
@@ -208,6 +294,12 @@ class Record:
             "format": FORMAT,
             "version": VERSION,
             "model": {"id": self.model_id, "class": self.model_class},
+            **_present(
+                adapter=self.adapter and dict(vars(self.adapter)),
+                gguf=self.gguf
+                and {"sha256": self.gguf.sha256, "types": dict(sorted(self.gguf.types.items()))},
+                tower=self.tower and {"class": self.tower.class_name, "path": self.tower.path},
+            ),
             "blocks": {"path": self.blocks_path, "total": self.blocks_total},
             "unembedding": {
                 "path": self.unembedding_path,
@@ -219,7 +311,14 @@ class Record:
                 "dtype": self.dtype,
                 "precision": self.precision,
                 "reproducible": self.reproducible,
-                **_present(arithmetic=self.arithmetic, quantization=self.quantization),
+                **_present(
+                    arithmetic=self.arithmetic,
+                    quantization=self.quantization,
+                    bidirectional=self.bidirectional or None,
+                    stored=self.stored,
+                    streams=self.streams,
+                    stream=self.stream,
+                ),
             },
             "files": {
                 "activations": {"sha256": self.activations.sha256},
@@ -237,9 +336,14 @@ class Record:
             "commit": self.commit,
             "blocks_loaded": self.blocks_loaded,
             "whole_because": self.whole_because,
+            **({"left_out": list(self.left_out)} if self.left_out else {}),
             "device": self.device,
             "attention": self.attention,
             **_present(low_memory=self.low_memory, quantization_library=self.quantization_library),
+            **_present(
+                unembedding_reads=self.unembedding_reads,
+                unused_weights=self.unused_weights and self.unused_weights.to_tree(),
+            ),
             "unproved": list(self.unproved),
             "libraries": {name: self.libraries[name] for name in LIBRARIES},
             "files": {"activations": self.activations.name, "unembedding": self.unembedding.name},

@@ -15,7 +15,11 @@ from geometry_of_trust.documents.extraction_record import (
     Check,
     Corpus,
     Record,
+    RecordedAdapter,
+    RecordedGguf,
     Token,
+    Tower,
+    UnusedWeights,
     WrittenFile,
 )
 from geometry_of_trust.documents.schema import (
@@ -61,6 +65,10 @@ class _Run:
     reproducible: bool
     arithmetic: str | None
     quantization: str | None
+    bidirectional: bool
+    stored: str | None
+    streams: int | None
+    stream: str | None
 
 
 @dataclass(frozen=True)
@@ -76,10 +84,13 @@ class _Environment:
     commit: str | None
     blocks_loaded: int
     whole_because: str | None
+    left_out: tuple[str, ...]
     device: str
     attention: str | None
     low_memory: bool | None
     quantization_library: str | None
+    unembedding_reads: str | None
+    unused_weights: UnusedWeights | None
     unproved: tuple[str, ...]
     libraries: Mapping[str, str]
     files: Mapping[str, str]
@@ -91,6 +102,9 @@ class _Sections:
     format: str
     version: int
     model: Mapping[str, str]
+    adapter: RecordedAdapter | None
+    gguf: RecordedGguf | None
+    tower: Mapping[str, str] | None
     blocks: _Blocks
     unembedding: _Unembedding
     run: _Run
@@ -110,6 +124,12 @@ def _read_span(value: object, where: str) -> tuple[int, int] | None:
     return span[0], span[1]
 
 
+def _read_types(value: object, where: str) -> Mapping[str, int]:
+    if type(value) is not dict or not value:
+        raise WrongType(where, expected="an object with members", found=repr(value)[:80])
+    return {name: U32.read(count, f"{where}.{name}") for name, count in value.items()}
+
+
 _TOKEN = record(
     Token,
     member("id", U32),
@@ -124,6 +144,7 @@ _CHECK = record(
     member("largest", FLOAT),
     member("bound", FLOAT),
 )
+_UNUSED = record(UnusedWeights, member("count", U64), member("first", vector(STRING)))
 _ENVIRONMENT = record(
     _Environment,
     member("tool_version", STRING),
@@ -132,10 +153,13 @@ _ENVIRONMENT = record(
     member("commit", optional(STRING)),
     member("blocks_loaded", U32),
     member("whole_because", optional(STRING)),
+    member("left_out", vector(STRING), default=(), omitted=True),
     member("device", STRING),
     member("attention", optional(STRING)),
     member("low_memory", BOOL, default=None, omitted=True),
     member("quantization_library", STRING, default=None, omitted=True),
+    member("unembedding_reads", STRING, default=None, omitted=True),
+    member("unused_weights", _UNUSED, default=None, omitted=True),
     member("unproved", vector(STRING)),
     member("libraries", mapping(LIBRARIES, STRING)),
     member("files", mapping(_FILES, STRING)),
@@ -151,11 +175,21 @@ _CORPUS = record(
     member("chat_template_sha256", optional(DIGEST)),
     member("rows_sha256", DIGEST),
 )
+_ADAPTER = record(
+    RecordedAdapter,
+    member("sha256", DIGEST),
+    member("kind", STRING),
+    member("base", optional(STRING)),
+)
+_GGUF = record(RecordedGguf, member("sha256", DIGEST), member("types", Kind(_read_types, dict)))
 _SECTIONS = record(
     _Sections,
     member("format", STRING),
     member("version", U32),
     member("model", mapping(("id", "class"), STRING)),
+    member("adapter", _ADAPTER, default=None, omitted=True),
+    member("gguf", _GGUF, default=None, omitted=True),
+    member("tower", mapping(("class", "path"), STRING), default=None, omitted=True),
     member("blocks", record(_Blocks, member("path", STRING), member("total", U32))),
     member(
         "unembedding",
@@ -171,6 +205,10 @@ _SECTIONS = record(
             member("reproducible", BOOL),
             member("arithmetic", STRING, default=None, omitted=True),
             member("quantization", STRING, default=None, omitted=True),
+            member("bidirectional", BOOL, default=False, omitted=True),
+            member("stored", STRING, default=None, omitted=True),
+            member("streams", U32, default=None, omitted=True),
+            member("stream", STRING, default=None, omitted=True),
         ),
     ),
     member("files", mapping(_FILES, record(_File, member("sha256", DIGEST)))),
@@ -210,7 +248,7 @@ def read_record(path: PathLike) -> Record:
 
 def _joined(sections: _Sections) -> Record:
     """The record of these sections."""
-    environment, run = sections.environment, sections.run
+    environment, run, tower = sections.environment, sections.run, sections.tower
     activations, unembedding = (
         WrittenFile(environment.files[name], sections.files[name].sha256) for name in _FILES
     )
@@ -225,6 +263,8 @@ def _joined(sections: _Sections) -> Record:
         blocks_total=sections.blocks.total,
         blocks_loaded=environment.blocks_loaded,
         whole_because=environment.whole_because,
+        tower=None if tower is None else Tower(tower["class"], tower["path"]),
+        left_out=environment.left_out,
         unembedding_path=sections.unembedding.path,
         tied=sections.unembedding.tied,
         bias=sections.unembedding.bias,
@@ -242,8 +282,16 @@ def _joined(sections: _Sections) -> Record:
         tokens=sections.tokens,
         unproved=environment.unproved,
         quantization=run.quantization,
+        stored=run.stored,
+        adapter=sections.adapter,
+        gguf=sections.gguf,
         arithmetic=run.arithmetic,
+        streams=run.streams,
+        stream=run.stream,
         quantization_library=environment.quantization_library,
         corpus=sections.corpus,
         checks=environment.checks,
+        bidirectional=run.bidirectional,
+        unembedding_reads=environment.unembedding_reads,
+        unused_weights=environment.unused_weights,
     )

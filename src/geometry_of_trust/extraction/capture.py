@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 import numpy as np
 import torch
@@ -23,7 +22,9 @@ from geometry_of_trust.errors import (
     ZeroState,
     brief,
 )
+from geometry_of_trust.extraction.architectures import Streams
 from geometry_of_trust.extraction.float32 import as_written, float32
+from geometry_of_trust.extraction.options import MEAN
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.quiet import unwarned
 from geometry_of_trust.extraction.weights import Before, Weights
@@ -31,6 +32,22 @@ from geometry_of_trust.extraction.weights import Before, Weights
 
 class _EnoughError(Exception):
     """The deepest layer is there; nothing after it needs to run."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Which of several residual streams is read: the number of one, or the mean of all."""
+
+    streams: Streams
+    name: str
+
+    def of(self, states: torch.Tensor, d: int) -> torch.Tensor:
+        """Its states, shape (texts, tokens, d), of those of a block.
+
+        Of the mean those of all, shape (texts, tokens, streams, d): only the rows kept are added.
+        """
+        beside = self.streams.beside(states, d)
+        return beside if self.name == MEAN else beside[:, :, int(self.name)]
 
 
 @dataclass(frozen=True)
@@ -66,11 +83,15 @@ class Batch:
         return len(self.texts) if self.mean else sum(map(len, self.kept))
 
     def chosen(self, states: torch.Tensor) -> torch.Tensor:
-        """The rows kept of states of shape (texts, tokens, d): float32, (rows, d), on the CPU."""
+        """The rows kept of states of shape (texts, tokens, d): float32, (rows, d), on the CPU.
+
+        Of states of shape (texts, tokens, streams, d) the means over the streams.
+        """
         width = states.shape[1]
         flat = [n * width + t for n, kept in enumerate(self.kept) for t in kept]
-        rows = states.reshape(-1, states.shape[2])
+        rows = states.reshape(-1, *states.shape[2:])
         rows = rows[torch.tensor(flat, device=rows.device)].to("cpu", torch.float32)
+        rows = mean(rows, [1]) if rows.ndim > 2 else rows
         if not self.mean:
             return rows
         parts = torch.split(rows, [len(kept) for kept in self.kept])
@@ -102,13 +123,15 @@ def residual_stream(
     batch: Batch,
     *,
     hidden_dim: int,
+    stream: Stream | None = None,
     pages: FilePages,
     weights: Weights,
     unproved: set[str] | None = None,
+    at_end: Callable[[object], None] | None = None,
 ) -> NDArray[np.float32]:
     """The outputs of the blocks `layers` at the tokens kept: float32, shape (layers, rows, d).
 
-    The model stops after the deepest layer.
+    The model stops after the deepest layer, unless somebody waits for its end.
 
     Args:
         model: the causal model, in evaluation mode.
@@ -116,103 +139,142 @@ def residual_stream(
         layers: block indices, ascending.
         batch: the texts.
         hidden_dim: d.
+        stream: which one is read, None where there is one.
         pages: what of the weights can be given back as soon as a block has run.
         weights: how they are held, and what they are computed with.
         unproved: as of `float32`.
+        at_end: is given what the model returns, or the error that stops it after the deepest
+            layer; the states are then not looked at.
 
     Raises:
         NonFinite, ZeroState: naming layer, text and position.
-        UnsupportedArchitecture: a block does not output one state of dimension d per token.
+        UnsupportedArchitecture: a block does not output one state of dimension d per token, or does
+            not run once.
         ModelFailed: the model's code stopped with an error.
     """
     states = torch.empty(len(layers), batch.rows, hidden_dim, dtype=torch.float32)
-    shape = (len(batch.texts), batch.width, hidden_dim)
-    waiting = set(layers)
+    waiting, ran = set(layers), set[int]()
     brought: Before = []
 
     def before(block: nn.Module, _arguments: object) -> None:
         brought.extend(weights.bring(block))
 
     def after(index: int, block: nn.Module, _arguments: object, output: object) -> None:
+        if index in ran:
+            raise UnsupportedArchitecture(
+                f"layer {index}",
+                expected="blocks that run once, one after another",
+                found="this one once more",
+                hint="A model that goes through its blocks in a loop has no one residual stream "
+                "after each. Use another model.",
+            )
+        ran.add(index)
         if index in waiting:
             # A copy, at once: no later operation of the model can alter it.
             with as_written():
-                states[layers.index(index)].copy_(batch.chosen(_state(index, output, shape)))
+                state = _state(index, output, batch, hidden_dim, stream)
+                states[layers.index(index)].copy_(batch.chosen(state))
             waiting.remove(index)
         weights.put_back(brought)
         for parameter in block.parameters():
             pages.release(parameter)
-        if not waiting:
+        if not waiting and at_end is None:
             raise _EnoughError
 
     run_in = float32(unproved, weights.scales) if weights.reproducible else torch.inference_mode()
-    with _hooks(blocks[: layers[-1] + 1], before, after):
+    end: object = None
+    with _hooks(blocks if at_end else blocks[: layers[-1] + 1], before, after):
         try:
             with run_in, unwarned():
-                model(**_inputs(model, batch))
-        except (_EnoughError, GotError) as end:
-            if isinstance(end, GotError):
-                raise
+                end = model(**_inputs(model, batch))
+        except _EnoughError:
+            pass
         except Exception as error:
-            found = brief(error)
-            hint = "It was run reproducibly; --fast may do." if weights.reproducible else ""
-            raise ModelFailed(
-                "forward pass", expected="no error", found=found, hint=hint
-            ) from error
+            if isinstance(error, GotError):
+                raise
+            if at_end is None or waiting:
+                raise _failed(error, reproducible=weights.reproducible) from error
+            end = error
         finally:
             weights.put_back(brought)
     if waiting:
+        others = f"Ask for others: --layers {' '.join(map(str, sorted(ran)))}." if ran else ""
         raise UnsupportedArchitecture(
-            "forward pass", expected="every block to be run", found=f"not {sorted(waiting)}"
+            "forward pass",
+            expected="a model that runs every block on a text",
+            found=f"layers {', '.join(map(str, sorted(waiting)))} not run",
+            hint=others or "Use another model.",
         )
     values: NDArray[np.float32] = states.numpy()
-    _check_finite(values, layers, batch)
+    if at_end is None:
+        _check_finite(values, layers, batch)
+    else:
+        at_end(end)
     return values
+
+
+def _failed(error: Exception, *, reproducible: bool) -> ModelFailed:
+    """What an error in a model's code is to a user."""
+    hint = "It was run on text alone: the model may need more, such as an image."
+    if reproducible:
+        hint = f"It was run reproducibly; --fast may do. {hint}"
+    return ModelFailed("forward pass", expected="no error", found=brief(error), hint=hint)
 
 
 def final_states(
     model: nn.Module,
     blocks: nn.ModuleList,
+    unembedding: nn.Module,
     batch: Batch,
     *,
+    hidden_dim: int,
+    stream: Stream | None = None,
     hooked: bool,
     pages: FilePages,
     weights: Weights,
 ) -> NDArray[np.float32]:
     """What a model multiplies its unembedding with, at the tokens kept: float32, shape (rows, d).
 
-    The model runs as its own code has it, to the end of the blocks that it has and its final norm.
+    The model runs as its own code has it, through the blocks that it has to its unembedding.
 
     Args:
-        blocks: all that it has. hooked: as for `residual_stream`.
+        blocks: all that it has. hidden_dim, stream, hooked: as for `residual_stream`.
         pages: what of the weights of hooked blocks can be given back.
         weights: how they are held, and what they are computed with.
 
     Raises:
-        ModelFailed: the model's code stopped with an error.
+        ModelFailed: the model's code stopped with an error, or does not call that module.
     """
-    kept: list[torch.Tensor] = []
+    kept, given = list[torch.Tensor](), list[torch.Tensor]()
 
     def after(index: int, block: nn.Module, _arguments: object, output: object) -> None:
-        state = output[0] if isinstance(output, tuple | list) else output
-        kept[:] = [batch.chosen(cast("torch.Tensor", state))]  # or an error of the model
+        kept[:] = [batch.chosen(_state(index, output, batch, hidden_dim, stream))]
         for parameter in block.parameters():
             pages.release(parameter)
 
-    body: nn.Module = getattr(
-        model, "base_model", model
-    )  # transformers' name for all but the last step
+    def multiplied(_unembedding: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        with as_written():
+            given[:] = [batch.chosen(arguments[0])]
+        raise _EnoughError
+
     hooks = _hooks(blocks if hooked else nn.ModuleList(), lambda block, arguments: None, after)
     brought = weights.bring(blocks)
     run_in = float32(None, weights.scales) if weights.reproducible else torch.inference_mode()
+    handle = unembedding.register_forward_pre_hook(multiplied)
     try:
         with hooks, run_in, unwarned():
-            values: NDArray[np.float32] = batch.chosen(body(**_inputs(body, batch))[0]).numpy()
+            model(**_inputs(model, batch))
+    except _EnoughError:
+        pass
     except Exception as error:
         found = brief(error)
         raise ModelFailed("forward pass", expected="no error", found=found) from error
     finally:
+        handle.remove()
         weights.put_back(brought)
+    if not given:
+        raise ModelFailed("forward pass", expected="a use of the unembedding", found="none")
+    values: NDArray[np.float32] = given[0].numpy()
     return values
 
 
@@ -251,16 +313,41 @@ def _inputs(model: nn.Module, batch: Batch) -> dict[str, object]:
     }
 
 
-def _state(layer: int, output: object, shape: tuple[int, int, int]) -> torch.Tensor:
-    """The hidden state, of `shape`, in what a block returns: a tensor, or the first of some."""
+def _state(
+    layer: int, output: object, batch: Batch, hidden_dim: int, stream: Stream | None
+) -> torch.Tensor:
+    """The hidden state in what a block returns: a tensor, or the first of some.
+
+    Its shape is (texts, tokens, d), or as of `Stream.of`.
+    """
     state = output[0] if isinstance(output, tuple | list) and output else output
-    if not isinstance(state, torch.Tensor) or state.shape != shape:
-        raise UnsupportedArchitecture(
-            f"layer {layer}",
-            expected=f"an output of shape {shape}",
-            found=tuple(state.shape) if isinstance(state, torch.Tensor) else type(state).__name__,
-        )
-    return state
+    size = (len(batch.texts), batch.width, hidden_dim)
+    shapes = [size] if stream is None else stream.streams.shapes(*size)
+    if not isinstance(state, torch.Tensor):
+        found = type(state).__name__
+    elif state.shape in shapes:
+        return state if stream is None else stream.of(state, hidden_dim)
+    else:
+        found = f"numbers of shape {tuple(state.shape)}{_other(state, size)}"
+    raise UnsupportedArchitecture(
+        f"layer {layer}",
+        expected=f"{hidden_dim} numbers for each token, of shape {' or '.join(map(str, shapes))}",
+        found=found,
+        hint="Which states are those of the text's tokens is not known for this model. Use "
+        "another one.",
+    )
+
+
+def _other(state: torch.Tensor, size: tuple[int, int, int]) -> str:
+    """What is another in a state than in one of that size, in words; empty if that is not known."""
+    texts, tokens, d = size
+    if state.ndim == 3 and state.shape[0] == texts and state.shape[2] == d:
+        return f": states of {state.shape[1]} tokens, where the text has {tokens}"
+    if state.numel() == texts * tokens * d:
+        return ": its axes are in another order"
+    if state.numel() % (texts * tokens * d) == 0:
+        return f": {state.numel() // (texts * tokens * d)} states for each token"
+    return ""
 
 
 def _check_finite(values: NDArray[np.float32], layers: Sequence[int], batch: Batch) -> None:

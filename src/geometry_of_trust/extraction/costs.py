@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from geometry_of_trust.errors import IncompleteModel, brief
+from geometry_of_trust.extraction.architectures import without
 from geometry_of_trust.extraction.float32 import float32
 from geometry_of_trust.extraction.model_files import weight_files
 from geometry_of_trust.extraction.preparing import STORED
@@ -72,14 +73,19 @@ def sizes(opened: Opened) -> Sizes:
     request, skeleton = opened.request, opened.skeleton
     blocks = opened.anatomy.blocks_of(skeleton)
     counts = tuple(_numbers(block.parameters()) for block in blocks)
-    rows = [m.weight for m in skeleton.modules() if isinstance(m, torch.nn.Embedding)]
+    loaded = without(skeleton.named_parameters(), opened.anatomy.beside)
+    embeddings = [m.weight for m in skeleton.modules() if isinstance(m, torch.nn.Embedding)]
+    rows = [weight for weight in embeddings if any(weight is p for p in loaded)]
     rows.append(opened.anatomy.unembedding_of(skeleton).get_parameter("weight"))
     inside = {id(parameter) for parameter in blocks.parameters()}
-    outside = _numbers(p for p in skeleton.parameters() if id(p) not in inside)
+    outside = _numbers(p for p in loaded if id(p) not in inside)
     stored = _stored(opened, len(counts))
     types = {_configured(opened.config)} if stored is None else stored.types
+    if opened.anatomy.beside:  # of which the files have weights too, by other names
+        stored = None
     widest = max(type_.itemsize for type_ in types)
     plain = opened.source.gguf is None and request.options.quantization is None
+    plain = plain and opened.stored is None
     mapped = len(types) == 1 and plain and opened.device.type == "cpu"
     itemsize = widest if mapped else getattr(torch, request.options.dtype).itemsize
     return Sizes(

@@ -32,7 +32,7 @@ _EXACT = {
     "new_empty_strided", "new_full", "new_ones", "new_zeros", "ones", "ones_like", "permute",
     "leaky_relu", "real", "relu", "repeat", "reshape", "roll", "round", "scalar_tensor",
     "scatter", "select",
-    "select_scatter", "sign", "slice", "slice_scatter", "sort", "split", "split_with_sizes",
+    "select_scatter", "set", "sign", "slice", "slice_scatter", "sort", "split", "split_with_sizes",
     "squeeze", "stack", "t", "to", "topk", "transpose", "tril", "triu", "trunc", "unbind",
     "unfold", "unsafe_split", "unsqueeze", "view", "view_as_complex", "view_as_real", "where",
     "zero", "zeros", "zeros_like",
@@ -169,7 +169,8 @@ def _index_put(
 ) -> Tensor | None:
     if accumulate:
         return sequences.add_at_elements(x, indices, values)
-    return torch.index_put(x, indices, values)
+    put: Tensor = torch.ops.aten.index_put(x, indices, values)  # which takes None, too
+    return put
 
 
 def _sorted(

@@ -6,14 +6,22 @@ import contextlib
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import huggingface_hub.utils as hub
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from torch import nn
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+)
 from transformers.dynamic_module_utils import resolve_trust_remote_code
 from transformers.utils.hub import cached_file
 
@@ -29,7 +37,14 @@ from geometry_of_trust.errors import (
     UntrustedCode,
     brief,
 )
-from geometry_of_trust.extraction.architectures import Anatomy, shortened, untyped
+from geometry_of_trust.extraction import adapters
+from geometry_of_trust.extraction.architectures import (
+    Anatomy,
+    is_inside,
+    reads_an_encoder,
+    shortened,
+    untyped,
+)
 from geometry_of_trust.extraction.model_files import (
     Source,
     check_configuration,
@@ -45,7 +60,14 @@ if TYPE_CHECKING:
 
 DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu")
 _COMMIT = re.compile(r"/snapshots/([0-9a-f]{40})/")
+_NOWHERE = ".no-adapter"
 _HUB_GGUF = re.compile(r"([^/]+/[^/]+)/(.+\.gguf)")
+_MAPPINGS = (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING,
+)
+"""Classes of models that have a language model, by configuration."""
 
 
 @contextlib.contextmanager
@@ -100,6 +122,7 @@ def find_model(argument: str, *, revision: str | None, trust: bool) -> Source:
 
     Raises:
         UnknownModel: there is none; or, offline, not on this machine.
+        AdapterNotNamed: it is an adapter.
     """
     location, gguf = argument, None
     if os.path.isfile(argument) and argument.endswith(".gguf"):
@@ -114,6 +137,7 @@ def find_model(argument: str, *, revision: str | None, trust: bool) -> Source:
     else:
         found = f"no {gguf or 'config.json'}"
     if file is None:
+        adapters.refuse_alone(argument, revision)
         raise UnknownModel(
             argument,
             expected="a model on the hub, a folder with config.json, or a .gguf file",
@@ -189,25 +213,99 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
 def skeleton(source: Source, config: PreTrainedConfig) -> PreTrainedModel:
     """The whole model without weights: its modules, on torch's `meta` device.
 
+    It is of the class that the configuration's `architectures` names, if that is one of language
+    models; else a causal language model; else one of images, sounds and text.
+
     Raises:
-        UnsupportedArchitecture: not a causal language model, or its code cannot be run here.
+        UnsupportedArchitecture: no such model, one whose blocks read an encoder, or its code cannot
+            be run here.
         UntrustedCode: it comes with its own code.
         LimitExceeded: it is made of too many modules.
     """
-    options: dict[str, str | bool] = {"trust_remote_code": source.trust}
-    if source.trust and source.commit is not None and getattr(config, "auto_map", None):
-        options["code_revision"] = source.commit
     try:
         with torch.device("meta"), few_modules(source.argument):
-            made: PreTrainedModel = untyped(AutoModelForCausalLM).from_config(config, **options)
+            return _make(source, config)
     except GotError:
         raise
+    except ImportError as error:
+        raise UnsupportedArchitecture(
+            source.argument,
+            expected="all packages that the model's code needs",
+            found=brief(error),
+            hint="Install the package that is named, and run again.",
+        ) from None
     except Exception as error:  # whatever the model's code raises
         _refuse_untrusted(source, error)
         raise UnsupportedArchitecture(
             source.argument, expected="a causal language model", found=brief(error)
         ) from None
+
+
+def _make(source: Source, config: PreTrainedConfig) -> PreTrainedModel:
+    """The model of a configuration, with random weights.
+
+    Raises:
+        UnsupportedArchitecture: as `skeleton`.
+    """
+    options: dict[str, str | bool] = {"trust_remote_code": source.trust}
+    if source.trust and source.commit is not None and getattr(config, "auto_map", None):
+        options["code_revision"] = source.commit
+    own_code = AutoModelForCausalLM.__name__ in (getattr(config, "auto_map", None) or ())
+    made: PreTrainedModel
+    if own_code and (source.trust or not any(_known(config))):
+        # With that code, or with the refusal of it.
+        made = untyped(AutoModelForCausalLM).from_config(config, **options)
+        return made
+    cls = _chosen(source, config)
+    if untyped(cls).forward is nn.Module.forward:  # it runs nothing: a frame around models that do
+        parts = [getattr(config, name) for name in config.sub_configs]
+        config = next((part for part in parts if any(_known(part))), config)
+        cls = _chosen(source, config)
+    if cls.config_class is config.sub_configs.get("text_config"):
+        quantized = getattr(config, "quantization_config", None)
+        config = config.get_text_config()
+        if quantized is not None:
+            config.quantization_config = quantized
+    made = untyped(cls)._from_config(config)
     return made
+
+
+def _chosen(source: Source, config: PreTrainedConfig) -> type[PreTrainedModel]:
+    """The class of a configuration's model.
+
+    Raises:
+        UnsupportedArchitecture: as `skeleton`.
+    """
+    known = _known(config)
+    named: Sequence[str] = config.architectures or ()
+    name = ", ".join(named) or type(config).__name__
+    if reads_an_encoder(config) and not any(cls.__name__ in named for cls in known[0]):
+        raise UnsupportedArchitecture(
+            source.argument,
+            expected="a model whose blocks read nothing but the text",
+            found=f"{name}: a decoder that reads what an encoder makes of another input",
+            hint="Use a causal language model.",
+        )
+    classes = [cls for kind in known for cls in kind]
+    # Of a part of a model, transformers has classes that it does not list, and their names.
+    others: list[Any] = [getattr(transformers, name, None) for name in named]
+    parts = [cls for cls in others if getattr(cls, "config_class", None) is type(config)]
+    fitting = [cls for cls in classes if cls.__name__ in named] + classes
+    fitting += [cls for cls in parts if untyped(cls).can_generate()]
+    if not fitting:
+        raise UnsupportedArchitecture(
+            source.argument,
+            expected="a causal language model, or one of images, sounds and text that has one",
+            found=f"{name}, which transformers {transformers.__version__} does not know as one",
+            hint="If the model is newer than that, a newer transformers may know it.",
+        )
+    return fitting[0]
+
+
+def _known(config: PreTrainedConfig) -> list[Sequence[type[PreTrainedModel]]]:
+    """Classes of language models for such a configuration, by kind: causal ones first."""
+    found = [untyped(mapping).get(type(config), ()) for mapping in _MAPPINGS]
+    return [one if isinstance(one, list | tuple) else (one,) for one in found]
 
 
 def load_model(
@@ -216,16 +314,20 @@ def load_model(
     anatomy: Anatomy,
     *,
     count: int,
+    left_out: Sequence[str] = (),
     dtype: torch.dtype,
     device: torch.device,
     more: Mapping[str, object] | None = None,
+    unused: set[str] | None = None,
 ) -> PreTrainedModel:
     """The model with its first `count` blocks, in evaluation mode on `device`.
 
     Args:
         whole: the model's skeleton.
+        left_out: paths of other parts that are not loaded.
         device: on `meta`, it says the types of the weights only.
         more: what else `from_pretrained` is to be given; a `device_map` instead of the device.
+        unused: is given the names of weights in the files that the whole model does not use.
 
     Raises:
         OutsideOfModel: its weights are to be files outside of its folder.
@@ -234,11 +336,11 @@ def load_model(
         ModelFailed: loading stopped with another error.
     """
     cls = type(whole)
-    if count < anatomy.blocks:
-        cls = shortened(cls, anatomy.blocks_path, count)
+    if count < anatomy.blocks or left_out:
+        cls = shortened(cls, anatomy.blocks_path, count, left_out)
     options = dict(more or {}) | ({"device_map": "meta"} if device.type == "meta" else {})
     try:
-        check_weights(source, whole)
+        check_weights(source, whole, left_out)
         with panics_as_errors():
             loaded: tuple[PreTrainedModel, dict[str, Any]] = untyped(cls).from_pretrained(
                 source.location,
@@ -247,6 +349,7 @@ def load_model(
                 **options,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # reported below instead
+                adapter_kwargs={"subfolder": _NOWHERE},  # else one beside it would be applied
                 **source.options,
             )
     except GotError:
@@ -266,7 +369,25 @@ def load_model(
             expected="all weights of the model",
             found=f"{len(lost)} missing or of another shape, such as {min(lost)}",
         )
+    if unused is not None:
+        unused |= _unused(whole, left_out, {str(name) for name in report["unexpected_keys"]})
     untyped(model).eval()
     if "device_map" not in options:
         untyped(model).to(device)
     return model
+
+
+def _unused(whole: PreTrainedModel, left_out: Sequence[str], names: set[str]) -> set[str]:
+    """Those names of weights that are none of the whole model's either.
+
+    What transformers knows but this model lacks may come without the prefix of the model inside,
+    and in a part left out as its file has it.
+    """
+    known = set(whole.state_dict())
+
+    def is_used(name: str) -> bool:
+        spelled = {name, f"{whole.base_model_prefix}.{name}"}
+        outside = any(is_inside(one, part) for one in spelled for part in left_out)
+        return outside or not spelled.isdisjoint(known)
+
+    return {name for name in names if not is_used(name)}

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from geometry_of_trust.errors import (
     TooLarge,
     brief,
 )
-from geometry_of_trust.extraction.architectures import check_layers
+from geometry_of_trust.extraction.architectures import check_layers, without
 from geometry_of_trust.files import MAX_DOCUMENT_BYTES, read_bounded
 from geometry_of_trust.memory import check_memory
 
@@ -274,11 +274,12 @@ def _is_inside(name: str) -> bool:
     return plain and not path.is_absolute() and ".." not in path.parts
 
 
-def check_weights(source: Source, skeleton: PreTrainedModel) -> None:
+def check_weights(source: Source, skeleton: PreTrainedModel, left_out: Sequence[str] = ()) -> None:
     """The files of weights are the model's own, and can hold what it promises to have.
 
     Args:
         skeleton: the whole model without weights.
+        left_out: paths of parts of it that are not loaded.
 
     Raises:
         OutsideOfModel: an index names files elsewhere.
@@ -289,14 +290,14 @@ def check_weights(source: Source, skeleton: PreTrainedModel) -> None:
     for file in files:
         _check_not_compressed(file)
     size = sum(map(os.path.getsize, files))
-    numbers = sum(parameter.numel() for parameter in skeleton.parameters())
+    numbers = sum(p.numel() for p in without(skeleton.named_parameters(), left_out))
     if size and numbers > NUMBERS_A_BYTE * size:
         raise IncompleteModel(
             source.argument,
             expected=f"files with the {numbers} numbers that its configuration promises",
             found=f"{size} bytes",
         )
-    buffers = sum(buffer.nbytes for buffer in skeleton.buffers())
+    buffers = sum(buffer.nbytes for buffer in without(skeleton.named_buffers(), left_out))
     check_memory(source.argument, buffers, "what the model computes once")
 
 

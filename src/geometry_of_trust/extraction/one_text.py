@@ -25,6 +25,7 @@ from geometry_of_trust.outputs.folder_locks import only_run_into
 from geometry_of_trust.outputs.staged_files import StagedFiles
 
 if TYPE_CHECKING:
+    from geometry_of_trust.extraction.first_text import Findings
     from geometry_of_trust.extraction.running import Run
 
 
@@ -89,12 +90,13 @@ def extract(
 
     Raises:
         UsageError: EmptyText, RepeatedLayers, BadOption, MissingExtra, NoKernels.
-        ExtractionRefused: LayerOutOfRange, TextTooLong, UnknownModel, NoTokenizer,
+        ExtractionRefused: LayerOutOfRange, WrongStream, TextTooLong, UnknownModel, NoTokenizer,
             TokenizerFailed, UnsupportedArchitecture, UntrustedCode, OutsideOfModel,
-            IncompleteModel, ModelFailed, NoDevice.
+            IncompleteModel, ModelFailed, NoDevice; NotCausal: states depend on later tokens.
         LimitExceeded: the model promises too many layers, or is made of too many modules.
         DimensionMismatch: the unembedding does not read the residual stream directly.
-        NonFinite, ZeroState: the activations are not finite, or zero; name layer and position.
+        NonFinite, ZeroState, ConstantState: the activations are not finite, or zero, or the same
+            for each text; name layer and position.
         MalformedInput: BadText; TooLarge and NotEnoughMemory for what the model needs; Unwritable,
             with nothing left behind.
     """
@@ -104,19 +106,21 @@ def extract(
     prompt_sha256 = hashlib.sha256(utf8(text, "text")).hexdigest()
     report = progress or (lambda message: None)
     with only_run_into(*request.outputs), running_model():
-        from geometry_of_trust.extraction import running  # noqa: PLC0415 - heavy
+        from geometry_of_trust.extraction import first_text, running  # noqa: PLC0415 - heavy
 
         run = running.run(request, text, report)
+        report("Checking")
+        findings = first_text.look(run.runner, [token.id for token in run.tokens], run.values)
         report("Writing")
-        return _write(request, run, prompt_sha256)
+        return _write(request, run, findings, prompt_sha256)
 
 
-def _write(request: Request, run: Run, prompt_sha256: str) -> Extraction:
+def _write(request: Request, run: Run, findings: Findings, prompt_sha256: str) -> Extraction:
     """Write the four files, the record last."""
     to_activations, to_unembedding, to_labels, to_record = request.outputs
     activations = Activations(
         model_id=request.model_id,
-        precision=request.precision,
+        precision=run.runner.opened.precision,
         layers=run.runner.opened.layers,
         positions=range(len(run.tokens)),
         values=run.values,
@@ -133,7 +137,7 @@ def _write(request: Request, run: Run, prompt_sha256: str) -> Extraction:
         written = [
             WrittenFile(path.name, staged.sha256(path)) for path in (to_activations, to_unembedding)
         ]
-        record = make_record(run.runner, prompt_sha256, run.tokens, *written)
+        record = make_record(run.runner, findings, prompt_sha256, run.tokens, written)
         staged.write(to_record, record.to_json())
         # What an earlier corpus run left is of the activations that are replaced.
         staged.remove(rows_path(to_activations))

@@ -6,6 +6,7 @@ fields, with what is said of them here as its help.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -15,6 +16,10 @@ from geometry_of_trust.option_types import check_choice, check_types
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Quantization = Literal["int8"]
+MEAN = "mean"
+"""The name of the mean of all residual streams."""
+
+_NUMBER = re.compile(r"[0-9]{1,4}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,7 @@ class LoadingOptions:
         device: auto, cpu, cuda, cuda:0 ...
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Run code that comes with the model. Only for models that you trust.
+        adapter: Folder of an adapter of peft, such as a LoRA, to put into the model.
 
     Raises:
         BadOption: a value of another type. BadText: characters that UTF-8 does not have.
@@ -33,11 +39,13 @@ class LoadingOptions:
     device: str = "auto"
     revision: str | None = None
     trust_remote_code: bool = False
+    adapter: str | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
         utf8(self.device, "device")
         utf8(self.revision or "", "revision")
+        utf8(self.adapter or "", "adapter")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,26 +55,34 @@ class ExtractionOptions(LoadingOptions):
     Attributes:
         dtype: What the model runs in; the file holds float32 always.
         quantization: int8: the blocks' weights rounded to 8 bits.
+        stream: Of a model with several residual streams: the number of one, or mean (of all).
         model_id: Name written into the file [default: that of the hub, or of the folder or file].
         layout: Where the layer index stands; see docs/formats.md.
         reproducible: Compute in a fixed order: the same bytes on every machine [default: for
             float32].
+        allow_bidirectional: Run a model whose states depend on later tokens too; the record and
+            attestations say so.
 
     Raises:
-        BadOption: an unknown dtype, layout or quantization; or quantization with what it excludes.
+        BadOption: an unknown dtype, layout, stream or quantization; or quantization with what it
+            excludes.
         BadText: as `LoadingOptions`.
     """
 
     dtype: Dtype = "float32"
     quantization: Quantization | None = None
+    stream: str | None = None
     model_id: str | None = None
     layout: Layout = "per-layer"
     reproducible: bool | None = None
+    allow_bidirectional: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("dtype", self.dtype, get_args(Dtype))
         check_choice("layout", self.layout, get_args(Layout))
+        if self.stream is not None and not is_stream(self.stream):
+            raise BadOption("stream", expected=f"a number or {MEAN}", found=repr(self.stream))
         if self.quantization is not None:
             self._check_quantization()
 
@@ -85,6 +101,11 @@ class ExtractionOptions(LoadingOptions):
         if self.reproducible is not None:
             return self.reproducible
         return self.dtype == "float32" and self.quantization is None
+
+
+def is_stream(name: str) -> bool:
+    """Whether some model may have a residual stream of that name."""
+    return name == MEAN or _NUMBER.fullmatch(name) is not None
 
 
 def utf8(text: str, where: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +14,14 @@ from torch import nn
 
 from geometry_of_trust.errors import GotError, IncompleteModel, NoDevice, brief
 from geometry_of_trust.extraction import loading, quantizing
+from geometry_of_trust.extraction.adapters import Adapter
 from geometry_of_trust.extraction.architectures import Anatomy, untyped
 from geometry_of_trust.extraction.float32 import float32, plain_forms
 from geometry_of_trust.extraction.model_files import Source, weight_files
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.panics import panics_as_errors
 from geometry_of_trust.extraction.request import Request
+from geometry_of_trust.extraction.stored import ROUNDING, in_one_type, loading_options
 from geometry_of_trust.extraction.weights import Weights
 
 if TYPE_CHECKING:
@@ -41,12 +44,14 @@ class Loaded:
         blocks: how many it has.
         pages: what of its weights can be given back after use.
         weights: how its weights are held.
+        unused: names of weights in its files that the whole model does not use.
     """
 
     model: PreTrainedModel
     blocks: int
     pages: FilePages
     weights: Weights
+    unused: frozenset[str] = frozenset()
 
 
 def prepare(
@@ -56,36 +61,49 @@ def prepare(
     anatomy: Anatomy,
     *,
     count: int,
+    left_out: Sequence[str] = (),
     device: torch.device,
     unproved: set[str] | None = None,
+    adapter: Adapter | None = None,
+    stored: str | None = None,
 ) -> Loaded:
     """Load a model with its first `count` blocks and make it ready to run.
 
     Args:
         skeleton: the whole model without weights.
+        left_out: as of `loading.load_model`.
         unproved: as of `float32`.
+        adapter: what to put into it. stored: as of `stored.stored_as`.
 
     Raises:
+        BadAdapter: as `Adapter.apply`.
         IncompleteModel, ModelFailed: as `loading.load_model`.
         UnsupportedArchitecture: as `quantizing.plain`.
         NoDevice: the model goes on all GPUs, and they have not enough memory.
     """
     dtype = getattr(torch, request.options.dtype)
-    stored = _held_type(request, source, device) or dtype
-    load = partial(loading.load_model, source, skeleton, anatomy, count=count)
+    held = (None if stored in ROUNDING else _held_type(request, source, device)) or dtype
+    unused: set[str] = set()
+    load = partial(
+        loading.load_model,
+        source, skeleton, anatomy, count=count, left_out=left_out, unused=unused,
+    )  # fmt: skip
+    more = loading_options(source)
     scales: dict[torch.Tensor, torch.Tensor] = {}
     if request.options.quantization is None and on_all_gpus(request, device):
-        model = load(dtype=stored, device=device, more={"device_map": "auto"})
+        model = load(dtype=held, device=device, more={**more, "device_map": "auto"})
         _check_placed(model, device)
     elif request.options.quantization is None:
-        model = load(dtype=stored, device=device)
+        model = load(dtype=held, device=device, more=more)
+        if stored in ROUNDING:
+            in_one_type(model, dtype, request.model)
     else:
-        model = load(dtype=stored, device=torch.device("cpu"), more=quantizing.options(anatomy))
+        model = load(dtype=held, device=torch.device("cpu"), more=quantizing.options(anatomy))
         scales = quantizing.plain(model, request.model)
         untyped(model).to(device)
         scales = {weight: scale.to(device) for weight, scale in scales.items()}
     types: dict[torch.Tensor, torch.dtype] = {}
-    if stored != dtype:
+    if held != dtype:
         asked = load(dtype=dtype, device=torch.device("meta"))
         if _can_stay(model, anatomy, asked, dtype, reproducible=request.reproducible):
             skeleton = asked
@@ -105,7 +123,9 @@ def prepare(
         if weights.reproducible:
             found |= left | _tensors_beside(model)
             plain_forms(model)
-    return Loaded(model, count, pages, weights)
+    if adapter is not None:
+        adapter.apply(model, anatomy, count, types)
+    return Loaded(model, count, pages, weights, frozenset(unused))
 
 
 def _held_type(request: Request, source: Source, device: torch.device) -> torch.dtype | None:

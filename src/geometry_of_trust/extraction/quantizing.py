@@ -26,28 +26,20 @@ from geometry_of_trust.extraction.model_files import Source
 from geometry_of_trust.extras import optional
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 _STEPS = 127
 """How many steps there are from 0 to the largest value of a row."""
 
 
-def check(wanted: str | None, source: Source, config: PreTrainedConfig) -> None:
-    """Refuse early what cannot be quantised, and what is and was not said to be.
+def check(wanted: str | None, source: Source) -> None:
+    """Refuse early what cannot be quantised.
 
     Raises:
         MissingExtra: bitsandbytes is not installed.
-        BadOption: the weights are in a GGUF file; or nothing was `wanted`, and the model was saved
-            in the integers of bitsandbytes.
+        BadOption: the weights are in a GGUF file.
     """
     if wanted is None:
-        saved = getattr(config, "quantization_config", None)
-        if isinstance(saved, dict) and saved.get("quant_method") == "bitsandbytes":
-            raise BadOption(
-                "quantization",
-                expected=f"int8 for {source.argument}, which bitsandbytes has quantised",
-                found="none",
-            )
         return
     _library()
     if source.gguf is not None:
@@ -65,13 +57,13 @@ def version() -> str:
 
 
 def _library() -> ModuleType:
-    with optional(), _quiet():
+    with optional(), unlogged():
         import bitsandbytes  # noqa: PLC0415 - optional, and slow to import
     return bitsandbytes
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def unlogged() -> Iterator[None]:
     """No word about kernels that bitsandbytes could have."""
     log = logging.getLogger("bitsandbytes")
     level = log.level

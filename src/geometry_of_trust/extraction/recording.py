@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geometry_of_trust.arithmetic import ARITHMETIC
-from geometry_of_trust.documents.extraction_record import Record, Token, WrittenFile
+from geometry_of_trust.documents.extraction_record import (
+    Record,
+    Token,
+    Tower,
+    UnusedWeights,
+    WrittenFile,
+)
 from geometry_of_trust.errors import TooLarge, Unreadable
 from geometry_of_trust.files import read_bounded
 from geometry_of_trust.version import __version__
 
 if TYPE_CHECKING:
+    from geometry_of_trust.extraction.first_text import Findings
     from geometry_of_trust.extraction.running import Runner
 
 _STUB = re.compile(rb"(0\r?\n)*0(\r?\n)?")
@@ -31,17 +39,25 @@ def is_edited(labels: Path) -> bool:
 
 def make_record(
     runner: Runner,
+    findings: Findings,
     prompt_sha256: str,
     tokens: tuple[Token, ...],
-    activations: WrittenFile,
-    unembedding: WrittenFile,
+    written: Sequence[WrittenFile],
 ) -> Record:
-    """The record of a run."""
+    """The record of a run.
+
+    Args:
+        written: the activations and the unembedding.
+    """
     from geometry_of_trust.extraction import quantizing  # noqa: PLC0415 - heavy
     from geometry_of_trust.extraction.running import libraries  # noqa: PLC0415 - heavy
 
     opened = runner.opened
     request, options, anatomy = opened.request, opened.request.options, opened.anatomy
+    tower = None
+    if anatomy.beside:
+        decoder = opened.skeleton.get_submodule(anatomy.decoder_path)
+        tower = Tower(type(decoder).__name__, anatomy.decoder_path)
     return Record(
         tool_version=__version__,
         model=request.model,
@@ -53,22 +69,32 @@ def make_record(
         blocks_total=anatomy.blocks,
         blocks_loaded=runner.loaded.blocks,
         whole_because=runner.whole_because,
+        tower=tower,
+        left_out=runner.left_out,
         unembedding_path=anatomy.unembedding_path,
         tied=runner.tied,
         bias=runner.unembedding.bias is not None,
         layers=opened.layers,
         dtype=options.dtype,
-        precision=request.precision,
+        precision=opened.precision,
         reproducible=request.reproducible,
         arithmetic=ARITHMETIC if request.reproducible else None,
+        streams=None if anatomy.streams is None else anatomy.streams.count,
+        stream=None if opened.stream is None else opened.stream.name,
         device=str(opened.device),
         attention=runner.attention,
         quantization=options.quantization,
         quantization_library=None if options.quantization is None else quantizing.version(),
         unproved=tuple(sorted(runner.unproved)),
         libraries=libraries(),
-        activations=activations,
-        unembedding=unembedding,
+        activations=written[0],
+        unembedding=written[1],
         prompt_sha256=prompt_sha256,
         tokens=tokens,
+        bidirectional=findings.bidirectional,
+        unembedding_reads=findings.unembedding_reads,
+        unused_weights=UnusedWeights.of(runner.loaded.unused),
+        stored=opened.stored,
+        adapter=None if opened.adapter is None else opened.adapter.recorded,
+        gguf=None if opened.gguf is None else opened.gguf.recorded,
     )

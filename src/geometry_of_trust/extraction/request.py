@@ -16,8 +16,6 @@ from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.arrays import MAX_MODEL_ID_BYTES
 from geometry_of_trust.outputs.places import check_outputs
 
-_PRECISION_OF = {"float32": "Fp32", "float16": "Fp16", "bfloat16": "Bfloat16"}
-
 
 def check_each_once(layers: Sequence[int]) -> None:
     """RepeatedLayers if one stands twice in `layers`, which ascend."""
@@ -85,12 +83,6 @@ class Request:
     def reproducible(self) -> bool:
         """Whether the run is to give the same bytes on every machine."""
         return self.options.computes_exactly
-
-    @property
-    def precision(self) -> str:
-        """The precision tag of the activations."""
-        quantized = self.options.quantization == "int8"
-        return "Int8" if quantized else _PRECISION_OF[self.options.dtype]
 
     @property
     def outputs(self) -> tuple[Path, Path, Path, Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,10 +23,23 @@ from geometry_of_trust.errors import (
     ModelFailed,
     NoTokenizer,
     TextTooLong,
+    WrongStream,
 )
-from geometry_of_trust.extraction import architectures, capture, loading, quantizing
-from geometry_of_trust.extraction.architectures import Anatomy
+from geometry_of_trust.extraction import (
+    adapters,
+    architectures,
+    capture,
+    loading,
+    quantizing,
+    stored,
+)
+from geometry_of_trust.extraction.adapters import Adapter
+from geometry_of_trust.extraction.architectures import Anatomy, Streams
+from geometry_of_trust.extraction.capture import Stream
+from geometry_of_trust.extraction.float32 import as_written
+from geometry_of_trust.extraction.gguf_header import GgufHeader
 from geometry_of_trust.extraction.model_files import Source
+from geometry_of_trust.extraction.options import MEAN
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.preparing import Loaded, prepare
 from geometry_of_trust.extraction.quiet import making, unwarned
@@ -38,6 +51,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
     from geometry_of_trust.extraction.tokenizing import Tokenizer
+
+_PRECISION_OF = {"float32": "Fp32", "float16": "Fp16", "bfloat16": "Bfloat16"}
 
 CHUNK_BYTES = 8 * 2**20
 """How much of the unembedding is converted, or used of its file, at a time."""
@@ -51,6 +66,9 @@ class Opened:
         layers: those asked for, ascending.
         config: its configuration. skeleton: the whole model on torch's `meta` device.
         limit: how many tokens it takes, None if it does not say.
+        stream: which of several residual streams is read; None where there is one.
+        adapter: what is put into it. gguf: the header of the file that it is.
+        stored: what its weights were rounded to in its own files, as of `stored.stored_as`.
     """
 
     request: Request
@@ -62,6 +80,22 @@ class Opened:
     skeleton: PreTrainedModel
     anatomy: Anatomy
     limit: int | None
+    stream: Stream | None
+    adapter: Adapter | None = None
+    gguf: GgufHeader | None = None
+    stored: str | None = None
+
+    @property
+    def precision(self) -> str:
+        """The precision tag of the activations: no more than that of the weights."""
+        options = self.request.options
+        rounded = options.quantization is not None or self.stored is not None
+        return "Int8" if rounded else _PRECISION_OF[options.dtype]
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the model knows."""
+        return len(_weight(self.skeleton.get_input_embeddings()))
 
     def check(self, ids: Sequence[int], where: str = "text") -> None:
         """Refuse a text that is too long, or has tokens that the model does not know.
@@ -71,11 +105,10 @@ class Opened:
         """
         if self.limit is not None and len(ids) > self.limit:
             raise TextTooLong(where, expected=f"at most {self.limit} tokens", found=len(ids))
-        size = len(_weight(self.skeleton.get_input_embeddings()))
-        if max(ids) >= size:
+        if max(ids) >= self.vocabulary:
             raise NoTokenizer(
                 self.request.model,
-                expected=f"a tokenizer of {size} tokens",
+                expected=f"a tokenizer of {self.vocabulary} tokens",
                 found=f"token {max(ids)}",
             )
 
@@ -86,7 +119,9 @@ def open_model(request: Request, progress: Progress) -> Opened:
     Raises:
         UnknownModel, LayerOutOfRange, NoTokenizer, UnsupportedArchitecture, UntrustedCode,
         LimitExceeded, TooLarge, NoDevice, DimensionMismatch: as `extract`.
-        MissingExtra, BadOption: as `quantizing.check`.
+        MissingExtra, BadOption, QuantizedModel: as `quantizing.check`, `stored.stored_as`.
+        AdapterNotNamed, BadAdapter: as `adapters.refuse_unnamed`, `Adapter.check`.
+        WrongStream: of several residual streams none is chosen, or none that there is.
     """
     options = request.options
     device = _device(request)
@@ -95,11 +130,22 @@ def open_model(request: Request, progress: Progress) -> Opened:
         source = loading.find_model(
             request.model, revision=options.revision, trust=options.trust_remote_code
         )
+        adapter = None if options.adapter is None else adapters.find(options.adapter)
+        if adapter is None:
+            adapters.refuse_unnamed(source)
         config = loading.load_config(source)
-        quantizing.check(options.quantization, source, config)
-        layers = _layers(request.layers, architectures.block_count(config, request.model))
-        tokenizer = loading.load_tokenizer(source)
+        quantizing.check(options.quantization, source)
+        gguf = stored.find_gguf(source)
+        stored_as = stored.stored_as(options, source, config, gguf)
+        stored.ask_for_plain(config)
+        architectures.check_promised(config, request.model)
         skeleton = loading.skeleton(source, config)
+        anatomy = architectures.find(skeleton, request.model)
+        layers = _layers(request.layers, anatomy.blocks)
+        stream = _stream(options.stream, anatomy.streams, type(skeleton).__name__)
+        tokenizer = loading.load_tokenizer(source)
+        if adapter is not None:
+            adapter.check(skeleton, anatomy, request.model)
     return Opened(
         request,
         layers,
@@ -108,8 +154,12 @@ def open_model(request: Request, progress: Progress) -> Opened:
         config,
         tokenizer,
         skeleton,
-        architectures.find(skeleton, request.model),
-        architectures.context_length(config),
+        anatomy,
+        architectures.context_length(skeleton),
+        stream,
+        adapter,
+        gguf,
+        stored_as,
     )
 
 
@@ -135,7 +185,8 @@ class Runner:
     """A loaded model that runs texts.
 
     Attributes:
-        whole_because: why the model has all of its blocks although fewer would do, or None.
+        whole_because: why the model has all of its parts although fewer would do, or None.
+        left_out: paths of the parts beside the blocks that it does not have.
         pages: what of the weights is given back as soon as it was used.
         unproved: operations of a reproducible run that may differ between machines, so far.
     """
@@ -143,6 +194,7 @@ class Runner:
     opened: Opened
     loaded: Loaded
     whole_because: str | None
+    left_out: tuple[str, ...]
     pages: FilePages
     unproved: set[str]
 
@@ -159,9 +211,33 @@ class Runner:
             self.opened.layers,
             batch,
             hidden_dim=self.opened.anatomy.hidden_dim,
+            stream=self.opened.stream,
             pages=self.pages,
             weights=self.loaded.weights,
             unproved=self.unproved,
+        )
+
+    def to_the_end(
+        self, ids: Sequence[int], layers: Sequence[int], at_end: Callable[[object], None]
+    ) -> NDArray[np.float32]:
+        """The states of all tokens of a text, (layers, tokens, d), of a model that is not stopped.
+
+        Args:
+            layers: ascending. at_end: as of `capture.residual_stream`.
+
+        Raises:
+            UnsupportedArchitecture, ModelFailed: as there.
+        """
+        return capture.residual_stream(
+            self.loaded.model,
+            self.blocks,
+            layers,
+            capture.Batch.of_text(ids),
+            hidden_dim=self.opened.anatomy.hidden_dim,
+            stream=self.opened.stream,
+            pages=self.pages,
+            weights=self.loaded.weights,
+            at_end=at_end,
         )
 
     def side_by_side(self) -> list[Runner]:
@@ -211,13 +287,18 @@ class Runner:
 
         Of float32 weights they are no copy.
         """
-        weight = self.weight.detach()
-        rows = max(1, CHUNK_BYTES // (4 * weight.shape[1]))
-        for start in range(0, len(weight), rows):
-            part = weight[start : start + rows]
-            part = self.loaded.weights.of_model(self.weight, part)
-            yield part.to("cpu", torch.float32).contiguous().numpy()
-            self.loaded.pages.release(weight[start : start + rows])
+        for part in self.unembedding_parts():
+            rows = self.loaded.weights.of_model(self.weight, part)
+            yield rows.to("cpu", torch.float32).contiguous().numpy()
+
+    def unembedding_parts(self) -> Iterator[torch.Tensor]:
+        """U as it is held, in blocks of rows, shape (rows, d), each given back after its use."""
+        with as_written():
+            rows = max(1, CHUNK_BYTES // (4 * self.weight.shape[1]))
+            parts = torch.split(self.weight.detach(), rows)
+        for part in parts:
+            yield part
+            self.loaded.pages.release(part)
 
 
 @dataclass(frozen=True)
@@ -251,7 +332,7 @@ def run(request: Request, text: str, progress: Progress) -> Run:
 def start(
     opened: Opened, batch: capture.Batch, progress: Progress, *, once: bool
 ) -> tuple[Runner, NDArray[np.float32]]:
-    """A model with as few blocks as possible, and what it did with the first texts.
+    """A model with as few parts as possible, and what it did with the first texts.
 
     Args:
         once: it runs no other texts, so that a block's memory can be given back after its use.
@@ -261,32 +342,52 @@ def start(
     """
     anatomy, deepest = opened.anatomy, opened.layers[-1]
 
-    def attempt(count: int, whole_because: str | None) -> tuple[Runner, NDArray[np.float32]]:
+    def attempt(
+        count: int, whole_because: str | None, left_out: tuple[str, ...]
+    ) -> tuple[Runner, NDArray[np.float32]]:
         progress(f"Loading {count} of {anatomy.blocks} blocks")
-        runner = load(opened, count, whole_because=whole_because, once=once)
+        runner = load(opened, count, whole_because=whole_because, left_out=left_out, once=once)
         tokens = sum(map(len, batch.texts))
         progress(f"Running {deepest + 1} blocks on {tokens} tokens")
         return runner, runner.states(batch)
 
-    needed = deepest + 1
-    if needed == anatomy.blocks:
-        return attempt(needed, None)
-    if anatomy.whole_because is not None:
-        return attempt(anatomy.blocks, anatomy.whole_because)
-    try:
-        return attempt(needed, None)
-    except ModelFailed as error:
-        reason = f"without its later blocks it stops with {error.found}"
-    return attempt(anatomy.blocks, reason)
+    count, reason, left_out = deepest + 1, None, anatomy.beside
+    if count < anatomy.blocks and anatomy.whole_because is not None:
+        count, reason = anatomy.blocks, anatomy.whole_because
+    while True:
+        try:
+            return attempt(count, reason, left_out)
+        except ModelFailed as error:
+            if left_out:
+                missing, left_out = ", ".join(left_out), ()
+            elif count < anatomy.blocks:
+                missing, count = "its later blocks", anatomy.blocks
+            else:
+                raise
+            reason = f"without {missing} it stops with {error.found}"
 
 
-def load(opened: Opened, count: int, *, whole_because: str | None = None, once: bool) -> Runner:
+def load(
+    opened: Opened,
+    count: int,
+    *,
+    whole_because: str | None = None,
+    left_out: tuple[str, ...] | None = None,
+    once: bool,
+) -> Runner:
     """The model with its first `count` blocks, ready to run.
+
+    Args:
+        left_out: paths of other parts that it does not have; by default all that no text needs.
 
     Raises:
         IncompleteModel, ModelFailed: as `prepare`.
     """
     unproved: set[str] = set()
+    if opened.gguf is not None:
+        opened.gguf.sha256  # noqa: B018 - taken now, and not after a run of hours
+        unproved |= opened.gguf.unproved
+    left_out = opened.anatomy.beside if left_out is None else left_out
     with making(), unwarned():
         loaded = prepare(
             opened.request,
@@ -294,11 +395,14 @@ def load(opened: Opened, count: int, *, whole_because: str | None = None, once: 
             opened.skeleton,
             opened.anatomy,
             count=count,
+            left_out=left_out,
             device=opened.device,
             unproved=unproved,
+            adapter=opened.adapter,
+            stored=opened.stored,
         )
     pages = loaded.pages if once else FilePages()
-    return Runner(opened, loaded, whole_because, pages, unproved)
+    return Runner(opened, loaded, whole_because, left_out, pages, unproved)
 
 
 def _device(request: Request) -> torch.device:
@@ -337,3 +441,30 @@ def _layers(asked: tuple[int, ...] | None, count: int) -> tuple[int, ...]:
     layers = sorted(layer % count for layer in asked)
     check_each_once(layers)
     return tuple(layers)
+
+
+def _stream(asked: str | None, streams: Streams | None, name: str) -> Stream | None:
+    """The residual stream asked for.
+
+    Raises:
+        WrongStream: one of several is to be chosen, there is no such one, or there is only one.
+    """
+    if streams is None:
+        if asked is None:
+            return None
+        raise WrongStream(
+            "stream",
+            expected=f"none to be chosen for {name}, which has one",
+            found=asked,
+            hint="Leave out --stream.",
+        )
+    last = streams.count - 1
+    if asked is None or (asked != MEAN and int(asked) > last):
+        raise WrongStream(
+            "stream",
+            expected=f"0 to {last}, or {MEAN}, for {name}, which has {streams.count} residual "
+            "streams",
+            found="none" if asked is None else asked,
+            hint="Choose one with --stream, or the mean; docs/streams.md says what they are.",
+        )
+    return Stream(streams, asked)

@@ -47,6 +47,8 @@ class TrainingResult:
         scores: for each probe, the held-out logits by class.
         geometry: what was trained under.
         recorded: whether an extraction record says that states and unembedding are of one model.
+        unread: whether it says that the unembedding does not read such states, and the inner
+            product is of it all the same.
     """
 
     probe_set: ProbeSet
@@ -57,6 +59,7 @@ class TrainingResult:
     scores: tuple[ScoreHistogram, ...]
     geometry: Geometry
     recorded: bool
+    unread: bool
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class TrainingContext:
             one the Euclidean, next to that none.
         spectrum: of Φ; None: computed, without the share of the mean.
         recorded: whether an extraction record says that states and unembedding are of one model.
+        unread: whether it says that the unembedding does not read such states.
     """
 
     corpus_version: str = "unversioned"
@@ -77,6 +81,7 @@ class TrainingContext:
     beside: Geometry | None = None
     spectrum: Spectrum | None = None
     recorded: bool = False
+    unread: bool = False
 
 
 def train(
@@ -159,6 +164,7 @@ def train(
         ),
         geometry=geometry,
         recorded=context.recorded,
+        unread=context.unread and geometry.inner_product != "Euclidean",
     )
 
 

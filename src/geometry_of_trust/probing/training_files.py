@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from geometry_of_trust.documents.extraction_record import NO_NORM, TRANSFORMED
 from geometry_of_trust.errors import BadOption, BadRowTable, NonFinite, NotPositiveDefinite
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.activations_file import open_activations
@@ -103,7 +104,12 @@ def train_layers(
     if labels_file is not None:
         digests["labels"] = labels_file.sha256
     context = TrainingContext(
-        options.corpus_version, digests, beside, spectrum(geometry, matrix), record is not None
+        options.corpus_version,
+        digests,
+        beside,
+        spectrum(geometry, matrix),
+        record is not None,
+        record is not None and record.unembedding_reads in (TRANSFORMED, NO_NORM),
     )
     results = [
         train(

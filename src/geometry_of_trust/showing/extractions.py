@@ -5,8 +5,20 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from geometry_of_trust.documents.extraction_record import Check, Corpus, Record
-from geometry_of_trust.showing.text import table
+from geometry_of_trust.documents.extraction_record import (
+    EQUAL,
+    NO_NORM,
+    RISING,
+    SCALED,
+    TRANSFORMED,
+    Check,
+    Corpus,
+    Record,
+    RecordedAdapter,
+    RecordedGguf,
+    UnusedWeights,
+)
+from geometry_of_trust.showing.text import SEES_LATER, table
 from geometry_of_trust.terminal import bare_or_quoted, quoted
 
 if TYPE_CHECKING:
@@ -19,13 +31,17 @@ def record_rows(record: Record) -> list[tuple[str, str]]:
     """What was run, in names and values; the record's own names are cut, each by itself."""
     blocks = f"{record.blocks_loaded} of {record.blocks_total} loaded"
     if record.whole_because:
-        blocks += f" (whole model: {bare_or_quoted(record.whole_because)})"
+        blocks += f" (no less: {bare_or_quoted(record.whole_because)})"
     ties = ["tied to the embedding" if record.tied else "untied"] + ["biased"] * record.bias
     versions = [f"{name} {bare_or_quoted(v)}" for name, v in record.libraries.items() if v]
     kept_in = bare_or_quoted(record.dtype)
     if record.quantization is not None:
         library = bare_or_quoted(record.quantization_library or "")
         kept_in = f"{bare_or_quoted(record.quantization)} ({library}), others in {kept_in}"
+    elif record.gguf is not None:
+        kept_in = f"gguf ({_types(record.gguf)}), computed in {kept_in}"
+    elif record.stored is not None:
+        kept_in = f"{bare_or_quoted(record.stored)}, computed in {kept_in}"
     elif record.low_memory:
         kept_in += ", left in their files"
     revision = record.commit or record.revision
@@ -39,19 +55,45 @@ def record_rows(record: Record) -> list[tuple[str, str]]:
     return [
         ("model", f"{bare_or_quoted(record.model)}{at}"),
         ("written as", other_name and bare_or_quoted(other_name)),
+        ("file sha256", record.gguf.sha256 if record.gguf else ""),
+        ("adapter", _adapter(record.adapter) if record.adapter else ""),
         ("class", bare_or_quoted(record.model_class)),
+        ("model of text", _tower(record)),
+        ("left out", ", ".join(map(bare_or_quoted, record.left_out))),
         ("blocks", f"{blocks}, {bare_or_quoted(record.blocks_path)}"),
         ("unembedding", f"{', '.join(ties)}, {bare_or_quoted(record.unembedding_path)}"),
         ("layers", ", ".join(map(str, record.layers))),
+        ("stream", f"{bare_or_quoted(record.stream)} of {record.streams}" if record.stream else ""),
         ("weights in", kept_in),
         ("ran in", f"{ran_in} on {bare_or_quoted(record.device)}, attention {attention}"),
         ("may differ", unproved and f"{unproved}: not proved"),
+        ("bidirectional", SEES_LATER if record.bidirectional else ""),
+        ("logits", _logits(record.unembedding_reads)),
+        ("unused weights", _unused(record.unused_weights)),
         ("with", ", ".join(versions)),
         ("text sha256" if record.corpus is None else "corpus sha256", record.prompt_sha256),
         *([] if record.corpus is None else _corpus_rows(record.corpus)),
         ("positions", f"{record.positions}"),
         ("self-checks", "; ".join(map(_check, record.checks))),
     ]
+
+
+def _types(gguf: RecordedGguf) -> str:
+    return ", ".join(
+        f"{count} {bare_or_quoted(name)}" for name, count in sorted(gguf.types.items())
+    )
+
+
+def _adapter(adapter: RecordedAdapter) -> str:
+    """Its kind and digest, and the model that its own configuration names."""
+    base = f", made for {bare_or_quoted(adapter.base)}" if adapter.base else ""
+    return f"{bare_or_quoted(adapter.kind)} {adapter.sha256}{base}"
+
+
+def _tower(record: Record) -> str:
+    if record.tower is None:
+        return ""
+    return f"{bare_or_quoted(record.tower.class_name)}, {bare_or_quoted(record.tower.path)}"
 
 
 def _corpus_rows(corpus: Corpus) -> list[tuple[str, str]]:
@@ -64,6 +106,22 @@ def _corpus_rows(corpus: Corpus) -> list[tuple[str, str]]:
         ("tokens kept", f"{bare_or_quoted(corpus.position)} of each text{skipped}"),
         ("rows sha256", corpus.rows_sha256),
     ]
+
+
+def _logits(reads: str | None) -> str:
+    """How the logits follow from the last block's state, in this program's words where they are."""
+    if reads is None:
+        return ""
+    words = reads if reads in (EQUAL, SCALED, RISING, TRANSFORMED, NO_NORM) else quoted(reads)
+    return f"of norm and unembedding against the model's: {words}"
+
+
+def _unused(weights: UnusedWeights | None) -> str:
+    """Weights that the model does not use, with the first names."""
+    if weights is None:
+        return ""
+    more = ", ..." if weights.count > len(weights.first) else ""
+    return f"{weights.count} in its files: {', '.join(map(bare_or_quoted, weights.first))}{more}"
 
 
 def _check(check: Check) -> str:

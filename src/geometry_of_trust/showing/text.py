@@ -6,6 +6,9 @@ import json
 
 from geometry_of_trust.terminal import escaped_line
 
+SEES_LATER = "each state depends on the tokens after it, too"
+"""What a bidirectional run means to a reader."""
+
 
 def as_json(tree: object) -> str:
     """JSON for programs: ASCII, indented."""

@@ -21,6 +21,7 @@ from geometry_of_trust.documents.codes import (
     Verdict,
 )
 from geometry_of_trust.documents.schema import (
+    BOOL,
     DIGEST,
     INNER_PRODUCT,
     PRECISION,
@@ -91,17 +92,29 @@ class BoundProbeSet:
 class BoundRecord:
     """The extraction record: its digest, of the text that its mode says (`Record.digest`).
 
-    `arithmetic` is that of a reproducible run; None of a fast one, and of those in float64.
+    Attributes:
+        arithmetic: that of a reproducible run; None of a fast one, and of those in float64.
+        bidirectional: whether states depend on later tokens too.
+        stored: what the weights had been rounded to in the model's own files, as of `Record`.
+        adapter: digest of what was put into the model, or None.
+        stream: which of several residual streams was read; None where there is one.
     """
 
     sha256: str
     mode: Mode
     arithmetic: str | None
+    bidirectional: bool = False
+    stored: str | None = None
+    adapter: str | None = None
+    stream: str | None = None
 
 
 @dataclass(frozen=True)
 class Binding:
-    """What readings came from, and who signed; `extraction_record` is None if there was none."""
+    """What readings came from, and who signed; `extraction_record` is None if there was none.
+
+    `geometry_reference` is the digest of the checkpoint that drift was measured from, if it was.
+    """
 
     version: int
     tool: str
@@ -111,6 +124,7 @@ class Binding:
     probe_sets: tuple[BoundProbeSet, ...]
     extraction_record: BoundRecord | None
     key_id: str
+    geometry_reference: str | None = None
 
     @property
     def digest(self) -> str:
@@ -178,10 +192,15 @@ BINDING = record(
             member("sha256", DIGEST),
             member("mode", choice(MODES)),
             member("arithmetic", STRING, default=None, omitted=True),
+            member("bidirectional", BOOL, default=False, omitted=True),
+            member("stored", STRING, default=None, omitted=True),
+            member("adapter", DIGEST, default=None, omitted=True),
+            member("stream", STRING, default=None, omitted=True),
         ),
         default=None,
         omitted=True,
     ),
     member("key_id", DIGEST),
+    member("geometry_reference", DIGEST, default=None, omitted=True),
 )
 """What a reading came from, as one JSON object of strings and integers."""

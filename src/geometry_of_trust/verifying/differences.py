@@ -164,6 +164,8 @@ def activations_difference(
         return f"{len(ours.positions)} positions, {signed.positions} signed: {cause}"
     if ours.hidden_dim != signed.hidden_dim:
         return f"hidden dimension {ours.hidden_dim}, {signed.hidden_dim} signed: another model"
+    if ours.precision != signed.precision:
+        return f"precision {ours.precision}, {signed.precision} signed: other files of weights"
     if original is not None:
         return _located(ours, read_activations(original))
     try:
