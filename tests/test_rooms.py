@@ -34,7 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "documents": {"terminal", "errors", "files"},
     "signing": {"errors", "files", "ownership", "outputs", "documents"},
     "formats": {"errors", "extras", "files", "outputs", "documents"},
-    "geometry": {"errors", "memory", "progress", "documents", "formats"},
+    "geometry": {"errors", "files", "memory", "progress", "documents", "formats"},
     "arithmetic": {"errors"},
     "extraction": {
         "version", "errors", "extras", "files", "outputs", "memory", "progress", "option_types",
@@ -54,10 +54,10 @@ ROOMS: dict[str, set[str]] = {
     },
     "verifying": {
         "terminal", "errors", "files", "outputs", "progress", "documents", "signing", "formats",
-        "arithmetic", "extraction", "corpus", "probing", "attesting",
+        "geometry", "arithmetic", "extraction", "corpus", "probing", "attesting",
     },
     "showing": {
-        "terminal", "errors", "files", "documents", "signing", "formats", "extraction",
+        "terminal", "errors", "files", "documents", "signing", "formats", "geometry", "extraction",
         "corpus", "converting", "probing", "verifying",
     },
     "plotting": {
@@ -65,7 +65,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "cli": {
         "version", "terminal", "errors", "extras", "files", "outputs", "documents", "signing",
-        "extraction",
+        "geometry", "extraction",
         "corpus", "converting", "probing", "attesting", "verifying", "showing", "plotting",
     },
     "__main__": {"cli"},
@@ -80,14 +80,14 @@ FLOORS: dict[str, str] = {
     """,
     "signing": """
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
-        signed_bytes attestation checks key_making
+        signed_bytes attestation checks keyrings histories key_making
     """,
     "formats": """
         mapped_arrays arrays labels thrift_compact parquet_layout parquet_table table_rows
-        label_tables row_writer row_table binary_file gotact activations_file gotue
+        label_tables row_writer row_table binary_file gotact activations_file gotue gotgeo
         unembedding_file
     """,
-    "geometry": "exact gram inner_product spectrum",
+    "geometry": "exact gram inner_product spectrum drift checkpoints",
     "arithmetic": "library threads checks products functions rows attention sequences",
     "extraction": """
         page_release panics architectures deterministic_operations float32
@@ -100,22 +100,24 @@ FLOORS: dict[str, str] = {
     """,
     "converting": "tensorfile exchange in_memory npy tensors tables vllm conversion",
     "probing": """
-        probes sources probe_readings token_readings array_types counted_random splits
+        probes sources drifts probe_readings token_readings array_types counted_random splits
         score_histogram intervals reliability_bins resampling metrics logistic whitening
         layer_choice held_out_figures cross_validation label_checks split_rows surface_features
         controls fresh_rows options causal_probe card_making training probe_set_files
         training_files calibration_report layer_sweep
     """,
-    "attesting": "assemble attest",
-    "verifying": "differences supplied_files file_contents verify reproduce",
+    "attesting": "drifts assemble attest",
+    "verifying": """
+        differences supplied_files file_contents trusted_keys verify history reproduce
+    """,
     "showing": """
-        text verdicts cards probes conversions extractions reproductions sweeps token_readings
-        any_file
+        text verdicts histories keyrings cards probes drifts conversions extractions reproductions
+        sweeps token_readings any_file
     """,
     "plotting": "image_files panels pictures",
     "cli": """
         signals layer_spelling places streams common extract keygen train attest verify reproduce
-        show read calibration_report sweep convert
+        show read calibration_report sweep convert checkpoint drift keyring
     """,
 }
 """The files of each room with several, from its ground up: each imports only files before it.
@@ -129,7 +131,10 @@ NO_NUMPY = {
 }  # fmt: skip
 """Folders that import no numpy, whatever files they hold."""
 
-ALSO_WITHOUT_NUMPY = {"verifying.verify", "showing.verdicts", "showing.any_file"}
+ALSO_WITHOUT_NUMPY = {
+    "verifying.verify", "verifying.history", "showing.verdicts", "showing.histories",
+    "showing.keyrings", "showing.any_file",
+}  # fmt: skip
 """What those of other folders are that the check of a document runs, or `show` of one."""
 
 USERS: dict[str, set[str]] = {

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.extraction_record import RecordedAdapter as RecordedAdapter
     from geometry_of_trust.documents.extraction_record import RecordedGguf as RecordedGguf
     from geometry_of_trust.documents.extraction_record import Token as Token
+    from geometry_of_trust.documents.extraction_record import Tower as Tower
     from geometry_of_trust.documents.extraction_record import UnusedWeights as UnusedWeights
     from geometry_of_trust.documents.extraction_record import WrittenFile as WrittenFile
     from geometry_of_trust.documents.extraction_record_reading import read_record as read_record
@@ -57,6 +58,11 @@ if TYPE_CHECKING:
     from geometry_of_trust.formats.labels import read_labels as read_labels
     from geometry_of_trust.formats.row_table import RowTable as RowTable
     from geometry_of_trust.formats.row_table import read_rows as read_rows
+    from geometry_of_trust.geometry.checkpoints import Checkpoint as Checkpoint
+    from geometry_of_trust.geometry.checkpoints import make_checkpoint as make_checkpoint
+    from geometry_of_trust.geometry.checkpoints import open_checkpoint as open_checkpoint
+    from geometry_of_trust.geometry.checkpoints import write_checkpoint as write_checkpoint
+    from geometry_of_trust.geometry.drift import Moved as Moved
     from geometry_of_trust.geometry.inner_product import Geometry as Geometry
     from geometry_of_trust.geometry.spectrum import Spectrum as Spectrum
     from geometry_of_trust.probing.calibration_report import Calibration as Calibration
@@ -66,6 +72,10 @@ if TYPE_CHECKING:
     )
     from geometry_of_trust.probing.causal_probe import CausalProbe as CausalProbe
     from geometry_of_trust.probing.cross_validation import CrossValidation as CrossValidation
+    from geometry_of_trust.probing.drifts import DriftReport as DriftReport
+    from geometry_of_trust.probing.drifts import ProbeDrift as ProbeDrift
+    from geometry_of_trust.probing.drifts import ProbeSetDrift as ProbeSetDrift
+    from geometry_of_trust.probing.drifts import measure_drift as measure_drift
     from geometry_of_trust.probing.layer_choice import DimensionSweep as DimensionSweep
     from geometry_of_trust.probing.layer_choice import FinalTest as FinalTest
     from geometry_of_trust.probing.layer_choice import LayerFigures as LayerFigures
@@ -102,6 +112,12 @@ if TYPE_CHECKING:
     from geometry_of_trust.signing.binding import BoundRecord as BoundRecord
     from geometry_of_trust.signing.binding import BoundUnembedding as BoundUnembedding
     from geometry_of_trust.signing.key_making import generate_key_files as generate_key_files
+    from geometry_of_trust.signing.keyrings import KeyEntry as KeyEntry
+    from geometry_of_trust.signing.keyrings import Keyring as Keyring
+    from geometry_of_trust.signing.keyrings import load_keyring as load_keyring
+    from geometry_of_trust.signing.keyrings import new_keyring as new_keyring
+    from geometry_of_trust.signing.keyrings import with_key as with_key
+    from geometry_of_trust.signing.keyrings import with_revocation as with_revocation
     from geometry_of_trust.signing.keys import PublicKey as PublicKey
     from geometry_of_trust.signing.keys import SecretKey as SecretKey
     from geometry_of_trust.signing.keys import load_public_key as load_public_key
@@ -115,6 +131,10 @@ if TYPE_CHECKING:
     from geometry_of_trust.signing.reference_members import DomainScope as DomainScope
     from geometry_of_trust.signing.reference_members import PermittedDomain as PermittedDomain
     from geometry_of_trust.signing.signed_bytes import InnerProductTag as InnerProductTag
+    from geometry_of_trust.verifying.history import History as History
+    from geometry_of_trust.verifying.history import HistoryLink as HistoryLink
+    from geometry_of_trust.verifying.history import HistoryRefused as HistoryRefused
+    from geometry_of_trust.verifying.history import verify_history as verify_history
     from geometry_of_trust.verifying.reproduce import Link as Link
     from geometry_of_trust.verifying.reproduce import Reproduction as Reproduction
     from geometry_of_trust.verifying.reproduce import reproduce as reproduce
@@ -140,6 +160,7 @@ _NAMES = {
         "RecordedAdapter",
         "RecordedGguf",
         "Token",
+        "Tower",
         "UnusedWeights",
         "WrittenFile",
     ),
@@ -153,11 +174,24 @@ _NAMES = {
     "formats.gotue": ("read_unembedding", "write_unembedding"),
     "formats.labels": ("read_labels",),
     "formats.row_table": ("RowTable", "read_rows"),
+    "geometry.checkpoints": (
+        "Checkpoint",
+        "make_checkpoint",
+        "open_checkpoint",
+        "write_checkpoint",
+    ),
+    "geometry.drift": ("Moved",),
     "geometry.inner_product": ("Geometry",),
     "geometry.spectrum": ("Spectrum",),
     "probing.calibration_report": ("Calibration", "CalibrationReport", "calibration_report"),
     "probing.causal_probe": ("CausalProbe",),
     "probing.cross_validation": ("CrossValidation",),
+    "probing.drifts": (
+        "DriftReport",
+        "ProbeDrift",
+        "ProbeSetDrift",
+        "measure_drift",
+    ),
     "probing.layer_choice": ("DimensionSweep", "FinalTest", "LayerFigures", "Sweep"),
     "probing.layer_sweep": ("sweep", "sweep_files"),
     "probing.options": ("FittingOptions", "TrainingOptions"),
@@ -179,6 +213,14 @@ _NAMES = {
         "BoundUnembedding",
     ),
     "signing.key_making": ("generate_key_files",),
+    "signing.keyrings": (
+        "KeyEntry",
+        "Keyring",
+        "load_keyring",
+        "new_keyring",
+        "with_key",
+        "with_revocation",
+    ),
     "signing.keys": ("PublicKey", "SecretKey", "load_public_key", "load_secret_key"),
     "signing.reference_members": (
         "CausalScore",
@@ -191,6 +233,12 @@ _NAMES = {
         "PermittedDomain",
     ),
     "signing.signed_bytes": ("InnerProductTag",),
+    "verifying.history": (
+        "History",
+        "HistoryLink",
+        "HistoryRefused",
+        "verify_history",
+    ),
     "verifying.reproduce": ("Link", "Reproduction", "reproduce"),
     "verifying.verify": ("Refused", "Step", "Verdict", "verify"),
 }

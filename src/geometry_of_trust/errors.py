@@ -256,6 +256,26 @@ class BindingMismatch(Refusal):
     """The binding is not the one that was signed, or it disagrees with the attestation."""
 
 
+class UnknownSigner(Refusal):
+    """A document by a key that is none of those expected, or that the keyring does not list."""
+
+
+class KeyNotValid(Refusal):
+    """A key that the keyring lists for something else, or not for the time that is stated."""
+
+
+class HistoryGap(Refusal):
+    """A document of a history whose predecessor is not there, or a history without beginning."""
+
+
+class HistoryFork(Refusal):
+    """Two documents of a history that follow the same one, that both begin it, or are the same."""
+
+
+class HistoryOrder(Refusal):
+    """A document whose number or time does not follow from the one before it."""
+
+
 class DigestMismatch(Refusal):
     """A supplied file is not the one that was bound."""
 

@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 from geometry_of_trust import errors
-from geometry_of_trust.documents.extraction_record import LIBRARIES, Record, Token, WrittenFile
+from geometry_of_trust.documents.extraction_record import (
+    LIBRARIES,
+    Record,
+    RecordedAdapter,
+    Token,
+    WrittenFile,
+)
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.files import sha256_file
 from geometry_of_trust.formats.gotact import read_activations, write_activations
@@ -309,6 +315,12 @@ def test_the_environment_of_a_reproducible_run_is_not_bound(files: Files, tmp_pa
     assert attestation.binding is not None
     bound = BoundRecord(record.measured_digest, "reproducible", record.arithmetic)
     assert attestation.binding.extraction_record == bound
+    adapter = RecordedAdapter("12" * 32, "LORA", None)
+    record_of_more = dataclasses.replace(record, stored="fp8", adapter=adapter)
+    write_file(place, record_of_more.to_json())
+    digest = record_of_more.measured_digest
+    said = BoundRecord(digest, "reproducible", record.arithmetic, stored="fp8", adapter="12" * 32)
+    assert moved.attest().bound().extraction_record == said
     everything: dict[str, Any] = {
         "activations": moved.activations, "unembedding": moved.unembedding, "probes": moved.probes,
     }  # fmt: skip

@@ -46,7 +46,8 @@ QV = ["q_proj", "v_proj"]
 
 
 def lora(**settings: Any) -> Any:
-    return peft.LoraConfig(**({"target_modules": QV, "lora_dropout": 0.5} | settings))
+    chosen: dict[str, Any] = {"target_modules": QV, "lora_dropout": 0.5} | settings
+    return peft.LoraConfig(**chosen)
 
 
 def train(model: Path, config: Any, to: Path) -> Path:

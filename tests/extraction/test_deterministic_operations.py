@@ -52,6 +52,14 @@ def ties(x: torch.Tensor) -> torch.Tensor:
 
 AGAIN = torch.tensor([2, 0, 2, 2])
 
+
+def put_in_columns(x: torch.Tensor) -> torch.Tensor:
+    """As a mask of some tokens' logits does."""
+    y = x.clone()
+    y[:, AGAIN[:2]] = 0.5
+    return y
+
+
 OPERATIONS: dict[str, Callable[[Made], Any]] = {
     "linear": lambda m: F.linear(m(0)[None], m(1), m(2)[0]),
     "matmul of stacks": lambda m: torch.stack([m(0), m(1)])[None] @ torch.stack([m(2), m(3)]).mT,
@@ -110,7 +118,7 @@ OPERATIONS: dict[str, Callable[[Made], Any]] = {
     "lerp": lambda m: [torch.lerp(m(0), m(1), 0.3), torch.lerp(m(0), m(1), m(2).sigmoid())],
     "index add": lambda m: [m(0).index_add(0, AGAIN, m(1)[:4]),
                             m(0).index_add(-1, AGAIN, m(1)[:, :4], alpha=0.3)],
-    "index put": lambda m: [m(0).index_put((AGAIN[:2],), m(1)[:2]),
+    "index put": lambda m: [m(0).index_put((AGAIN[:2],), m(1)[:2]), put_in_columns(m(0)),
                             m(0).index_put((AGAIN,), m(1)[:4], accumulate=True),
                             m(0).index_put((AGAIN, AGAIN), m(1)[0, :4], accumulate=True)],
     "scatter": lambda m: [

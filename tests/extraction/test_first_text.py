@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from geometry_of_trust import errors
@@ -29,7 +30,18 @@ from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.extraction.options import ExtractionOptions
 from options import arguments_of
-from tiny_models import FAMILIES, HIDDEN, LAYERS, TEXT, VOCABULARY, Family, TinyModel, build
+from tiny_models import (
+    COMMON,
+    FAMILIES,
+    HIDDEN,
+    LAYERS,
+    TEXT,
+    VOCABULARY,
+    Family,
+    TinyModel,
+    build,
+    save_model,
+)
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -101,6 +113,21 @@ def test_a_model_whose_states_depend_on_later_tokens(
     record = run(bidirectional, tmp_path, layers, text, allow_bidirectional=True, **options).record
     assert record.bidirectional
     assert read_record(tmp_path / "a.record.json") == record
+
+
+def test_a_prefix_that_sees_itself(tmp_path: Path) -> None:
+    """PaliGemma's mask hides no token of a text without an answer from another."""
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    vision |= {"num_attention_heads": 4, "image_size": 28, "patch_size": 14}
+    config = transformers.PaliGemmaConfig(
+        text_config=COMMON | {"model_type": "gemma", "num_key_value_heads": 2, "head_dim": 8},
+        vision_config=vision | {"model_type": "siglip_vision_model"},
+        projection_dim=32, image_token_index=310,
+    )  # fmt: skip
+    model = save_model(transformers.PaliGemmaForConditionalGeneration(config), tmp_path / "model")
+    with pytest.raises(errors.NotCausal):
+        run(model, tmp_path)
+    assert run(model, tmp_path, allow_bidirectional=True).record.bidirectional
 
 
 def test_what_a_bidirectional_run_says(

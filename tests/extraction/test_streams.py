@@ -94,10 +94,14 @@ def test_each_stream_and_their_mean(model: Path, tmp_path: Path) -> None:
     assert dict(record_rows(mean.record))["stream"] == f"mean of {STREAMS}"
 
 
-def test_a_reproducible_run_reads_the_same_stream(model: Path, tmp_path: Path) -> None:
-    fast = run(model, tmp_path, "mean").activations.values
-    exact = run(model, tmp_path, "mean", reproducible=True)
-    np.testing.assert_allclose(exact.activations.values, fast, rtol=1e-3, atol=1e-3)
+def test_a_reproducible_run_reads_the_same_streams(model: Path, tmp_path: Path) -> None:
+    names = [*map(str, range(STREAMS)), "mean"]
+    runs = [run(model, tmp_path, name, reproducible=True) for name in names]
+    *streams, mean = (one.activations.values.astype(np.float64) for one in runs)
+    np.testing.assert_allclose(mean, np.mean(streams, axis=0), rtol=1e-6, atol=1e-6)
+    first = run(model, tmp_path, "0").activations.values
+    # Of the first layer asked for: a choice of experts or of tokens may tip over after it.
+    np.testing.assert_allclose(streams[0][0], first[0], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("stream", [None, "3", "9999"])

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
 from geometry_of_trust import errors
-from geometry_of_trust.documents.extraction_record import Tower
+from geometry_of_trust.documents.extraction_record import Tower, UnusedWeights
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.extraction import costs, running
 from geometry_of_trust.extraction.one_text import Extraction, extract
@@ -141,6 +142,17 @@ def test_weights_of_other_parts_are_not_loaded(tmp_path: Path) -> None:
     assert len(text) < len(weights)
     save_file(text, folder / "model.safetensors", {"format": "pt"})
     assert run(folder, tmp_path, [1, -1], reproducible=True).record == before.record
+
+
+def test_weights_that_nothing_uses_are_not_those_of_other_parts(tmp_path: Path) -> None:
+    """Whatever a part that was left out calls them."""
+    folder = save_model(llava(), tmp_path / "model")
+    assert run(folder, tmp_path, [0]).record.unused_weights is None
+    weights = load_file(folder / "model.safetensors")
+    (tower,) = {name.partition("vision_tower.")[0] for name in weights if "vision_tower" in name}
+    weights |= {f"{tower}vision_tower.patchifier.weight": torch.ones(2), "b.c": torch.ones(2)}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert run(folder, tmp_path, [0]).record.unused_weights == UnusedWeights(1, ("b.c",))
 
 
 def test_costs_are_of_what_is_loaded(tmp_path: Path) -> None:

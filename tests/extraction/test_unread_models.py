@@ -170,6 +170,15 @@ def test_blocks_that_need_an_image_are_refused_and_others_are_read(tmp_path: Pat
     assert run(folder, tmp_path, [0, 2]).record.layers == (0, 2)
 
 
+def test_a_text_so_long_that_big_bird_looks_ahead(tmp_path: Path) -> None:
+    """Up to 5 blocks, without random ones, all tokens attend; beyond, some do to later ones."""
+    model = make("BigBirdForCausalLM", **COMMON, is_decoder=True, block_size=2, num_random_blocks=0)
+    folder = save_model(model, tmp_path / "model")
+    with pytest.raises(errors.TextTooLong) as caught:
+        run(folder, tmp_path)
+    assert caught.value.expected == "at most 10 tokens"
+
+
 def test_a_model_that_needs_an_image_is_refused_in_words(tmp_path: Path) -> None:
     config = transformers.Kosmos2Config(
         text_config={

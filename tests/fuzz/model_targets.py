@@ -115,7 +115,7 @@ def _open(model: Path) -> None:
         architectures.check_promised(config, str(model))
         skeleton = loading.skeleton(source, config)
         architectures.find(skeleton, str(model))
-        architectures.context_length(config)
+        architectures.context_length(skeleton)
         model_files.check_weights(source, skeleton)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import struct
@@ -13,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geometry_of_trust.formats.row_writer import RowWriter, TextRows
+from geometry_of_trust.signing.keyrings import KeyEntry, new_keyring, with_key, with_revocation
+from geometry_of_trust.signing.keys import SecretKey
 from places import VECTORS
 
 LARGEST = 20_000
@@ -49,6 +52,26 @@ def parquet(**columns: object) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink)
     return sink.getvalue()
+
+
+def checkpoints() -> tuple[bytes, ...]:
+    """The reference's vector, and one with ε = 0."""
+    phi = np.array([[2, 1], [1, 5]], np.float32).tobytes()
+    return tuple(
+        b"GOTG\1\0\2\0\0\0" + hashlib.sha256(struct.pack("<Qf", 2, epsilon) + phi).digest() + phi
+        for epsilon in (0.0, 1e-6)
+    )
+
+
+def keyrings() -> tuple[bytes, ...]:
+    """Without keys, and with a key that was revoked."""
+    offline, other = (SecretKey.from_seed(bytes([n]) * 32) for n in (1, 2))
+    empty = new_keyring(offline, 0)
+    entry = KeyEntry(other.public.raw.hex(), "n", "attest", 1, 9)
+    full = with_key(empty, entry, offline, 1)
+    key_id = other.public.key_id
+    gone = with_revocation(full, key_id, offline, at=5, reason="lost", issued=2)
+    return empty.to_json(), gone.to_json()
 
 
 def row_tables() -> tuple[bytes, ...]:

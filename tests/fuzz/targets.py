@@ -28,6 +28,7 @@ from geometry_of_trust.formats.label_tables import read_label_table
 from geometry_of_trust.formats.row_table import read_rows
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.showing import cards as shown_cards
+from geometry_of_trust.showing import drifts as shown_drifts
 from geometry_of_trust.showing import verdicts
 from geometry_of_trust.showing.any_file import describe
 from geometry_of_trust.signing.attestation import parse_document
@@ -156,6 +157,21 @@ def read_gotue(data: bytes) -> None:
         attempt(lambda: Geometry.from_unembedding(opened).digest)
 
 
+def read_gotgeo(data: bytes) -> None:
+    path = placed("g.gotgeo", data)
+    with each() as attempt:
+        attempt(lambda: got.open_checkpoint(path, None))
+        attempt(lambda: shown(path))
+        attempt(lambda: shown_drifts.report(got.measure_drift(path, path)).encode())
+
+
+def read_keyring(data: bytes) -> None:
+    path = placed("k.json", data)
+    with each() as attempt:
+        attempt(lambda: shown(path))
+        attempt(lambda: got.load_keyring(path, KEY))
+
+
 def read_labels(data: bytes) -> None:
     path = placed("a.labels", data)
     with each() as attempt:
@@ -220,6 +236,8 @@ TARGETS: dict[str, Target] = {
     "record": Target(read_record, vectors("record"), mutate_json),
     "gotact": Target(read_gotact, vectors("gotact"), mutate_bytes),
     "gotue": Target(read_gotue, vectors("gotue"), mutate_bytes, 4096),
+    "gotgeo": Target(read_gotgeo, seeds.checkpoints, mutate_bytes),
+    "keyring": Target(read_keyring, seeds.keyrings, mutate_json),
     "labels": Target(read_labels, vectors("labels"), mutate_bytes),
     "row-table": Target(read_row_table, seeds.row_tables, mutate_parquet),
     "label-parquet": Target(

@@ -18,10 +18,6 @@ from geometry_of_trust.probing.probes import Probe, ProbeSet
 from geometry_of_trust.showing.any_file import describe
 
 
-def checkpoint(path: Path) -> None:
-    path.write_bytes(b"GOTG\1\0" + b"\2\0\0\0" + b"\x20\x81" * 24)
-
-
 def npy(path: Path) -> None:
     with path.open("wb") as handle:
         np.save(handle, np.zeros(3))
@@ -47,11 +43,11 @@ def pickled(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "kind"),
     [
-        (checkpoint, ".gotgeo"), (npy, ".npy"), (tensors, "safetensors"), (gguf, ".gguf"),
+        (npy, ".npy"), (tensors, "safetensors"), (gguf, ".gguf"),
         (archive, "zip"), (pickled, "pickle"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("name", ["a.gotgeo", "a.labels", "a"])
+@pytest.mark.parametrize("name", ["a.npz", "a.labels", "a"])
 def test_a_file_of_somebody_else_is_named(
     write: Callable[[Path], None], kind: str, name: str, tmp_path: Path
 ) -> None:

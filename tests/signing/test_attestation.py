@@ -166,6 +166,26 @@ def _written(binding: Binding) -> Any:
     return BINDING.write(binding)
 
 
+@pytest.mark.parametrize("name", ["stored", "adapter"])
+def test_what_weights_came_from_in_a_binding(name: str, signed: Attestation) -> None:
+    """Absent, as in bindings from before, if there is nothing to say."""
+    record = signed.bound().extraction_record
+    assert record is not None
+    bound: Any = {"stored": "fp8", "adapter": "ab" * 32}
+    said = dataclasses.replace(record, **{name: bound[name]})
+    binding: Binding = dataclasses.replace(signed.bound(), extraction_record=said)
+    written: Any = BINDING.write(binding)
+    assert list(written["extraction_record"])[-1] == name
+    assert name not in BINDING.write(signed.bound())["extraction_record"]  # type: ignore[index]
+    assert BINDING.read(written, "b") == binding
+    assert binding.digest != signed.bound().digest
+    for other in (None, 7, *(["AB" * 32, "ab"] if name == "adapter" else [])):
+        written["extraction_record"][name] = other
+        with pytest.raises(errors.WrongType) as caught:
+            BINDING.read(written, "b")
+        assert caught.value.where == f"b.extraction_record.{name}"
+
+
 def test_without_a_binding(signed: Attestation) -> None:
     bare = dataclasses.replace(signed, binding=None)
     assert b'"binding"' not in bare.to_json()

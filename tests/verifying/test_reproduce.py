@@ -25,8 +25,11 @@ from geometry_of_trust.extraction import deterministic_operations
 from geometry_of_trust.extraction.one_text import extract
 from geometry_of_trust.extraction.options import ExtractionOptions, LoadingOptions
 from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.geometry.checkpoints import make_checkpoint, write_checkpoint
+from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.training_files import train_files
+from geometry_of_trust.showing import verdicts
 from geometry_of_trust.signing.attestation import read_attestation, write_attestation
 from geometry_of_trust.signing.binding import Binding, BoundGeometry
 from geometry_of_trust.signing.checks import sign
@@ -182,6 +185,9 @@ def test_a_model_with_an_adapter(case: Case, tmp_path: Path) -> None:
     own = make(tmp_path, case.model, adapter=str(adapters[0]))
     given = [LoadingOptions(adapter=str(path)) for path in adapters]
     assert own.reproduce(options=given[0]).line == "MATCH"
+    record = read_record(record_path(own.activations))
+    assert record.adapter is not None
+    assert record.adapter.sha256 in verdicts.attestation(read_attestation(own.document))
     without = own.reproduce()
     assert without.outcome == "UNVERIFIABLE"
     assert "--adapter" in without.line
@@ -557,6 +563,28 @@ def test_the_arithmetic_is_signed(case: Case) -> None:
     assert bound.extraction_record is not None
     assert bound.extraction_record.arithmetic == ARITHMETIC
     assert ARITHMETIC in record_path(case.activations).read_text("utf-8")
+
+
+def test_a_place_in_a_history_and_drift(case: Case, tmp_path: Path) -> None:
+    """The place is taken as signed; drift is measured again, from the checkpoint."""
+    moved = copied(case, tmp_path)
+    reference, first = tmp_path / "g.gotgeo", tmp_path / "first.json"
+    make_checkpoint(tmp_path / "u.gotue", reference)
+    first.write_bytes(case.document.read_bytes())
+    moved.sign(previous=first, geometry_reference=reference)
+    assert read_attestation(moved.document).sequence_number == 1
+    missing = moved.reproduce()
+    assert (missing.outcome, "--geometry-reference" in missing.detail) == ("UNVERIFIABLE", True)
+    result = moved.reproduce(geometry_reference=reference)
+    assert result.line == "MATCH"
+    assert "which document it follows" in result.not_checked
+    assert "geometry reference" in [link.name for link in result.links]
+    other = tmp_path / "o.gotgeo"
+    write_checkpoint(other, Geometry.from_gram(np.eye(2)))
+    ended = moved.reproduce(geometry_reference=other)
+    assert ended.line.startswith("MISMATCH at geometry reference: ")
+    moved.sign()
+    assert moved.reproduce(geometry_reference=reference).outcome == "MISMATCH"
 
 
 MADE_UP: dict[str, Any] = {

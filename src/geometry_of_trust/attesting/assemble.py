@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from geometry_of_trust.attesting.drifts import SignedDrift, measured_drift, signed_drift
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.formats.arrays import Activations, Unembedding
+from geometry_of_trust.geometry.checkpoints import Checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.probe_readings import Reading, read_probe
 from geometry_of_trust.probing.probes import ProbeSet
@@ -27,9 +29,10 @@ from geometry_of_trust.signing.binding import (
     BoundRecord,
     BoundUnembedding,
 )
+from geometry_of_trust.signing.histories import FIRST, Place, place_of
 from geometry_of_trust.signing.signed_bytes import InnerProductTag
 
-MADE_FROM_FILES = (
+MADE_FROM_FILES: tuple[str, ...] = (
     "model_id",
     "precision",
     "inner_product",
@@ -42,7 +45,16 @@ MADE_FROM_FILES = (
     "geometry_hash",
 )
 """Members of an attestation that follow from the files."""
-BOUND_FROM_FILES = ("version", "activations", "unembedding", "geometry", "probe_sets")
+MADE_FROM_REFERENCE = ("geometry_drift", "directional_drifts")
+"""Members that follow from them and from a geometry reference, if one is bound."""
+BOUND_FROM_FILES = (
+    "version",
+    "activations",
+    "unembedding",
+    "geometry",
+    "probe_sets",
+    "geometry_reference",
+)
 """Members of its binding that do."""
 
 
@@ -54,6 +66,7 @@ class Statement:
         timestamp: Unix seconds. corpus_version: a name.
         tool: name and version of what signs. key_id: of the key that signs.
         record: what is bound of the extraction record, or None without one.
+        place: where it stands in a history.
     """
 
     timestamp: int
@@ -61,6 +74,7 @@ class Statement:
     tool: str
     key_id: str
     record: BoundRecord | None
+    place: Place = FIRST
 
 
 def bound_activations(activations: Activations, sha256: str) -> BoundActivations:
@@ -118,12 +132,17 @@ def version_of_each(probe_sets: Sequence[ProbeSet]) -> str:
 
 
 def assemble(
-    sources: Sources, geometry: Geometry, positions: Sequence[str], statement: Statement
+    sources: Sources,
+    geometry: Geometry,
+    positions: Sequence[str],
+    statement: Statement,
+    drift: SignedDrift | None = None,
 ) -> Attestation:
     """Read the probes: the attestation of these files, not yet signed.
 
     Args:
         positions: `last`, `first`, `mean` or a number, one a probe set.
+        drift: how far the geometry is from a reference, if that was measured.
 
     Raises:
         GeometryMismatch: a probe set was trained under another geometry.
@@ -157,6 +176,7 @@ def assemble(
         ),
         extraction_record=statement.record,
         key_id=statement.key_id,
+        geometry_reference=None if drift is None else drift.reference,
     )
     return Attestation(
         model_id=activations.model_id,
@@ -172,7 +192,11 @@ def assemble(
         confidence=tuple(reading.confidence for reading in readings),
         coverage_flags=tuple(reading.flagged for reading in readings),
         divergence_flag=any(reading.flagged for reading in readings),
+        parent_attestation_hash=statement.place.parent,
         geometry_hash=geometry.digest,
+        geometry_drift=None if drift is None else drift.geometry,
+        sequence_number=statement.place.number,
+        directional_drifts=() if drift is None else drift.directions,
         binding=binding,
         probe_commitment=binding.digest,
     )
@@ -189,11 +213,13 @@ def _read_set(
     return [read_probe(probe, geometry, states) for probe in probe_set.probes]
 
 
-def recomputed(attestation: Attestation, sources: Sources) -> Attestation:
+def recomputed(
+    attestation: Attestation, sources: Sources, reference: Checkpoint | None = None
+) -> Attestation:
     """What `assemble` gives for what an attestation says: it again, if that is true; unsigned.
 
-    Positions, inner product and `Statement` are the attestation's; members that nothing here
-    makes are absent.
+    Positions, inner product and `Statement` are the attestation's; so is the drift without the
+    reference that it was measured from. Members that nothing here makes are absent.
 
     Raises:
         LegacyDocument: nothing is bound.
@@ -216,9 +242,14 @@ def recomputed(attestation: Attestation, sources: Sources) -> Attestation:
         tool=binding.tool,
         key_id=binding.key_id,
         record=binding.extraction_record,
+        place=place_of(attestation),
     )
     positions = [bound.position for bound in binding.probe_sets]
-    again = assemble(sources, geometry, positions, statement)
+    drift = signed_drift(attestation)
+    if drift is not None and reference is not None:
+        # 6.3 The drift from the reference is as it was signed.
+        drift = measured_drift(reference, geometry, sources.probe_sets)
+    again = assemble(sources, geometry, positions, statement, drift)
     # Until 0.1.0 a version was written once a probe set, equal ones too; what was signed so holds.
     each = version_of_each(sources.probe_sets)
     return replace(again, probe_version=each) if attestation.probe_version == each else again
@@ -231,8 +262,11 @@ def differences(again: Attestation, signed: Attestation) -> Iterator[tuple[str, 
         LegacyDocument: one of them has no binding.
     """
     bound_again, bound = again.bound(), signed.bound()
+    made = MADE_FROM_FILES
+    if bound.geometry_reference is not None:
+        made += MADE_FROM_REFERENCE
     for place, ours, theirs, names in (
-        ("", again, signed, MADE_FROM_FILES),
+        ("", again, signed, made),
         ("binding.", bound_again, bound, BOUND_FROM_FILES),
     ):
         for name in names:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from geometry_of_trust.attesting.assemble import (
     Statement,
@@ -13,15 +12,19 @@ from geometry_of_trust.attesting.assemble import (
     joined_version,
     recomputed,
 )
+from geometry_of_trust.attesting.drifts import measured_drift
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import position_index
-from geometry_of_trust.errors import BadOption, ReadingsMismatch
+from geometry_of_trust.errors import ReadingsMismatch
 from geometry_of_trust.files import PathLike
+from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.sources import Sources, check_agreement, open_sources
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import BoundRecord
-from geometry_of_trust.signing.checks import sign
+from geometry_of_trust.signing.checks import sign, stated_time
+from geometry_of_trust.signing.histories import place_after
+from geometry_of_trust.signing.keyrings import Keyring
 from geometry_of_trust.signing.keys import SecretKey, load_secret_key
 from geometry_of_trust.version import __version__
 
@@ -37,6 +40,9 @@ def attest(
     position: str = "last",
     timestamp: int | None = None,
     epsilon: float = 1e-6,
+    previous: PathLike | None = None,
+    keyring: Keyring | None = None,
+    geometry_reference: PathLike | None = None,
 ) -> Attestation:
     """Read the probes and sign the readings, bound to everything they came from.
 
@@ -48,6 +54,9 @@ def attest(
         position: token to read: `last`, `first`, `mean` of all, or a number.
         timestamp: Unix seconds; None: SOURCE_DATE_EPOCH if set, else the clock.
         epsilon: relative regularisation, as given to training; unused if Φ needs none.
+        previous: the attestation before this one in a history.
+        keyring: whose keys may take over from each other in that history.
+        geometry_reference: a `.gotgeo` file, to measure drift from.
 
     Returns:
         The attestation, signed. Same files, options and timestamp: the same bytes.
@@ -62,6 +71,8 @@ def attest(
         Inconsistent, NotOurSpelling: a probe set or record contradicts itself or is re-spelled.
         LimitExceeded, BadText, TimestampInFuture: of what may be signed.
         FileChanged: a file was written to meanwhile.
+        UnknownSigner, KeyNotValid, BadSignature, LegacyDocument, HistoryOrder: of the previous one,
+            as `place_after`.
     """
     secret = key if isinstance(key, SecretKey) else load_secret_key(key)
     sources = open_sources(activations, probes, unembedding)
@@ -74,18 +85,29 @@ def attest(
             check_name(probe.name, f"{file.path}, name of a probe")
     joined_version(sources.probe_sets)
     statement = Statement(
-        timestamp=_now(timestamp),
+        timestamp=stated_time(timestamp),
         corpus_version=corpus_version,
         tool=f"geometry-of-trust {__version__}",
         key_id=secret.public.key_id,
         record=_bound_record(sources),
     )
+    if previous is not None:
+        place = place_after(previous, secret.public, statement.timestamp, keyring)
+        statement = replace(statement, place=place)
+    elif keyring is not None:
+        entry = keyring.entry(secret.public.key_id)
+        entry.check_valid("attest", statement.timestamp, "the new document")
+    reference = None if geometry_reference is None else open_checkpoint(geometry_reference, epsilon)
     training = sources.probe_sets[0].training
     causal = training is None or training.inner_product != "Euclidean"
     geometry = Geometry.from_unembedding(
         sources.unembedding, epsilon, "causal" if causal else "euclidean"
     )
-    return sign(assemble(sources, geometry, [position] * len(probes), statement), secret)
+    drift = None
+    if reference is not None:
+        drift = measured_drift(reference, geometry, sources.probe_sets)
+    made = assemble(sources, geometry, [position] * len(probes), statement, drift)
+    return sign(made, secret)
 
 
 def _bound_record(sources: Sources) -> BoundRecord | None:
@@ -104,27 +126,19 @@ def _bound_record(sources: Sources) -> BoundRecord | None:
     )
 
 
-def _now(timestamp: int | None) -> int:
-    if timestamp is not None:
-        if not 0 <= timestamp < 1 << 64:
-            raise BadOption("--timestamp", expected="Unix seconds", found=timestamp)
-        return timestamp
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    if epoch is None:
-        return int(time.time())
-    if not (epoch.isascii() and epoch.isdigit() and len(epoch) < 20):
-        raise BadOption("SOURCE_DATE_EPOCH", expected="Unix seconds", found=repr(epoch))
-    return int(epoch)
-
-
-def check_readings(attestation: Attestation, sources: Sources) -> None:
+def check_readings(
+    attestation: Attestation, sources: Sources, reference: Checkpoint | None = None
+) -> None:
     """Recompute everything that an attestation says of its files (step 6 of a verification).
+
+    Args:
+        reference: the geometry reference, if one is bound and it is there.
 
     Raises:
         ReadingsMismatch: naming the first member that differs, and both values.
         LegacyDocument and others: as `recomputed`.
     """
-    again = recomputed(attestation, sources)
+    again = recomputed(attestation, sources, reference)
     # 6.2 All that follows from the files is as it was signed.
     for name, ours, signed in differences(again, attestation):
         raise ReadingsMismatch(name, expected=f"{ours}, as recomputed", found=signed)

@@ -11,6 +11,7 @@ from geometry_of_trust.cli.common import (
     Many,
     Switch,
     app,
+    opened_keyring,
     passphrase_from,
     progress_on,
     talk,
@@ -31,6 +32,10 @@ def attest(
     position: str = "last",
     timestamp: int | None = None,
     epsilon: float = 1e-6,
+    previous: Path | None = None,
+    keyring: Path | None = None,
+    keyring_key: Path | None = None,
+    geometry_reference: Path | None = None,
     passphrase_file: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -58,6 +63,14 @@ def attest(
         Unix seconds [default: SOURCE_DATE_EPOCH, else now].
     epsilon
         As given to train.
+    previous
+        The attestation before this one in a history, by the same key or by one of the keyring.
+    keyring
+        The keyring that says which keys may take over from each other.
+    keyring_key
+        The public key that the keyring is signed with.
+    geometry_reference
+        A .gotgeo file (got-cli checkpoint), from which drift is measured and signed.
     passphrase_file
         First line: the passphrase of an encrypted key.
     json
@@ -70,6 +83,7 @@ def attest(
     from geometry_of_trust.signing.keys import load_secret_key
 
     forbid_core_dumps()
+    ring = opened_keyring(keyring, keyring_key)
     secret = load_secret_key(key, passphrase_from(passphrase_file))
     with progress_on("Reading the probes"):
         attestation = sign(
@@ -82,6 +96,9 @@ def attest(
             position=position,
             timestamp=timestamp,
             epsilon=epsilon,
+            previous=previous,
+            keyring=ring,
+            geometry_reference=geometry_reference,
         )
         write_attestation(output, attestation)
     for name in attestation.insufficient:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cyclopts import App, Group, Parameter
 
@@ -15,6 +16,9 @@ from geometry_of_trust.errors import BadOption, BadPassphrase, brief
 from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.terminal import escaped
 from geometry_of_trust.version import __version__
+
+if TYPE_CHECKING:
+    from geometry_of_trust.signing.keyrings import Keyring
 
 OK, REFUSED, USAGE, UNREADABLE = 0, 1, 2, 3
 
@@ -142,6 +146,22 @@ def warn_of_low_memory(given: bool) -> None:
     """Say that `--low-memory` does nothing, if it is given; the version after this refuses it."""
     if given:
         talk("note: --low-memory does nothing any more: weights always stay in their files")
+
+
+def opened_keyring(keyring: Path | None, key: Path | None) -> Keyring | None:
+    """The keyring that the options name, signed by the key that they name; None without.
+
+    Raises:
+        BadOption: one of the two options alone. Others: as `load_keyring`.
+    """
+    if keyring is None and key is None:
+        return None
+    if keyring is None or key is None:
+        name = "--keyring" if keyring is None else "--keyring-key"
+        raise BadOption(name, expected="--keyring and --keyring-key, or neither", found="none")
+    from geometry_of_trust.signing.keyrings import load_keyring
+
+    return load_keyring(keyring, key)
 
 
 def talk(text: str) -> None:

@@ -32,6 +32,7 @@ def reproduce(
     row_options: Annotated[RowOptions, Flat] = RowOptions(),
     probes: Annotated[list[Path] | None, Many] = None,
     activations: Path | None = None,
+    geometry_reference: Path | None = None,
     options: Annotated[LoadingOptions, Flat] = LoadingOptions(),
     json: Annotated[bool, Switch] = False,
     low_memory: Annotated[bool, Dropped] = False,
@@ -56,6 +57,8 @@ def reproduce(
         The signer's probe sets, in the order signed.
     activations
         The signer's .gotact file, if you have it: locates a mismatch.
+    geometry_reference
+        The .gotgeo file that drift was measured from, if the signer measured it.
     json
         Print the result as JSON.
     low_memory
@@ -76,6 +79,7 @@ def reproduce(
                 row_options=row_options,
                 probes=probes or (),
                 activations=activations,
+                geometry_reference=geometry_reference,
                 options=options,
                 progress=progress,
             )

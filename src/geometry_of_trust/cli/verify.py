@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from geometry_of_trust.cli.common import (
     OK,
@@ -11,19 +13,30 @@ from geometry_of_trust.cli.common import (
     Many,
     Switch,
     app,
+    opened_keyring,
 )
+from geometry_of_trust.errors import BadOption
+
+if TYPE_CHECKING:
+    from geometry_of_trust.signing.keyrings import Keyring
+
+PublicKeys = Parameter(consume_multiple=True, negative=(), alias="--public-key")
 
 
 @app.command(group=STEPS, sort_key=6)
 def verify(
     *,
-    attestation: Path,
-    pubkey: Path,
+    attestation: Path | None = None,
+    pubkey: Annotated[list[Path] | None, PublicKeys] = None,
+    keyring: Path | None = None,
+    keyring_key: Path | None = None,
+    chain: Annotated[list[Path] | None, Many] = None,
     activations: Path | None = None,
     unembedding: Path | None = None,
     probes: Annotated[list[Path] | None, Many] = None,
     record: Path | None = None,
     rows: Path | None = None,
+    geometry_reference: Path | None = None,
     allow_legacy: Annotated[bool, Switch] = False,
     allow_reformatted: Annotated[bool, Switch] = False,
     json: Annotated[bool, Switch] = False,
@@ -35,7 +48,13 @@ def verify(
     attestation
         The attestation (JSON).
     pubkey
-        The public key of the signer that you expect.
+        The public key of the signer that you expect; several, if any of them may have signed.
+    keyring
+        Instead of a public key: a keyring (got-cli keyring) that lists the signer's keys.
+    keyring_key
+        The public key that the keyring is signed with.
+    chain
+        Instead of an attestation: a whole history, as files or a folder of .json files.
     activations
         Check this .gotact file against its digest.
     unembedding
@@ -46,6 +65,8 @@ def verify(
         Check this extraction record [default: the one beside the activations].
     rows
         Check this row table of a corpus against the extraction record.
+    geometry_reference
+        Check the .gotgeo file that drift was measured from; with the files, measure it again.
     allow_legacy
         Accept documents without a binding, as the reference makes them.
     allow_reformatted
@@ -53,6 +74,31 @@ def verify(
     json
         Print the result as JSON.
     """
+    trusted = _trusted(pubkey, opened_keyring(keyring, keyring_key))
+    files = {
+        "activations": activations,
+        "unembedding": unembedding,
+        "probes": probes,
+        "record": record,
+        "rows": rows,
+        "geometry_reference": geometry_reference,
+    }
+    if (attestation is None) == (chain is None):
+        found = "both" if chain else "neither"
+        raise BadOption("--attestation", expected="it or --chain", found=found)
+    if attestation is None:
+        given = next((name for name, value in files.items() if value is not None), None)
+        if given is not None:
+            option = f"--{given.replace('_', '-')}"
+            hint = "Check the files of each document by itself."
+            raise BadOption(option, expected="none with --chain", found="one", hint=hint)
+        return _history(
+            chain or [],
+            trusted,
+            allow_legacy=allow_legacy,
+            allow_reformatted=allow_reformatted,
+            json=json,
+        )
     from geometry_of_trust.showing import verdicts
     from geometry_of_trust.verifying.verify import Refused
     from geometry_of_trust.verifying.verify import verify as check
@@ -60,12 +106,13 @@ def verify(
     try:
         verdict = check(
             attestation,
-            pubkey,
+            trusted,
             activations=activations,
             unembedding=unembedding,
             probes=probes or (),
             record=record,
             rows=rows,
+            geometry_reference=geometry_reference,
             allow_legacy=allow_legacy,
             allow_reformatted=allow_reformatted,
         )
@@ -73,4 +120,38 @@ def verify(
         print(verdicts.refusal_json(refused) if json else verdicts.refusal(refused))
         return refused.exit_code
     print(verdicts.verdict_json(verdict) if json else verdicts.verdict(verdict))
+    return OK
+
+
+def _trusted(pubkey: list[Path] | None, keyring: Keyring | None) -> list[Path] | Keyring:
+    """Whose signatures count.
+
+    Raises:
+        BadOption: not one of keys and keyring.
+    """
+    if (pubkey is None) == (keyring is None):
+        found = "neither" if keyring is None else "both"
+        raise BadOption("--pubkey", expected="it or --keyring", found=found)
+    return keyring or pubkey or []
+
+
+def _history(
+    chain: list[Path],
+    trusted: list[Path] | Keyring,
+    *,
+    allow_legacy: bool,
+    allow_reformatted: bool,
+    json: bool,
+) -> int:
+    from geometry_of_trust.showing import histories
+    from geometry_of_trust.verifying.history import HistoryRefused, verify_history
+
+    try:
+        history = verify_history(
+            chain, trusted, allow_legacy=allow_legacy, allow_reformatted=allow_reformatted
+        )
+    except HistoryRefused as refused:
+        print(histories.refusal_json(refused) if json else histories.refusal(refused))
+        return refused.exit_code
+    print(histories.history_json(history) if json else histories.history(history))
     return OK

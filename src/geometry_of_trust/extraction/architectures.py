@@ -136,10 +136,15 @@ def check_layers(where: str, name: str, count: int) -> None:
         raise LimitExceeded(f"{where}, {name}", expected=f"at most {MAX_LAYERS}", found=count)
 
 
-def context_length(config: PreTrainedConfig) -> int | None:
-    """How many tokens the model takes, None if it does not say."""
-    length = getattr(text_config(config), "max_position_embeddings", None)
-    return length if type(length) is int and length > 0 else None
+def context_length(model: PreTrainedModel) -> int | None:
+    """How many tokens a model takes as a causal one, None if it does not say."""
+    config: Any = text_config(model.config)
+    length = getattr(config, "max_position_embeddings", None)
+    lengths = [length] if type(length) is int and length > 0 else []
+    if any(getattr(part, "attention_type", None) == "block_sparse" for part in model.modules()):
+        # BigBird: all tokens attend in a shorter text; in a longer one some do to later ones.
+        lengths.append((5 + 2 * config.num_random_blocks) * config.block_size)
+    return min(lengths, default=None)
 
 
 def widths(config: PreTrainedConfig, anatomy: Anatomy) -> tuple[int, int, int]:
@@ -247,7 +252,7 @@ def _find_blocks(model: PreTrainedModel, decoder_path: str, where: str) -> str:
         for path, module in model.get_submodule(decoder_path).named_modules(prefix=decoder_path)
         if isinstance(module, nn.ModuleList) and len(module) > 0
     }
-    paths = [path for path in lists if not any(_is_inside(path, other) for other in lists)]
+    paths = [path for path in lists if not any(is_inside(path, other) for other in lists)]
     promised = _promised_blocks(model.config)
     for preferred in (
         [path for path in paths if _owner(model, path) == decoder_path],
@@ -265,7 +270,7 @@ def _find_blocks(model: PreTrainedModel, decoder_path: str, where: str) -> str:
     return paths[0]
 
 
-def _is_inside(path: str, other: str) -> bool:
+def is_inside(path: str, other: str) -> bool:
     """Whether the module at `path` is a part of the one at `other`, and not that itself."""
     return path != other and path.startswith(f"{other}." if other else "")
 
@@ -321,8 +326,8 @@ def _beside(
             if path in (blocks_path, unembedding_path):
                 continue
             ends = (decoder_path, blocks_path, unembedding_path)
-            leads = path == decoder_path or any(_is_inside(end, path) for end in ends)
-            outside = wraps and not _is_inside(path, decoder_path)
+            leads = path == decoder_path or any(is_inside(end, path) for end in ends)
+            outside = wraps and not is_inside(path, decoder_path)
             if leads or not (outside or isinstance(part, PreTrainedModel)):
                 waiting.append(path)
             elif any(True for _ in part.parameters()):
@@ -341,8 +346,8 @@ def _streams(model: PreTrainedModel) -> Streams | None:
 def without(
     named: Iterable[tuple[str, torch.Tensor]], left_out: Sequence[str]
 ) -> list[torch.Tensor]:
-    """Of parameters or buffers with their paths, those that are in no part left out."""
-    return [x for path, x in named if not any(_is_inside(path, part) for part in left_out)]
+    """Of parameters or buffers, of any shape, with their paths, those in no part left out."""
+    return [x for path, x in named if not any(is_inside(path, part) for part in left_out)]
 
 
 def shortened(

@@ -190,9 +190,9 @@ def residual_stream(
         except _EnoughError:
             pass
         except Exception as error:
+            if isinstance(error, GotError):
+                raise
             if at_end is None or waiting:
-                if isinstance(error, GotError):
-                    raise
                 raise _failed(error, reproducible=weights.reproducible) from error
             end = error
         finally:

@@ -169,7 +169,8 @@ def _index_put(
 ) -> Tensor | None:
     if accumulate:
         return sequences.add_at_elements(x, indices, values)
-    return torch.index_put(x, indices, values)
+    put: Tensor = torch.ops.aten.index_put(x, indices, values)  # which takes None, too
+    return put
 
 
 def _sorted(

@@ -40,6 +40,7 @@ from geometry_of_trust.errors import (
 from geometry_of_trust.extraction import adapters
 from geometry_of_trust.extraction.architectures import (
     Anatomy,
+    is_inside,
     reads_an_encoder,
     shortened,
     untyped,
@@ -369,19 +370,24 @@ def load_model(
             found=f"{len(lost)} missing or of another shape, such as {min(lost)}",
         )
     if unused is not None:
-        unused |= _unused(whole, {str(name) for name in report["unexpected_keys"]})
+        unused |= _unused(whole, left_out, {str(name) for name in report["unexpected_keys"]})
     untyped(model).eval()
     if "device_map" not in options:
         untyped(model).to(device)
     return model
 
 
-def _unused(whole: PreTrainedModel, names: set[str]) -> set[str]:
+def _unused(whole: PreTrainedModel, left_out: Sequence[str], names: set[str]) -> set[str]:
     """Those names of weights that are none of the whole model's either.
 
-    What transformers expects but the beginning of a model lacks may come without the prefix of
-    the model inside.
+    What transformers knows but this model lacks may come without the prefix of the model inside,
+    and in a part left out as its file has it.
     """
     known = set(whole.state_dict())
-    prefix = whole.base_model_prefix
-    return {name for name in names if not {name, f"{prefix}.{name}"} & known}
+
+    def is_used(name: str) -> bool:
+        spelled = {name, f"{whole.base_model_prefix}.{name}"}
+        outside = any(is_inside(one, part) for one in spelled for part in left_out)
+        return outside or not spelled.isdisjoint(known)
+
+    return {name for name in names if not is_used(name)}

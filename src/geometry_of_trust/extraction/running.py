@@ -155,7 +155,7 @@ def open_model(request: Request, progress: Progress) -> Opened:
         tokenizer,
         skeleton,
         anatomy,
-        architectures.context_length(config),
+        architectures.context_length(skeleton),
         stream,
         adapter,
         gguf,

@@ -86,7 +86,8 @@ def stored_as(
 def ask_for_plain(config: PreTrainedConfig) -> None:
     """Have transformers make plain weights of what `stored_as` found, while it loads them."""
     for part in (config, text_config(config)):
-        if (saved := _saved(part)) is not None and saved.get("quant_method") != _BITSANDBYTES:
+        saved = _saved(part) or {}
+        if saved.get("quant_method") in (*EXACT, *ROUNDING):
             untyped(part).quantization_config = {**saved, "dequantize": True}
 
 

@@ -13,6 +13,12 @@ from geometry_of_trust.files import FileBytes, PathLike
 VERSION = 1
 KINDS = {b"GOTA": "activations", b"GOTU": "an unembedding", b"GOTG": "a geometry checkpoint"}
 
+_INSTEAD = {
+    (b"GOTG", b"GOTU"): " got-cli checkpoint makes a .gotgeo of it.",
+    (b"GOTU", b"GOTG"): " Give the .gotue that it was made from: its matrix is not in it.",
+}
+"""What to do where one kind is expected and another one found."""
+
 
 class BinaryFile:
     """A file of one of the binary formats, with a cursor that goes through its header.
@@ -49,6 +55,7 @@ class BinaryFile:
             self.take(len(magic), "magic")  # Truncated, if that is all there is
         else:
             hint = f"This is the magic of {KINDS[found]}." if found in KINDS else ""
+            hint += _INSTEAD.get((magic, found), "")
             if start.lstrip()[:1] in (b"[", b"{"):
                 hint = (
                     "It looks like JSON. The reference's JSON form of this file is not read: load "

@@ -111,7 +111,7 @@ def reading(weights: Single | Array, phi: Single | None, states: Single | Array,
     image, image_size = w, np.abs(w)
     if phi is not None:
         image, image_size = np.empty(d), np.empty(d)
-        for part in _slices(d):
+        for part in row_slices(d):
             block = phi[part].astype(np.float64)
             image[part] = block @ w
             image_size[part] = np.abs(block, out=block) @ np.abs(w)
@@ -121,11 +121,12 @@ def reading(weights: Single | Array, phi: Single | None, states: Single | Array,
     low, high = bracket32(value - bound, value + bound)
     if low == high:
         return float(low)
-    exact = sum(map(_times, _exact_image(w, phi), _exact_sums(rows.T)), Fraction(0))
+    exact = sum(map(_times, exact_image(w, phi), exact_sums(rows.T)), Fraction(0))
     return round32(exact / k + Fraction(b))
 
 
-def _slices(d: int) -> list[slice]:
+def row_slices(d: int) -> list[slice]:
+    """Rows of a matrix of d columns, some MB of float64 at a time."""
     step = max(1, 2**20 // d)
     return [slice(start, min(start + step, d)) for start in range(0, d, step)]
 
@@ -134,18 +135,22 @@ def _times(x: Fraction, y: Fraction) -> Fraction:
     return x * y
 
 
-def _exact_image(w: Array, phi: Single | None) -> list[Fraction]:
-    """Φw over the reals."""
+def exact_image(w: Array, phi: Single | None) -> list[Fraction]:
+    """Φw over the reals.
+
+    Args:
+        w: shape (d,). phi: shape (d, d), or None for the identity. Finite float32 values.
+    """
     if phi is None:
         return [Fraction(x) for x in w.tolist()]
     image: list[Fraction] = []
-    for part in _slices(len(w)):
-        image += _exact_sums(phi[part].astype(np.float64) * w)
+    for part in row_slices(len(w)):
+        image += exact_sums(phi[part].astype(np.float64) * w)
     return image
 
 
-def _exact_sums(terms: Array) -> list[Fraction]:
-    """Sum of each row of `terms` over the reals."""
+def exact_sums(terms: Array) -> list[Fraction]:
+    """Sum of each row of `terms`, shape (n, m), over the reals: n of them."""
     sums = [Fraction(0)] * len(terms)
     for heads in head_sums(terms):
         sums = [s + Fraction(x) for s, x in zip(sums, heads.tolist(), strict=True)]

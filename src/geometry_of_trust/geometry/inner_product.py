@@ -153,6 +153,10 @@ class Geometry:
         """SHA-256 of d, epsilon and Φ, 64 hex digits: the geometry hash of reference.md 5.2."""
         return geometry_digest(self.hidden_dim, self.epsilon, self.phi)
 
+    def matrix(self) -> NDArray[np.float32]:
+        """Φ, shape (d, d), float32; of the Euclidean inner product the identity."""
+        return np.eye(self.hidden_dim, dtype=np.float32) if self.phi is None else self.phi
+
     def apply(self, h: Array) -> Array:
         """Φh for each of the vectors h.
 

@@ -18,9 +18,10 @@ from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.documents.strictjson import loads, shortest_float32
 from geometry_of_trust.errors import BadJson, ForeignFile, LabelCount, MissingExtra
 from geometry_of_trust.files import FileBytes, PathLike, read_bounded
-from geometry_of_trust.showing import extractions, probes, verdicts
+from geometry_of_trust.showing import extractions, keyrings, probes, verdicts
 from geometry_of_trust.showing.text import table as columns
 from geometry_of_trust.signing.attestation import parse_document
+from geometry_of_trust.signing.keyrings import parse_keyring
 from geometry_of_trust.terminal import bare_or_quoted, escaped, quoted, quoted_prose
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ LAYERS_SHOWN = 64
 
 _CONVERT = "got-cli convert makes a .gotact or a .gotue of it."
 _FOREIGN = (
-    (re.compile(rb"GOTG"), "a geometry checkpoint (.gotgeo) of the reference implementation",
-     "Nothing here needs one: the inner product is computed from the unembedding (.gotue)."),
     (re.compile(rb"\x93NUMPY"), "a NumPy array (.npy)", _CONVERT),
     (re.compile(rb".{7}\0\{", re.DOTALL), "a safetensors file", _CONVERT),
     (re.compile(rb"GGUF"), "a model (.gguf)", "got-cli extract --model takes it."),
@@ -65,6 +64,8 @@ def describe(path: PathLike) -> Iterator[str]:
         yield from _activations(file)
     elif start.startswith(b"GOTU"):
         yield from _unembedding(file)
+    elif start.startswith(b"GOTG"):
+        yield from _checkpoint(file)
     elif start.startswith(b"PAR1"):
         from geometry_of_trust.formats.row_table import read_rows
 
@@ -138,6 +139,16 @@ def _unembedding(file: FileBytes) -> Iterator[str]:
     )
 
 
+def _checkpoint(file: FileBytes) -> Iterator[str]:
+    from geometry_of_trust.geometry.checkpoints import open_checkpoint
+    from geometry_of_trust.showing import drifts
+
+    geometry = open_checkpoint(file).geometry
+    yield f"geometry checkpoint (.gotgeo), {len(file)} bytes"
+    yield drifts.geometry(geometry)
+    yield "What was added to the diagonal, if anything, the file does not say."
+
+
 def _labels(file: FileBytes) -> Iterator[str]:
     from geometry_of_trust.formats.labels import read_labels
 
@@ -207,7 +218,9 @@ def _row_table(table: RowTable) -> Iterator[str]:
 def _document(path: FileBytes) -> Iterator[str]:
     data = read_bounded(path)
     tree = loads(data, path)
-    if isinstance(tree, dict) and ({"signature", "verifying_key_hex"} & set(tree)):
+    if isinstance(tree, dict) and "issued" in tree:
+        yield keyrings.keyring(parse_keyring(data, path), verified=False)
+    elif isinstance(tree, dict) and ({"signature", "verifying_key_hex"} & set(tree)):
         yield from _attestation(data, path)
     elif isinstance(tree, dict) and "probes" in tree:
         from geometry_of_trust.probing.probes import ProbeSet
@@ -218,7 +231,8 @@ def _document(path: FileBytes) -> Iterator[str]:
     else:
         raise BadJson(
             path,
-            expected="activations, an unembedding, labels, a probe set, an attestation or a record",
+            expected="activations, an unembedding, labels, a probe set, an attestation, a keyring "
+            "or a record",
             found="another JSON document",
         )
 

@@ -123,16 +123,38 @@ def attestation(signed: Attestation) -> str:
             ("unembedding", bound.unembedding.sha256),
             *(("probe set", entry.sha256) for entry in bound.probe_sets),
             ("extraction record", "" if record is None else record.sha256),
+            ("residual stream", bare_or_quoted((record and record.stream) or "")),
             ("bidirectional", SEES_LATER if record is not None and record.bidirectional else ""),
+            ("weights came in", bare_or_quoted((record and record.stored) or "")),
+            ("adapter", (record and record.adapter) or ""),
+            ("geometry reference", bound.geometry_reference or ""),
             ("made with", bare_or_quoted(bound.tool)),
             ("key id", bound.key_id),
         ]
+    rows += _history_rows(signed)
     entries = readings(signed)
     rows += [("reading", entry.line()) for entry in entries[:READINGS_SHOWN]]
     more = len(entries) - READINGS_SHOWN
     if more > 0:
         rows.append(("", f"and {more} more"))
     return table(rows)
+
+
+def _history_rows(signed: Attestation) -> list[tuple[str, str]]:
+    """Where a document stands in a history, and how far its geometry has drifted, as it says."""
+    rows = []
+    if signed.parent_attestation_hash is not None or signed.sequence_number:
+        follows = signed.parent_attestation_hash or "none"
+        rows.append(("in its history", f"number {signed.sequence_number}, after {follows}"))
+    if signed.geometry_drift is not None:
+        rows.append(("geometry drift", shortest_float32(signed.geometry_drift)))
+    shown = signed.directional_drifts[:READINGS_SHOWN]
+    rows += [
+        ("directional drift", f"{shortest_float32(entry.drift)}: {quoted(entry.probe_name)}")
+        for entry in shown
+    ]
+    more = len(signed.directional_drifts) - len(shown)
+    return [*rows, ("", f"and {more} more drifts")] if more > 0 else rows
 
 
 def attestation_tree(signed: Attestation) -> dict[str, object]:
@@ -150,6 +172,11 @@ def attestation_tree(signed: Attestation) -> dict[str, object]:
         "probe_commitment": signed.probe_commitment,
         "divergence_flag": signed.divergence_flag,
         "bidirectional": record is not None and record.bidirectional,
+        "digest": signed.digest,
+        "parent_attestation_hash": signed.parent_attestation_hash,
+        "sequence_number": signed.sequence_number,
+        "geometry_drift": signed.geometry_drift,
+        "directional_drifts": [dataclasses.asdict(entry) for entry in signed.directional_drifts],
         "readings": [entry.tree() for entry in readings(signed)],
     }
 

@@ -40,7 +40,8 @@ MEMBERS: tuple[Member, ...] = (
     member("binding", BINDING, default=None, omitted=True),
     member("signature", hexadecimal(64)),
 )
-_MADE_HERE = ("geometry_hash", "probe_commitment")
+_MADE_HERE: tuple[str, ...] = ("geometry_hash", "probe_commitment")
+_DRIFT = ("geometry_drift", "directional_drifts")
 
 
 @dataclass(frozen=True)
@@ -122,13 +123,21 @@ class Attestation:
         return None if self.model_id == "unknown-model" else self.model_id
 
     @property
+    def follows(self) -> bool:
+        """Whether it is bound, and one of a history that comes after another."""
+        return self.binding is not None and self.parent_attestation_hash is not None
+
+    @property
     def not_made_here(self) -> tuple[str, ...]:
-        """Members that are signed and that this package neither makes nor can recompute."""
+        """Members that are signed and that nothing here makes from the files that are bound."""
+        made = _MADE_HERE
+        if self.binding is not None and self.binding.geometry_reference is not None:
+            made += _DRIFT
         return tuple(
             signed.name
             for signed in SIGNED_MEMBERS
             if not signed.required
-            and signed.name not in _MADE_HERE
+            and signed.name not in made
             and getattr(self, signed.name) != signed.default
         )
 

@@ -111,7 +111,10 @@ class BoundRecord:
 
 @dataclass(frozen=True)
 class Binding:
-    """What readings came from, and who signed; `extraction_record` is None if there was none."""
+    """What readings came from, and who signed; `extraction_record` is None if there was none.
+
+    `geometry_reference` is the digest of the checkpoint that drift was measured from, if it was.
+    """
 
     version: int
     tool: str
@@ -121,6 +124,7 @@ class Binding:
     probe_sets: tuple[BoundProbeSet, ...]
     extraction_record: BoundRecord | None
     key_id: str
+    geometry_reference: str | None = None
 
     @property
     def digest(self) -> str:
@@ -197,5 +201,6 @@ BINDING = record(
         omitted=True,
     ),
     member("key_id", DIGEST),
+    member("geometry_reference", DIGEST, default=None, omitted=True),
 )
 """What a reading came from, as one JSON object of strings and integers."""

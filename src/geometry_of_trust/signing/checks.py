@@ -8,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+import os
 import time
 
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import (
+    BadOption,
     BindingMismatch,
     GotError,
     Inconsistent,
@@ -29,6 +31,24 @@ from geometry_of_trust.signing.signed_bytes import ByteLayout
 CLOCK_TOLERANCE_S = 300
 MAX_ROWS = 1024
 MAX_READINGS = 65536
+
+
+def stated_time(timestamp: int | None, option: str = "--timestamp") -> int:
+    """Unix seconds: those given, else SOURCE_DATE_EPOCH if that is set, else the clock.
+
+    Raises:
+        BadOption: not from 0 to 2⁶⁴ − 1, or SOURCE_DATE_EPOCH is no number.
+    """
+    if timestamp is not None:
+        if not 0 <= timestamp < 1 << 64:
+            raise BadOption(option, expected="Unix seconds", found=timestamp)
+        return timestamp
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch is None:
+        return int(time.time())
+    if not (epoch.isascii() and epoch.isdigit() and len(epoch) < 20):
+        raise BadOption("SOURCE_DATE_EPOCH", expected="Unix seconds", found=repr(epoch))
+    return int(epoch)
 
 
 def sign(attestation: Attestation, key: SecretKey) -> Attestation:
@@ -186,6 +206,16 @@ def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> 
                 f"{where}.binding.activations.layers",
                 expected=f"a layer above {before}", found=after,
             )  # fmt: skip
+    # 4.15 A bound geometry reference has a drift, and one for each probe, by its name.
+    if binding.geometry_reference is not None:
+        names = [name for bound_set in sets for name in bound_set.dimensions]
+        drifts = [drift.probe_name for drift in attestation.directional_drifts]
+        if attestation.geometry_drift is None or names != drifts:
+            raise BindingMismatch(
+                f"{where}.binding.geometry_reference",
+                expected=f"geometry_drift, and directional_drifts of {names}",
+                found=f"{attestation.geometry_drift}, and {drifts}",
+            )
     layers = frozenset(bound.layers)
     for i, (row, bound_set) in enumerate(zip(attestation.layer_readings, sets, strict=True)):
         here = f"{where}.binding.probe_sets[{i}]"

@@ -23,6 +23,7 @@ from geometry_of_trust.errors import ContentMismatch, ProvenanceMissing
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.activations_file import ActivationsFile, open_activations
 from geometry_of_trust.formats.unembedding_file import UnembeddingFile, open_unembedding
+from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.probing.sources import ProbeSetFile, Sources, open_probe_set
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import (
@@ -44,6 +45,7 @@ class Contents:
     activations: ActivationsFile | None
     unembedding: UnembeddingFile | None
     probes: tuple[ProbeSetFile, ...]
+    reference: Checkpoint | None = None
 
     @classmethod
     def of(cls, supplied: Supplied) -> Contents:
@@ -51,13 +53,15 @@ class Contents:
 
         Raises:
             MalformedInput and its kinds, FileChanged, DimensionMismatch, Inconsistent, NonFinite:
-                a file is not of its format.
+                a file is not of its format. The geometry reference is one whose digest is bound.
         """
         activations, unembedding = supplied.activations, supplied.unembedding
+        reference = supplied.geometry_reference
         return cls(
             None if activations is None else open_activations(activations),
             None if unembedding is None else open_unembedding(unembedding),
             tuple(open_probe_set(path) for path in supplied.probes),
+            None if reference is None else open_checkpoint(reference, epsilon=None),
         )
 
     @property

@@ -22,6 +22,7 @@ from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions, is_stream
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.gotact import read_activations
+from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.outputs.temporary_files import scratch_folder
 from geometry_of_trust.probing.sources import open_sources
 from geometry_of_trust.progress import Progress
@@ -94,6 +95,7 @@ class _Compared:
         self.attestation = attestation
         self.bound = attestation.bound()
         self.links = [Link("attestation", True, "steps 1 to 4 of verify passed")]
+        self.reference: Checkpoint | None = None
 
     def equal(self, name: str, ours: object, signed: object) -> bool:
         """Add a link: whether a value is as signed."""
@@ -102,6 +104,12 @@ class _Compared:
         detail = found if same else f"signed {escaped(signed)}, found {found}"
         self.links.append(Link(name, same, detail))
         return same
+
+    def takes_reference(self, path: PathLike) -> bool:
+        """Measure drift from a checkpoint, if it is the one that is bound."""
+        self.reference = open_checkpoint(path, epsilon=None)
+        bound = self.bound.geometry_reference
+        return self.equal("geometry reference", self.reference.sha256, bound or "none")
 
     def ends(self, outcome: Outcome, detail: str = "", *not_checked: str) -> Reproduction:
         """The reproduction, with the links so far."""
@@ -118,6 +126,7 @@ def reproduce(
     row_options: RowOptions = RowOptions(),
     probes: Sequence[PathLike] = (),
     activations: PathLike | None = None,
+    geometry_reference: PathLike | None = None,
     options: LoadingOptions = LoadingOptions(),
     progress: Progress | None = None,
 ) -> Reproduction:
@@ -132,6 +141,7 @@ def reproduce(
         probes: the signer's probe sets, in the order signed.
         activations: the signer's activations, if you have them: a mismatch is then located to
             layer, position and units in the last place.
+        geometry_reference: the checkpoint that drift was measured from, if one is bound.
         options: where the model comes from and where it runs, here.
         progress: called with what is being done.
 
@@ -148,9 +158,11 @@ def reproduce(
     signed = verify(attestation, public_key).attestation
     compared = _Compared(signed)
     bound = compared.bound
-    missing = _missing(signed, probes, options)
+    missing = _missing(signed, probes, geometry_reference, options)
     if missing:
         return compared.ends("UNVERIFIABLE", missing)
+    if geometry_reference is not None and not compared.takes_reference(geometry_reference):
+        return compared.ends("MISMATCH", f"geometry reference: {compared.links[-1].detail}")
     probe_files = [FileBytes.of(path) for path in probes]
     original = None if activations is None else FileBytes.of(activations)
     ended = _supplied(compared, probe_files, original)
@@ -233,7 +245,12 @@ def _supplied(
     return None
 
 
-def _missing(attestation: Attestation, probes: Sequence[PathLike], options: LoadingOptions) -> str:
+def _missing(
+    attestation: Attestation,
+    probes: Sequence[PathLike],
+    reference: PathLike | None,
+    options: LoadingOptions,
+) -> str:
     """Why nothing can be reproduced; empty if it can."""
     bound = attestation.bound()
     record = bound.extraction_record
@@ -256,6 +273,8 @@ def _missing(attestation: Attestation, probes: Sequence[PathLike], options: Load
         return f"no residual stream of a model is called {quoted(record.stream)}, as signed"
     if len(probes) != len(bound.probe_sets):
         return f"probe sets: {len(bound.probe_sets)} needed (--probes), {len(probes)} given"
+    if bound.geometry_reference is not None and reference is None:
+        return "the checkpoint that drift was measured from is needed (--geometry-reference)"
     return ""
 
 
@@ -299,7 +318,7 @@ def _compare(
     if not compared.equal("extraction record", record.digest, signed_digest):
         return compared.ends("MISMATCH", record_difference(record, signed_digest, original))
     try:
-        made = recomputed(attestation, sources)
+        made = recomputed(attestation, sources, compared.reference)
     except GotError as error:  # of files that are all as signed
         return compared.ends("MISMATCH", f"readings: not of the files signed: {error.what}")
     for name, ours_, signed_ in differences(made, attestation):
@@ -317,7 +336,11 @@ def _compare(
     document = attestation.to_json()  # what step 1 compared the file with
     compared.links.append(Link("document", rebuilt == document, f"{len(document)} bytes"))
     if rebuilt != document:
-        names = ", ".join(attestation.not_made_here)
+        names = ", ".join(
+            name
+            for name in attestation.not_made_here
+            if getattr(made, name) != getattr(attestation, name)
+        )
         return compared.ends(
             "UNVERIFIABLE", f"all that can be made again is equal; nothing here makes {names}"
         )
@@ -326,5 +349,6 @@ def _compare(
         "",
         f"that {quoted(model)} is what the name {quoted(attestation.model_id)} stands for",
         "time, corpus version and tool",
+        *(["which document it follows"] if attestation.follows else []),
         "how the probes were trained and what their cards say",
     )

@@ -18,6 +18,7 @@ from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import Binding, BoundRecord
 
 RECORD = "extraction record"
+REFERENCE = "geometry reference"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Supplied:
     Attributes:
         record: the extraction record; None: the one beside the activations, if there is one.
         rows: the row table, which is held against the record.
+        geometry_reference: the checkpoint that drift was measured from.
     """
 
     activations: PathLike | None = None
@@ -34,6 +36,7 @@ class Supplied:
     probes: tuple[PathLike, ...] = ()
     record: PathLike | None = None
     rows: PathLike | None = None
+    geometry_reference: PathLike | None = None
 
     @property
     def nothing(self) -> bool:
@@ -43,8 +46,12 @@ class Supplied:
     @property
     def unbound(self) -> list[str]:
         """What a document without a binding says nothing of, and is here, in words."""
-        both = ((RECORD, self.record), ("row table", self.rows))
-        return [name for name, path in both if path is not None]
+        each = (
+            (RECORD, self.record),
+            ("row table", self.rows),
+            (REFERENCE, self.geometry_reference),
+        )
+        return [name for name, path in each if path is not None]
 
     def opened(self, binding: Binding | None) -> Supplied:
         """The same files, each opened once: what is digested here is what is parsed later.
@@ -55,16 +62,18 @@ class Supplied:
         Raises:
             Unreadable, FileChanged: one cannot be opened.
         """
-        activations, unembedding, record, rows = (
+        activations, unembedding, record, rows, reference = (
             None if path is None else FileBytes.of(path)
-            for path in (self.activations, self.unembedding, self.record, self.rows)
-        )
+            for path in (
+                self.activations, self.unembedding, self.record, self.rows, self.geometry_reference,
+            )
+        )  # fmt: skip
         bound = None if binding is None else binding.extraction_record
         if record is None and activations is not None and bound is not None:
             beside = record_path(activations)
             record = FileBytes.of(beside) if os.path.lexists(beside) else None
         probes = tuple(FileBytes.of(path) for path in self.probes)
-        return Supplied(activations, unembedding, probes, record, rows)
+        return Supplied(activations, unembedding, probes, record, rows, reference)
 
     def missing(self, binding: Binding) -> list[str]:
         """What is bound and not here, in words."""
@@ -75,6 +84,10 @@ class Supplied:
                 ("unembedding", self.unembedding is None),
                 ("probes", not self.probes),
                 (RECORD, binding.extraction_record is not None and self.record is None),
+                (
+                    REFERENCE,
+                    binding.geometry_reference is not None and self.geometry_reference is None,
+                ),
             )
             if missing
         ]
@@ -121,6 +134,15 @@ def check_files(binding: Binding, supplied: Supplied) -> list[str]:
         # 5.4 The row table is the one that this record names.
         _check_rows(supplied.rows, record)
         checked.append("row table")
+    if supplied.geometry_reference is not None:
+        # 5.12 The geometry reference is the one that is bound.
+        if binding.geometry_reference is None:
+            raise DigestMismatch(
+                supplied.geometry_reference, expected=f"no {REFERENCE}, as none is bound",
+                found="one",
+            )  # fmt: skip
+        check_digest(REFERENCE, supplied.geometry_reference, binding.geometry_reference)
+        checked.append(REFERENCE)
     return checked
 
 

@@ -9,6 +9,7 @@ no numpy; only step 6 needs it.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,14 +31,16 @@ from geometry_of_trust.signing.attestation import (
     parse_document,
 )
 from geometry_of_trust.signing.checks import check_binding, check_no_binding, check_structure
-from geometry_of_trust.signing.keys import PublicKey, load_public_key
+from geometry_of_trust.signing.keys import PublicKey
 from geometry_of_trust.signing.signed_bytes import LAYOUT_MEMBERS, ByteLayout
 from geometry_of_trust.verifying.supplied_files import (
     RECORD,
+    REFERENCE,
     Supplied,
     check_files,
     check_unbound_files,
 )
+from geometry_of_trust.verifying.trusted_keys import Trust, TrustedKeys
 
 if TYPE_CHECKING:
     from geometry_of_trust.verifying.file_contents import Contents
@@ -67,11 +70,13 @@ class Verdict:
         steps: the six steps, in order.
         not_checked: what nobody looked at, in words; empty only for `VERIFIED` without more.
         unsigned: members that no signature covers (legacy documents only).
+        signer: the key that signed.
     """
 
     attestation: Attestation
     steps: tuple[Step, ...]
     not_checked: tuple[str, ...]
+    signer: PublicKey
     unsigned: tuple[str, ...] = ()
     legacy: bool = False
 
@@ -152,13 +157,14 @@ class _Run:
 
 def verify(
     attestation: PathLike | bytes,
-    public_key: PathLike | PublicKey,
+    public_key: Trust,
     *,
     activations: PathLike | None = None,
     unembedding: PathLike | None = None,
     probes: Sequence[PathLike] = (),
     record: PathLike | None = None,
     rows: PathLike | None = None,
+    geometry_reference: PathLike | None = None,
     allow_legacy: bool = False,
     allow_reformatted: bool = False,
     now: float | None = None,
@@ -167,11 +173,14 @@ def verify(
 
     Args:
         attestation: the file, or its bytes.
-        public_key: the file, or a key already loaded.
+        public_key: the file, or a key already loaded; several, of which one must have signed;
+            or a keyring (`load_keyring`).
         activations, unembedding, probes: the files that the binding digests; with all of them
             the readings are recomputed.
         record: the extraction record; None: the one beside the activations, if there is one.
         rows: the row table of a corpus, which is held against the record.
+        geometry_reference: the checkpoint that drift was measured from; with the other files the
+            drift is measured again.
         allow_legacy: accept what lacks a binding or is signed in the short layout, as the
             reference makes it. Nothing else is relaxed.
         allow_reformatted: accept other spellings of the same content.
@@ -185,10 +194,10 @@ def verify(
         Unreadable, TooLarge: the attestation or the key cannot be read.
         BadKey, WrongKeyKind, LowOrderKey: the key is no public key, or one to distrust.
     """
-    key = public_key if isinstance(public_key, PublicKey) else load_public_key(public_key)
+    trusted = TrustedKeys.of(public_key)
     where = "attestation" if isinstance(attestation, bytes) else os.fspath(attestation)
     data = attestation if isinstance(attestation, bytes) else read_bounded(attestation)
-    supplied = Supplied(activations, unembedding, tuple(probes), record, rows)
+    supplied = Supplied(activations, unembedding, tuple(probes), record, rows, geometry_reference)
     run = _Run()
     with run.step(1) as passed:
         document = parse_document(data, where, reformatted=allow_reformatted, wrapped=allow_legacy)
@@ -198,8 +207,9 @@ def verify(
         check_structure(claimed, where, now)
         passed(_counted(claimed))
     with run.step(3) as passed:
-        layout = _check_signature(document, key, where, allow_legacy=allow_legacy)
-        passed(f"Ed25519 by key {key.key_id[:16]}…, {layout} layout")
+        layout, key = _check_signature(document, trusted, where, allow_legacy=allow_legacy)
+        # 3.4 By the keyring, if that is given, the key was valid at the time that is stated.
+        passed(f"Ed25519 by {trusted.described(key, claimed.timestamp, where)}, {layout} layout")
     with run.step(4) as passed:
         if claimed.binding is None:
             check_no_binding(claimed, layout, where)
@@ -210,10 +220,10 @@ def verify(
                 f"{_both_ways(claimed)}"
             )
     if claimed.binding is None:
-        return _legacy_verdict(run, document, layout, supplied)
+        return _legacy_verdict(run, document, layout, key, supplied)
     missing, contents = _files_step(run, claimed, supplied)
     missing += _readings_step(run, claimed, contents, missing)
-    return Verdict(claimed, tuple(run.steps), (*missing, *claimed.not_made_here))
+    return Verdict(claimed, tuple(run.steps), (*missing, *claimed.not_made_here), key)
 
 
 def _both_ways(claimed: Attestation) -> str:
@@ -230,18 +240,20 @@ def _counted(attestation: Attestation) -> str:
 
 
 def _check_signature(
-    document: Document, key: PublicKey, where: str, *, allow_legacy: bool
-) -> ByteLayout:
-    """Step 3; the layout that was signed."""
+    document: Document, trusted: TrustedKeys, where: str, *, allow_legacy: bool
+) -> tuple[ByteLayout, PublicKey]:
+    """Step 3; the layout that was signed, and the key that signed it."""
     claimed = document.attestation
-    # 3.1 The key in an outer object is the one supplied.
-    if document.wrapped_key not in (None, key.raw.hex()):
+    # 3.1 The key in an outer object is one of those supplied.
+    supplied = [key.raw.hex() for key in trusted.keys]
+    if document.wrapped_key not in (None, *supplied):
         raise WrongKeyKind(
-            f"{where}.verifying_key_hex", expected=key.raw.hex(), found=document.wrapped_key
+            f"{where}.verifying_key_hex", expected=" or ".join(supplied), found=document.wrapped_key
         )
-    # 3.2 The signature is the key's over one of the layouts; with a binding only over all members.
+    # 3.2 The signature is a key's over one of the layouts; with a binding only over all members.
     layouts: tuple[ByteLayout, ...] = ("full", "short") if claimed.binding is None else ("full",)
-    for layout in layouts:
+    candidates = trusted.candidates(claimed, where)
+    for layout, key in itertools.product(layouts, candidates):
         try:
             key.verify(bytes.fromhex(claimed.signature), claimed.signed_bytes(layout))
         except BadSignature:
@@ -254,10 +266,11 @@ def _check_signature(
                 found="one over members 1 to 13 only",
                 hint=LEGACY_HINT,
             )
-        return layout
+        return layout, key
+    ids = " or ".join(f"{key.key_id[:16]}…" for key in candidates)
     raise BadSignature(
         f"{where}.signature",
-        expected=f"one by key {key.key_id[:16]}…",
+        expected=f"one by key {ids}",
         found="one that does not verify",
     )
 
@@ -302,20 +315,21 @@ def _readings_step(
 ) -> list[str]:
     """Step 6; what was not checked of it."""
     sources = None if contents is None else contents.sources
-    if sources is None:
-        run.skip(6, f"needs {', '.join(name for name in missing if name != RECORD)}")
+    if contents is None or sources is None:
+        needed = [name for name in missing if name not in (RECORD, REFERENCE)]
+        run.skip(6, f"needs {', '.join(needed)}")
         return ["readings"]
     # What step 6 calls needs numpy, which a document-only check must not import.
     from geometry_of_trust.attesting.attest import check_readings  # noqa: PLC0415
 
     with run.step(6) as passed:
-        check_readings(claimed, sources)
+        check_readings(claimed, sources, contents.reference)
         passed("recomputed from the files: equal, bit for bit")
     return []
 
 
 def _legacy_verdict(
-    run: _Run, document: Document, layout: ByteLayout, supplied: Supplied
+    run: _Run, document: Document, layout: ByteLayout, key: PublicKey, supplied: Supplied
 ) -> Verdict:
     """Steps 4 to 6 of a document without binding, which has the digest of the activations alone.
 
@@ -343,6 +357,7 @@ def _legacy_verdict(
         claimed,
         tuple(run.steps),
         (*missing, "unembedding", "probes", *supplied.unbound, "readings", *claimed.not_made_here),
+        key,
         tuple(unsigned),
         legacy=True,
     )
