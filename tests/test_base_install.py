@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -23,6 +24,8 @@ from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import MissingExtra
 from geometry_of_trust.extras import EXTRA_OF, optional
 from geometry_of_trust.formats.row_writer import RowWriter, TextRows
+from geometry_of_trust.identity.model_identity import identity_of
+from model_folders import single
 from pipeline import KEY, Files, P, build
 from places import ROOT
 
@@ -227,6 +230,13 @@ def test_show(python: Python, files: Files) -> None:
     assert "geometry-of-trust[probes]" in shown
 
 
+def test_model(python: Python, tmp_path: Path) -> None:
+    folder = single(tmp_path / "m")
+    done = python("-m", "geometry_of_trust", "model", folder, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["manifest_root"] == identity_of(folder).manifest_root
+
+
 @pytest.mark.parametrize(
     ("extra", "command"),
     [
@@ -243,6 +253,7 @@ def test_show(python: Python, files: Files) -> None:
         ("extract", ["extract", "--model", "m", "--input-file", "{}/texts.txt", "--layers", "1",
                      "--output-activations", "{}/o/a.gotact"]),
         ("extract", ["extract", "--model", "m", "--input", "t", "--layers", "1", "--dry-run"]),
+        ("extract", ["model", "owner/name"]),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )  # fmt: skip

@@ -35,6 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "signing": {"errors", "files", "ownership", "outputs", "documents"},
     "formats": {"errors", "extras", "files", "outputs", "documents"},
     "geometry": {"errors", "files", "memory", "progress", "documents", "formats"},
+    "identity": {"errors", "extras", "files", "ownership", "documents", "formats"},
     "arithmetic": {"errors"},
     "extraction": {
         "version", "errors", "extras", "files", "outputs", "memory", "progress", "option_types",
@@ -57,7 +58,8 @@ ROOMS: dict[str, set[str]] = {
         "geometry", "arithmetic", "extraction", "corpus", "probing", "attesting",
     },
     "showing": {
-        "terminal", "errors", "files", "documents", "signing", "formats", "geometry", "extraction",
+        "terminal", "errors", "files", "documents", "signing", "formats", "geometry", "identity",
+        "extraction",
         "corpus", "converting", "probing", "verifying",
     },
     "plotting": {
@@ -65,7 +67,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "cli": {
         "version", "terminal", "errors", "extras", "files", "outputs", "documents", "signing",
-        "geometry", "extraction",
+        "geometry", "identity", "extraction",
         "corpus", "converting", "probing", "attesting", "verifying", "showing", "plotting",
     },
     "__main__": {"cli"},
@@ -85,9 +87,13 @@ FLOORS: dict[str, str] = {
     "formats": """
         mapped_arrays arrays labels thrift_compact parquet_layout parquet_table table_rows
         label_tables row_writer row_table binary_file gotact activations_file gotue gotgeo
-        unembedding_file
+        unembedding_file stored_tensors safetensors_file gguf_file
     """,
     "geometry": "exact gram inner_product spectrum drift checkpoints",
+    "identity": """
+        tensor_tree digest_cache model_folder digesting model_identity matrix hub_cache
+        model_signature
+    """,
     "arithmetic": "library threads checks products functions rows attention sequences",
     "extraction": """
         page_release panics architectures deterministic_operations float32
@@ -112,12 +118,12 @@ FLOORS: dict[str, str] = {
     """,
     "showing": """
         text verdicts histories keyrings cards probes drifts conversions extractions reproductions
-        sweeps token_readings any_file
+        sweeps token_readings identities any_file
     """,
     "plotting": "image_files panels pictures",
     "cli": """
         signals layer_spelling places streams common extract keygen train attest verify reproduce
-        show read calibration_report sweep convert checkpoint drift keyring
+        show read calibration_report sweep convert checkpoint drift keyring model
     """,
 }
 """The files of each room with several, from its ground up: each imports only files before it.
@@ -133,21 +139,22 @@ NO_NUMPY = {
 
 ALSO_WITHOUT_NUMPY = {
     "verifying.verify", "verifying.history", "showing.verdicts", "showing.histories",
-    "showing.keyrings", "showing.any_file",
+    "showing.keyrings", "showing.any_file", "showing.identities",
+    "identity.model_identity", "identity.model_signature", "identity.hub_cache",
 }  # fmt: skip
 """What those of other folders are that the check of a document runs, or `show` of one."""
 
 USERS: dict[str, set[str]] = {
     "bitsandbytes": {"extraction"},
-    "cryptography": {"signing", "steady_files"},
+    "cryptography": {"identity", "signing", "steady_files"},
     "cyclopts": {"cli"},
     "datasets": {"corpus"},
     "gguf": {"extraction"},
-    "huggingface_hub": {"corpus", "extraction"},
+    "huggingface_hub": {"corpus", "extraction", "identity"},
     "matplotlib": {"plotting"},
     "numpy": {
-        "formats", "geometry", "arithmetic", "extraction", "corpus", "converting", "probing",
-        "verifying", "showing", "plotting",
+        "formats", "geometry", "identity", "arithmetic", "extraction", "corpus", "converting",
+        "probing", "verifying", "showing", "plotting",
     },
     "pandas": {"converting"},
     "peft": {"extraction"},

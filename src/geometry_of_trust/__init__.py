@@ -65,6 +65,23 @@ if TYPE_CHECKING:
     from geometry_of_trust.geometry.drift import Moved as Moved
     from geometry_of_trust.geometry.inner_product import Geometry as Geometry
     from geometry_of_trust.geometry.spectrum import Spectrum as Spectrum
+    from geometry_of_trust.identity.digest_cache import user_cache as user_cache
+    from geometry_of_trust.identity.matrix import check_matrix as check_matrix
+    from geometry_of_trust.identity.matrix import find_matrix as find_matrix
+    from geometry_of_trust.identity.model_identity import CoveredFile as CoveredFile
+    from geometry_of_trust.identity.model_identity import Difference as Difference
+    from geometry_of_trust.identity.model_identity import ModelIdentity as ModelIdentity
+    from geometry_of_trust.identity.model_identity import (
+        identity_differences as identity_differences,
+    )
+    from geometry_of_trust.identity.model_identity import identity_of as identity_of
+    from geometry_of_trust.identity.model_signature import SignedModel as SignedModel
+    from geometry_of_trust.identity.model_signature import (
+        check_model_signature as check_model_signature,
+    )
+    from geometry_of_trust.identity.model_signature import check_signed_files as check_signed_files
+    from geometry_of_trust.identity.tensor_tree import TensorEntry as TensorEntry
+    from geometry_of_trust.identity.tensor_tree import TensorProof as TensorProof
     from geometry_of_trust.probing.calibration_report import Calibration as Calibration
     from geometry_of_trust.probing.calibration_report import CalibrationReport as CalibrationReport
     from geometry_of_trust.probing.calibration_report import (
@@ -183,6 +200,27 @@ _NAMES = {
     "geometry.drift": ("Moved",),
     "geometry.inner_product": ("Geometry",),
     "geometry.spectrum": ("Spectrum",),
+    "identity.digest_cache": ("user_cache",),
+    "identity.matrix": (
+        "check_matrix",
+        "find_matrix",
+    ),
+    "identity.model_identity": (
+        "CoveredFile",
+        "Difference",
+        "ModelIdentity",
+        "identity_differences",
+        "identity_of",
+    ),
+    "identity.model_signature": (
+        "SignedModel",
+        "check_model_signature",
+        "check_signed_files",
+    ),
+    "identity.tensor_tree": (
+        "TensorEntry",
+        "TensorProof",
+    ),
     "probing.calibration_report": ("Calibration", "CalibrationReport", "calibration_report"),
     "probing.causal_probe": ("CausalProbe",),
     "probing.cross_validation": ("CrossValidation",),

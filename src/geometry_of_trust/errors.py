@@ -217,7 +217,7 @@ class KeyPairMismatch(Refusal):
 
 
 class WrongKeyKind(Refusal):
-    """A public key where a secret one is needed, or the reverse."""
+    """A public key where a secret one is needed, or the reverse; or one of another algorithm."""
 
 
 class LowOrderKey(Refusal):
@@ -245,7 +245,7 @@ class Inconsistent(Refusal):
 
 
 class BadSignature(Refusal):
-    """The Ed25519 signature does not verify."""
+    """The signature does not verify."""
 
 
 class LegacyDocument(Refusal):
@@ -282,6 +282,20 @@ class DigestMismatch(Refusal):
 
 class ContentMismatch(Refusal):
     """A supplied file is the one that was bound, and says something else than what was signed."""
+
+
+class AlteredDownload(Refusal):
+    """A file in the hub's cache that is not the one that its name there says."""
+
+    hint_default = "Download it again, or copy the folder elsewhere if the change is meant."
+
+
+class OtherModel(Refusal):
+    """Files or tensors of a model that are not those that were signed or recorded."""
+
+
+class NotTheMatrix(Refusal):
+    """A matrix that is not the named tensor of the model, converted."""
 
 
 class FileChanged(Refusal):
@@ -507,6 +521,14 @@ class BadLabelTable(MalformedInput):
 
 class BadTensors(MalformedInput):
     """A safetensors or .npy file that is malformed, or does not hold what is converted."""
+
+
+class BadGguf(MalformedInput):
+    """A GGUF file that is malformed, or of a version or with types that are not read here."""
+
+
+class BadBundle(MalformedInput):
+    """Not a Sigstore bundle with a statement of the kind expected, signed by a key."""
 
 
 class BadTable(MalformedInput):

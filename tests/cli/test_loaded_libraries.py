@@ -68,6 +68,7 @@ COMMANDS: dict[str, tuple[set[str], str]] = {
     "verify, the document alone": (set(), CHECK),
     "verify, with files": (NUMBERS, f"{CHECK} {SOURCES}"),
     "attest": (NUMBERS, f"{SIGN} {SOURCES}"),
+    "model": (set(), "model {in}/model"),
     "show an attestation": (set(), "show {in}/signed.json"),
     "show labels": ({"numpy"}, "show {in}/a.labels"),
     "show activations": ({"numpy"}, "show {in}/a.gotact"),

@@ -113,9 +113,7 @@ def test_what_is_not_strict_json_is_refused(data: bytes, error: type[Exception])
     assert caught.value.where == HERE  # type: ignore[attr-defined]
 
 
-def test_size_and_depth_limits_are_where_they_are_said_to_be(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_size_and_depth_limits_are_where_they_are_said_to_be() -> None:
     assert loads(b"[" * 16 + b"]" * 16, HERE)
     assert loads(json.dumps("[" * 50).encode(), HERE) == "[" * 50  # brackets in text do not nest
     deep = "[]"
@@ -124,10 +122,12 @@ def test_size_and_depth_limits_are_where_they_are_said_to_be(
     assert loads(deep.encode(), HERE)
     with pytest.raises(BadJson):
         loads(f'["[",[],"a",{{}},{deep}]'.encode(), HERE)
-    monkeypatch.setattr("geometry_of_trust.documents.strictjson.MAX_DOCUMENT_BYTES", 4)
-    assert loads(b"1234", HERE) == 1234
+    assert loads(b"1234", HERE, limit=4) == 1234
     with pytest.raises(TooLarge):
-        loads(b"12345", HERE)
+        loads(b"12345", HERE, limit=4)
+    assert loads(b"1".ljust(MAX_DOCUMENT_BYTES), HERE) == 1
+    with pytest.raises(TooLarge):
+        loads(b"1".ljust(MAX_DOCUMENT_BYTES + 1), HERE)
 
 
 @pytest.mark.parametrize(

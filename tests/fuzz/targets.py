@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import geometry_of_trust as got
+from fuzz import identity_targets as identities
 from fuzz import model_targets as models
 from fuzz import seeds
 from fuzz.mutating import Mutator, mutate_bytes, mutate_framed, mutate_json, mutate_parquet
@@ -260,6 +261,10 @@ TARGETS: dict[str, Target] = {
     "model-tokenizer": Target(models.read_tokenizer, models.tokenizers, mutate_json),
     "model-index": Target(models.read_index, models.indexes, mutate_json),
     "model-gguf": Target(models.read_gguf, models.gguf_files, mutate_bytes, 300_000),
+    "identity-weights": Target(identities.read_weights, identities.weights, mutate_framed),
+    "identity-gguf": Target(identities.read_gguf, identities.gguf_files, mutate_bytes, 300_000),
+    "identity-texts": Target(identities.read_texts, identities.texts, mutate_json),
+    "model-signature": Target(identities.read_signature, identities.signatures, mutate_json),
 }  # fmt: skip
 
 

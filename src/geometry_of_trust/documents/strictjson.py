@@ -27,7 +27,9 @@ _FLOAT32 = struct.Struct("<f")
 _quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def loads(data: bytes, where: PathLike, most: int = MAX_VALUES) -> object:
+def loads(
+    data: bytes, where: PathLike, most: int = MAX_VALUES, *, limit: int = MAX_DOCUMENT_BYTES
+) -> object:
     """Parse UTF-8 JSON strictly into dicts, lists, str, int, float, bool and None.
 
     Depth and number of values are bounded before anything is made of them, so that work and memory
@@ -35,14 +37,15 @@ def loads(data: bytes, where: PathLike, most: int = MAX_VALUES) -> object:
 
     Args:
         most: how many values there may be.
+        limit: how many bytes there may be.
 
     Raises:
-        TooLarge: more than 16 MiB, or more values. BadText: not UTF-8, or a lone surrogate.
+        TooLarge: more bytes or more values. BadText: not UTF-8, or a lone surrogate.
         BadJson: a syntax error, NaN or infinity, a byte-order mark, nesting beyond 16.
         DuplicateMember: a member that appears twice in one object.
     """
-    if len(data) > MAX_DOCUMENT_BYTES:
-        raise TooLarge(where, expected=f"at most {MAX_DOCUMENT_BYTES} bytes", found=len(data))
+    if len(data) > limit:
+        raise TooLarge(where, expected=f"at most {limit} bytes", found=len(data))
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

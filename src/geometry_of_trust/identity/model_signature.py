@@ -1,0 +1,241 @@
+"""A signature of a model as OpenSSF Model Signing v1.0 has it: read, checked, and compared.
+
+A Sigstore bundle v0.3 with a DSSE envelope, in it an in-toto Statement v1 whose predicate lists
+files and digests; signed by a plain ECDSA key. Certificates, and what logs keep, are not checked
+here: a bundle that needs them is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from geometry_of_trust.documents.strictjson import loads
+from geometry_of_trust.errors import (
+    BadBundle,
+    BadKey,
+    BadSignature,
+    Inconsistent,
+    OtherModel,
+    WrongKeyKind,
+)
+from geometry_of_trust.files import PathLike, read_bounded
+from geometry_of_trust.identity.model_identity import ModelIdentity, manifest_root
+
+MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://model_signing/signature/v1.0"
+
+_HASHES: Mapping[str, hashes.HashAlgorithm] = {
+    "secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384(), "secp521r1": hashes.SHA512(),
+}  # fmt: skip
+"""What is signed with a key on each curve; keys on others are refused."""
+
+_KEYS = "an ECDSA public key on P-256, P-384 or P-521, as PEM"
+_MAX_KEY_BYTES = 65536
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class SignedModel:
+    """What a signature says of a model, once it is verified.
+
+    Attributes:
+        name: what the signer called it; informative only.
+        files: digests by name: 64 lower-case hex digits each.
+        root: SHA-256 over them, in the order listed.
+        key: fingerprint of the key: SHA-256 of its PEM, 64 hex digits, as in `openssl dgst`.
+    """
+
+    name: str
+    files: Mapping[str, str]
+    root: str
+    key: str
+
+
+def check_model_signature(signature: PathLike, key: PathLike) -> SignedModel:
+    """Read a signature, and verify it with a key that is trusted.
+
+    A key in the bundle counts for nothing: its fingerprint there must be that of this key.
+
+    Raises:
+        BadKey, WrongKeyKind: `key` is not an ECDSA key in PEM on one of the three curves.
+        BadBundle: not a bundle with a statement about a model, signed by a key.
+        BadSignature: the signature does not verify, or is another key's.
+        Inconsistent: the digests do not lead to the root that the statement has.
+        Unreadable, TooLarge, BadJson, BadText: a file cannot be read, or is not strict JSON.
+    """
+    public = _load_key(key)
+    where = str(signature)
+    bundle = _object(loads(read_bounded(signature), where), where)
+    _expect(where, "mediaType", MEDIA_TYPE, bundle.get("mediaType"))
+    fingerprint = _fingerprint(public)
+    _check_material(where, bundle.get("verificationMaterial"), fingerprint)
+    envelope = _object(bundle.get("dsseEnvelope"), f"{where}, dsseEnvelope")
+    if "messageSignature" in bundle:
+        raise BadBundle(where, expected="a DSSE envelope alone", found="messageSignature too")
+    _expect(where, "payloadType", PAYLOAD_TYPE, envelope.get("payloadType"))
+    payload = _decoded(f"{where}, payload", envelope.get("payload"))
+    signed = _only_signature(where, envelope.get("signatures"))
+    try:
+        public.verify(signed, _encoded(payload), ec.ECDSA(_HASHES[public.curve.name]))
+    except InvalidSignature:
+        raise BadSignature(
+            where,
+            expected=f"a signature by key {fingerprint[:16]}",
+            found="one that does not verify",
+        ) from None
+    return _read_statement(loads(payload, f"{where}, payload"), f"{where}, payload", fingerprint)
+
+
+def check_signed_files(
+    identity: ModelIdentity, signed: SignedModel, where: str = "model"
+) -> tuple[str, ...]:
+    """Each file of a model is signed, with its digest.
+
+    Returns:
+        Names that are signed and that the identity does not cover.
+
+    Raises:
+        OtherModel: a file is not signed, or another one is.
+    """
+    for file in identity.files:
+        found = signed.files.get(file.name)
+        if found != file.sha256:
+            raise OtherModel(
+                f"{where}, {file.name}",
+                expected=f"SHA-256 {found}, as signed" if found else "a file that is signed",
+                found=file.sha256 if found else "one that the signature does not name",
+            )
+    return tuple(sorted(signed.files.keys() - {file.name for file in identity.files}))
+
+
+def _load_key(path: PathLike) -> ec.EllipticCurvePublicKey:
+    data = read_bounded(path, _MAX_KEY_BYTES)
+    if b"PRIVATE KEY-----" in data:
+        raise WrongKeyKind(path, expected=_KEYS, found="a secret key")
+    try:
+        key = serialization.load_pem_public_key(data)
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadKey(path, expected=_KEYS, found="something else") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise WrongKeyKind(path, expected=_KEYS, found=type(key).__name__)
+    if key.curve.name not in _HASHES:
+        raise WrongKeyKind(path, expected=_KEYS, found=f"a key on {key.curve.name}")
+    return key
+
+
+def _fingerprint(key: ec.EllipticCurvePublicKey) -> str:
+    pem = key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return hashlib.sha256(pem).hexdigest()
+
+
+def _encoded(payload: bytes) -> bytes:
+    """DSSE's pre-authentication encoding: what is signed."""
+    kind = PAYLOAD_TYPE.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+# --- the parts of a bundle --------------------------------------------------------------------
+
+
+def _object(tree: object, where: str) -> dict[str, object]:
+    if not isinstance(tree, dict):
+        raise BadBundle(where, expected="a JSON object", found=type(tree).__name__)
+    return tree
+
+
+def _expect(where: str, member: str, expected: str, found: object) -> None:
+    if found != expected:
+        raise BadBundle(f"{where}, {member}", expected=expected, found=_brief(found))
+
+
+def _check_material(where: str, tree: object, fingerprint: str) -> None:
+    material = _object(tree, f"{where}, verificationMaterial")
+    if "publicKey" not in material:
+        raise BadBundle(
+            f"{where}, verificationMaterial", expected="publicKey", found=_brief(sorted(material)),
+            hint="Signatures by certificate are not checked here; model_signing verify does it.",
+        )  # fmt: skip
+    hint = _object(material["publicKey"], f"{where}, publicKey").get("hint")
+    if hint not in (None, "", fingerprint):
+        raise BadSignature(
+            where, expected=f"one by key {fingerprint}", found=f"one by {_brief(hint)}"
+        )
+
+
+def _only_signature(where: str, tree: object) -> bytes:
+    if not isinstance(tree, list) or len(tree) != 1:
+        raise BadBundle(f"{where}, signatures", expected="one signature", found=_brief(tree))
+    entry = _object(tree[0], f"{where}, signatures")
+    if entry.get("keyid") not in (None, ""):
+        raise BadBundle(f"{where}, keyid", expected="none", found=_brief(entry["keyid"]))
+    return _decoded(f"{where}, sig", entry.get("sig"))
+
+
+def _decoded(where: str, text: object) -> bytes:
+    if isinstance(text, str):
+        try:
+            return base64.b64decode(text, validate=True)
+        except (ValueError, binascii.Error):
+            pass
+    raise BadBundle(where, expected="base64", found=_brief(text))
+
+
+def _read_statement(tree: object, where: str, key: str) -> SignedModel:
+    statement = _object(tree, where)
+    _expect(where, "_type", STATEMENT_TYPE, statement.get("_type"))
+    _expect(where, "predicateType", PREDICATE_TYPE, statement.get("predicateType"))
+    predicate = _object(statement.get("predicate"), f"{where}, predicate")
+    method = _object(predicate.get("serialization"), f"{where}, serialization")
+    _expect(where, "serialization.method", "files", method.get("method"))
+    _expect(where, "serialization.hash_type", "sha256", method.get("hash_type"))
+    files = _read_resources(predicate.get("resources"), f"{where}, resources")
+    subjects = statement.get("subject")
+    if not isinstance(subjects, list) or len(subjects) != 1:
+        raise BadBundle(f"{where}, subject", expected="one subject", found=_brief(subjects))
+    subject = _object(subjects[0], f"{where}, subject")
+    stated = _object(subject.get("digest"), f"{where}, subject").get("sha256")
+    root = manifest_root(files.values())
+    if stated != root:
+        raise Inconsistent(f"{where}, subject", expected=f"root {root}", found=_brief(stated))
+    return SignedModel(str(subject.get("name", "")), files, root, key)
+
+
+def _read_resources(tree: object, where: str) -> dict[str, str]:
+    if not isinstance(tree, list):
+        raise BadBundle(where, expected="a list", found=_brief(tree))
+    files: dict[str, str] = {}
+    for entry in tree:
+        resource = _object(entry, where)
+        name, digest = resource.get("name"), resource.get("digest")
+        _expect(where, "algorithm", "sha256", resource.get("algorithm"))
+        if not isinstance(name, str) or not _is_relative(name) or name in files:
+            raise BadBundle(where, expected="a relative path, each once", found=_brief(name))
+        if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+            raise BadBundle(where, expected="64 lower-case hex digits", found=_brief(digest))
+        files[name] = digest
+    return files
+
+
+def _is_relative(name: str) -> bool:
+    path = PurePosixPath(name)
+    plain = name not in ("", ".") and "\0" not in name and str(path) == name
+    return plain and not path.is_absolute() and ".." not in path.parts
+
+
+def _brief(value: object) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
