@@ -50,7 +50,6 @@ READING = {
     "transformed": "The state is transformed by more than a norm before U, so that **U does not "
     "read the residual stream**; train with `--inner-product euclidean`:",
     "no norm": "No norm of the stream is found before U, as several streams become one there:",
-    "stopped": "Not compared, as the model's code stops before its logits on a text alone:",
 }
 TASKS = {"causal language models": CAUSAL, "with images, sound or video": WRAPPERS}
 

@@ -46,9 +46,8 @@ READS = {
     "rising": RISING,
     "transformed": TRANSFORMED,
     "no norm": NO_NORM,
-    "stopped": "not compared: ",
 }
-"""What extraction records say of what the unembedding reads, or how that begins."""
+"""What extraction records say of what the unembedding reads."""
 
 
 @dataclass(frozen=True)
