@@ -184,7 +184,7 @@ def test_every_kernel_gives_float32(
     assert watch.calls > 150
     assert watch.doubles == set()
     moves = {"aten.embedding.default", "aten.detach.default", "aten.t.default"}
-    moves |= {"aten.transpose.int", "aten.view.default", "aten.select.int"}
+    moves |= {"aten.transpose.int", "aten.view.default", "aten.select.int", "aten.split.Tensor"}
     rounded: set[str] = set()
     if name == "falcon":  # its code rounds its slopes: element by element, one rounding each
         rounded = {"aten._to_copy.default", "aten.view.default", "aten.mul.Tensor"}
