@@ -149,7 +149,6 @@ USERS: dict[str, set[str]] = {
     "cryptography": {"identity", "signing", "steady_files"},
     "cyclopts": {"cli"},
     "datasets": {"corpus"},
-    "gguf": {"extraction"},
     "huggingface_hub": {"corpus", "extraction", "identity"},
     "matplotlib": {"plotting"},
     "numpy": {

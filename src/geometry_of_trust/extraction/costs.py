@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
-import operator
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from geometry_of_trust.errors import IncompleteModel, brief
+from geometry_of_trust.errors import IncompleteModel, MalformedInput, brief
 from geometry_of_trust.extraction.architectures import without
 from geometry_of_trust.extraction.float32 import float32
 from geometry_of_trust.extraction.model_files import weight_files
 from geometry_of_trust.extraction.preparing import STORED
 from geometry_of_trust.extraction.running import Opened
+from geometry_of_trust.formats.safetensors_file import read_safetensors_header
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 _WIDTH = 4096
 """A larger matrix is no slower for each of its numbers."""
-
-_HEADER_BYTES = 100_000_000
-"""Largest header of a safetensors file; the library has the same limit."""
 
 
 @dataclass(frozen=True)
@@ -139,31 +135,19 @@ def _stored(opened: Opened, count: int) -> _Stored | None:
     try:
         files = weight_files(source, local=True)
         for path in (path for path in files if path is not None and None not in files):
-            for tensor, size, type_ in _tensors(path):
-                match = of_block.search(tensor)
-                types |= {STORED[type_]} if type_ in STORED else set()
+            for tensor in read_safetensors_header(path).tensors:
+                match = of_block.search(tensor.name)
+                size = tensor.stop - tensor.start
+                types |= {STORED[tensor.dtype]} if tensor.dtype in STORED else set()
                 if match is None:
                     outside += size
                 elif int(match[1]) < count:  # beyond: of parts that are not run
                     blocks[int(match[1])] += size
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, MalformedInput) as error:
         raise IncompleteModel(
             source.argument, expected="the model's weights", found=brief(error)
         ) from None
     return _Stored(tuple(blocks), outside, types) if types else None
-
-
-def _tensors(path: str) -> Iterator[tuple[str, int, str]]:
-    """Name, bytes, and type of each tensor of a safetensors file."""
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > _HEADER_BYTES:
-            raise ValueError(f"a header of {length} bytes")
-        header = json.loads(file.read(length))
-    for name, entry in header.items():
-        if name != "__metadata__":
-            start, end = map(operator.index, entry["data_offsets"])
-            yield name, end - start, str(entry["dtype"])
 
 
 def pace(opened: Opened, tokens: int, seconds: float = 0.2) -> float:

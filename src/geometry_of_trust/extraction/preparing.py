@@ -9,20 +9,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import safe_open
 from torch import nn
 
-from geometry_of_trust.errors import GotError, IncompleteModel, NoDevice, brief
+from geometry_of_trust.errors import IncompleteModel, MalformedInput, NoDevice, brief
 from geometry_of_trust.extraction import loading, quantizing
 from geometry_of_trust.extraction.adapters import Adapter
 from geometry_of_trust.extraction.architectures import Anatomy, untyped
 from geometry_of_trust.extraction.float32 import float32, plain_forms
 from geometry_of_trust.extraction.model_files import Source, weight_files
 from geometry_of_trust.extraction.page_release import FilePages
-from geometry_of_trust.extraction.panics import panics_as_errors
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.stored import ROUNDING, in_one_type, loading_options
 from geometry_of_trust.extraction.weights import Weights
+from geometry_of_trust.formats.safetensors_file import read_safetensors_header
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -172,19 +171,14 @@ def stored_type(source: Source) -> torch.dtype | None:
         OutsideOfModel: as `weight_files`.
         IncompleteModel: a file is missing or broken.
     """
-    open_file = untyped(safe_open)
     try:
         paths = [] if source.gguf else weight_files(source)
-        with panics_as_errors():
-            files = [open_file(path, "pt") for path in paths if path is not None]
-            types = {file.get_slice(name).get_dtype() for file in files for name in file.keys()}  # noqa: SIM118
-    except GotError:
-        raise
-    except Exception as error:  # whatever the files make the libraries raise
+        headers = [read_safetensors_header(path) for path in paths if path is not None]
+    except (OSError, MalformedInput) as error:
         raise IncompleteModel(
             source.argument, expected="the model's weights", found=brief(error)
         ) from None
-    known = types & STORED.keys()
+    known = {tensor.dtype for header in headers for tensor in header.tensors} & STORED.keys()
     return STORED[known.pop()] if len(known) == 1 else None
 
 
