@@ -390,6 +390,48 @@ def test_code_of_ones_own(
     )  # fmt: skip
 
 
+BLOCKS = """
+import torch
+from transformers import LlamaForCausalLM
+
+class BlocksForCausalLM(LlamaForCausalLM):
+    def forward(self, input_ids=None, attention_mask=None, **options):
+        part = torch.arange(input_ids.shape[1]) // self.config.size
+        hidden = (part[:, None] < part).to(torch.float32) * torch.finfo(torch.float32).min
+        mask = hidden[None, None].expand(len(input_ids), 1, -1, -1)
+        return super().forward(input_ids=input_ids, attention_mask=mask, **options)
+"""
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 8, 15])
+def test_tokens_that_see_all_of_their_own_block(
+    size: int, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last of the tokens that are tried may be the first of a block: nothing before sees it."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "m"))
+    llama.joinpath("blocks.py").write_text(BLOCKS)
+    config = json.loads(llama.joinpath("config.json").read_text())
+    config |= {"size": size, "auto_map": {"AutoModelForCausalLM": "blocks.BlocksForCausalLM"}}
+    config["architectures"] = ["BlocksForCausalLM"]
+    llama.joinpath("config.json").write_text(json.dumps(config))
+    with pytest.raises(errors.NotCausal):
+        run(llama, tmp_path, (3,), trust_remote_code=True)
+
+
+def test_a_model_of_one_token(tmp_path: Path) -> None:
+    """There is no later token, and none is put behind it."""
+    model = build(Family("gpt2", {"max_position_embeddings": 1}), tmp_path / "model")
+    tokenizer = json.loads(model.joinpath("tokenizer.json").read_text())
+    tokenizer["post_processor"] = None  # which puts a start token before
+    model.joinpath("tokenizer.json").write_text(json.dumps(tokenizer))
+    extraction = extract(
+        model, "T", (-1,), output_activations=tmp_path / "a.gotact",
+        output_unembedding=tmp_path / "u.gotue", options=ExtractionOptions(model_id="m"),
+    )  # fmt: skip
+    assert extraction.activations.values.shape == (1, 1, HIDDEN)
+    assert extraction.record.unembedding_reads == EQUAL
+
+
 # --- weights that the model does not use ------------------------------------------------------
 
 

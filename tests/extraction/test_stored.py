@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from geometry_of_trust import errors
 from geometry_of_trust.cli import main
@@ -142,6 +143,28 @@ def test_a_scale_that_is_missing(made: Made, tmp_path: Path) -> None:
     with pytest.raises(errors.IncompleteModel) as caught:
         run(model, tmp_path)
     assert "layers.1.self_attn.q_proj" in caught.value.expected
+
+
+def test_weights_of_which_the_configuration_says_nothing(
+    made: Made, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    """Their scales would be left out, and the precision would be said to be that of float32."""
+    short = tmp_path / "short"
+    shutil.copytree(made("fp8")[0], short)
+    config = json.loads((short / "config.json").read_text())
+    del config["quantization_config"]
+    (short / "config.json").write_text(json.dumps(config))
+    tensors = load_file(tiny_model("llama") / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    tensors[name] = (100 * tensors[name]).to(torch.int8)
+    whole = tmp_path / "whole"
+    shutil.copytree(tiny_model("llama"), whole)
+    save_file(tensors, whole / "model.safetensors", {"format": "pt"})
+    for model, found in ((short, "F8_E4M3, and none"), (whole, "I8, and none")):
+        with pytest.raises(errors.QuantizedModel) as caught:
+            run(model, tmp_path)
+        assert caught.value.found == found
+        assert caught.value.where.startswith(f"{model}, model.layers.")
 
 
 # --- what cannot be loaded --------------------------------------------------------------------

@@ -547,6 +547,7 @@ def test_a_bidirectional_run(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     shown = capsys.readouterr().out
     assert "\nbidirectional      each state depends on the tokens after it, too\n" in shown
     assert "; of a BIDIRECTIONAL run\n" in shown
+    assert "''" not in shown  # no line of what there is not
     record = record_path(case.activations)
     forged = record.read_text().replace(',\n    "bidirectional": true', "")
     record.write_text(forged)

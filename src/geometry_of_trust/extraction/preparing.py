@@ -19,7 +19,12 @@ from geometry_of_trust.extraction.float32 import float32, plain_forms
 from geometry_of_trust.extraction.model_files import Source, weight_files
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.request import Request
-from geometry_of_trust.extraction.stored import ROUNDING, in_one_type, loading_options
+from geometry_of_trust.extraction.stored import (
+    ROUNDING,
+    in_one_type,
+    loading_options,
+    refuse_unsaid,
+)
 from geometry_of_trust.extraction.weights import Weights
 from geometry_of_trust.formats.safetensors_file import read_safetensors_header
 
@@ -76,10 +81,13 @@ def prepare(
 
     Raises:
         BadAdapter: as `Adapter.apply`.
+        QuantizedModel: as `refuse_unsaid`.
         IncompleteModel, ModelFailed: as `loading.load_model`.
         UnsupportedArchitecture: as `quantizing.plain`.
         NoDevice: the model goes on all GPUs, and they have not enough memory.
     """
+    if stored is None:
+        refuse_unsaid(source, skeleton.config)
     dtype = getattr(torch, request.options.dtype)
     held = (None if stored in ROUNDING else _held_type(request, source, device)) or dtype
     unused: set[str] = set()

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import torch
 import transformers
 
-from geometry_of_trust.errors import BadOption, IncompleteModel, QuantizedModel
+from geometry_of_trust.errors import BadOption, IncompleteModel, MalformedInput, QuantizedModel
 from geometry_of_trust.extraction.architectures import text_config, untyped
 from geometry_of_trust.extraction.gguf_header import GgufHeader, read_header
-from geometry_of_trust.extraction.model_files import Source
+from geometry_of_trust.extraction.model_files import Source, weight_files
 from geometry_of_trust.extraction.options import ExtractionOptions
+from geometry_of_trust.formats.safetensors_file import read_safetensors_header
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -35,6 +36,9 @@ _PACKAGES = {
     "quark": "amd-quark", "spqr": "spqr_quant", "torchao": "torchao", "vptq": "vptq",
 }  # fmt: skip
 """Whose kernels multiply with the weights of a method, by the names of PyPI."""
+
+_SHORT_FLOATS = ("F8", "F6", "F4")
+"""How safetensors' names of types of 8 bits or fewer begin."""
 
 _ELSE = "Use the model that it was made from, or a GGUF file of it."
 
@@ -81,6 +85,34 @@ def stored_as(
             found=options.dtype,
         )  # fmt: skip
     return stored
+
+
+def refuse_unsaid(source: Source, config: PreTrainedConfig) -> None:
+    """Refuse weights of 8 bits or fewer of which the configuration says nothing.
+
+    They would be taken for plain numbers, without their scales.
+
+    Raises:
+        QuantizedModel.
+        OutsideOfModel: as `weight_files`.
+    """
+    if source.gguf is not None or _saved(config) or _saved(text_config(config)):
+        return
+    try:
+        files = [path for path in weight_files(source) if path is not None]
+        tensors = [tensor for path in files for tensor in read_safetensors_header(path).tensors]
+    except (OSError, IncompleteModel, MalformedInput):
+        return  # what is broken is found when it is loaded, if it is needed
+    for tensor in tensors:
+        # Integers may be masks or tables; not so in a matrix that is called a weight.
+        matrix = tensor.name.endswith("weight") and len(tensor.shape) > 1
+        if tensor.dtype.startswith(_SHORT_FLOATS) or (matrix and tensor.dtype in ("I8", "U8")):
+            raise QuantizedModel(
+                f"{source.argument}, {tensor.name}",
+                expected="plain weights, or a quantization_config that says what they are",
+                found=f"{tensor.dtype}, and none",
+                hint=_ELSE,
+            )
 
 
 def ask_for_plain(config: PreTrainedConfig) -> None:

@@ -68,7 +68,7 @@ def record_rows(record: Record) -> list[tuple[str, str]]:
         ("ran in", f"{ran_in} on {bare_or_quoted(record.device)}, attention {attention}"),
         ("may differ", unproved and f"{unproved}: not proved"),
         ("bidirectional", SEES_LATER if record.bidirectional else ""),
-        ("logits", _logits(record.unembedding_reads)),
+        ("U reads it", _reads(record.unembedding_reads)),
         ("unused weights", _unused(record.unused_weights)),
         ("with", ", ".join(versions)),
         ("text sha256" if record.corpus is None else "corpus sha256", record.prompt_sha256),
@@ -108,12 +108,21 @@ def _corpus_rows(corpus: Corpus) -> list[tuple[str, str]]:
     ]
 
 
-def _logits(reads: str | None) -> str:
+_GIVES = "norm(h)·Uᵀ gives the model's logits"
+_READS = {
+    EQUAL: _GIVES,
+    SCALED: f"{_GIVES}, up to a scale",
+    RISING: f"{_GIVES}, up to an increasing function",
+    TRANSFORMED: "NOT THIS STATE: the model transforms it by more than a norm before U",
+    NO_NORM: "NOT THIS STATE: no norm found between it and U",
+}
+
+
+def _reads(reads: str | None) -> str:
     """How the logits follow from the last block's state, in this program's words where they are."""
     if reads is None:
         return ""
-    words = reads if reads in (EQUAL, SCALED, RISING, TRANSFORMED, NO_NORM) else quoted(reads)
-    return f"of norm and unembedding against the model's: {words}"
+    return _READS.get(reads) or quoted(reads)
 
 
 def _unused(weights: UnusedWeights | None) -> str:

@@ -192,7 +192,9 @@ def reproduce(
                 )
         except Interrupted:  # whose advice is to resume, in a folder that is gone
             raise KeyboardInterrupt from None
-        except Refusal as error:
+        except (Refusal, BadOption) as error:
+            if isinstance(error, BadOption) and error.where not in ("quantization", "dtype"):
+                raise  # not what was signed, but what was asked for here
             return compared.ends("UNVERIFIABLE", f"cannot extract: {error.what}")
         return _compare(compared, again, probe_files, original, str(model))
 
