@@ -175,6 +175,14 @@ def test_a_model_that_comes_quantised(tmp_path: Path) -> None:
         assert record is not None
         assert record.stored == ("fp8" if model == short else "gguf")
         assert own.reproduce().line == "MATCH"
+    first = Case(tmp_path / "a", short)
+    record_file = record_path(first.activations)
+    said = record_file.read_text()
+    record_file.write_text(said.replace(',\n    "stored": "fp8"', ""))
+    first.sign()  # as if they were rounded by us: what cannot be repeated is no error of the auditor
+    assert first.reproduce().line.startswith("UNVERIFIABLE: cannot extract: quantization")
+    record_file.write_text(said)
+    first.sign()
     other = Case(tmp_path / "a", plain).reproduce()
     assert other.line.startswith("MISMATCH at activations: precision Fp32, Int8 signed")
 
