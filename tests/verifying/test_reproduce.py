@@ -179,7 +179,7 @@ def test_a_model_that_comes_quantised(tmp_path: Path) -> None:
     record_file = record_path(first.activations)
     said = record_file.read_text()
     record_file.write_text(said.replace(',\n    "stored": "fp8"', ""))
-    first.sign()  # as if they were rounded by us: what cannot be repeated is no error of the auditor
+    first.sign()  # as if our run had rounded them: what cannot be repeated is no wrong option
     assert first.reproduce().line.startswith("UNVERIFIABLE: cannot extract: quantization")
     record_file.write_text(said)
     first.sign()
