@@ -133,12 +133,13 @@ def test_a_signature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     options = ("--model-signature", signature, "--model-key", public)
     printed(capsys, folder)  # remembered, which a check does not use
     found = printed(capsys, folder, *options)
-    assert found["signed, not covered"] == ["zz.md"]
+    assert found["signed, not covered"] == ["nothing"]
+    assert found["signed, missing"] == ["zz.md"]
     assert found["not checked"] == ["certificates; whose the key is"]
     assert found["signed"][0].startswith("all files above, by key ")
     assert not any("earlier" in line for line in found["file"])
     assert main(["model", str(folder), *map(str, options), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["signature"]["not_covered"] == ["zz.md"]
+    assert json.loads(capsys.readouterr().out)["signature"]["missing"] == ["zz.md"]
     flip(folder / "tokenizer.json")
     code, line = refused(capsys, folder, *options)
     assert code == 1

@@ -138,6 +138,28 @@ def find_files(
     )
 
 
+def find_named(folder: PathLike, names: Iterable[str]) -> tuple[ModelFile, ...]:
+    """Those of these relative names that the folder has, whether or not they define the model.
+
+    Raises:
+        UnknownModel, IncompleteModel, OutsideOfModel, LimitExceeded, Unreadable: as `find_files`.
+    """
+    place = _Place.of(os.fspath(folder))
+    return tuple(place.file(name) for name in names if os.path.lexists(place.real / name))
+
+
+def would_be_covered(name: str, covered: Iterable[str]) -> bool:
+    """Whether a file that is not there would be covered beside these, or in the place of some."""
+    own = {other for other in covered if not other.startswith(ADAPTER)}
+    if all(other.endswith(".gguf") for other in own):
+        return False
+    order = [file for kind in WEIGHTS for file in (kind, f"{kind}.index.json")]
+    used = next((k for k, file in enumerate(order) if file in own), 0)
+    if name in order[:used] or any(_fits(name, pattern) for pattern in TEXTS):
+        return True
+    return name.endswith(".py") and any(other.endswith(".py") for other in own)
+
+
 def _adapter_files(adapter: PathLike) -> list[ModelFile]:
     place = _Place.of(os.fspath(adapter))
     name = next((name for name in ADAPTER_WEIGHTS if place.has(name)), ADAPTER_WEIGHTS[0])
