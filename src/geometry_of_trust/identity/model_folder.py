@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from geometry_of_trust.documents.strictjson import MAX_VALUES
 from geometry_of_trust.errors import (
+    AdapterNotNamed,
     BadJson,
     IncompleteModel,
     LimitExceeded,
@@ -112,6 +113,7 @@ def find_files(
 
     Raises:
         UnknownModel: there is no such folder.
+        AdapterNotNamed: an adapter lies beside the weights, and none was named.
         IncompleteModel: it has no weights, or lacks some that its index names; or an index is none.
         OutsideOfModel: a link or an index leads out of the folder and of the hub's cache.
         LimitExceeded: it holds very many files, or one whose name is not UTF-8.
@@ -132,6 +134,14 @@ def find_files(
         not_covered += place.foreign_code()
     if adapter is not None:
         found += _adapter_files(adapter)
+    elif gguf is None and place.has(ADAPTER_CONFIGURATION):
+        raise AdapterNotNamed(
+            where,
+            expected="a model alone, or --adapter with the folder of what is put into it",
+            found=f"{ADAPTER_CONFIGURATION} beside its weights",
+            hint=f"Name it (--adapter {where}), or use a copy of the model without "
+            f"{ADAPTER_CONFIGURATION}.",
+        )
     found = sorted({file.name: file for file in found}.values(), key=lambda file: file.name)
     return ModelFolder(
         where, tuple(found), tuple(sorted(not_covered)), place.repository, place.commit

@@ -121,8 +121,8 @@ def identity_of(
         threads: how many digest at a time; None: as many as there are processors, up to four.
 
     Raises:
-        UnknownModel, IncompleteModel, OutsideOfModel, LimitExceeded, Unreadable, TooLarge, BadJson:
-            as `find_files`.
+        UnknownModel, AdapterNotNamed, IncompleteModel, OutsideOfModel, LimitExceeded, Unreadable,
+            TooLarge, BadJson: as `find_files`.
         FileChanged, AlteredDownload, BadTensors, BadGguf, BadText: as `digest_files`.
         BadTensors: two files have different tensors of one name.
     """
