@@ -219,6 +219,7 @@ def test_an_index_that_reaches_elsewhere(name: str, tmp_path: Path) -> None:
     ("index", "error"),
     [
         (b"{}", errors.IncompleteModel),
+        (b'{"weight_map": {}}', errors.IncompleteModel),
         (b'{"weight_map": {"a": 1}}', errors.IncompleteModel),
         (b'{"weight_map": {"a": "gone.safetensors"}}', errors.IncompleteModel),
         (b"[]", errors.BadJson),

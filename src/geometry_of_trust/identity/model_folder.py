@@ -87,6 +87,7 @@ class ModelFolder:
         not_covered: names of what else is in the folder; of a folder, ending in `/`, all that is in
             it and not among `files`; code of other places as it is named.
         repository, commit: of a snapshot in the hub's cache, what that says of it; else None.
+        indexed: names of tensors that an index of shards says there are.
     """
 
     path: str
@@ -94,6 +95,7 @@ class ModelFolder:
     not_covered: tuple[str, ...]
     repository: str | None
     commit: str | None
+    indexed: frozenset[str]
 
 
 def find_files(
@@ -125,9 +127,10 @@ def find_files(
         where = where or "."
     place = _Place.of(where)
     if gguf is not None:
-        found = [place.weights(gguf)]
+        found, indexed = [place.weights(gguf)], frozenset[str]()
     else:
-        found = [*place.all_weights(), *place.texts(), *(place.code() if code else ())]
+        found, indexed = place.all_weights()
+        found += [*place.texts(), *(place.code() if code else ())]
     names = {file.name for file in found}
     not_covered = [_readable(name) for name in place.entries() if name not in names]
     if code and gguf is None:
@@ -144,7 +147,12 @@ def find_files(
         )
     found = sorted({file.name: file for file in found}.values(), key=lambda file: file.name)
     return ModelFolder(
-        where, tuple(found), tuple(sorted(not_covered)), place.repository, place.commit
+        where,
+        tuple(found),
+        tuple(sorted(not_covered)),
+        place.repository,
+        place.commit,
+        indexed,
     )
 
 
@@ -233,8 +241,8 @@ class _Place:
     def weights(self, name: str) -> ModelFile:
         return self.file(self._inside(name, self.where), weights=True)
 
-    def all_weights(self) -> Iterator[ModelFile]:
-        """The files of weights, and the index that names them if one does."""
+    def all_weights(self) -> tuple[list[ModelFile], frozenset[str]]:
+        """The files of weights with the index that names them, and the tensors in that, if any."""
         named = self._configuration().get("transformers_weights")
         if isinstance(named, str):
             kinds: tuple[str, ...] = (named.removesuffix(".index.json"),)
@@ -243,24 +251,30 @@ class _Place:
         for kind in kinds:
             index = f"{kind}.index.json"
             if named != index and self.has(self._inside(kind, "config.json")):
-                yield self.weights(kind)
-                return
+                return [self.weights(kind)], frozenset()
             if self.has(index):
-                yield self.file(index)
-                yield from map(self.weights, self._shards(index))
-                return
+                shards = self._shards(index)
+                files = sorted(set(shards.values()))
+                return [self.file(index), *map(self.weights, files)], frozenset(shards)
         raise IncompleteModel(
             self.where, expected=f"weights: {' or '.join(kinds)}, or an index of them", found="none"
         )
 
-    def _shards(self, index: str) -> list[str]:
+    def _shards(self, index: str) -> dict[str, str]:
+        """The file of each tensor."""
         tree = _json(self.real / index, MAX_INDEX_BYTES)
         named = tree.get("weight_map")
         if not isinstance(named, dict) or not all(isinstance(n, str) for n in named.values()):
             raise IncompleteModel(
                 os.fspath(self.real / index), expected="a weight_map", found="none of names"
             )
-        return sorted({self._inside(name, index) for name in named.values()})
+        if not named:
+            raise IncompleteModel(
+                os.fspath(self.real / index),
+                expected="a weight_map of tensors",
+                found="an empty one",
+            )
+        return {tensor: self._inside(name, index) for tensor, name in named.items()}
 
     def _inside(self, name: str, by: str) -> str:
         """A name of a file in the folder, in the one spelling that manifests have.
