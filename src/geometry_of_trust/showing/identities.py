@@ -33,11 +33,11 @@ def identity(
     if found.tensor_root is None or found.tensors is None:
         tensors = "not read: the weights are pickled"
     else:
-        tensors = f"{found.tensor_root}  ({len(found.tensors)} tensors)"
+        tensors = f"{found.tensor_root}  ({_count(len(found.tensors), 'tensor')})"
     rows = [
         ("repository", bare_or_quoted(found.repository) if found.repository else ""),
         ("commit", f"{found.commit}  (as the cache has it)" if found.commit else ""),
-        ("manifest root", f"{found.manifest_root}  ({len(found.files)} files)"),
+        ("manifest root", f"{found.manifest_root}  ({_count(len(found.files), 'file')})"),
         ("tensor root", tensors),
         *(("file", _line(file)) for file in found.files),
     ]
@@ -53,6 +53,10 @@ def identity(
             ("not checked", "certificates; whose the key is"),
         ]
     return table(rows)
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _line(file: CoveredFile) -> str:
