@@ -84,7 +84,7 @@ def test_a_name_in_the_hubs_cache(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not any("taken" in line for line in printed(capsys, "owner/name", "--rehash")["file"])
     write_gguf(snapshot / "a.gguf")
     assert locate("owner/name/a.gguf") == (str(snapshot), "a.gguf")
-    assert printed(capsys, "owner/name/a.gguf")["manifest root"][0].endswith("(1 files)")
+    assert printed(capsys, "owner/name/a.gguf")["manifest root"][0].endswith("(1 file)")
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,25 @@ def test_what_is_no_model(
 ) -> None:
     snapshot = in_hub_cache(single(tmp_path / "m"), tmp_path / "hub")
     assert refused(capsys, *(word.format(snapshot) for word in words))[0] == code
+
+
+@pytest.mark.parametrize(
+    ("word", "found", "hint"),
+    [
+        ("{}/model.safetensors", "another file", "Give its folder: {}"),
+        ("nope.gguf", "no such file", "Give the path of the file"),
+        ("{}/nope.gguf", "no such file", "Give the path of the file"),
+        ("", "an empty name", "Name one."),
+    ],
+)
+def test_what_is_no_model_comes_with_a_way_out(
+    word: str, found: str, hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = single(tmp_path / "m")
+    code, line = refused(capsys, word.format(folder))
+    assert code == 1
+    assert found in line
+    assert hint.format(folder) in line
 
 
 def test_a_gguf_file(
@@ -133,12 +152,13 @@ def test_a_signature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     options = ("--model-signature", signature, "--model-key", public)
     printed(capsys, folder)  # remembered, which a check does not use
     found = printed(capsys, folder, *options)
-    assert found["signed, not covered"] == ["zz.md"]
+    assert found["signed, not covered"] == ["nothing"]
+    assert found["signed, missing"] == ["zz.md"]
     assert found["not checked"] == ["certificates; whose the key is"]
     assert found["signed"][0].startswith("all files above, by key ")
     assert not any("earlier" in line for line in found["file"])
     assert main(["model", str(folder), *map(str, options), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["signature"]["not_covered"] == ["zz.md"]
+    assert json.loads(capsys.readouterr().out)["signature"]["missing"] == ["zz.md"]
     flip(folder / "tokenizer.json")
     code, line = refused(capsys, folder, *options)
     assert code == 1

@@ -71,7 +71,7 @@ def read_signature(data: bytes) -> None:
             refusals.append(error)
         else:
             found = ModelIdentity((), None)
-            identities.identity(found, signed, tuple(signed.files)).encode()
+            identities.identity(found, signed, dict.fromkeys(signed.files, True)).encode()
     if len(refusals) == 2:
         raise refusals[1]
 

@@ -125,6 +125,17 @@ def test_an_adapter_comes_under_a_name_of_its_own(tmp_path: Path) -> None:
         find_files(folder, adapter=adapter)
 
 
+def test_an_adapter_beside_the_weights_is_named(tmp_path: Path) -> None:
+    folder = single(tmp_path / "m")
+    for name in ("adapter_config.json", "adapter_model.safetensors", "a.gguf"):
+        (folder / name).write_bytes(safetensors({}))
+    with pytest.raises(errors.AdapterNotNamed) as caught:
+        find_files(folder)
+    assert f"--adapter {folder}" in caught.value.hint
+    assert "adapter/adapter_model.safetensors" in names(folder, adapter=folder)
+    assert names(folder, gguf="a.gguf") == {"a.gguf"}
+
+
 def test_files_of_every_tokenizer_of_transformers_are_covered() -> None:
     """What their modules declare, read from their sources, as importing them all takes long."""
     declared: set[str] = set()
@@ -208,6 +219,7 @@ def test_an_index_that_reaches_elsewhere(name: str, tmp_path: Path) -> None:
     ("index", "error"),
     [
         (b"{}", errors.IncompleteModel),
+        (b'{"weight_map": {}}', errors.IncompleteModel),
         (b'{"weight_map": {"a": 1}}', errors.IncompleteModel),
         (b'{"weight_map": {"a": "gone.safetensors"}}', errors.IncompleteModel),
         (b"[]", errors.BadJson),

@@ -438,3 +438,14 @@ def test_equal_identities_are_equal(tmp_path: Path) -> None:
     assert identity_of(folder, threads=1) == identity_of(folder, threads=7)
     other = replace(identity_of(folder), commit=COMMIT)
     assert other != identity_of(folder)
+
+
+def test_an_index_names_tensors_that_the_shards_have(tmp_path: Path) -> None:
+    folder = sharded(tmp_path / "m")
+    path = folder / "model.safetensors.index.json"
+    tree = json.loads(path.read_text())
+    tree["weight_map"] |= dict.fromkeys("ba", tree["weight_map"]["scale"])
+    path.write_text(json.dumps(tree))
+    with pytest.raises(errors.IncompleteModel) as caught:
+        identity_of(folder)
+    assert caught.value.found == "2 in no shard, such as a"

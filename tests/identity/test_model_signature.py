@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,12 @@ from model_signing import hashing, signing, verifying
 
 from geometry_of_trust import errors
 from geometry_of_trust.identity.model_identity import identity_of
-from geometry_of_trust.identity.model_signature import check_model_signature, check_signed_files
+from geometry_of_trust.identity.model_signature import (
+    SignedModel,
+    check_model_signature,
+    check_signed_files,
+)
+from gguf_files import write_gguf
 from model_folders import flip, sharded, single
 from model_signatures import FILES, SECRET, Tree, bundle, statement, write_keys
 
@@ -49,7 +55,7 @@ def test_the_tool_has_the_same_root(build: Callable[[Path], Path], tmp_path: Pat
     signed = check_model_signature(tmp_path / "model.sig", public)
     assert signed.root == found.manifest_root
     assert signed.name == "m"
-    assert check_signed_files(found, signed) == ()
+    assert check_signed_files(found, signed, folder) == {}
 
 
 # --- signatures of the tool -------------------------------------------------------------------
@@ -62,7 +68,7 @@ def test_a_signature_of_the_tool_on_each_curve(curve: str, tmp_path: Path) -> No
     secret, public = write_keys(tmp_path, "k", ec.generate_private_key(CURVES[curve]))
     sign_with_the_tool(folder, secret, tmp_path / "model.sig")
     signed = check_model_signature(tmp_path / "model.sig", public)
-    assert check_signed_files(identity_of(folder), signed) == ("README.md",)
+    assert check_signed_files(identity_of(folder), signed, folder) == {"README.md": True}
     verifier = verifying.Config().use_elliptic_key_verifier(public_key=public)
     verifier.verify(folder, tmp_path / "model.sig")
 
@@ -74,13 +80,69 @@ def test_a_changed_or_unsigned_file_is_named(tmp_path: Path) -> None:
     signed = check_model_signature(tmp_path / "model.sig", public)
     (folder / "vocab.json").write_bytes(b"{}")
     with pytest.raises(errors.OtherModel) as caught:
-        check_signed_files(identity_of(folder), signed, "m")
+        check_signed_files(identity_of(folder), signed, folder, "m")
     assert caught.value.where == "m, vocab.json"
     (folder / "vocab.json").unlink()
     flip(folder / "model.safetensors")
     with pytest.raises(errors.OtherModel) as caught:
-        check_signed_files(identity_of(folder), signed, "m")
+        check_signed_files(identity_of(folder), signed, folder, "m")
     assert caught.value.where == "m, model.safetensors"
+
+
+@pytest.fixture
+def signed_folder(tmp_path: Path) -> tuple[Path, SignedModel]:
+    """A model with more in its folder than is covered, all of it signed."""
+    folder = single(tmp_path / "m")
+    for name in ("README.md", "modeling_x.py", "inner/part.py", "pytorch_model.bin", "a.gguf"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    secret, public = write_keys(tmp_path, "k", ec.generate_private_key(ec.SECP256R1()))
+    sign_with_the_tool(folder, secret, tmp_path / "model.sig")
+    return folder, check_model_signature(tmp_path / "model.sig", public)
+
+
+@pytest.mark.parametrize("name", ["README.md", "modeling_x.py", "inner/part.py"])
+def test_a_signed_file_that_is_not_covered_is_compared_too(
+    name: str, signed_folder: tuple[Path, SignedModel], tmp_path: Path
+) -> None:
+    folder, signed = signed_folder
+    found = identity_of(folder)
+    assert check_signed_files(found, signed, folder)[name]
+    flip(folder / name)
+    with pytest.raises(errors.OtherModel) as caught:
+        check_signed_files(found, signed, folder, "m")
+    assert caught.value.where == f"m, {name}"
+    (folder / name).unlink()
+    (folder / name).symlink_to(tmp_path / "model.sig")
+    with pytest.raises(errors.OutsideOfModel):
+        check_signed_files(found, signed, folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "chat_template.jinja", "model.safetensors"])
+def test_a_signed_file_that_would_be_covered_is_there(
+    name: str, signed_folder: tuple[Path, SignedModel]
+) -> None:
+    folder, signed = signed_folder
+    (folder / name).unlink()
+    with pytest.raises(errors.OtherModel) as caught:
+        check_signed_files(identity_of(folder), signed, folder, "m")
+    assert caught.value.where == f"m, {name}"
+
+
+def test_another_signed_file_may_be_missing(signed_folder: tuple[Path, SignedModel]) -> None:
+    folder, signed = signed_folder
+    for name in ("README.md", "modeling_x.py", "pytorch_model.bin"):
+        (folder / name).unlink()
+        assert not check_signed_files(identity_of(folder), signed, folder)[name]
+    with pytest.raises(errors.OtherModel):
+        check_signed_files(identity_of(folder, code=True), signed, folder)
+    (folder / "model.safetensors").unlink()
+    write_gguf(folder / "a.gguf")
+    digest = hashlib.sha256((folder / "a.gguf").read_bytes()).hexdigest()
+    signed = replace(signed, files={**signed.files, "a.gguf": digest})
+    found = check_signed_files(identity_of(folder, gguf="a.gguf"), signed, folder)
+    assert not found["model.safetensors"]
+    assert found["config.json"]
 
 
 def test_a_signature_by_shards_is_refused(tmp_path: Path) -> None:
@@ -206,7 +268,7 @@ def test_what_is_returned(tmp_path: Path) -> None:
         key = hashlib.sha256(public.read_bytes()).hexdigest()
         assert (signed.name, signed.key, signed.files) == (name, key, FILES)
     with pytest.raises(errors.OtherModel) as caught:
-        check_signed_files(identity_of(single(tmp_path / "m")), signed)
+        check_signed_files(identity_of(single(tmp_path / "m")), signed, tmp_path / "m")
     assert caught.value.where == "model, chat_template.jinja"
 
 

@@ -49,7 +49,7 @@ def model(
     from geometry_of_trust.identity.model_identity import identity_of
     from geometry_of_trust.showing import identities
 
-    signed, only_signed = None, tuple[str, ...]()
+    signed, only_signed = None, dict[str, bool]()
     if model_signature is not None and model_key is not None:
         signed = signatures.check_model_signature(model_signature, model_key)
     elif model_signature is not None or model_key is not None:
@@ -67,7 +67,7 @@ def model(
             cache=None if computed else user_cache(),
         )
     if signed is not None:
-        only_signed = signatures.check_signed_files(found, signed, model)
+        only_signed = signatures.check_signed_files(found, signed, folder, model)
     shown = identities.identity_json if json else identities.identity
     print(shown(found, signed, only_signed))
     return OK

@@ -1,8 +1,9 @@
-"""Digests that were computed earlier, by what the system says of a file: for whoever extracts.
+"""Digests that were computed earlier, by what the system says of a file: for its own user.
 
 An entry stands for a file at a path with a size, times, an inode and a device. No program can set
-the time of the last change, so that a file that was written to has another one. Who can write to
-the user's cache folder can still put anything there: a verifier does not use it.
+the time of the last change, so that a file that was written to has another one; but the system
+dates not every store through a writable mapping. Who holds such a mapping, or can write to the
+user's cache folder, can have a wrong digest given: a verifier does not use it.
 """
 
 from __future__ import annotations

@@ -30,8 +30,10 @@ def locate(model: str, revision: str | None = None) -> tuple[str, str | None]:
             return model, None
         folder, name = os.path.split(model)
         if not name.endswith(".gguf"):
-            raise _unknown(model, "another file")
+            raise _unknown(model, "another file", f"Give its folder: {folder or '.'}")
         return folder or ".", name
+    if not model:
+        raise _unknown("MODEL", "an empty name", "Name one.")
     match = _GGUF.fullmatch(model)
     name, gguf = (match[1], match[2]) if match else (model, None)
     with optional():
@@ -40,16 +42,22 @@ def locate(model: str, revision: str | None = None) -> tuple[str, str | None]:
     try:
         found = try_to_load_from_cache(name, file, revision=revision)
     except (ValueError, OSError) as error:
-        raise _unknown(model, brief(error)) from None
+        found, why = None, brief(error)
+    else:
+        why = f"no {file} in the hub's cache"
+    if not isinstance(found, str) and match is None and model.endswith(".gguf"):
+        raise _unknown(model, "no such file", "Give the path of the file, or OWNER/NAME/FILE.gguf.")
     if not isinstance(found, str):
-        raise _unknown(model, f"no {file} in the hub's cache")
+        raise _unknown(model, why)
     return found.removesuffix(file).rstrip("/\\"), gguf
 
 
-def _unknown(model: str, found: str) -> UnknownModel:
+def _unknown(
+    model: str, found: str, hint: str = "Download it first (hf download NAME), or give its folder."
+) -> UnknownModel:
     return UnknownModel(
         model,
         expected="a folder, a .gguf file, or a name in the hub's cache on this machine",
         found=found,
-        hint="Download it first (hf download NAME), or give its folder.",
+        hint=hint,
     )

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from geometry_of_trust.documents.strictjson import MAX_VALUES
 from geometry_of_trust.errors import (
+    AdapterNotNamed,
     BadJson,
     IncompleteModel,
     LimitExceeded,
@@ -86,6 +87,7 @@ class ModelFolder:
         not_covered: names of what else is in the folder; of a folder, ending in `/`, all that is in
             it and not among `files`; code of other places as it is named.
         repository, commit: of a snapshot in the hub's cache, what that says of it; else None.
+        indexed: names of tensors that an index of shards says there are.
     """
 
     path: str
@@ -93,6 +95,7 @@ class ModelFolder:
     not_covered: tuple[str, ...]
     repository: str | None
     commit: str | None
+    indexed: frozenset[str]
 
 
 def find_files(
@@ -112,6 +115,7 @@ def find_files(
 
     Raises:
         UnknownModel: there is no such folder.
+        AdapterNotNamed: an adapter lies beside the weights, and none was named.
         IncompleteModel: it has no weights, or lacks some that its index names; or an index is none.
         OutsideOfModel: a link or an index leads out of the folder and of the hub's cache.
         LimitExceeded: it holds very many files, or one whose name is not UTF-8.
@@ -123,19 +127,55 @@ def find_files(
         where = where or "."
     place = _Place.of(where)
     if gguf is not None:
-        found = [place.weights(gguf)]
+        found, indexed = [place.weights(gguf)], frozenset[str]()
     else:
-        found = [*place.all_weights(), *place.texts(), *(place.code() if code else ())]
+        found, indexed = place.all_weights()
+        found += [*place.texts(), *(place.code() if code else ())]
     names = {file.name for file in found}
     not_covered = [_readable(name) for name in place.entries() if name not in names]
     if code and gguf is None:
         not_covered += place.foreign_code()
     if adapter is not None:
         found += _adapter_files(adapter)
+    elif gguf is None and place.has(ADAPTER_CONFIGURATION):
+        raise AdapterNotNamed(
+            where,
+            expected="a model alone, or --adapter with the folder of what is put into it",
+            found=f"{ADAPTER_CONFIGURATION} beside its weights",
+            hint=f"Name it (--adapter {where}), or use a copy of the model without "
+            f"{ADAPTER_CONFIGURATION}.",
+        )
     found = sorted({file.name: file for file in found}.values(), key=lambda file: file.name)
     return ModelFolder(
-        where, tuple(found), tuple(sorted(not_covered)), place.repository, place.commit
+        where,
+        tuple(found),
+        tuple(sorted(not_covered)),
+        place.repository,
+        place.commit,
+        indexed,
     )
+
+
+def find_named(folder: PathLike, names: Iterable[str]) -> tuple[ModelFile, ...]:
+    """Those of these relative names that the folder has, whether or not they define the model.
+
+    Raises:
+        UnknownModel, IncompleteModel, OutsideOfModel, LimitExceeded, Unreadable: as `find_files`.
+    """
+    place = _Place.of(os.fspath(folder))
+    return tuple(place.file(name) for name in names if os.path.lexists(place.real / name))
+
+
+def would_be_covered(name: str, covered: Iterable[str]) -> bool:
+    """Whether a file that is not there would be covered beside these, or in the place of some."""
+    own = {other for other in covered if not other.startswith(ADAPTER)}
+    if all(other.endswith(".gguf") for other in own):
+        return False
+    order = [file for kind in WEIGHTS for file in (kind, f"{kind}.index.json")]
+    used = next((k for k, file in enumerate(order) if file in own), 0)
+    if name in order[:used] or any(_fits(name, pattern) for pattern in TEXTS):
+        return True
+    return name.endswith(".py") and any(other.endswith(".py") for other in own)
 
 
 def _adapter_files(adapter: PathLike) -> list[ModelFile]:
@@ -201,8 +241,8 @@ class _Place:
     def weights(self, name: str) -> ModelFile:
         return self.file(self._inside(name, self.where), weights=True)
 
-    def all_weights(self) -> Iterator[ModelFile]:
-        """The files of weights, and the index that names them if one does."""
+    def all_weights(self) -> tuple[list[ModelFile], frozenset[str]]:
+        """The files of weights with the index that names them, and the tensors in that, if any."""
         named = self._configuration().get("transformers_weights")
         if isinstance(named, str):
             kinds: tuple[str, ...] = (named.removesuffix(".index.json"),)
@@ -211,24 +251,30 @@ class _Place:
         for kind in kinds:
             index = f"{kind}.index.json"
             if named != index and self.has(self._inside(kind, "config.json")):
-                yield self.weights(kind)
-                return
+                return [self.weights(kind)], frozenset()
             if self.has(index):
-                yield self.file(index)
-                yield from map(self.weights, self._shards(index))
-                return
+                shards = self._shards(index)
+                files = sorted(set(shards.values()))
+                return [self.file(index), *map(self.weights, files)], frozenset(shards)
         raise IncompleteModel(
             self.where, expected=f"weights: {' or '.join(kinds)}, or an index of them", found="none"
         )
 
-    def _shards(self, index: str) -> list[str]:
+    def _shards(self, index: str) -> dict[str, str]:
+        """The file of each tensor."""
         tree = _json(self.real / index, MAX_INDEX_BYTES)
         named = tree.get("weight_map")
         if not isinstance(named, dict) or not all(isinstance(n, str) for n in named.values()):
             raise IncompleteModel(
                 os.fspath(self.real / index), expected="a weight_map", found="none of names"
             )
-        return sorted({self._inside(name, index) for name in named.values()})
+        if not named:
+            raise IncompleteModel(
+                os.fspath(self.real / index),
+                expected="a weight_map of tensors",
+                found="an empty one",
+            )
+        return {tensor: self._inside(name, index) for tensor, name in named.items()}
 
     def _inside(self, name: str, by: str) -> str:
         """A name of a file in the folder, in the one spelling that manifests have.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from geometry_of_trust.errors import BadTensors, OtherModel
+from geometry_of_trust.errors import BadTensors, IncompleteModel, OtherModel
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.identity.digest_cache import DigestCache
 from geometry_of_trust.identity.digesting import DigestedFile, Origin, digest_files
@@ -121,10 +121,11 @@ def identity_of(
         threads: how many digest at a time; None: as many as there are processors, up to four.
 
     Raises:
-        UnknownModel, IncompleteModel, OutsideOfModel, LimitExceeded, Unreadable, TooLarge, BadJson:
-            as `find_files`.
+        UnknownModel, AdapterNotNamed, IncompleteModel, OutsideOfModel, LimitExceeded, Unreadable,
+            TooLarge, BadJson: as `find_files`.
         FileChanged, AlteredDownload, BadTensors, BadGguf, BadText: as `digest_files`.
         BadTensors: two files have different tensors of one name.
+        IncompleteModel: no shard has a tensor that the index names.
     """
     found = find_files(model, gguf=gguf, code=code, adapter=adapter)
     digested = digest_files(
@@ -134,9 +135,18 @@ def identity_of(
         threads=threads or min(_MOST_THREADS, os.cpu_count() or 1),
     )
     pairs = list(zip(found.files, digested, strict=True))
+    tensors = _tensors(pairs)
+    if tensors is not None:
+        missing = sorted(found.indexed - {entry.name for entry in tensors})
+        if missing:
+            raise IncompleteModel(
+                found.path, expected="the tensors that the index of its weights names",
+                found=f"{len(missing)} in no shard, such as {missing[0]}",
+                hint="Download the model again.",
+            )  # fmt: skip
     return ModelIdentity(
         files=tuple(CoveredFile(f.name, d.sha256, d.size, d.origin) for f, d in pairs),
-        tensors=_tensors(pairs),
+        tensors=tensors,
         tensors_remembered=tuple(f.name for f, d in pairs if d.tensors and d.tensors_remembered),
         not_covered=found.not_covered,
         repository=found.repository,

@@ -29,6 +29,8 @@ from geometry_of_trust.errors import (
     WrongKeyKind,
 )
 from geometry_of_trust.files import PathLike, read_bounded
+from geometry_of_trust.identity.digesting import digest_files
+from geometry_of_trust.identity.model_folder import find_named, would_be_covered
 from geometry_of_trust.identity.model_identity import ModelIdentity, manifest_root
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -99,15 +101,21 @@ def check_model_signature(signature: PathLike, key: PathLike) -> SignedModel:
 
 
 def check_signed_files(
-    identity: ModelIdentity, signed: SignedModel, where: str = "model"
-) -> tuple[str, ...]:
-    """Each file of a model is signed, with its digest.
+    identity: ModelIdentity, signed: SignedModel, folder: PathLike, where: str = "model"
+) -> dict[str, bool]:
+    """Each file of a model is signed, with its digest; and each that is signed is that, if there.
+
+    Args:
+        folder: the model's.
 
     Returns:
-        Names that are signed and that the identity does not cover.
+        What is signed and not covered by the identity, by name: whether it is there.
 
     Raises:
-        OtherModel: a file is not signed, or another one is.
+        OtherModel: a file is not signed, or another one is; or one is missing that the identity
+            would cover.
+        UnknownModel, IncompleteModel, OutsideOfModel, LimitExceeded, Unreadable, FileChanged,
+            AlteredDownload: as `identity_of`.
     """
     for file in identity.files:
         found = signed.files.get(file.name)
@@ -117,7 +125,25 @@ def check_signed_files(
                 expected=f"SHA-256 {found}, as signed" if found else "a file that is signed",
                 found=file.sha256 if found else "one that the signature does not name",
             )
-    return tuple(sorted(signed.files.keys() - {file.name for file in identity.files}))
+    covered = {file.name for file in identity.files}
+    others = sorted(signed.files.keys() - covered)
+    present = find_named(folder, others)
+    for other, digested in zip(
+        present, digest_files(present, rehash=True, cache=None, threads=1), strict=True
+    ):
+        if digested.sha256 != signed.files[other.name]:
+            raise OtherModel(
+                f"{where}, {other.name}",
+                expected=f"SHA-256 {signed.files[other.name]}, as signed",
+                found=digested.sha256,
+            )
+    found_names = {file.name for file in present}
+    for name in others:
+        if name not in found_names and would_be_covered(name, covered):
+            raise OtherModel(
+                f"{where}, {name}", expected="a file that is there, as signed", found="none"
+            )
+    return {name: name in found_names for name in others}
 
 
 def _load_key(path: PathLike) -> ec.EllipticCurvePublicKey:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from geometry_of_trust.identity.model_identity import CoveredFile, ModelIdentity
 from geometry_of_trust.identity.model_signature import SignedModel
 from geometry_of_trust.showing.text import as_json, table
@@ -19,22 +22,22 @@ _ORIGINS = {
 def identity(
     found: ModelIdentity,
     signed: SignedModel | None = None,
-    only_signed: tuple[str, ...] = (),
+    only_signed: Mapping[str, bool] = MappingProxyType({}),
 ) -> str:
     """What a model is, for a person.
 
     Args:
         signed: a signature that was verified and covers all its files.
-        only_signed: what else it covers.
+        only_signed: what else it covers, by name: whether it is there.
     """
     if found.tensor_root is None or found.tensors is None:
         tensors = "not read: the weights are pickled"
     else:
-        tensors = f"{found.tensor_root}  ({len(found.tensors)} tensors)"
+        tensors = f"{found.tensor_root}  ({_count(len(found.tensors), 'tensor')})"
     rows = [
         ("repository", bare_or_quoted(found.repository) if found.repository else ""),
         ("commit", f"{found.commit}  (as the cache has it)" if found.commit else ""),
-        ("manifest root", f"{found.manifest_root}  ({len(found.files)} files)"),
+        ("manifest root", f"{found.manifest_root}  ({_count(len(found.files), 'file')})"),
         ("tensor root", tensors),
         *(("file", _line(file)) for file in found.files),
     ]
@@ -45,14 +48,23 @@ def identity(
         rows += [
             ("signed", f"all files above, by key {signed.key}, as {bare_or_quoted(signed.name)}"),
             ("signed root", signed.root),
-            ("signed, not covered", _names(only_signed) or "nothing"),
+            ("signed, not covered", _names(_those(only_signed, there=True)) or "nothing"),
+            ("signed, missing", _names(_those(only_signed, there=False)) or "nothing"),
             ("not checked", "certificates; whose the key is"),
         ]
     return table(rows)
 
 
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def _line(file: CoveredFile) -> str:
     return f"{file.sha256}  {bare_or_quoted(file.name)}{_ORIGINS[file.origin]}"
+
+
+def _those(only_signed: Mapping[str, bool], *, there: bool) -> tuple[str, ...]:
+    return tuple(name for name, is_there in only_signed.items() if is_there is there)
 
 
 def _names(names: tuple[str, ...]) -> str:
@@ -64,7 +76,7 @@ def _names(names: tuple[str, ...]) -> str:
 def identity_json(
     found: ModelIdentity,
     signed: SignedModel | None = None,
-    only_signed: tuple[str, ...] = (),
+    only_signed: Mapping[str, bool] = MappingProxyType({}),
 ) -> str:
     """`model --json`: with every tensor; arguments as of `identity`."""
     tree: dict[str, object] = {
@@ -85,6 +97,7 @@ def identity_json(
             "name": signed.name,
             "root": signed.root,
             "key": signed.key,
-            "not_covered": list(only_signed),
+            "not_covered": list(_those(only_signed, there=True)),
+            "missing": list(_those(only_signed, there=False)),
         }
     return as_json(tree)
