@@ -354,6 +354,25 @@ def test_documents_without_a_binding(three: list[Path], tmp_path: Path) -> None:
     assert history.links[1].signer == f"key {KEY.public.key_id[:16]}…"
 
 
+def test_documents_with_a_binding_and_without_are_no_history(
+    three: list[Path], tmp_path: Path
+) -> None:
+    """Neither kind follows the other, whoever signed them."""
+    first, second = map(read_attestation, three[:2])
+    keys = [KEY.public, OTHER_KEY.public]
+    parent = parse_document(unbound(first), "d").attestation.digest
+    for documents, expected in (
+        ((first.to_json(), unbound(second)), "one with a binding, as the one before it"),
+        (
+            (unbound(first), signed_anew(second, parent_attestation_hash=parent)),
+            "one without, as the one before it",
+        ),
+    ):
+        paths = written(tmp_path, *documents)
+        found = refused(errors.LegacyDocument, paths, keys, allow_legacy=True)
+        assert (found.where, found.expected, len(found.links)) == (str(paths[1]), expected, 1)
+
+
 def test_the_references_own_documents_sign_no_place(files: Files) -> None:
     """They are signed over members 1 to 13 only."""
     folder = REFERENCE / "synthetic"
