@@ -208,6 +208,19 @@ def test_every_document_is_checked_by_itself(three: list[Path], tmp_path: Path) 
         verify_history([tmp_path / "nothing.json"], KEY.public)
 
 
+@pytest.mark.parametrize("name", ["2.JSON", ".json", "c.json~", ".c.json.swp", "c.Json.bak"])
+def test_no_document_of_a_folder_is_passed_over(
+    name: str, three: list[Path], tmp_path: Path
+) -> None:
+    first, second, third = (path.read_bytes() for path in three)
+    written(tmp_path, first, second)
+    (tmp_path / "key.pub").write_bytes(KEY.public.raw)
+    (tmp_path / name).write_bytes(third)
+    assert len(verify_history([tmp_path], KEY.public).links) == 3
+    (tmp_path / name).write_bytes(b"{")
+    refused(errors.BadJson, [tmp_path], KEY.public)
+
+
 def test_nothing_to_check(tmp_path: Path, three: list[Path]) -> None:
     for documents in ([], [tmp_path]):
         with pytest.raises(errors.BadOption):
