@@ -66,6 +66,27 @@ def test_a_history_with_drift(files: Files, run: Run, tmp_path: Path) -> None:
     assert run(*made, "--output", first, "--previous", first) == 2  # an output that is an input
 
 
+def test_revoked_as_the_help_says_the_last_good_document_stays_valid(
+    run: Run, files: Files, tmp_path: Path
+) -> None:
+    ring, key, last = tmp_path / "ring.json", tmp_path / "lab", tmp_path / "last.json"
+    for name in ("offline", "lab"):
+        assert run("keygen", "--output", tmp_path / name) == 0
+    offline = tmp_path / "offline"
+    assert run("keyring", "make", "--output", ring, "--key", offline) == 0
+    changed = [ring, "--key", offline, "--pubkey", f"{key}.pub"]
+    assert run("keyring", "add", *changed, "--name", "lab", "--valid-from", 0) == 0
+    assert run("attest", "--activations", files.activations, "--unembedding", files.unembedding,
+               "--probes", files.probes[0], "--key", key, "--output", last,
+               "--timestamp", 1700000000) == 0  # fmt: skip
+    checked = ["verify", "--attestation", last, "--keyring", ring, "--keyring-key",
+               f"{offline}.pub"]  # fmt: skip
+    for revoked_at, code in ((1700000001, 0), (1700000000, 1)):
+        assert run("keyring", "revoke", *changed, "--reason", "stolen",
+                   "--revoked-at", revoked_at) == 0  # fmt: skip
+        assert run(*checked) == code
+
+
 def test_a_keyring(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     ring, offline = tmp_path / "ring.json", tmp_path / "offline"

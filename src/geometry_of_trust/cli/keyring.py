@@ -106,8 +106,8 @@ def revoke(
 ) -> int:
     """Revoke a key of a keyring: nothing counts that says it was signed from then on.
 
-    The time of a document is its signer's word, and who stole a key writes any. So let it be the
-    time of the last document that you know to be good, not that of the theft.
+    The time of a document is its signer's word, and who stole a key writes any. So let it be one
+    second after the time of the last document that you know to be good, not that of the theft.
 
     Parameters
     ----------
