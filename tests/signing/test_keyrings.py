@@ -114,6 +114,15 @@ def test_a_key_is_added_once(ring: Keyring) -> None:
         assert caught.value.where == "keyring.keys[2].public_key"
 
 
+def test_the_offline_key_does_not_list_itself(ring: Keyring) -> None:
+    entry = dataclasses.replace(LAB_ENTRY, public_key=OFFLINE.public.raw.hex())
+    with pytest.raises(errors.Inconsistent) as caught:
+        with_key(ring, entry, OFFLINE, 1004)
+    assert caught.value.where == "keyring.keys[2].public_key"
+    found = refused(forged(ring, keys=(LAB_ENTRY, entry)), errors.Inconsistent)
+    assert found.where == "ring.keys[1].public_key"
+
+
 @pytest.mark.parametrize("moment", [-1, MAX_TIME + 1])
 def test_times_that_are_none(moment: int) -> None:
     with pytest.raises(errors.BadOption):

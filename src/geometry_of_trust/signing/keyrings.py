@@ -216,8 +216,8 @@ def check_entries(ring: Keyring, where: PathLike) -> None:
     Raises:
         LimitExceeded: more than 1024 keys, or a name or reason of more than 256 bytes.
         BadKey, LowOrderKey: one that is no key.
-        Inconsistent: a key twice; a time to which a key is valid that is not after that from which
-            it is; a reason without a revocation, or the reverse.
+        Inconsistent: a key twice, or the one that signs the keyring; a time to which a key is valid
+            that is not after that from which it is; a reason without a revocation, or the reverse.
     """
     if len(ring.keys) > MAX_KEYS:
         raise LimitExceeded(f"{where}.keys", expected=f"at most {MAX_KEYS}", found=len(ring.keys))
@@ -229,6 +229,9 @@ def check_entries(ring: Keyring, where: PathLike) -> None:
         key_id = entry.key.key_id
         if key_id in seen:
             raise Inconsistent(f"{here}.public_key", expected="each key once", found=key_id)
+        if key_id == ring.key_id:
+            expected = "another key than the one that signs the keyring"
+            raise Inconsistent(f"{here}.public_key", expected=expected, found=key_id)
         seen.add(key_id)
         if entry.valid_until is not None and entry.valid_until <= entry.valid_from:
             expected = f"a time after {entry.valid_from}"
