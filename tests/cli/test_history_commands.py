@@ -87,6 +87,29 @@ def test_revoked_as_the_help_says_the_last_good_document_stays_valid(
         assert run(*checked) == code
 
 
+def test_outputs_replace_their_own_kind_only(run: Run, files: Files, tmp_path: Path) -> None:
+    key, ring, probes = tmp_path / "key", tmp_path / "ring.json", tmp_path / "p.json"
+    document, checkpoint = tmp_path / "a.json", tmp_path / "g.gotgeo"
+    assert run("keygen", "--output", key) == 0
+    assert run("keyring", "make", "--output", ring, "--key", key) == 0
+    probes.write_bytes(files.probes[1].read_bytes())
+    attest = ["attest", "--activations", files.activations, "--unembedding", files.unembedding,
+              "--probes", files.probes[0], "--key", key, "--output"]  # fmt: skip
+    keep = ["checkpoint", "--unembedding", files.unembedding, "--output"]
+    for command, own in ((attest, document), (keep, checkpoint)):
+        own.touch()
+        for _ in range(2):
+            assert run(*command, own) == 0
+    for command, others in (
+        (attest, (ring, probes, checkpoint)), (keep, (ring, probes, document)),
+    ):  # fmt: skip
+        for path in others:
+            before = path.read_bytes()
+            assert run(*command, path) == 1
+            assert "another kind of file" in run.err
+            assert path.read_bytes() == before
+
+
 def test_a_keyring(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     ring, offline = tmp_path / "ring.json", tmp_path / "offline"
