@@ -8,8 +8,10 @@ with a domain of its own, which no attestation begins with: one is never taken f
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import rfc8785
@@ -135,6 +137,11 @@ class Keyring:
     def to_json(self) -> bytes:
         """The one text of this keyring: pretty-printed, no trailing newline."""
         return dumps(_KEYRING.write(self))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of its file, which tells two keyrings of one number apart."""
+        return hashlib.sha256(self.to_json()).hexdigest()
 
     def entry(self, key_id: str) -> KeyEntry:
         """The key with this id.

@@ -71,7 +71,8 @@ class TrustedKeys:
         later = "" if entry.revoked_at is None else f", revoked later ({entry.reason})"
         return (
             f"key {key.key_id[:16]}… ({bare_or_quoted(entry.name)} of keyring "
-            f"{self.keyring.number}), valid at the time stated, which is the signer's word{later}"
+            f"{self.keyring.number}, {self.keyring.sha256[:16]}…), valid at the time stated, which "
+            f"is the signer's word{later}"
         )
 
 
