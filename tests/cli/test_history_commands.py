@@ -110,6 +110,33 @@ def test_outputs_replace_their_own_kind_only(run: Run, files: Files, tmp_path: P
             assert path.read_bytes() == before
 
 
+def test_options_of_a_keyring_that_cannot_be(run: Run, files: Files, tmp_path: Path) -> None:
+    """Usage errors that name the option, and the keyring stays as it was."""
+    ring, offline, lab = (tmp_path / name for name in ("ring.json", "offline", "lab"))
+    for key in (offline, lab):
+        assert run("keygen", "--output", key) == 0
+    assert run("keyring", "make", "--output", ring, "--key", offline) == 0
+    before = ring.read_bytes()
+    changed = [ring, "--key", offline, "--pubkey", f"{lab}.pub"]
+    for command, good, option, value in (
+        ("add", "--name", "--name", ""),
+        ("add", "--name", "--name", "n" * 257),
+        ("add", "--name", "--valid-until", 10),
+        ("add", "--name", "--valid-until", -1),
+        ("add", "--name", "--valid-from", -1),
+        ("revoke", "--reason", "--reason", ""),
+        ("revoke", "--reason", "--revoked-at", -1),
+    ):
+        given = {good: "n"} | {option: value}
+        options = [f"{name}={text}" for name, text in given.items()]
+        assert run("keyring", command, *changed, *options) == 2
+        assert run.err.startswith(f"got-cli: {option}: ")
+        assert ring.read_bytes() == before
+    checked = ["verify", "--attestation", files.probes[0], "--keyring", ring]
+    assert run(*checked, "--keyring-key", f"{offline}.pub") == 2
+    assert "--keyring: expected at least one public key" in run.err
+
+
 def test_a_keyring(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     ring, offline = tmp_path / "ring.json", tmp_path / "offline"

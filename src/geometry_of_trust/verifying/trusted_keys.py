@@ -38,7 +38,8 @@ class TrustedKeys:
             each = [given] if isinstance(given, str | os.PathLike | PublicKey) else given
             keys, ring = tuple(map(_loaded, each)), None
         if not keys:
-            raise BadOption("--pubkey", expected="at least one public key", found="none")
+            name = "--pubkey" if ring is None else "--keyring"
+            raise BadOption(name, expected="at least one public key", found="none")
         return cls(keys, ring)
 
     def candidates(self, claimed: Attestation, where: PathLike) -> tuple[PublicKey, ...]:
