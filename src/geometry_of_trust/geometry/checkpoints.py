@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geometry_of_trust.errors import (
+    BadMagic,
     BadOption,
     Inconsistent,
     NonFinite,
@@ -163,9 +164,14 @@ def open_geometry(
         epsilon: as of `open_checkpoint` and of `make_checkpoint`.
 
     Raises:
-        As `open_checkpoint`, or as `make_checkpoint` of the unembedding.
+        BadMagic: the file is neither. Others: as `open_checkpoint`, or as `make_checkpoint` of
+            the unembedding.
     """
     file = FileBytes.of(path)
     if file.read(0, 4) == b"GOTG":
         return open_checkpoint(file, epsilon).geometry
-    return _of_unembedding(file, epsilon, progress)
+    try:
+        return _of_unembedding(file, epsilon, progress)
+    except BadMagic as error:
+        expected = f"{error.expected} or {b'GOTG'!r}"
+        raise BadMagic(error.where, expected=expected, found=error.found, hint=error.hint) from None
