@@ -66,6 +66,77 @@ def test_a_history_with_drift(files: Files, run: Run, tmp_path: Path) -> None:
     assert run(*made, "--output", first, "--previous", first) == 2  # an output that is an input
 
 
+def test_revoked_as_the_help_says_the_last_good_document_stays_valid(
+    run: Run, files: Files, tmp_path: Path
+) -> None:
+    ring, key, last = tmp_path / "ring.json", tmp_path / "lab", tmp_path / "last.json"
+    for name in ("offline", "lab"):
+        assert run("keygen", "--output", tmp_path / name) == 0
+    offline = tmp_path / "offline"
+    assert run("keyring", "make", "--output", ring, "--key", offline) == 0
+    changed = [ring, "--key", offline, "--pubkey", f"{key}.pub"]
+    assert run("keyring", "add", *changed, "--name", "lab", "--valid-from", 0) == 0
+    assert run("attest", "--activations", files.activations, "--unembedding", files.unembedding,
+               "--probes", files.probes[0], "--key", key, "--output", last,
+               "--timestamp", 1700000000) == 0  # fmt: skip
+    checked = ["verify", "--attestation", last, "--keyring", ring, "--keyring-key",
+               f"{offline}.pub"]  # fmt: skip
+    for revoked_at, code in ((1700000001, 0), (1700000000, 1)):
+        assert run("keyring", "revoke", *changed, "--reason", "stolen",
+                   "--revoked-at", revoked_at) == 0  # fmt: skip
+        assert run(*checked) == code
+
+
+def test_outputs_replace_their_own_kind_only(run: Run, files: Files, tmp_path: Path) -> None:
+    key, ring, probes = tmp_path / "key", tmp_path / "ring.json", tmp_path / "p.json"
+    document, checkpoint = tmp_path / "a.json", tmp_path / "g.gotgeo"
+    assert run("keygen", "--output", key) == 0
+    assert run("keyring", "make", "--output", ring, "--key", key) == 0
+    probes.write_bytes(files.probes[1].read_bytes())
+    attest = ["attest", "--activations", files.activations, "--unembedding", files.unembedding,
+              "--probes", files.probes[0], "--key", key, "--output"]  # fmt: skip
+    keep = ["checkpoint", "--unembedding", files.unembedding, "--output"]
+    for command, own in ((attest, document), (keep, checkpoint)):
+        own.touch()
+        for _ in range(2):
+            assert run(*command, own) == 0
+    for command, others in (
+        (attest, (ring, probes, checkpoint)), (keep, (ring, probes, document)),
+    ):  # fmt: skip
+        for path in others:
+            before = path.read_bytes()
+            assert run(*command, path) == 1
+            assert "another kind of file" in run.err
+            assert path.read_bytes() == before
+
+
+def test_options_of_a_keyring_that_cannot_be(run: Run, files: Files, tmp_path: Path) -> None:
+    """Usage errors that name the option, and the keyring stays as it was."""
+    ring, offline, lab = (tmp_path / name for name in ("ring.json", "offline", "lab"))
+    for key in (offline, lab):
+        assert run("keygen", "--output", key) == 0
+    assert run("keyring", "make", "--output", ring, "--key", offline) == 0
+    before = ring.read_bytes()
+    changed = [ring, "--key", offline, "--pubkey", f"{lab}.pub"]
+    for command, good, option, value in (
+        ("add", "--name", "--name", ""),
+        ("add", "--name", "--name", "n" * 257),
+        ("add", "--name", "--valid-until", 10),
+        ("add", "--name", "--valid-until", -1),
+        ("add", "--name", "--valid-from", -1),
+        ("revoke", "--reason", "--reason", ""),
+        ("revoke", "--reason", "--revoked-at", -1),
+    ):
+        given = {good: "n"} | {option: value}
+        options = [f"{name}={text}" for name, text in given.items()]
+        assert run("keyring", command, *changed, *options) == 2
+        assert run.err.startswith(f"got-cli: {option}: ")
+        assert ring.read_bytes() == before
+    checked = ["verify", "--attestation", files.probes[0], "--keyring", ring]
+    assert run(*checked, "--keyring-key", f"{offline}.pub") == 2
+    assert "--keyring: expected at least one public key" in run.err
+
+
 def test_a_keyring(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     ring, offline = tmp_path / "ring.json", tmp_path / "offline"

@@ -144,6 +144,19 @@ def test_as_symmetric_as_the_reference_asks(tmp_path: Path) -> None:
                 open_checkpoint(path)
 
 
+@pytest.mark.parametrize("diagonal", [(0, 0), (2, 0), (2, -5)])
+def test_what_is_no_inner_product(diagonal: tuple[float, float], tmp_path: Path) -> None:
+    """No UᵀU has a diagonal that is not above 0, once regularised."""
+    phi = np.diag(diagonal).astype(np.float32)
+    path = tmp_path / "g.gotgeo"
+    digest = hashlib.sha256(struct.pack("<Qf", 2, 0.0) + phi.tobytes()).digest()
+    path.write_bytes(V3[:10] + digest + phi.tobytes())
+    with pytest.raises(errors.NotPositiveDefinite) as refused:
+        open_checkpoint(path)
+    at = 0 if diagonal[0] == 0 else 1
+    assert refused.value.where == f"{path}, Φ[{at}, {at}]"
+
+
 def test_other_files(tmp_path: Path) -> None:
     write_unembedding(tmp_path / "u.gotue", V2)
     with pytest.raises(errors.BadMagic) as refused:

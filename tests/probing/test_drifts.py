@@ -101,3 +101,20 @@ def test_a_probe_set_of_the_reference() -> None:
     )
     assert report.moved.drift == 0.0
     assert len(report.probe_sets[0].probes) >= 1
+
+
+def test_what_is_expected_is_said(tmp_path: Path) -> None:
+    """Of other dimensions, of files of another kind, and of a probe set that is there twice."""
+    a = unembedding(tmp_path / "a.gotue", 1)
+    with pytest.raises(errors.DimensionMismatch) as mismatch:
+        measure_drift(a, a, [probe_set(tmp_path / "five.json", [1, 0, 0, 0, 0])])
+    assert mismatch.value.expected == "weights of 4 numbers, as the reference's dimension"
+    probes = probe_set(tmp_path / "p.json", [1, 0, 0, 0])
+    with pytest.raises(errors.BadMagic) as magic:
+        measure_drift(a, probes)
+    assert magic.value.expected == "b'GOTU' or b'GOTG'"
+    copy = probe_set(tmp_path / "copy.json", [1, 0, 0, 0])
+    for again in (probes, copy):
+        with pytest.raises(errors.BadOption) as twice:
+            measure_drift(a, a, [probes, again])
+        assert (twice.value.where, twice.value.found) == (str(again), f"the one of {probes}")

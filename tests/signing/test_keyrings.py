@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import rfc8785
 
 from geometry_of_trust import errors
+from geometry_of_trust.showing.keyrings import keyring, keyring_json
 from geometry_of_trust.signing.keyrings import (
     MAX_KEYS,
     MAX_TIME,
@@ -112,6 +114,26 @@ def test_a_key_is_added_once(ring: Keyring) -> None:
         with pytest.raises(errors.Inconsistent) as caught:
             with_key(ring, entry, OFFLINE, 1004)
         assert caught.value.where == "keyring.keys[2].public_key"
+
+
+def test_two_keyrings_of_one_number_have_two_digests(ring: Keyring) -> None:
+    one, other = (
+        with_revocation(ring, LAB.key_id, OFFLINE, at=at, reason="r", issued=1004) for at in (1, 2)
+    )
+    assert one.number == other.number
+    assert one.sha256 == hashlib.sha256(one.to_json()).hexdigest() != other.sha256
+    for shown in (one, other):
+        assert shown.sha256 in keyring(shown, verified=True)
+        assert json.loads(keyring_json(shown, verified=True))["sha256"] == shown.sha256
+
+
+def test_the_offline_key_does_not_list_itself(ring: Keyring) -> None:
+    entry = dataclasses.replace(LAB_ENTRY, public_key=OFFLINE.public.raw.hex())
+    with pytest.raises(errors.Inconsistent) as caught:
+        with_key(ring, entry, OFFLINE, 1004)
+    assert caught.value.where == "keyring.keys[2].public_key"
+    found = refused(forged(ring, keys=(LAB_ENTRY, entry)), errors.Inconsistent)
+    assert found.where == "ring.keys[1].public_key"
 
 
 @pytest.mark.parametrize("moment", [-1, MAX_TIME + 1])

@@ -208,6 +208,19 @@ def test_every_document_is_checked_by_itself(three: list[Path], tmp_path: Path) 
         verify_history([tmp_path / "nothing.json"], KEY.public)
 
 
+@pytest.mark.parametrize("name", ["2.JSON", ".json", "c.json~", ".c.json.swp", "c.Json.bak"])
+def test_no_document_of_a_folder_is_passed_over(
+    name: str, three: list[Path], tmp_path: Path
+) -> None:
+    first, second, third = (path.read_bytes() for path in three)
+    written(tmp_path, first, second)
+    (tmp_path / "key.pub").write_bytes(KEY.public.raw)
+    (tmp_path / name).write_bytes(third)
+    assert len(verify_history([tmp_path], KEY.public).links) == 3
+    (tmp_path / name).write_bytes(b"{")
+    refused(errors.BadJson, [tmp_path], KEY.public)
+
+
 def test_nothing_to_check(tmp_path: Path, three: list[Path]) -> None:
     for documents in ([], [tmp_path]):
         with pytest.raises(errors.BadOption):
@@ -241,10 +254,10 @@ def test_the_keys_of_a_history(
     ]  # fmt: skip
     named = verify_history(documents, ring).links
     assert (
-        "(old of keyring 2), valid at the time stated, which is the signer's word"
-        in named[0].signer
+        f"(old of keyring 2, {ring.sha256[:16]}…), valid at the time stated, which is the signer's "
+        "word" in named[0].signer
     )
-    assert "('the new one' of keyring 2)" in named[3].signer
+    assert "('the new one' of keyring 2, " in named[3].signer
 
 
 def test_keys_that_the_keyring_does_not_take(
@@ -272,7 +285,8 @@ def test_keys_that_the_keyring_does_not_take(
 def test_one_document_and_the_keyring(three: list[Path], ring: Keyring) -> None:
     verdict = verify(three[0], ring)
     assert verdict.signer == KEY.public
-    assert "old of keyring 2), valid at the time stated" in verdict.steps[2].detail
+    detail = verdict.steps[2].detail
+    assert f"old of keyring 2, {ring.sha256[:16]}…), valid at the time stated" in detail
     gone = with_revocation(
         ring, KEY.public.key_id, OFFLINE, at=TIMESTAMP, reason="stolen", issued=1
     )
@@ -352,6 +366,25 @@ def test_documents_without_a_binding(three: list[Path], tmp_path: Path) -> None:
     history = verify_history(documents, [OTHER_KEY.public, KEY.public], allow_legacy=True)
     assert "SIGNATURES AND LINKS ONLY" in history.line
     assert history.links[1].signer == f"key {KEY.public.key_id[:16]}…"
+
+
+def test_documents_with_a_binding_and_without_are_no_history(
+    three: list[Path], tmp_path: Path
+) -> None:
+    """Neither kind follows the other, whoever signed them."""
+    first, second = map(read_attestation, three[:2])
+    keys = [KEY.public, OTHER_KEY.public]
+    parent = parse_document(unbound(first), "d").attestation.digest
+    for documents, expected in (
+        ((first.to_json(), unbound(second)), "one with a binding, as the one before it"),
+        (
+            (unbound(first), signed_anew(second, parent_attestation_hash=parent)),
+            "one without, as the one before it",
+        ),
+    ):
+        paths = written(tmp_path, *documents)
+        found = refused(errors.LegacyDocument, paths, keys, allow_legacy=True)
+        assert (found.where, found.expected, len(found.links)) == (str(paths[1]), expected, 1)
 
 
 def test_the_references_own_documents_sign_no_place(files: Files) -> None:

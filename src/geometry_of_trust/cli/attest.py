@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from geometry_of_trust.cli.common import (
     progress_on,
     talk,
 )
+from geometry_of_trust.outputs.places import check_replaces
 from geometry_of_trust.terminal import escaped, quoted
 
 
@@ -52,7 +54,7 @@ def attest(
     key
         The secret key.
     output
-        Where the attestation (JSON) goes.
+        Where the attestation (JSON) goes. Replaces no other kind of file.
     model_id
         Must be the activations' own [default: that].
     corpus_version
@@ -82,6 +84,7 @@ def attest(
     from geometry_of_trust.signing.core_dumps import forbid_core_dumps
     from geometry_of_trust.signing.keys import load_secret_key
 
+    check_replaces(output, "an attestation", re.compile(rb'\s*\{\s*"schema_version"'))
     forbid_core_dumps()
     ring = opened_keyring(keyring, keyring_key)
     secret = load_secret_key(key, passphrase_from(passphrase_file))

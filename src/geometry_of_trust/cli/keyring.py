@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App
 
 from geometry_of_trust.cli.common import MORE, OK, Switch, app, passphrase_from
+from geometry_of_trust.errors import BadOption
 from geometry_of_trust.outputs.staged_files import StagedFiles
-from geometry_of_trust.terminal import escaped
+from geometry_of_trust.terminal import MAX_NAME_BYTES, escaped
 
 if TYPE_CHECKING:
     from geometry_of_trust.signing.keyrings import Keyring
@@ -82,12 +83,17 @@ def add(
     from geometry_of_trust.signing.keyrings import KeyEntry, with_key
     from geometry_of_trust.signing.keys import load_public_key
 
+    _check_text("--name", name)
+    _check_moments(valid_from=valid_from, valid_until=valid_until)
     secret, now = _secret(key, passphrase_file), stated_time(None)
+    start = now if valid_from is None else valid_from
+    if valid_until is not None and valid_until <= start:
+        raise BadOption("--valid-until", expected=f"a time after {start}", found=valid_until)
     entry = KeyEntry(
         load_public_key(pubkey).raw.hex(),
         name,
         purpose,
-        now if valid_from is None else valid_from,
+        start,
         valid_until,
     )
     return _written(ring, with_key(_opened(ring, secret), entry, secret, now))
@@ -106,8 +112,8 @@ def revoke(
 ) -> int:
     """Revoke a key of a keyring: nothing counts that says it was signed from then on.
 
-    The time of a document is its signer's word, and who stole a key writes any. So let it be the
-    time of the last document that you know to be good, not that of the theft.
+    The time of a document is its signer's word, and who stole a key writes any. So let it be one
+    second after the time of the last document that you know to be good, not that of the theft.
 
     Parameters
     ----------
@@ -128,6 +134,8 @@ def revoke(
     from geometry_of_trust.signing.keyrings import with_revocation
     from geometry_of_trust.signing.keys import load_public_key
 
+    _check_text("--reason", reason)
+    _check_moments(revoked_at=revoked_at)
     secret, now = _secret(key, passphrase_file), stated_time(None)
     at = now if revoked_at is None else revoked_at
     key_id = load_public_key(pubkey).key_id
@@ -166,6 +174,23 @@ def show(
         else keyrings.keyring(opened, verified=verified)
     )
     return OK
+
+
+def _check_text(option: str, text: str) -> None:
+    """BadOption if a name or a reason is empty, or longer than is signed."""
+    size = len(text.encode())
+    if not 0 < size <= MAX_NAME_BYTES:
+        raise BadOption(option, expected=f"1 to {MAX_NAME_BYTES} bytes", found=size)
+
+
+def _check_moments(**moments: int | None) -> None:
+    """BadOption if one of the times, by the names of their options, is none."""
+    from geometry_of_trust.signing.keyrings import MAX_TIME
+
+    for name, moment in moments.items():
+        if moment is not None and not 0 <= moment <= MAX_TIME:
+            option = f"--{name.replace('_', '-')}"
+            raise BadOption(option, expected=f"Unix seconds from 0 to {MAX_TIME}", found=moment)
 
 
 def _secret(key: Path, passphrase_file: Path | None) -> SecretKey:

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry_of_trust.errors import BadOption, Inconsistent, NonFinite, TooLarge
+from geometry_of_trust.errors import (
+    BadMagic,
+    BadOption,
+    Inconsistent,
+    NonFinite,
+    NotPositiveDefinite,
+    TooLarge,
+)
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.gotgeo import GotgeoFile, read_gotgeo, write_gotgeo
 from geometry_of_trust.formats.mapped_arrays import settled
@@ -94,6 +101,7 @@ def open_checkpoint(path: PathLike, epsilon: float | None = 1e-6) -> Checkpoint:
         TooLarge, NotEnoughMemory: Φ is too large.
         NonFinite: a NaN or an infinity in Φ.
         Inconsistent: Φ is not symmetric, or the digest in the header is not that of Φ.
+        NotPositiveDefinite: a number on the diagonal of Φ is not above 0, as of no inner product.
     """
     file = read_gotgeo(path)
     d = len(file.values)
@@ -126,7 +134,7 @@ def _check_digest(file: GotgeoFile, geometry: Geometry, epsilon: float) -> None:
 
 
 def _check_matrix(phi: NDArray[np.float32], where: PathLike) -> None:
-    """Φ is finite, and as symmetric as the reference asks."""
+    """Φ is finite, as symmetric as the reference asks, and above 0 on the diagonal."""
     finite = np.isfinite(phi)
     if not finite.all():
         i, j = np.argwhere(~finite)[0]
@@ -141,6 +149,10 @@ def _check_matrix(phi: NDArray[np.float32], where: PathLike) -> None:
                 expected=f"{y[i, j]:.9g}, as Φ[{j}, {part.start + i}]",
                 found=f"{x[i, j]:.9g}",
             )
+    for i in np.flatnonzero(np.diagonal(phi) <= 0):
+        raise NotPositiveDefinite(
+            f"{where}, Φ[{i}, {i}]", expected="a number above 0", found=phi[i, i]
+        )
 
 
 def open_geometry(
@@ -152,9 +164,14 @@ def open_geometry(
         epsilon: as of `open_checkpoint` and of `make_checkpoint`.
 
     Raises:
-        As `open_checkpoint`, or as `make_checkpoint` of the unembedding.
+        BadMagic: the file is neither. Others: as `open_checkpoint`, or as `make_checkpoint` of
+            the unembedding.
     """
     file = FileBytes.of(path)
     if file.read(0, 4) == b"GOTG":
         return open_checkpoint(file, epsilon).geometry
-    return _of_unembedding(file, epsilon, progress)
+    try:
+        return _of_unembedding(file, epsilon, progress)
+    except BadMagic as error:
+        expected = f"{error.expected} or {b'GOTG'!r}"
+        raise BadMagic(error.where, expected=expected, found=error.found, hint=error.hint) from None

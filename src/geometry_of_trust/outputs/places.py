@@ -57,6 +57,28 @@ def output_place(path: PathLike) -> Path:
     return real if os.path.islink(path) else Path(path)
 
 
+def check_replaces(output: PathLike, what: str, begins: re.Pattern[bytes]) -> None:
+    """An output replaces nothing, an empty file, or one of its own kind.
+
+    Args:
+        output: where a command will write.
+        what: its kind, in words. begins: how a file of that kind begins.
+
+    Raises:
+        OutputExists: something else is there.
+        Unreadable: what is there cannot be read.
+    """
+    if not os.path.isfile(output):
+        return
+    with opened(output) as handle:
+        start = handle.read(2**10)
+    if start and not begins.match(start):
+        raise OutputExists(
+            output, expected=f"no file of that name, or {what}", found="another kind of file",
+            hint="Choose another name.",
+        )  # fmt: skip
+
+
 def _precious(path: Path, size: int) -> str:
     """What is in a file that must never be replaced; empty if it may be."""
     named = path.suffix == _LABELS_SUFFIX

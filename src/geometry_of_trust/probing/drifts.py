@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geometry_of_trust.errors import DimensionMismatch
+from geometry_of_trust.errors import BadOption, DimensionMismatch
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.geometry.checkpoints import open_geometry
 from geometry_of_trust.geometry.drift import Moved, gram_moved, principal_angles, probe_moved
@@ -93,16 +93,27 @@ def measure_drift(
     Raises:
         MalformedInput and its kinds, FileChanged: a file cannot be read.
         DimensionMismatch: two of them are of different dimensions.
+        BadOption: a probe set is given twice.
         Inconsistent, NonFinite, NotPositiveDefinite, TooLarge, BadOption: as `open_geometry`.
     """
     files = [open_probe_set(path) for path in probes]
+    seen: dict[str, str] = {}
+    for file in files:
+        if file.sha256 in seen:
+            other = f"the one of {seen[file.sha256]}"
+            raise BadOption(file.path, expected="each probe set once", found=other)
+        seen[file.sha256] = file.path
     before = open_geometry(reference, epsilon, progress)
     after = open_geometry(current, epsilon, progress)
     check_dimensions(current, before, after)
     for file in files:
         found = file.probe_set.probes[0].weights.size
         if found != before.hidden_dim:
-            raise DimensionMismatch(file.path, expected=before.hidden_dim, found=found)
+            raise DimensionMismatch(
+                file.path,
+                expected=f"weights of {before.hidden_dim} numbers, as the reference's dimension",
+                found=found,
+            )
     phi_before, phi_after = before.matrix(), after.matrix()
     return DriftReport(
         reference=before.digest,

@@ -15,6 +15,7 @@ def keyring(ring: Keyring, *, verified: bool) -> str:
     checked = "verified" if verified else "NOT VERIFIED, as no key was given"
     rows = [
         ("keyring", f"number {ring.number} of {moment(ring.issued)}, by its signer's word"),
+        ("SHA-256", ring.sha256),
         ("signed by", f"{ring.key_id} ({checked})"),
         *(("key", _entry(entry)) for entry in ring.keys),
     ]
@@ -34,6 +35,6 @@ def _entry(entry: KeyEntry) -> str:
 
 def keyring_json(ring: Keyring, *, verified: bool) -> str:
     """What a keyring says, for a program."""
-    tree = {"verified": verified} | dataclasses.asdict(ring)
+    tree = {"verified": verified, "sha256": ring.sha256} | dataclasses.asdict(ring)
     tree["keys"] = [{"key_id": entry.key.key_id} | dataclasses.asdict(entry) for entry in ring.keys]
     return as_json(tree)

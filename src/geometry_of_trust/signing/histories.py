@@ -42,13 +42,14 @@ def place_of(attestation: Attestation) -> Place:
 
 
 def check_follows(before: Attestation | None, after: Attestation, where: PathLike) -> None:
-    """Number and time of a document follow from the one before it, whose hash it names.
+    """Number, time and kind of a document follow from the one before it, whose hash it names.
 
     Args:
         before: the one before it; None: it names none, and is the first.
 
     Raises:
-        HistoryOrder: they do not.
+        HistoryOrder: number or time do not.
+        LegacyDocument: one of the two has a binding, and the other none.
     """
     # 7.4 The number is one more; that of the first is 0.
     number = 0 if before is None else before.sequence_number + 1
@@ -61,6 +62,11 @@ def check_follows(before: Attestation | None, after: Attestation, where: PathLik
             expected=f"{before.timestamp}, the time of the one before it, or later",
             found=after.timestamp,
         )
+    # 7.6 Either all have a binding, or none.
+    if before is not None and (before.binding is None) != (after.binding is None):
+        kinds = ("one with a binding", "one without")
+        expected, found = kinds if after.binding is None else kinds[::-1]
+        raise LegacyDocument(where, expected=f"{expected}, as the one before it", found=found)
 
 
 def place_after(

@@ -8,8 +8,10 @@ with a domain of its own, which no attestation begins with: one is never taken f
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import rfc8785
@@ -136,6 +138,11 @@ class Keyring:
         """The one text of this keyring: pretty-printed, no trailing newline."""
         return dumps(_KEYRING.write(self))
 
+    @cached_property
+    def sha256(self) -> str:
+        """Of its file, which tells two keyrings of one number apart."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
     def entry(self, key_id: str) -> KeyEntry:
         """The key with this id.
 
@@ -216,8 +223,8 @@ def check_entries(ring: Keyring, where: PathLike) -> None:
     Raises:
         LimitExceeded: more than 1024 keys, or a name or reason of more than 256 bytes.
         BadKey, LowOrderKey: one that is no key.
-        Inconsistent: a key twice; a time to which a key is valid that is not after that from which
-            it is; a reason without a revocation, or the reverse.
+        Inconsistent: a key twice, or the one that signs the keyring; a time to which a key is valid
+            that is not after that from which it is; a reason without a revocation, or the reverse.
     """
     if len(ring.keys) > MAX_KEYS:
         raise LimitExceeded(f"{where}.keys", expected=f"at most {MAX_KEYS}", found=len(ring.keys))
@@ -229,6 +236,9 @@ def check_entries(ring: Keyring, where: PathLike) -> None:
         key_id = entry.key.key_id
         if key_id in seen:
             raise Inconsistent(f"{here}.public_key", expected="each key once", found=key_id)
+        if key_id == ring.key_id:
+            expected = "another key than the one that signs the keyring"
+            raise Inconsistent(f"{here}.public_key", expected=expected, found=key_id)
         seen.add(key_id)
         if entry.valid_until is not None and entry.valid_until <= entry.valid_from:
             expected = f"a time after {entry.valid_from}"

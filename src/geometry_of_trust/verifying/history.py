@@ -105,7 +105,10 @@ class _Checked:
 
 
 def documents_of(paths: Sequence[PathLike]) -> list[Path]:
-    """The files that are given, or all `.json` files right inside a folder that is given.
+    """The files that are given, or of a folder those right inside that have `.json` in the name.
+
+    In any case and with more after it, as a copy of a document under a name like `3.json~` may be
+    the one that somebody put out of sight.
 
     Raises:
         BadOption: a folder holds none.
@@ -117,7 +120,7 @@ def documents_of(paths: Sequence[PathLike]) -> list[Path]:
             found.append(path)
             continue
         try:
-            inside = sorted(file for file in path.iterdir() if file.suffix == ".json")
+            inside = sorted(file for file in path.iterdir() if ".json" in file.name.casefold())
         except OSError as error:
             raise Unreadable(path, expected="a readable folder", found=reason(error)) from None
         if not inside:
@@ -137,7 +140,8 @@ def verify_history(
     """Check every document of a history on its own, and that each follows the one before it.
 
     Args:
-        documents: files, or folders of which every `.json` file is one of them; in any order.
+        documents: files, or folders of which every file with `.json` in its name is one of them;
+            in any order.
         public_key: as of `verify`: one key, several of which any may sign, or a keyring.
         allow_legacy: accept documents without a binding, which still sign their place.
         allow_reformatted, now: as of `verify`.

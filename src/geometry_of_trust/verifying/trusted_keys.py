@@ -38,7 +38,8 @@ class TrustedKeys:
             each = [given] if isinstance(given, str | os.PathLike | PublicKey) else given
             keys, ring = tuple(map(_loaded, each)), None
         if not keys:
-            raise BadOption("--pubkey", expected="at least one public key", found="none")
+            name = "--pubkey" if ring is None else "--keyring"
+            raise BadOption(name, expected="at least one public key", found="none")
         return cls(keys, ring)
 
     def candidates(self, claimed: Attestation, where: PathLike) -> tuple[PublicKey, ...]:
@@ -71,7 +72,8 @@ class TrustedKeys:
         later = "" if entry.revoked_at is None else f", revoked later ({entry.reason})"
         return (
             f"key {key.key_id[:16]}… ({bare_or_quoted(entry.name)} of keyring "
-            f"{self.keyring.number}), valid at the time stated, which is the signer's word{later}"
+            f"{self.keyring.number}, {self.keyring.sha256[:16]}…), valid at the time stated, which "
+            f"is the signer's word{later}"
         )
 
 
