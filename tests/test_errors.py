@@ -9,6 +9,7 @@ import pytest
 
 from geometry_of_trust import errors
 from geometry_of_trust.errors import GotError
+from geometry_of_trust.verifying.history import HistoryRefused
 from geometry_of_trust.verifying.verify import Refused, Step
 
 
@@ -17,8 +18,10 @@ def kinds(of: type[GotError]) -> list[type[GotError]]:
 
 
 def made(kind: type[GotError]) -> GotError:
+    cause = errors.BadJson("a.json", expected="JSON", found="none")
+    if issubclass(kind, HistoryRefused):
+        return kind((), cause)
     if issubclass(kind, Refused):
-        cause = errors.BadJson("a.json", expected="JSON", found="none")
         steps = (Step(1, "format", "passed", ""), Step(2, "structure", "failed", "why"))
         return kind(steps, cause)
     return kind("a.gotact", expected=1, found="é", hint="Do this.")
@@ -28,7 +31,9 @@ EVERY_KIND = sorted(set(kinds(GotError)), key=lambda kind: kind.__name__)
 
 
 def test_every_kind_is_there() -> None:
-    assert {Refused, errors.OneClass, errors.BadKey, errors.Interrupted} < set(EVERY_KIND)
+    assert {Refused, HistoryRefused, errors.OneClass, errors.BadKey, errors.Interrupted} < set(
+        EVERY_KIND
+    )
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND, ids=lambda kind: kind.__name__)
