@@ -37,7 +37,7 @@ _PACKAGES = {
 }  # fmt: skip
 """Whose kernels multiply with the weights of a method, by the names of PyPI."""
 
-_SHORT_FLOATS = ("F8", "F6", "F4")
+_SHORT_FLOATS = ("F8_", "F6_", "F4")
 """How safetensors' names of types of 8 bits or fewer begin."""
 
 _ELSE = "Use the model that it was made from, or a GGUF file of it."
