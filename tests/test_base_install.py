@@ -88,8 +88,8 @@ def test_every_library_is_of_the_base_or_of_a_named_extra() -> None:
     others = imported - set(sys.stdlib_module_names) - {geometry_of_trust.__name__, "__future__"}
     optional_ones = others - base
     assert optional_ones <= set(EXTRA_OF)
-    # accelerate is imported by transformers when it needs it
-    assert set(EXTRA_OF) - optional_ones == {"accelerate"}
+    # which transformers imports when it needs them
+    assert set(EXTRA_OF) - optional_ones == {"accelerate", "gguf"}
 
 
 @pytest.mark.parametrize("library", EXTRA_OF)
