@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from geometry_of_trust.errors import IncompleteModel, MalformedInput, NoDevice, brief
+from geometry_of_trust.errors import NoDevice
 from geometry_of_trust.extraction import loading, quantizing
 from geometry_of_trust.extraction.adapters import Adapter
 from geometry_of_trust.extraction.architectures import Anatomy, untyped
 from geometry_of_trust.extraction.float32 import float32, plain_forms
-from geometry_of_trust.extraction.model_files import Source, weight_files
+from geometry_of_trust.extraction.model_files import Source
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.stored import (
@@ -24,9 +24,10 @@ from geometry_of_trust.extraction.stored import (
     in_one_type,
     loading_options,
     refuse_unsaid,
+    stored_tensors,
 )
 from geometry_of_trust.extraction.weights import Weights
-from geometry_of_trust.formats.safetensors_file import read_safetensors_header
+from geometry_of_trust.formats.stored_tensors import StoredTensor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -81,15 +82,16 @@ def prepare(
 
     Raises:
         BadAdapter: as `Adapter.apply`.
-        QuantizedModel: as `refuse_unsaid`.
+        QuantizedModel: as `refuse_unsaid`. OutsideOfModel: as `stored_tensors`.
         IncompleteModel, ModelFailed: as `loading.load_model`.
         UnsupportedArchitecture: as `quantizing.plain`.
         NoDevice: the model goes on all GPUs, and they have not enough memory.
     """
+    tensors = stored_tensors(source)
     if stored is None:
-        refuse_unsaid(source, skeleton.config)
+        refuse_unsaid(tensors, request.model, skeleton.config)
     dtype = getattr(torch, request.options.dtype)
-    held = (None if stored in ROUNDING else _held_type(request, source, device)) or dtype
+    held = (None if stored in ROUNDING else _held_type(request, tensors, device)) or dtype
     unused: set[str] = set()
     load = partial(
         loading.load_model,
@@ -135,18 +137,14 @@ def prepare(
     return Loaded(model, count, pages, weights, frozenset(unused))
 
 
-def _held_type(request: Request, source: Source, device: torch.device) -> torch.dtype | None:
-    """The type of the weights' files, if weights can be left in them; None: the type asked for.
-
-    Raises:
-        OutsideOfModel: as `stored_type`.
-    """
+def _held_type(
+    request: Request, tensors: Sequence[StoredTensor], device: torch.device
+) -> torch.dtype | None:
+    """The type of the weights' files, if weights can be left in them; None: the type asked for."""
     if device.type != "cpu" or request.options.quantization is not None:
         return None
-    try:
-        return stored_type(source)
-    except IncompleteModel:
-        return None  # what is broken is found when it is loaded, if it is needed
+    known = {tensor.dtype for tensor in tensors} & STORED.keys()
+    return STORED[known.pop()] if len(known) == 1 else None
 
 
 def on_all_gpus(request: Request, device: torch.device) -> bool:
@@ -170,24 +168,6 @@ def _check_placed(model: PreTrainedModel, device: torch.device) -> None:
             found=f"none for {len(elsewhere)} of its parameters, such as {elsewhere[0]}",
             hint="Run it with --device cpu, or in another --dtype.",
         )
-
-
-def stored_type(source: Source) -> torch.dtype | None:
-    """The type of the weights in a model's safetensors files; None: several, or other files.
-
-    Raises:
-        OutsideOfModel: as `weight_files`.
-        IncompleteModel: a file is missing or broken.
-    """
-    try:
-        paths = [] if source.gguf else weight_files(source)
-        headers = [read_safetensors_header(path) for path in paths if path is not None]
-    except (OSError, MalformedInput) as error:
-        raise IncompleteModel(
-            source.argument, expected="the model's weights", found=brief(error)
-        ) from None
-    known = {tensor.dtype for header in headers for tensor in header.tensors} & STORED.keys()
-    return STORED[known.pop()] if len(known) == 1 else None
 
 
 def _can_stay(

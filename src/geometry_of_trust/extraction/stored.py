@@ -8,7 +8,7 @@ refused: their products are those of another library's kernels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +20,7 @@ from geometry_of_trust.extraction.gguf_header import GgufHeader, read_header
 from geometry_of_trust.extraction.model_files import Source, weight_files
 from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.formats.safetensors_file import read_safetensors_header
+from geometry_of_trust.formats.stored_tensors import StoredTensor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -87,28 +88,37 @@ def stored_as(
     return stored
 
 
-def refuse_unsaid(source: Source, config: PreTrainedConfig) -> None:
+def stored_tensors(source: Source) -> list[StoredTensor]:
+    """The tensors of a model's safetensors files; none of other files, or of broken ones.
+
+    What is broken is found when it is loaded, if it is needed.
+
+    Raises:
+        OutsideOfModel: as `weight_files`.
+    """
+    try:
+        paths = [] if source.gguf else [path for path in weight_files(source) if path is not None]
+        return [tensor for path in paths for tensor in read_safetensors_header(path).tensors]
+    except (OSError, IncompleteModel, MalformedInput):
+        return []
+
+
+def refuse_unsaid(tensors: Iterable[StoredTensor], where: str, config: PreTrainedConfig) -> None:
     """Refuse weights of 8 bits or fewer of which the configuration says nothing.
 
     They would be taken for plain numbers, without their scales.
 
     Raises:
         QuantizedModel.
-        OutsideOfModel: as `weight_files`.
     """
-    if source.gguf is not None or _saved(config) or _saved(text_config(config)):
+    if _saved(config) or _saved(text_config(config)):
         return
-    try:
-        files = [path for path in weight_files(source) if path is not None]
-        tensors = [tensor for path in files for tensor in read_safetensors_header(path).tensors]
-    except (OSError, IncompleteModel, MalformedInput):
-        return  # what is broken is found when it is loaded, if it is needed
     for tensor in tensors:
         # Integers may be masks or tables; not so in a matrix that is called a weight.
         matrix = tensor.name.endswith("weight") and len(tensor.shape) > 1
         if tensor.dtype.startswith(_SHORT_FLOATS) or (matrix and tensor.dtype in ("I8", "U8")):
             raise QuantizedModel(
-                f"{source.argument}, {tensor.name}",
+                f"{where}, {tensor.name}",
                 expected="plain weights, or a quantization_config that says what they are",
                 found=f"{tensor.dtype}, and none",
                 hint=_ELSE,
