@@ -283,7 +283,7 @@ class Runner:
         return name if isinstance(name, str) else None
 
     def unembedding_rows(self) -> Iterator[NDArray[np.float32]]:
-        """U in blocks of rows, float32, shape (rows, d), each valid until the next.
+        """U in blocks of rows, float32, shape (rows, d).
 
         Of float32 weights they are no copy.
         """
