@@ -191,10 +191,11 @@ def test_states_that_are_the_same_for_each_text(llama: Path, tmp_path: Path) -> 
         weights["model.embed_tokens.weight"][:] = weights["model.embed_tokens.weight"][7].clone()
 
     change_weights(llama, same)
-    for text, options in ((TEXT, {}), ("a", {"reproducible": False})):
+    fast, last = {"reproducible": False}, {TEXT: 15, SHORT: 3, "a": 1}
+    for text, options in ((TEXT, {}), (TEXT, fast), (SHORT, fast), ("a", fast)):
         with pytest.raises(errors.ConstantState) as caught:
             run(llama, tmp_path, (0, 2), text, **options)
-        assert caught.value.where == f"layer 2, position {15 if text == TEXT else 1}"
+        assert caught.value.where == f"layer 2, position {last[text]}"
     with pytest.raises(errors.ConstantState):
         extract_corpus(
             llama, [TEXT], [0], output_activations=tmp_path / "a.gotact",
@@ -416,6 +417,44 @@ def test_tokens_that_see_all_of_their_own_block(
     llama.joinpath("config.json").write_text(json.dumps(config))
     with pytest.raises(errors.NotCausal):
         run(llama, tmp_path, (3,), trust_remote_code=True)
+
+
+BATCHES = """
+import torch
+from transformers import LlamaForCausalLM
+
+class BatchesForCausalLM(LlamaForCausalLM):
+    def forward(self, input_ids=None, **options):
+        if len(input_ids) > 1 and self.config.batches == "refused":
+            raise ValueError("one text, please")
+        embeddings = self.get_input_embeddings()(input_ids)
+        if len(input_ids) > 1 and self.config.batches == "mixed":
+            embeddings = embeddings + embeddings.mean(0)
+        output = super().forward(inputs_embeds=embeddings, **options)
+        if len(input_ids) > 1 and self.config.batches == "refused late":
+            raise ValueError("one text, please")
+        return output
+"""
+
+
+@pytest.mark.parametrize("batches", ["refused", "refused late", "mixed"])
+def test_a_model_whose_texts_come_out_otherwise_in_a_batch(
+    batches: str, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is, its texts show alone."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "m"))
+    llama.joinpath("batches.py").write_text(BATCHES)
+    config = json.loads(llama.joinpath("config.json").read_text())
+    config |= {
+        "batches": batches,
+        "auto_map": {"AutoModelForCausalLM": "batches.BatchesForCausalLM"},
+    }
+    config["architectures"] = ["BatchesForCausalLM"]
+    llama.joinpath("config.json").write_text(json.dumps(config))
+    for reproducible in (True, False):
+        record = run(llama, tmp_path, trust_remote_code=True, reproducible=reproducible).record
+        assert not record.bidirectional
+        assert record.unembedding_reads == EQUAL
 
 
 def test_a_model_of_one_token(tmp_path: Path) -> None:
