@@ -112,6 +112,7 @@ def bound_probe_set(file: ProbeSetFile, position: str, positions: int) -> BoundP
         position_index=position_index(position, positions),
         dimensions=tuple(probe.name for probe in probe_set.probes),
         verdicts=tuple(card.verdict for card in cards),
+        unknown_training=probe_set.training is None,
     )
 
 
@@ -230,7 +231,8 @@ def recomputed(
     """
     binding = attestation.bound()
     # 6.1 The files fit together: model, precision, dimensions, geometry.
-    check_agreement(sources, attestation.model_id)
+    unknown = any(bound.unknown_training for bound in binding.probe_sets)
+    check_agreement(sources, attestation.model_id, unknown_training=unknown)
     geometry = Geometry.from_unembedding(
         sources.unembedding,
         inner_product="euclidean" if attestation.inner_product.name == "Euclidean" else "causal",

@@ -43,6 +43,7 @@ def attest(
     previous: PathLike | None = None,
     keyring: Keyring | None = None,
     geometry_reference: PathLike | None = None,
+    unknown_training: bool = False,
 ) -> Attestation:
     """Read the probes and sign the readings, bound to everything they came from.
 
@@ -57,6 +58,8 @@ def attest(
         previous: the attestation before this one in a history.
         keyring: whose keys may take over from each other in that history.
         geometry_reference: a `.gotgeo` file, to measure drift from.
+        unknown_training: also take probe sets that do not say what they were trained on, as the
+            reference makes them; the binding says of which.
 
     Returns:
         The attestation, signed. Same files, options and timestamp: the same bytes.
@@ -76,7 +79,7 @@ def attest(
     """
     secret = key if isinstance(key, SecretKey) else load_secret_key(key)
     sources = open_sources(activations, probes, unembedding)
-    check_agreement(sources, model_id)
+    check_agreement(sources, model_id, unknown_training=unknown_training)
     # All that can be refused is refused before the long arithmetic.
     position_index(position, len(sources.activations.positions))
     check_name(corpus_version, "--corpus-version")
@@ -98,7 +101,7 @@ def attest(
         entry = keyring.entry(secret.public.key_id)
         entry.check_valid("attest", statement.timestamp, "the new document")
     reference = None if geometry_reference is None else open_checkpoint(geometry_reference, epsilon)
-    training = sources.probe_sets[0].training
+    training = sources.training
     causal = training is None or training.inner_product != "Euclidean"
     geometry = Geometry.from_unembedding(
         sources.unembedding, epsilon, "causal" if causal else "euclidean"

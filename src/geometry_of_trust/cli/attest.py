@@ -38,6 +38,7 @@ def attest(
     keyring: Path | None = None,
     keyring_key: Path | None = None,
     geometry_reference: Path | None = None,
+    unknown_training: Annotated[bool, Switch] = False,
     passphrase_file: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -73,6 +74,9 @@ def attest(
         The public key that the keyring is signed with.
     geometry_reference
         A .gotgeo file (got-cli checkpoint), from which drift is measured and signed.
+    unknown_training
+        Also take probe sets that do not say what they were trained on, as the reference makes
+        them; the document says so.
     passphrase_file
         First line: the passphrase of an encrypted key.
     json
@@ -102,8 +106,15 @@ def attest(
             previous=previous,
             keyring=ring,
             geometry_reference=geometry_reference,
+            unknown_training=unknown_training,
         )
         write_attestation(output, attestation)
+    for bound in attestation.bound().probe_sets:
+        if bound.unknown_training:
+            talk(
+                "warning: it does not say what it was trained on, so that nothing holds it against "
+                f"model and precision: probes for {', '.join(map(quoted, bound.dimensions))}"
+            )
     for name in attestation.insufficient:
         talk(
             "warning: INSUFFICIENT by its own card, which got-cli show prints: "

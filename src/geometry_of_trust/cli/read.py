@@ -21,6 +21,7 @@ def read(
     probes: Path,
     unembedding: Path,
     text: int | None = None,
+    unknown_training: Annotated[bool, Switch] = False,
     html: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -36,6 +37,9 @@ def read(
         The .gotue file that it was trained with.
     text
         Which text of a corpus, by its number from 0 [default: the only one].
+    unknown_training
+        Also take a probe set that does not say what it was trained on, as the reference makes it,
+        and activations with nothing beside them, whose tokens are not known.
     html
         Also write a page with the tokens shaded by their readings.
     json
@@ -50,6 +54,7 @@ def read(
             probes=probes,
             unembedding=unembedding,
             text=text,
+            unknown_training=unknown_training,
             progress=progress,
         )
     if html is not None:

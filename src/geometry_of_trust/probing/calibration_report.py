@@ -60,12 +60,14 @@ class CalibrationReport:
         layer: that of the probe set. grouped: whether there was a row table with groups.
         trained_on: whether the activations are those that the probes were trained on.
         probes: one entry a probe.
+        unknown_training: whether the set does not say what it was trained on.
     """
 
     layer: int
     grouped: bool
     trained_on: bool
     probes: tuple[Calibration, ...]
+    unknown_training: bool = False
 
 
 def calibration_report(
@@ -75,6 +77,7 @@ def calibration_report(
     unembedding: PathLike,
     labels: PathLike | None = None,
     label_columns: Sequence[str] = (),
+    unknown_training: bool = False,
     progress: Progress | None = None,
 ) -> CalibrationReport:
     """Bins, ECE and figures of quality of probes on labelled activations.
@@ -82,6 +85,8 @@ def calibration_report(
     Args:
         labels, label_columns: as of `training_files.train_layers`; where there are several
             columns or probes, each probe is judged by the column of its name.
+        unknown_training: also take a probe set that does not say what it was trained on, as the
+            reference makes it.
 
     Raises:
         MalformedInput and its kinds: a file cannot be read.
@@ -93,7 +98,7 @@ def calibration_report(
     """
     sources = open_sources(activations, [probes], unembedding)
     sources.own_record()
-    check_agreement(sources)
+    check_agreement(sources, unknown_training=unknown_training)
     probe_set, states = sources.probe_sets[0], sources.activations
     rows = sources.activations_file.rows
     columns = _by_probe(named_labels(labels, label_columns, None, rows), probe_set.probes)
@@ -110,6 +115,7 @@ def calibration_report(
             _calibration(probe, geometry, H, columns[probe.name], groups)
             for probe in probe_set.probes
         ),
+        unknown_training=training is None,
     )
 
 

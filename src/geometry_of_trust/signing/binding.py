@@ -78,6 +78,7 @@ class BoundProbeSet:
         position: `last`, `first`, `mean` or a number; `position_index` the row that this was, or
             None for the mean of all rows.
         dimensions, verdicts: one a probe.
+        unknown_training: whether it does not say what it was trained on; it has no verdicts then.
     """
 
     sha256: str
@@ -86,6 +87,7 @@ class BoundProbeSet:
     position_index: int | None
     dimensions: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
+    unknown_training: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,7 @@ BINDING = record(
                 member("position_index", U32, default=None, omitted=True),
                 member("dimensions", vector(STRING)),
                 member("verdicts", vector(choice(VERDICTS))),
+                member("unknown_training", BOOL, default=False, omitted=True),
             )
         ),
     ),
