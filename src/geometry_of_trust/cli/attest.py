@@ -38,6 +38,7 @@ def attest(
     keyring: Path | None = None,
     keyring_key: Path | None = None,
     geometry_reference: Path | None = None,
+    other_weights: Annotated[bool, Switch] = False,
     unknown_training: Annotated[bool, Switch] = False,
     passphrase_file: Path | None = None,
     json: Annotated[bool, Switch] = False,
@@ -74,6 +75,8 @@ def attest(
         The public key that the keyring is signed with.
     geometry_reference
         A .gotgeo file (got-cli checkpoint), from which drift is measured and signed.
+    other_weights
+        Take probes that were trained on another model's weights, which is then bound.
     unknown_training
         Also take probe sets that do not say what they were trained on, as the reference makes
         them; the document says so.
@@ -106,6 +109,7 @@ def attest(
             previous=previous,
             keyring=ring,
             geometry_reference=geometry_reference,
+            other_weights=other_weights,
             unknown_training=unknown_training,
         )
         write_attestation(output, attestation)

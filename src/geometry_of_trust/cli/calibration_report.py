@@ -26,6 +26,7 @@ def calibration_report(
     unembedding: Path,
     labels: Path | None = None,
     label_column: Annotated[list[str] | None, Many] = None,
+    other_weights: Annotated[bool, Switch] = False,
     unknown_training: Annotated[bool, Switch] = False,
     plot: Path | None = None,
     json: Annotated[bool, Switch] = False,
@@ -46,6 +47,8 @@ def calibration_report(
         As for train; with several probes, a column of each one's name.
     label_column
         As for train.
+    other_weights
+        Take probes that were trained on another model's weights.
     unknown_training
         Also take a probe set that does not say what it was trained on, as the reference makes it.
     plot
@@ -68,6 +71,7 @@ def calibration_report(
             labels=labels,
             label_columns=label_column or (),
             unknown_training=unknown_training,
+            other_weights=other_weights,
             progress=progress,
         )
     if plot is not None:

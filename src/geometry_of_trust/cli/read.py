@@ -21,6 +21,7 @@ def read(
     probes: Path,
     unembedding: Path,
     text: int | None = None,
+    other_weights: Annotated[bool, Switch] = False,
     unknown_training: Annotated[bool, Switch] = False,
     html: Path | None = None,
     json: Annotated[bool, Switch] = False,
@@ -37,6 +38,8 @@ def read(
         The .gotue file that it was trained with.
     text
         Which text of a corpus, by its number from 0 [default: the only one].
+    other_weights
+        Take probes that were trained on another model's weights.
     unknown_training
         Also take a probe set that does not say what it was trained on, as the reference makes it,
         and activations with nothing beside them, whose tokens are not known.
@@ -54,6 +57,7 @@ def read(
             probes=probes,
             unembedding=unembedding,
             text=text,
+            other_weights=other_weights,
             unknown_training=unknown_training,
             progress=progress,
         )

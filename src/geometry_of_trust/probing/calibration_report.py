@@ -77,6 +77,7 @@ def calibration_report(
     unembedding: PathLike,
     labels: PathLike | None = None,
     label_columns: Sequence[str] = (),
+    other_weights: bool = False,
     unknown_training: bool = False,
     progress: Progress | None = None,
 ) -> CalibrationReport:
@@ -85,6 +86,7 @@ def calibration_report(
     Args:
         labels, label_columns: as of `training_files.train_layers`; where there are several
             columns or probes, each probe is judged by the column of its name.
+        other_weights: whether the probes may have been trained on another model.
         unknown_training: also take a probe set that does not say what it was trained on, as the
             reference makes it.
 
@@ -97,8 +99,11 @@ def calibration_report(
         TooFewOfClass: all rows are said to be of one group.
     """
     sources = open_sources(activations, [probes], unembedding)
-    sources.own_record()
-    check_agreement(sources, unknown_training=unknown_training)
+    record = sources.own_record()
+    weights = None if record is None else record.weights
+    check_agreement(
+        sources, weights=weights, other_weights=other_weights, unknown_training=unknown_training
+    )
     probe_set, states = sources.probe_sets[0], sources.activations
     rows = sources.activations_file.rows
     columns = _by_probe(named_labels(labels, label_columns, None, rows), probe_set.probes)

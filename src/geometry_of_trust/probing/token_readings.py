@@ -58,6 +58,7 @@ def read_tokens(
     probes: PathLike,
     unembedding: PathLike,
     text: int | None = None,
+    other_weights: bool = False,
     unknown_training: bool = False,
     progress: Progress | None = None,
 ) -> TextReadings:
@@ -66,6 +67,7 @@ def read_tokens(
     Args:
         activations, probes, unembedding: the files.
         text: which one of a corpus, by its index; None: the only one.
+        other_weights: whether the probes may have been trained on another model.
         unknown_training: also take a probe set that does not say what it was trained on, as the
             reference makes it, and activations of its with nothing beside them: then rows are of
             one text, whose tokens are not known.
@@ -81,8 +83,11 @@ def read_tokens(
         LayerMissing, NonFinite, ZeroState: the files do not fit together.
     """
     sources = open_sources(activations, [probes], unembedding)
-    sources.own_record()
-    check_agreement(sources, unknown_training=unknown_training)
+    record = sources.own_record()
+    weights = None if record is None else record.weights
+    check_agreement(
+        sources, weights=weights, other_weights=other_weights, unknown_training=unknown_training
+    )
     index, tokens = _tokens(sources, text, unrecorded=unknown_training)
     geometry = trained_geometry(sources, progress)
     probe_set, acts = sources.probe_sets[0], sources.activations
