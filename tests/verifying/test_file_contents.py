@@ -509,7 +509,7 @@ def test_a_legacy_document_is_held_against_the_header(
     assert verify(unnamed, KEY.public, **options).legacy
 
 
-@pytest.mark.parametrize(("bound", "recorded"), [("fp8", None), (None, "fp8"), ("fp8", "gguf")])
+@pytest.mark.parametrize(("bound", "recorded"), [("fp8", None), (None, "fp8"), ("fp8", "mxfp8")])
 def test_weights_that_the_record_says_came_otherwise(
     bound: str | None, recorded: str | None, files: Files, attestation: Attestation
 ) -> None:
