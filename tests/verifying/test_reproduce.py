@@ -65,6 +65,16 @@ def test_model_and_text_give_the_attestation_byte_for_byte(case: Case) -> None:
     ]  # fmt: skip
 
 
+def test_probes_of_unknown_training(case: Case, tmp_path: Path) -> None:
+    """That they are is signed, so that nobody need say it again."""
+    copy = copied(case, tmp_path)
+    tree = json.loads(copy.probes.read_bytes())
+    del tree["training"]
+    copy.probes.write_text(json.dumps(tree))
+    copy.sign(unknown_training=True)
+    assert copy.reproduce().line == "MATCH"
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -45,6 +45,7 @@ def attest(
     keyring: Keyring | None = None,
     geometry_reference: PathLike | None = None,
     other_weights: bool = False,
+    unknown_training: bool = False,
 ) -> Attestation:
     """Read the probes and sign the readings, bound to everything they came from.
 
@@ -60,6 +61,8 @@ def attest(
         keyring: whose keys may take over from each other in that history.
         geometry_reference: a `.gotgeo` file, to measure drift from.
         other_weights: whether probes may have been trained on another model; that is bound.
+        unknown_training: also take probe sets that do not say what they were trained on, as the
+            reference makes them; the binding says of which.
 
     Returns:
         The attestation, signed. Same files, options and timestamp: the same bytes.
@@ -81,7 +84,13 @@ def attest(
     sources = open_sources(activations, probes, unembedding)
     record = sources.own_record()
     weights = None if record is None else record.weights
-    check_agreement(sources, model_id, weights=weights, other_weights=other_weights)
+    check_agreement(
+        sources,
+        model_id,
+        weights=weights,
+        other_weights=other_weights,
+        unknown_training=unknown_training,
+    )
     # All that can be refused is refused before the long arithmetic.
     position_index(position, len(sources.activations.positions))
     check_name(corpus_version, "--corpus-version")
@@ -104,7 +113,7 @@ def attest(
         entry = keyring.entry(secret.public.key_id)
         entry.check_valid("attest", statement.timestamp, "the new document")
     reference = None if geometry_reference is None else open_checkpoint(geometry_reference, epsilon)
-    training = sources.probe_sets[0].training
+    training = sources.training
     causal = training is None or training.inner_product != "Euclidean"
     geometry = Geometry.from_unembedding(
         sources.unembedding, epsilon, "causal" if causal else "euclidean"

@@ -39,6 +39,7 @@ def attest(
     keyring_key: Path | None = None,
     geometry_reference: Path | None = None,
     other_weights: Annotated[bool, Switch] = False,
+    unknown_training: Annotated[bool, Switch] = False,
     passphrase_file: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -76,6 +77,9 @@ def attest(
         A .gotgeo file (got-cli checkpoint), from which drift is measured and signed.
     other_weights
         Take probes that were trained on another model's weights, which is then bound.
+    unknown_training
+        Also take probe sets that do not say what they were trained on, as the reference makes
+        them; the document says so.
     passphrase_file
         First line: the passphrase of an encrypted key.
     json
@@ -106,8 +110,15 @@ def attest(
             keyring=ring,
             geometry_reference=geometry_reference,
             other_weights=other_weights,
+            unknown_training=unknown_training,
         )
         write_attestation(output, attestation)
+    for bound in attestation.bound().probe_sets:
+        if bound.unknown_training:
+            talk(
+                "warning: it does not say what it was trained on, so that nothing holds it against "
+                f"model and precision: probes for {', '.join(map(quoted, bound.dimensions))}"
+            )
     for name in attestation.insufficient:
         talk(
             "warning: INSUFFICIENT by its own card, which got-cli show prints: "

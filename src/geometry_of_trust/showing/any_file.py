@@ -267,7 +267,7 @@ def _probe_set(probe_set: ProbeSet) -> Iterator[str]:
         ("geometry", probe_set.geometry_hash or "none: any inner product would be accepted"),
     ]
     if probe_set.training is None:
-        rows.append(("training", "not said: attest refuses this set"))
+        rows.append(("training", "not said: usable with --unknown-training alone"))
     else:
         rows += probes.training_rows(probe_set.training)
     yield columns(rows)

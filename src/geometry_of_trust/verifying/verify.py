@@ -227,7 +227,7 @@ def verify(
             check_binding(claimed, key, where)
             passed(
                 "its digest is signed; model, geometry, probes, positions and key agree"
-                f"{_both_ways(claimed)}"
+                f"{_both_ways(claimed)}{_unknown_training(claimed)}"
             )
     if claimed.binding is None:
         return _legacy_verdict(run, document, layout, key, supplied)
@@ -240,6 +240,12 @@ def _both_ways(claimed: Attestation) -> str:
     """What is to be said of a bidirectional run, which few expect."""
     run = None if claimed.binding is None else claimed.binding.extraction_record
     return "; of a BIDIRECTIONAL run" if run is not None and run.bidirectional else ""
+
+
+def _unknown_training(claimed: Attestation) -> str:
+    """What is to be said of probes that do not say what they were trained on."""
+    sets = () if claimed.binding is None else claimed.binding.probe_sets
+    return "; probes of UNKNOWN TRAINING" if any(x.unknown_training for x in sets) else ""
 
 
 def _counted(attestation: Attestation) -> str:
