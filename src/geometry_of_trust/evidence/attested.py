@@ -68,12 +68,9 @@ class Evidence:
                 raise UnknownSigner(
                     f"{self.where}, {name}", expected=f"key {key.key_id}", found=brief(found)
                 )
-        try:
-            key.verify(self.envelope.signature, self.envelope.signed_bytes)
-        except BadSignature as error:
-            raise BadSignature(
-                f"{self.where}, sig", expected=error.expected, found=error.found
-            ) from None
+        _check_signature(
+            key, self.envelope.signature, self.envelope.signed_bytes, f"{self.where}, sig"
+        )
 
     def check_holds(self, attestation: Attestation, where: PathLike) -> None:
         """The attestation in it is this one.
@@ -116,7 +113,8 @@ def make_evidence(
             hint="Evidence is signed with the key that signed the attestation.",
         )  # fmt: skip
     check_structure(attestation, where)
-    key.public.verify(bytes.fromhex(attestation.signature), attestation.signed_bytes())
+    signature, message = bytes.fromhex(attestation.signature), attestation.signed_bytes()
+    _check_signature(key.public, signature, message, f"{where}.signature")
     check_binding(attestation, key.public, where)
     payload = dumps(_statement(attestation))
     envelope = Envelope(payload, key.sign(encoded(payload)), key_id, key_id if bundle else None)
@@ -182,6 +180,13 @@ def subjects_of(attestation: Attestation) -> Iterator[tuple[str, str]]:
         yield f"probe set {i}", entry.sha256
     if attestation.model_hash is not None:
         yield f"model {attestation.model_id}", attestation.model_hash
+
+
+def _check_signature(key: PublicKey, signature: bytes, message: bytes, where: str) -> None:
+    try:
+        key.verify(signature, message)
+    except BadSignature as error:
+        raise BadSignature(where, expected=error.expected, found=error.found) from None
 
 
 def _statement(attestation: Attestation) -> dict[str, object]:
