@@ -89,7 +89,12 @@ def test_what_does_not_verify_is_not_exported(attestation: Attestation) -> None:
         (errors.UnknownSigner, "x.binding.key_id", attestation, OTHER_KEY),
         (errors.BadSignature, "x.signature", replace(attestation, timestamp=1), KEY),
         (errors.LegacyDocument, "x.binding", replace(attestation, binding=None), KEY),
-        (errors.BindingMismatch, "x.binding", replace(attestation, probe_commitment=None), KEY),
+        (
+            errors.BindingMismatch,
+            "x.probe_commitment",
+            replace(attestation, probe_commitment=None),
+            KEY,
+        ),
         (errors.Inconsistent, "x.divergence_flag", with_other_flag, KEY),
     ):
         with pytest.raises(error) as caught:
