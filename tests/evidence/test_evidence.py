@@ -15,7 +15,7 @@ from geometry_of_trust import errors
 from geometry_of_trust.evidence import attested
 from geometry_of_trust.evidence.attested import make_evidence, parse_evidence, subjects_of
 from geometry_of_trust.evidence.envelopes import is_envelope
-from geometry_of_trust.evidence.verification_results import make_result
+from geometry_of_trust.evidence.verification_results import make_verification_result
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.verifying.verify import Refused, Verdict, verify
 from model_signatures import bundle as model_signature
@@ -84,17 +84,13 @@ def test_what_does_not_verify_is_not_exported(attestation: Attestation) -> None:
     def with_signature(made: Attestation) -> Attestation:
         return replace(made, signature=KEY.sign(made.signed_bytes()).hex())
 
+    unbound = replace(attestation, probe_commitment=None)
     with_other_flag = replace(attestation, divergence_flag=not attestation.divergence_flag)
     for error, where, lie, key in (
         (errors.UnknownSigner, "x.binding.key_id", attestation, OTHER_KEY),
         (errors.BadSignature, "x.signature", replace(attestation, timestamp=1), KEY),
         (errors.LegacyDocument, "x.binding", replace(attestation, binding=None), KEY),
-        (
-            errors.BindingMismatch,
-            "x.probe_commitment",
-            replace(attestation, probe_commitment=None),
-            KEY,
-        ),
+        (errors.BindingMismatch, "x.probe_commitment", unbound, KEY),
         (errors.Inconsistent, "x.divergence_flag", with_other_flag, KEY),
     ):
         with pytest.raises(error) as caught:
@@ -278,7 +274,7 @@ def test_a_lie_that_its_signer_tells_twice_is_refused_as_in_the_document(
 def test_statements_of_other_kinds_are_refused(attestation: Attestation) -> None:
     for text in (
         spelt(model_signature(model_statement())),
-        make_result(attestation.digest, ("GOT_SIGNATURE",), KEY, 0),
+        make_verification_result(attestation.digest, ("GOT_SIGNATURE",), KEY, 0),
     ):
         assert is_envelope(text)
         error = refused(1, errors.BadBundle, text, KEY.public)
@@ -331,7 +327,9 @@ def test_properties_are_those_of_steps_that_passed(
 
 def test_a_result_has_the_members_of_svr(attestation: Attestation) -> None:
     own = hashlib.sha256(attestation.to_json()).hexdigest()
-    tree = json.loads(payload_of(make_result(own, ("GOT_SIGNATURE",), KEY, 1_700_000_000)))
+    tree = json.loads(
+        payload_of(make_verification_result(own, ("GOT_SIGNATURE",), KEY, 1_700_000_000))
+    )
     assert tree["subject"] == [{"name": "attestation", "digest": {"sha256": own}}]
     assert tree["predicateType"] == "https://in-toto.io/attestation/svr/v0.2"
     verifier = tree["predicate"].pop("verifier")

@@ -21,7 +21,7 @@ from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 
 from geometry_of_trust.evidence.attested import make_evidence
-from geometry_of_trust.evidence.verification_results import make_result
+from geometry_of_trust.evidence.verification_results import make_verification_result
 from geometry_of_trust.signing.attestation import Attestation
 from pipeline import KEY, OTHER_KEY, build
 from places import ROOT
@@ -35,7 +35,9 @@ Written = tuple[bytes, bytes, bytes]
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """Evidence of an attestation, in an envelope and in a bundle, and a verdict on it."""
     attestation: Attestation = build(tmp_path_factory.mktemp("others")).attest()
-    verdict = make_result(hashlib.sha256(attestation.to_json()).hexdigest(), ["GOT_SIGNATURE"], KEY)
+    verdict = make_verification_result(
+        hashlib.sha256(attestation.to_json()).hexdigest(), ["GOT_SIGNATURE"], KEY
+    )
     return make_evidence(attestation, KEY), make_evidence(attestation, KEY, bundle=True), verdict
 
 

@@ -76,7 +76,7 @@ def write_result(svr: Path, key: SecretKey, document: str, properties: tuple[str
     Args:
         document: its SHA-256.
     """
-    from geometry_of_trust.evidence.verification_results import make_result
+    from geometry_of_trust.evidence.verification_results import make_verification_result
 
-    write_file(svr, make_result(document, properties, key))
+    write_file(svr, make_verification_result(document, properties, key))
     talk(f"wrote {escaped(svr)}: {', '.join(properties)}")

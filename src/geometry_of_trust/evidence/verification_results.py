@@ -36,7 +36,7 @@ class VerificationResult:
     verifier: str
 
 
-def make_result(
+def make_verification_result(
     document: str, properties: Sequence[str], key: SecretKey, now: float | None = None
 ) -> bytes:
     """A result in a DSSE envelope, signed by the verifier's key.
