@@ -233,7 +233,7 @@ def verify(
         document, data, held = _opened(
             (data, where), beside, reformatted=allow_reformatted, wrapped=allow_legacy
         )
-        passed(f"{len(data)} bytes, schema version 1{_in_words(held)}")
+        passed(f"{len(data)} bytes, schema version 1{_of_each(held, 'says the same')}")
     claimed = document.attestation
     with run.step(2) as passed:
         check_structure(claimed, where, now)
@@ -244,7 +244,7 @@ def verify(
             envelope.check_signed_by(key)
         # 3.4 By the keyring, if that is given, the key was valid at the time that is stated.
         by = trusted.described(key, claimed.timestamp, where)
-        passed(f"Ed25519 by {by}, {layout} layout{_in_words(held)}")
+        passed(f"Ed25519 by {by}, {layout} layout{_of_each(held, 'is signed by it, too')}")
     with run.step(4) as passed:
         if claimed.binding is None:
             check_no_binding(claimed, layout, where)
@@ -284,9 +284,9 @@ def _opened(
     return document, data, held
 
 
-def _in_words(held: Sequence[Evidence]) -> str:
-    """What evidence was looked at, too."""
-    return "".join(f"; {evidence.kind}, too" for evidence in held)
+def _of_each(held: Sequence[Evidence], seen: str) -> str:
+    """What was seen of evidence, in words."""
+    return "".join(f"; {evidence.kind} {seen}" for evidence in held)
 
 
 def _both_ways(claimed: Attestation) -> str:
