@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.probe_card import Controls as Controls
     from geometry_of_trust.documents.probe_card import Figure as Figure
     from geometry_of_trust.documents.probe_card import Quality as Quality
+    from geometry_of_trust.documents.recorded_identity import RecordedFile as RecordedFile
+    from geometry_of_trust.documents.recorded_identity import RecordedIdentity as RecordedIdentity
+    from geometry_of_trust.documents.recorded_identity import RecordedTensor as RecordedTensor
+    from geometry_of_trust.documents.recorded_identity import Weights as Weights
     from geometry_of_trust.errors import GotError as GotError
     from geometry_of_trust.evidence.attested import make_evidence as make_evidence
     from geometry_of_trust.evidence.verification_results import (
@@ -129,6 +133,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.signing.binding import Binding as Binding
     from geometry_of_trust.signing.binding import BoundActivations as BoundActivations
     from geometry_of_trust.signing.binding import BoundGeometry as BoundGeometry
+    from geometry_of_trust.signing.binding import BoundModel as BoundModel
     from geometry_of_trust.signing.binding import BoundProbeSet as BoundProbeSet
     from geometry_of_trust.signing.binding import BoundRecord as BoundRecord
     from geometry_of_trust.signing.binding import BoundUnembedding as BoundUnembedding
@@ -187,6 +192,12 @@ _NAMES = {
     ),
     "documents.extraction_record_reading": ("read_record",),
     "documents.probe_card": ("Bin", "Card", "Controls", "Figure", "Quality"),
+    "documents.recorded_identity": (
+        "RecordedFile",
+        "RecordedIdentity",
+        "RecordedTensor",
+        "Weights",
+    ),
     "errors": ("GotError",),
     "evidence.attested": ("make_evidence",),
     "evidence.verification_results": ("make_verification_result",),
@@ -253,6 +264,7 @@ _NAMES = {
         "BoundActivations",
         "BoundGeometry",
         "BoundProbeSet",
+        "BoundModel",
         "BoundRecord",
         "BoundUnembedding",
     ),

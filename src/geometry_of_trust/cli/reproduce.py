@@ -34,6 +34,8 @@ def reproduce(
     probes: Annotated[list[Path] | None, Many] = None,
     activations: Path | None = None,
     geometry_reference: Path | None = None,
+    model_signature: Path | None = None,
+    model_key: Path | None = None,
     options: Annotated[LoadingOptions, Flat] = LoadingOptions(),
     svr: Path | None = None,
     svr_key: Path | None = None,
@@ -63,6 +65,10 @@ def reproduce(
         The signer's .gotact file, if you have it: locates a mismatch.
     geometry_reference
         The .gotgeo file that drift was measured from, if the signer measured it.
+    model_signature
+        Check that this signature covers the model's files (OpenSSF Model Signing, by key).
+    model_key
+        The public key of the signer of the model (ECDSA, PEM).
     svr
         Where to say that it matched, as an in-toto verification result in an envelope.
     svr_key
@@ -91,6 +97,8 @@ def reproduce(
                 probes=probes or (),
                 activations=activations,
                 geometry_reference=geometry_reference,
+                model_signature=model_signature,
+                model_key=model_key,
                 options=options,
                 progress=progress,
             )

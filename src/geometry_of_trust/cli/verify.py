@@ -39,6 +39,10 @@ def verify(
     record: Path | None = None,
     rows: Path | None = None,
     geometry_reference: Path | None = None,
+    model: str | None = None,
+    adapter: Path | None = None,
+    model_signature: Path | None = None,
+    model_key: Path | None = None,
     svr: Path | None = None,
     svr_key: Path | None = None,
     passphrase_file: Path | None = None,
@@ -74,6 +78,15 @@ def verify(
         Check this row table of a corpus against the extraction record.
     geometry_reference
         Check the .gotgeo file that drift was measured from; with the files, measure it again.
+    model
+        Check that this model is the one that was signed: a folder, a .gguf file, or a name in the
+        hub's cache. Every file of it is digested.
+    adapter
+        The folder of the adapter that was in it.
+    model_signature
+        Check that this signature covers the model's files (OpenSSF Model Signing, by key).
+    model_key
+        The public key of the signer of the model (ECDSA, PEM).
     svr
         Where to say what was checked and passed, as an in-toto verification result in an envelope.
     svr_key
@@ -96,6 +109,10 @@ def verify(
         "record": record,
         "rows": rows,
         "geometry_reference": geometry_reference,
+        "model": model,
+        "adapter": adapter,
+        "model_signature": model_signature,
+        "model_key": model_key,
         "svr": svr,
     }
     if (attestation is None) == (chain is None):
@@ -133,6 +150,10 @@ def verify(
             record=record,
             rows=rows,
             geometry_reference=geometry_reference,
+            model=model,
+            adapter=adapter,
+            model_signature=model_signature,
+            model_key=model_key,
             allow_legacy=allow_legacy,
             allow_reformatted=allow_reformatted,
         )
