@@ -15,7 +15,7 @@ from geometry_of_trust import errors
 from geometry_of_trust.evidence import attested
 from geometry_of_trust.evidence.attested import make_evidence, parse_evidence, subjects_of
 from geometry_of_trust.evidence.envelopes import is_envelope
-from geometry_of_trust.evidence.verification_results import make_verification_result
+from geometry_of_trust.evidence.verification_results import make_verification_result, read_result
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.verifying.verify import Refused, Verdict, verify
 from model_signatures import bundle as model_signature
@@ -338,6 +338,27 @@ def test_a_result_has_the_members_of_svr(attestation: Attestation) -> None:
     assert tree["predicate"] == {
         "timeCreated": "2023-11-14T22:13:20Z", "properties": ["GOT_SIGNATURE"],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("subject", []),
+        ("subject.0.digest.sha256", 1),
+        ("predicate.properties", "GOT_SIGNATURE"),
+        ("predicate.properties.0", None),
+        ("predicate.timeCreated", 0),
+        ("predicate.verifier.id", ...),
+        ("predicate.verifier", ...),
+        ("predicate", []),
+        ("predicateType", "x"),
+    ],
+)
+def test_a_malformed_result_is_not_read(path: str, value: object) -> None:
+    tree = json.loads(payload_of(make_verification_result("00" * 32, ["GOT_SIGNATURE"], KEY, 0)))
+    assert read_result(spelt(tree), "x").properties == ("GOT_SIGNATURE",)
+    with pytest.raises(errors.BadBundle):
+        read_result(spelt(put(tree, path, value)), "x")
 
 
 def test_of_a_document_without_a_binding_no_properties_are_said(attestation: Attestation) -> None:
