@@ -88,6 +88,23 @@ def test_outputs_appear_together_or_not_at_all(
         assert not (tmp_path / "a.json").exists()
 
 
+def test_evidence_of_another_kind_is_not_replaced(home: Path, run: Run, tmp_path: Path) -> None:
+    dsse, svr = tmp_path / "e", tmp_path / "r"
+    export = ["export", home / "a.json", "--key", home / "key"]
+    result = ["verify", "--attestation", home / "a.json", "--pubkey", home / "key.pub",
+              "--svr-key", home / "auditor", "--svr"]  # fmt: skip
+    assert run(*export, "--dsse", dsse) == run(*result, svr) == 0
+    signed = tmp_path / "model.sig"
+    signed.write_bytes((home / "a.bundle").read_bytes().replace(b'"payload": "', b'"payload": "AA'))
+    before = [path.read_bytes() for path in (dsse, svr, signed)]
+    for command in ([*result, dsse], [*export, "--dsse", svr], [*export, "--bundle", signed]):
+        assert run(*command) == 1
+        assert "evidence of another kind" in run.err
+    assert [path.read_bytes() for path in (dsse, svr, signed)] == before
+    svr.write_bytes(b"")
+    assert run(*result, svr) == run(*result, svr) == 0  # nothing is replaced, and its own kind
+
+
 def test_verify_takes_evidence_with_all_its_options(files: Files, home: Path, run: Run) -> None:
     for name in ("a.dsse", "a.bundle"):
         command = ["verify", "--attestation", home / name, "--pubkey"]
