@@ -140,6 +140,12 @@ def test_the_unembedding_s_place_is_checked(case: Case, tmp_path: Path) -> None:
         identity = dataclasses.replace(record.identity, unembedding=changed)
         write_file(path, dataclasses.replace(record, identity=identity).to_json())
         assert isinstance(refusal(own), cause), change
+    # Nobody signs that a record of a reproducible run names no tensor: it is said, then.
+    identity = dataclasses.replace(record.identity, unembedding=None)
+    write_file(path, dataclasses.replace(record, identity=identity).to_json())
+    verdict = checked(own)
+    assert verdict.not_checked == ("that the unembedding is the model's",)
+    assert verdict.properties[-1] == "GOT_MODEL_IDENTITY"
 
 
 def test_the_hash_signed_is_the_root_bound(case: Case) -> None:

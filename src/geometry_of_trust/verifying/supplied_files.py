@@ -21,6 +21,7 @@ from geometry_of_trust.verifying.model_files import NO_MODEL, SuppliedModel, che
 RECORD = "extraction record"
 REFERENCE = "geometry reference"
 MODEL = "model"
+MATRIX = "that the unembedding is the model's"
 
 
 @dataclass(frozen=True)
