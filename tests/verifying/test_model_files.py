@@ -12,6 +12,7 @@ import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import signing
+from safetensors.torch import load_file
 
 from geometry_of_trust import errors
 from geometry_of_trust.attesting.attest import attest
@@ -104,6 +105,10 @@ def test_another_text_of_the_model_is_named(case: Case, tmp_path: Path) -> None:
     error = refusal(case, model=folder)
     assert "its tensors are those signed" in str(error.found)
     assert "differ: chat_template.jinja (not signed), config.json" in str(error.found)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    pickled = refusal(case, model=folder)
+    assert "could not be compared" in str(pickled.found)  # they are the same
 
 
 def test_a_record_that_says_another_model_is_refused(case: Case, tmp_path: Path) -> None:
@@ -114,7 +119,9 @@ def test_a_record_that_says_another_model_is_refused(case: Case, tmp_path: Path)
     assert record.identity is not None
     renamed = dataclasses.replace(record.identity, not_covered=("x.py",))
     write_file(path, dataclasses.replace(record, identity=renamed).to_json())
-    assert isinstance(refusal(own), errors.RecordMismatch)
+    mismatch = refusal(own)
+    assert isinstance(mismatch, errors.RecordMismatch)
+    assert (mismatch.where, mismatch.found) == (f"{path}, not covered of the model", "('x.py',)")
     file = dataclasses.replace(record.identity.files[0], sha256="0" * 64)
     forged = dataclasses.replace(record.identity, files=(file, *record.identity.files[1:]))
     write_file(path, dataclasses.replace(record, identity=forged).to_json())

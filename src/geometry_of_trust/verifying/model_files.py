@@ -126,12 +126,15 @@ def _other(
         differing = "with the signer's extraction record (--record) they are named"
     else:
         differing = ", ".join(files_apart(recorded.files, found.files))
-    tensors = "its tensors are others"
-    if found.tensor_root is not None and found.tensor_root == bound.tensor_root:
+    if None in (found.tensor_root, bound.tensor_root):
+        tensors = "its tensors could not be compared, as pickled ones are not read"
+    elif found.tensor_root == bound.tensor_root:
         tensors = "its tensors are those signed"
+    else:
+        tensors = "its tensors are others"
     return OtherModel(
         where, expected=f"files of manifest root {bound.manifest_root}, as signed",
-        found=f"{found.manifest_root}: {tensors}; files that differ: {differing}",
+        found=f"{tensors}; files that differ: {differing}; root {found.manifest_root}",
     )  # fmt: skip
 
 

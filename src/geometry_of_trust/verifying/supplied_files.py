@@ -23,6 +23,14 @@ REFERENCE = "geometry reference"
 MODEL = "model"
 MATRIX = "that the unembedding is the model's"
 
+_IDENTITY = (
+    ("manifest root", "manifest_root"),
+    ("tensor root", "tensor_root"),
+    ("the model's commit", "commit"),
+    ("not covered of the model", "not_covered"),
+)
+"""What is bound of a model's identity, in words and by its attributes."""
+
 
 @dataclass(frozen=True)
 class Supplied:
@@ -202,6 +210,7 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         RecordMismatch: it is that of another one.
     """
     activations, bound = binding.activations, binding.extraction_record
+    recorded = BoundModel.of(record)
     # 5.5 The record is of the files that are bound, and says of them what is bound.
     for name, signed, found in (
         ("activations", activations.sha256, record.activations.sha256),
@@ -216,7 +225,10 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         ("adapter", bound and bound.adapter, record.adapter and record.adapter.sha256),
         ("stream", bound and bound.stream, record.stream),
         # 5.13 The record says of the model what is bound.
-        ("which model it was", binding.model, BoundModel.of(record)),
+        *(
+            (label, getattr(binding.model, name, None), getattr(recorded, name, None))
+            for label, name in _IDENTITY
+        ),
     ):
         _hold_run(path, name, signed, found)
 
