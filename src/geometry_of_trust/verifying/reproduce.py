@@ -345,6 +345,12 @@ def _other_model(
     if signed is None or found is None or signed.manifest_root == found.manifest_root:
         return None
     names = files_named(original, found)
+    if None in (signed.tensor_root, found.tensor_root):
+        return compared.ends(
+            "UNVERIFIABLE",
+            "all that was measured is equal, but the model has other files, and whether the same "
+            f"tensors cannot be told, as pickled ones are not read: {names}",
+        )
     if not signed.weights.are(found.weights):
         return compared.ends(
             "MISMATCH", f"model: what was measured is equal, but its weights are others: {names}"
