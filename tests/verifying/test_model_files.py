@@ -24,6 +24,7 @@ from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.probes import read_probe_set
 from geometry_of_trust.signing.attestation import read_attestation
 from geometry_of_trust.signing.checks import sign
+from geometry_of_trust.verifying.reproduce import reproduce
 from geometry_of_trust.verifying.verify import Refused, Verdict, verify
 from model_folders import flip
 from model_signatures import write_keys
@@ -153,6 +154,24 @@ def test_the_unembedding_s_place_is_checked(case: Case, tmp_path: Path) -> None:
     verdict = checked(own)
     assert verdict.not_checked == ("that the unembedding is the model's",)
     assert verdict.properties[-1] == "GOT_MODEL_IDENTITY"
+
+
+@pytest.mark.parametrize("root", ["0" * 64, None])
+def test_both_roots_are_those_of_the_model(case: Case, root: str | None, tmp_path: Path) -> None:
+    """As of a file that was altered in the hub's cache: called by the digest of another one."""
+    signed = read_attestation(case.document)
+    bound = signed.bound()
+    assert bound.model is not None
+    model = dataclasses.replace(bound.model, tensor_root=root)
+    lie = tmp_path / "lie.json"
+    lie.write_bytes(signed_anew(signed, binding=dataclasses.replace(bound, model=model)))
+    with pytest.raises(Refused) as caught:
+        verify(lie, KEY.public, model=case.model)
+    assert (caught.value.step, type(caught.value.cause)) == (5, errors.OtherModel)
+    assert "the files that are signed" in caught.value.cause.found
+    again = reproduce(lie, KEY.public, model=str(case.model), text=TEXT, probes=[case.probes])
+    assert again.outcome == "MISMATCH"
+    assert "model's tensors" in [link.name for link in again.links if not link.equal]
 
 
 def test_the_hash_signed_is_the_root_bound(case: Case) -> None:
