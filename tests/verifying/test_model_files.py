@@ -300,3 +300,8 @@ def test_a_signature_of_the_model_by_the_tool(
     unsigned = case.reproduce(**by)
     assert unsigned.line.startswith("MISMATCH at ")
     assert "config.json" in unsigned.line
+    shutil.copy(case.model / "config.json", model)
+    (model / "chat_template.jinja").write_text("signed, and not in the model that was run")
+    signing.Config().use_elliptic_key_signer(private_key=secret).sign(model, signature)
+    error = refusal(case, model=None, **by)
+    assert (type(error), "chat_template.jinja" in error.where) == (errors.OtherModel, True)
