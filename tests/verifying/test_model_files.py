@@ -258,6 +258,7 @@ def test_one_model_under_any_name(case: Case, tmp_path: Path) -> None:
     with pytest.raises(errors.ModelMismatch) as caught:
         own.sign()
     assert "the model's name decides" in str(caught.value)
+    assert "if the unembedding is the same one" in str(caught.value)
     own.sign(other_weights=True)
 
 
