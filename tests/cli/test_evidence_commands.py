@@ -11,6 +11,7 @@ from geometry_of_trust.cli import main
 from model_signatures import bundle as model_signature
 from model_signatures import statement as model_statement
 from pipeline import Files, build
+from places import VECTORS
 from signed_documents import payload_of, spelt
 
 
@@ -69,6 +70,10 @@ def test_attest_and_export_write_the_same(home: Path, run: Run, tmp_path: Path) 
     assert run(*exported, "--dsse", bundle) == 1
     assert run(*exported, "--bundle", home / "a.json") == 2  # an output that is an input
     assert run(*exported) == 2
+    for name in ("synthetic", "demo"):  # export has no --allow-legacy
+        legacy = VECTORS / "reference" / name / "attestation.json"
+        assert run("export", legacy, "--key", home / "key", "--dsse", tmp_path / "none") == 1
+        assert "there is no evidence" in run.err
     other = ["export", home / "a.json", "--key", home / "auditor", "--dsse", tmp_path / "none"]
     assert run(*other) == 1
     assert "binding.key_id" in run.err
