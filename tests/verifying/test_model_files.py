@@ -260,6 +260,26 @@ def test_one_model_under_any_name(case: Case, tmp_path: Path) -> None:
     assert "the model's name decides" in str(caught.value)
     assert "if the unembedding is the same one" in str(caught.value)
     own.sign(other_weights=True)
+    assert "NAME alone" not in checked(own).steps[4].detail
+
+
+def test_probes_that_do_not_say_their_weights_are_taken_by_name(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of files written before; it is said to who signs and to who verifies."""
+    own = copied(case, tmp_path)
+    probe_set = read_probe_set(own.probes)
+    assert probe_set.training is not None
+    training = dataclasses.replace(probe_set.training, weights=None)
+    write_file(own.probes, dataclasses.replace(probe_set, training=training).to_json())
+    assert main(["keygen", "--output", str(tmp_path / "k")]) == 0
+    words = ["attest", "--activations", own.activations, "--unembedding", tmp_path / "u.gotue",
+             "--probes", own.probes, "--key", tmp_path / "k", "--output", own.document]  # fmt: skip
+    own.document.unlink()
+    assert main([str(word) for word in words]) == 0
+    assert "the model's name decides" in capsys.readouterr().err
+    own.sign()
+    assert "NAME alone, as no weights are named: probe set 0" in checked(own).steps[4].detail
 
 
 # --- what others signed -----------------------------------------------------------------------

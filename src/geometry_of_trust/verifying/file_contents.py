@@ -75,6 +75,19 @@ class Contents:
             None if supplied.record is None else read_record(supplied.record),
         )
 
+    def by_name(self, binding: Binding) -> str:
+        """Probe sets that are of the model that is bound by what they call it alone, in words."""
+        if binding.model is None:
+            return ""
+        pairs = enumerate(zip(self.probes, binding.probe_sets, strict=False))
+        return ", ".join(
+            f"probe set {n}"
+            for n, (file, bound) in pairs
+            if (training := file.probe_set.training) is not None
+            and training.weights is None
+            and not bound.other_weights
+        )
+
     @property
     def sources(self) -> Sources | None:
         """What readings can be computed from, if all of it is there."""

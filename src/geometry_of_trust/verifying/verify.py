@@ -381,6 +381,8 @@ def _files_step(
         whole = supplied.unembedding is not None and supplied.record is not None
         if binding.model is not None and whole and not more:
             missing.append(MATRIX)
+        if named := contents.by_name(binding):
+            more += f"; of the model by its NAME alone, as no weights are named: {named}"
         passed(f"sha256 of {', '.join(checked)}{more}{absent}")
     return missing, contents
 
