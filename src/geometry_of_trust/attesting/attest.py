@@ -15,6 +15,7 @@ from geometry_of_trust.attesting.assemble import (
 from geometry_of_trust.attesting.drifts import measured_drift
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import position_index
+from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import ReadingsMismatch
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
@@ -123,6 +124,8 @@ def _bound_record(sources: Sources) -> BoundRecord | None:
         record.stored,
         None if record.adapter is None else record.adapter.sha256,
         record.stream,
+        ALL if record.corpus is None else record.corpus.tokens,
+        None if record.corpus is None else record.corpus.date,
     )
 
 

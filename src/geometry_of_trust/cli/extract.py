@@ -18,6 +18,7 @@ from geometry_of_trust.cli.common import (
     progress_on,
     warn,
     warn_of_low_memory,
+    warn_of_rows,
 )
 from geometry_of_trust.cli.layer_spelling import layers_of
 from geometry_of_trust.corpus.options import CorpusOptions
@@ -97,6 +98,7 @@ def extract(
             one = extract_text(model, input, blocks, **to, options=options, progress=progress)
         from geometry_of_trust.showing import extractions
 
+        warn_of_rows(one.begun_twice, 1, 0)
         print(extractions.extraction(one))
     else:
         from geometry_of_trust.corpus.extracting import extract_corpus
@@ -108,5 +110,7 @@ def extract(
             )  # fmt: skip
         from geometry_of_trust.showing import extractions
 
+        texts = 1 if many.record.corpus is None else many.record.corpus.texts
+        warn_of_rows(many.begun_twice, texts, many.dated)
         print(extractions.corpus_extraction(many))
     return OK
