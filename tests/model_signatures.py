@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from geometry_of_trust.identity.model_identity import manifest_root
+from geometry_of_trust.documents.recorded_identity import manifest_root
 
 Tree = dict[str, Any]
 

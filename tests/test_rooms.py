@@ -39,11 +39,11 @@ ROOMS: dict[str, set[str]] = {
     "arithmetic": {"errors"},
     "extraction": {
         "version", "errors", "extras", "files", "outputs", "memory", "progress", "option_types",
-        "documents", "formats", "arithmetic",
+        "documents", "formats", "identity", "arithmetic",
     },
     "corpus": {
         "version", "errors", "extras", "files", "ownership", "outputs", "option_types", "documents",
-        "formats", "extraction",
+        "formats", "identity", "extraction",
     },
     "converting": {"errors", "extras", "files", "outputs", "documents", "formats"},
     "probing": {
@@ -55,7 +55,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "verifying": {
         "terminal", "errors", "files", "outputs", "progress", "documents", "signing", "formats",
-        "geometry", "arithmetic", "extraction", "corpus", "probing", "attesting",
+        "geometry", "identity", "arithmetic", "extraction", "corpus", "probing", "attesting",
     },
     "showing": {
         "terminal", "errors", "files", "documents", "signing", "formats", "geometry", "identity",
@@ -77,8 +77,8 @@ ROOMS: dict[str, set[str]] = {
 FLOORS: dict[str, str] = {
     "outputs": "interruptions ledger places temporary_files folder_locks commits staged_files",
     "documents": """
-        names names_beside strictjson codes extraction_record schema extraction_record_reading
-        probe_card probe_card_reading positions model_names
+        names names_beside strictjson codes recorded_identity extraction_record schema
+        extraction_record_reading probe_card probe_card_reading positions model_names
     """,
     "signing": """
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
@@ -98,7 +98,7 @@ FLOORS: dict[str, str] = {
     "extraction": """
         page_release panics architectures deterministic_operations float32
         weights model_files quantizing adapters loading options request gguf_header stored
-        preparing quiet capture tokenizing running first_text costs recording one_text
+        preparing quiet capture tokenizing running first_text costs recording identifying one_text
     """,
     "corpus": """
         choosing sources entries partial engines checking options planning settings memory
@@ -114,7 +114,7 @@ FLOORS: dict[str, str] = {
     """,
     "attesting": "drifts assemble attest",
     "verifying": """
-        differences supplied_files file_contents trusted_keys verify history reproduce
+        model_files differences supplied_files file_contents trusted_keys verify history reproduce
     """,
     "showing": """
         text verdicts histories keyrings cards probes drifts conversions extractions reproductions

@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.probe_card import Controls as Controls
     from geometry_of_trust.documents.probe_card import Figure as Figure
     from geometry_of_trust.documents.probe_card import Quality as Quality
+    from geometry_of_trust.documents.recorded_identity import RecordedFile as RecordedFile
+    from geometry_of_trust.documents.recorded_identity import RecordedIdentity as RecordedIdentity
+    from geometry_of_trust.documents.recorded_identity import RecordedTensor as RecordedTensor
+    from geometry_of_trust.documents.recorded_identity import Weights as Weights
     from geometry_of_trust.errors import GotError as GotError
     from geometry_of_trust.extraction.one_text import Extraction as Extraction
     from geometry_of_trust.extraction.one_text import extract as extract
@@ -125,6 +129,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.signing.binding import Binding as Binding
     from geometry_of_trust.signing.binding import BoundActivations as BoundActivations
     from geometry_of_trust.signing.binding import BoundGeometry as BoundGeometry
+    from geometry_of_trust.signing.binding import BoundModel as BoundModel
     from geometry_of_trust.signing.binding import BoundProbeSet as BoundProbeSet
     from geometry_of_trust.signing.binding import BoundRecord as BoundRecord
     from geometry_of_trust.signing.binding import BoundUnembedding as BoundUnembedding
@@ -183,6 +188,12 @@ _NAMES = {
     ),
     "documents.extraction_record_reading": ("read_record",),
     "documents.probe_card": ("Bin", "Card", "Controls", "Figure", "Quality"),
+    "documents.recorded_identity": (
+        "RecordedFile",
+        "RecordedIdentity",
+        "RecordedTensor",
+        "Weights",
+    ),
     "errors": ("GotError",),
     "extraction.one_text": ("Extraction", "extract"),
     "extraction.options": ("ExtractionOptions", "LoadingOptions"),
@@ -247,6 +258,7 @@ _NAMES = {
         "BoundActivations",
         "BoundGeometry",
         "BoundProbeSet",
+        "BoundModel",
         "BoundRecord",
         "BoundUnembedding",
     ),

@@ -174,20 +174,27 @@ def test_links_inside_a_folder_are_followed(tmp_path: Path) -> None:
     assert file.path == folder.resolve() / "v1" / "weights"
 
 
-@pytest.mark.parametrize("kind", ["folder", "snapshot", "other model's blobs"])
-def test_a_link_that_leaves_is_refused(kind: str, tmp_path: Path) -> None:
-    folder = single(tmp_path / "m")
+@pytest.mark.parametrize("kind", ["snapshot", "other model's blobs"])
+def test_a_link_that_leaves_the_cache_is_refused(kind: str, tmp_path: Path) -> None:
     outside = tmp_path / "secret"
     outside.write_bytes(b"x")
-    if kind != "folder":
-        other = in_hub_cache(single(tmp_path / "n"), tmp_path / "hub", "owner/other")
-        folder = in_hub_cache(folder, tmp_path / "hub")
-        if kind != "snapshot":
-            outside = (other / "config.json").resolve()
+    other = in_hub_cache(single(tmp_path / "n"), tmp_path / "hub", "owner/other")
+    folder = in_hub_cache(single(tmp_path / "m"), tmp_path / "hub")
+    if kind != "snapshot":
+        outside = (other / "config.json").resolve()
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer.json").symlink_to(outside)
     with pytest.raises(errors.OutsideOfModel):
         find_files(folder)
+
+
+def test_a_link_of_a_folder_is_followed(tmp_path: Path) -> None:
+    folder = single(tmp_path / "m")
+    elsewhere = tmp_path / "elsewhere"
+    (folder / "model.safetensors").rename(elsewhere)
+    (folder / "model.safetensors").symlink_to(elsewhere)
+    (found,) = [file for file in find_files(folder).files if file.weights]
+    assert (found.name, found.path) == ("model.safetensors", elsewhere.resolve())
 
 
 @pytest.mark.parametrize("target", ["nowhere", "tokenizer.json"])

@@ -114,7 +114,7 @@ def test_a_signed_file_that_is_not_covered_is_compared_too(
     assert caught.value.where == f"m, {name}"
     (folder / name).unlink()
     (folder / name).symlink_to(tmp_path / "model.sig")
-    with pytest.raises(errors.OutsideOfModel):
+    with pytest.raises(errors.OtherModel):
         check_signed_files(found, signed, folder)
 
 

@@ -16,6 +16,7 @@ from geometry_of_trust.extraction import one_text, running
 from geometry_of_trust.extraction.first_text import Findings
 from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.extraction.request import Request
+from geometry_of_trust.identity.model_identity import identity_of
 from geometry_of_trust.outputs.staged_files import StagedFiles, write_file
 from geometry_of_trust.outputs.temporary_files import clean_up
 from geometry_of_trust.signing.attestation import Attestation, write_attestation
@@ -62,7 +63,8 @@ def extracting(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], obj
         return Request.of(model, [0], folder / "a.gotact", folder / "u.gotue", options)
 
     run = running.run(request(tmp_path_factory.mktemp("ran")), "some text", lambda _: None)
-    return lambda folder: one_text._write(request(folder), run, Findings(False, "equal"), "0" * 64)
+    findings, identity = Findings(False, "equal"), identity_of(model)
+    return lambda folder: one_text._write(request(folder), run, findings, "0" * 64, identity)
 
 
 def linking(folder: Path) -> None:

@@ -105,7 +105,8 @@ def test_an_entry_for_a_program(signed: Attestation) -> None:
     (tree,) = [entry.tree() for entry in verdicts.readings(signed)]
     assert tree == {
         "probe_set": 0, "layer": 15, "position": "last", "position_index": 7,
-        "dimension": "true", "verdict": "SUFFICIENT", "raw": signed.layer_readings[0][0],
+        "dimension": "true", "verdict": "SUFFICIENT", "other_weights": False,
+        "raw": signed.layer_readings[0][0],
         "probability": signed.confidence[0], "flagged": False,
     }  # fmt: skip
     (unbound,) = [

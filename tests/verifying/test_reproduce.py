@@ -143,7 +143,7 @@ def test_model_and_text_give_the_attestation_byte_for_byte(case: Case) -> None:
         bool(result)
     assert all(link.equal for link in result.links)
     assert [link.name for link in result.links] == [
-        "attestation", "probe set 0", "unembedding", "activations", "extraction record",
+        "attestation", "probe set 0", "model", "unembedding", "activations", "extraction record",
         "geometry", "readings", "document",
     ]  # fmt: skip
 
@@ -349,13 +349,26 @@ def test_one_weight_of_one_block(case: Case, tmp_path: Path) -> None:
     assert result.detail.startswith("activations: layer 2, ")
 
 
-def test_a_weight_that_is_not_used_changes_nothing(case: Case, tmp_path: Path) -> None:
-    """Blocks after the deepest layer are not read, so nothing is said of them."""
+def test_a_weight_that_is_not_used_makes_another_model(case: Case, tmp_path: Path) -> None:
+    """Blocks after the deepest layer are not read, and are what was signed all the same."""
 
     def change(tensors: dict[str, torch.Tensor]) -> None:
         tensors["model.layers.3.mlp.down_proj.weight"] += 1
 
-    assert case.reproduce(model=other_weights(case, tmp_path / "m", change)).line == "MATCH"
+    result = case.reproduce(model=other_weights(case, tmp_path / "m", change))
+    assert result.line.startswith("MISMATCH at model: what was measured is equal")
+    assert [link.name for link in result.links if not link.equal] == ["model"]
+    located = case.reproduce(model=tmp_path / "m", activations=case.activations)
+    assert located.line.endswith("but its weights are others: model.safetensors")
+
+
+def test_other_files_with_the_same_tensors(case: Case, tmp_path: Path) -> None:
+    folder = other_weights(case, tmp_path / "m", lambda tensors: None)
+    (folder / "generation_config.json").write_text("{}")
+    result = case.reproduce(model=folder, activations=case.activations)
+    assert result.outcome == "UNVERIFIABLE"
+    assert "of the same tensors" in result.line
+    assert "generation_config.json" in result.line
 
 
 def test_another_probe_set(case: Case, tmp_path: Path) -> None:
@@ -531,7 +544,7 @@ def test_another_arithmetic(
     assert (b'"arithmetic"' in old.document.read_bytes()) is (arithmetic is not None)
     files: dict[str, Any] = {
         "activations": old.activations, "probes": [old.probes],
-        "unembedding": old.folder / "u.gotue",
+        "unembedding": old.folder / "u.gotue", "model": old.model,
     }  # fmt: skip
     assert verify(old.document, KEY.public, **files).complete
     result = old.reproduce()
@@ -597,7 +610,6 @@ def test_a_place_in_a_history_and_drift(case: Case, tmp_path: Path) -> None:
 
 
 MADE_UP: dict[str, Any] = {
-    "model_hash": "0" * 64,
     "causal_scores": (CausalScore(1.0, 1.0, 1.0, is_causal=True),),
     "intervention_delta": 0.5,
     "causal_flag": True,
@@ -614,7 +626,7 @@ def test_members_that_nothing_here_makes(case: Case, tmp_path: Path) -> None:
     assert all(name in result.detail for name in MADE_UP)
     verdict = verify(
         lie.document, KEY.public, activations=case.activations, probes=[case.probes],
-        unembedding=case.folder / "u.gotue",
+        unembedding=case.folder / "u.gotue", model=case.model,
     )  # fmt: skip
     assert not verdict.complete
     assert set(verdict.not_checked) == set(MADE_UP)
@@ -697,7 +709,7 @@ def test_the_command(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[s
     code, out = run()
     assert (code, out.splitlines()[-1]) == (0, "MATCH")
     assert "layer 2, position last (" in out  # what it was that matches
-    assert f"taken as signed: that {str(case.model)!r} is what the name 'tiny' stands for" in out
+    assert "taken as signed: that the model of these digests is what the name 'tiny'" in out
     code, out = run("--json")
     assert (code, json.loads(out)["outcome"]) == (0, "MATCH")
     assert len(json.loads(out)["not_checked"]) == 3

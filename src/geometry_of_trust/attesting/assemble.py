@@ -12,19 +12,27 @@ from dataclasses import dataclass, replace
 from geometry_of_trust.attesting.drifts import SignedDrift, measured_drift, signed_drift
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import position_index
+from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.formats.arrays import Activations, Unembedding
 from geometry_of_trust.geometry.checkpoints import Checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.probe_readings import Reading, read_probe
 from geometry_of_trust.probing.probes import ProbeSet
-from geometry_of_trust.probing.sources import ProbeSetFile, Sources, check_agreement, check_geometry
+from geometry_of_trust.probing.sources import (
+    ProbeSetFile,
+    Sources,
+    check_agreement,
+    check_geometry,
+    same_weights,
+)
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import (
     BINDING_VERSION,
     Binding,
     BoundActivations,
     BoundGeometry,
+    BoundModel,
     BoundProbeSet,
     BoundRecord,
     BoundUnembedding,
@@ -67,6 +75,7 @@ class Statement:
         tool: name and version of what signs. key_id: of the key that signs.
         record: what is bound of the extraction record, or None without one.
         place: where it stands in a history.
+        model: which model it was, if the record says.
     """
 
     timestamp: int
@@ -75,6 +84,7 @@ class Statement:
     key_id: str
     record: BoundRecord | None
     place: Place = FIRST
+    model: BoundModel | None = None
 
 
 def bound_activations(activations: Activations, sha256: str) -> BoundActivations:
@@ -97,21 +107,28 @@ def bound_unembedding(unembedding: Unembedding, sha256: str) -> BoundUnembedding
     )
 
 
-def bound_probe_set(file: ProbeSetFile, position: str, positions: int) -> BoundProbeSet:
-    """What a binding says of a probe set that is read at a position of so many.
+def bound_probe_set(
+    file: ProbeSetFile, position: str, bound: BoundActivations, weights: Weights | None
+) -> BoundProbeSet:
+    """What a binding says of a probe set that is read at a position of these activations.
+
+    Args:
+        weights: of the activations, if these are known.
 
     Raises:
         BadOption, PositionMissing: as `position_index`.
     """
     probe_set = file.probe_set
-    cards = probe_set.training.cards if probe_set.training is not None else ()
+    training = probe_set.training
+    cards = training.cards if training is not None else ()
     return BoundProbeSet(
         sha256=file.sha256,
         layer=probe_set.layer,
         position=position,
-        position_index=position_index(position, positions),
+        position_index=position_index(position, bound.positions),
         dimensions=tuple(probe.name for probe in probe_set.probes),
         verdicts=tuple(card.verdict for card in cards),
+        other_weights=training is not None and not same_weights(training, bound.model_id, weights),
     )
 
 
@@ -160,10 +177,11 @@ def assemble(
     sources.check_unchanged()
     readings = [reading for row in read for reading in row]
     regularised = geometry.inner_product == "CausalRegularised"
+    bound, model = bound_activations(activations, sources.activations_file.sha256), statement.model
     binding = Binding(
         version=BINDING_VERSION,
         tool=statement.tool,
-        activations=bound_activations(activations, sources.activations_file.sha256),
+        activations=bound,
         unembedding=bound_unembedding(sources.unembedding, sources.unembedding_file.sha256),
         geometry=BoundGeometry(
             inner_product=geometry.inner_product,
@@ -171,15 +189,17 @@ def assemble(
             sha256=geometry.digest,
         ),
         probe_sets=tuple(
-            bound_probe_set(file, position, len(activations.positions))
+            bound_probe_set(file, position, bound, None if model is None else model.weights)
             for file, position in zip(sources.probe_files, positions, strict=True)
         ),
         extraction_record=statement.record,
         key_id=statement.key_id,
         geometry_reference=None if drift is None else drift.reference,
+        model=model,
     )
     return Attestation(
         model_id=activations.model_id,
+        model_hash=None if model is None else model.manifest_root,
         precision=activations.precision,
         inner_product=InnerProductTag(
             geometry.inner_product, geometry.epsilon if regularised else None
@@ -230,7 +250,9 @@ def recomputed(
     """
     binding = attestation.bound()
     # 6.1 The files fit together: model, precision, dimensions, geometry.
-    check_agreement(sources, attestation.model_id)
+    weights = None if binding.model is None else binding.model.weights
+    allowed = any(bound.other_weights for bound in binding.probe_sets)
+    check_agreement(sources, attestation.model_id, weights=weights, other_weights=allowed)
     geometry = Geometry.from_unembedding(
         sources.unembedding,
         inner_product="euclidean" if attestation.inner_product.name == "Euclidean" else "causal",
@@ -243,6 +265,7 @@ def recomputed(
         key_id=binding.key_id,
         record=binding.extraction_record,
         place=place_of(attestation),
+        model=binding.model,
     )
     positions = [bound.position for bound in binding.probe_sets]
     drift = signed_drift(attestation)

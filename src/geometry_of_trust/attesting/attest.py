@@ -13,6 +13,7 @@ from geometry_of_trust.attesting.assemble import (
     recomputed,
 )
 from geometry_of_trust.attesting.drifts import measured_drift
+from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.documents.token_choice import ALL
@@ -22,7 +23,7 @@ from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.sources import Sources, check_agreement, open_sources
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import BoundRecord
+from geometry_of_trust.signing.binding import BoundModel, BoundRecord
 from geometry_of_trust.signing.checks import sign, stated_time
 from geometry_of_trust.signing.histories import place_after
 from geometry_of_trust.signing.keyrings import Keyring
@@ -44,6 +45,7 @@ def attest(
     previous: PathLike | None = None,
     keyring: Keyring | None = None,
     geometry_reference: PathLike | None = None,
+    other_weights: bool = False,
 ) -> Attestation:
     """Read the probes and sign the readings, bound to everything they came from.
 
@@ -58,6 +60,7 @@ def attest(
         previous: the attestation before this one in a history.
         keyring: whose keys may take over from each other in that history.
         geometry_reference: a `.gotgeo` file, to measure drift from.
+        other_weights: whether probes may have been trained on another model; that is bound.
 
     Returns:
         The attestation, signed. Same files, options and timestamp: the same bytes.
@@ -77,7 +80,9 @@ def attest(
     """
     secret = key if isinstance(key, SecretKey) else load_secret_key(key)
     sources = open_sources(activations, probes, unembedding)
-    check_agreement(sources, model_id)
+    record = sources.own_record()
+    weights = None if record is None else record.weights
+    check_agreement(sources, model_id, weights=weights, other_weights=other_weights)
     # All that can be refused is refused before the long arithmetic.
     position_index(position, len(sources.activations.positions))
     check_name(corpus_version, "--corpus-version")
@@ -90,7 +95,8 @@ def attest(
         corpus_version=corpus_version,
         tool=f"geometry-of-trust {__version__}",
         key_id=secret.public.key_id,
-        record=_bound_record(sources),
+        record=None if record is None else _bound_record(record),
+        model=None if record is None else BoundModel.of(record),
     )
     if previous is not None:
         place = place_after(previous, secret.public, statement.timestamp, keyring)
@@ -111,11 +117,8 @@ def attest(
     return sign(made, secret)
 
 
-def _bound_record(sources: Sources) -> BoundRecord | None:
-    """What is bound of the record beside the activations, once it is seen to be theirs."""
-    record = sources.own_record()
-    if record is None:
-        return None
+def _bound_record(record: Record) -> BoundRecord:
+    """What is bound of the record beside the activations."""
     return BoundRecord(
         record.digest,
         record.mode,

@@ -38,6 +38,7 @@ def attest(
     keyring: Path | None = None,
     keyring_key: Path | None = None,
     geometry_reference: Path | None = None,
+    other_weights: Annotated[bool, Switch] = False,
     passphrase_file: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -73,6 +74,8 @@ def attest(
         The public key that the keyring is signed with.
     geometry_reference
         A .gotgeo file (got-cli checkpoint), from which drift is measured and signed.
+    other_weights
+        Take probes that were trained on another model's weights, which is then bound.
     passphrase_file
         First line: the passphrase of an encrypted key.
     json
@@ -102,6 +105,7 @@ def attest(
             previous=previous,
             keyring=ring,
             geometry_reference=geometry_reference,
+            other_weights=other_weights,
         )
         write_attestation(output, attestation)
     for name in attestation.insufficient:

@@ -26,6 +26,7 @@ def calibration_report(
     unembedding: Path,
     labels: Path | None = None,
     label_column: Annotated[list[str] | None, Many] = None,
+    other_weights: Annotated[bool, Switch] = False,
     plot: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -45,6 +46,8 @@ def calibration_report(
         As for train; with several probes, a column of each one's name.
     label_column
         As for train.
+    other_weights
+        Take probes that were trained on another model's weights.
     plot
         A picture of reliability and scores, .png or .svg.
     json
@@ -64,6 +67,7 @@ def calibration_report(
             unembedding=unembedding,
             labels=labels,
             label_columns=label_column or (),
+            other_weights=other_weights,
             progress=progress,
         )
     if plot is not None:

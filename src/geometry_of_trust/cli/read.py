@@ -21,6 +21,7 @@ def read(
     probes: Path,
     unembedding: Path,
     text: int | None = None,
+    other_weights: Annotated[bool, Switch] = False,
     html: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -36,6 +37,8 @@ def read(
         The .gotue file that it was trained with.
     text
         Which text of a corpus, by its number from 0 [default: the only one].
+    other_weights
+        Take probes that were trained on another model's weights.
     html
         Also write a page with the tokens shaded by their readings.
     json
@@ -50,6 +53,7 @@ def read(
             probes=probes,
             unembedding=unembedding,
             text=text,
+            other_weights=other_weights,
             progress=progress,
         )
     if html is not None:

@@ -33,6 +33,8 @@ def reproduce(
     probes: Annotated[list[Path] | None, Many] = None,
     activations: Path | None = None,
     geometry_reference: Path | None = None,
+    model_signature: Path | None = None,
+    model_key: Path | None = None,
     options: Annotated[LoadingOptions, Flat] = LoadingOptions(),
     json: Annotated[bool, Switch] = False,
     low_memory: Annotated[bool, Dropped] = False,
@@ -59,6 +61,10 @@ def reproduce(
         The signer's .gotact file, if you have it: locates a mismatch.
     geometry_reference
         The .gotgeo file that drift was measured from, if the signer measured it.
+    model_signature
+        Check that this signature covers the model's files (OpenSSF Model Signing, by key).
+    model_key
+        The public key of the signer of the model (ECDSA, PEM).
     json
         Print the result as JSON.
     low_memory
@@ -80,6 +86,8 @@ def reproduce(
                 probes=probes or (),
                 activations=activations,
                 geometry_reference=geometry_reference,
+                model_signature=model_signature,
+                model_key=model_key,
                 options=options,
                 progress=progress,
             )

@@ -37,6 +37,10 @@ def verify(
     record: Path | None = None,
     rows: Path | None = None,
     geometry_reference: Path | None = None,
+    model: str | None = None,
+    adapter: Path | None = None,
+    model_signature: Path | None = None,
+    model_key: Path | None = None,
     allow_legacy: Annotated[bool, Switch] = False,
     allow_reformatted: Annotated[bool, Switch] = False,
     json: Annotated[bool, Switch] = False,
@@ -67,6 +71,15 @@ def verify(
         Check this row table of a corpus against the extraction record.
     geometry_reference
         Check the .gotgeo file that drift was measured from; with the files, measure it again.
+    model
+        Check that this model is the one that was signed: a folder, a .gguf file, or a name in the
+        hub's cache. Every file of it is digested.
+    adapter
+        The folder of the adapter that was in it.
+    model_signature
+        Check that this signature covers the model's files (OpenSSF Model Signing, by key).
+    model_key
+        The public key of the signer of the model (ECDSA, PEM).
     allow_legacy
         Accept documents without a binding, as the reference makes them.
     allow_reformatted
@@ -82,6 +95,10 @@ def verify(
         "record": record,
         "rows": rows,
         "geometry_reference": geometry_reference,
+        "model": model,
+        "adapter": adapter,
+        "model_signature": model_signature,
+        "model_key": model_key,
     }
     if (attestation is None) == (chain is None):
         found = "both" if chain else "neither"
@@ -113,6 +130,10 @@ def verify(
             record=record,
             rows=rows,
             geometry_reference=geometry_reference,
+            model=model,
+            adapter=adapter,
+            model_signature=model_signature,
+            model_key=model_key,
             allow_legacy=allow_legacy,
             allow_reformatted=allow_reformatted,
         )

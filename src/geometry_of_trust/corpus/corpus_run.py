@@ -26,13 +26,14 @@ from geometry_of_trust.errors import Interrupted, Unwritable
 from geometry_of_trust.extraction import first_text, running
 from geometry_of_trust.extraction.capture import Batch
 from geometry_of_trust.extraction.first_text import Findings
-from geometry_of_trust.extraction.recording import is_edited, make_record
+from geometry_of_trust.extraction.identifying import Identifying
+from geometry_of_trust.extraction.recording import is_edited, make_record, stage_matrix
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.running import Opened, Runner
 from geometry_of_trust.files import reason, sha256_file
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import ActivationsSink, read_activations
-from geometry_of_trust.formats.gotue import stage_unembedding
+from geometry_of_trust.identity.model_identity import ModelIdentity
 from geometry_of_trust.outputs.staged_files import StagedFiles
 
 MOST_TOKENS = 2**31
@@ -119,6 +120,7 @@ class CorpusRun:
 
 def execute(
     run: CorpusRun,
+    identifying: Identifying,
     engine_of: EngineOf,
     checks: Callable[[Runner, Batch], tuple[Check, ...]],
     listener: Listener,
@@ -126,7 +128,7 @@ def execute(
     """Load the model, run what is not done yet, and let the files appear together.
 
     Args:
-        engine_of: makes the engine of a loaded model.
+        identifying: of the model. engine_of: makes the engine of a loaded model.
         checks: the self-checks, on the first batch.
         listener: told how it goes on.
 
@@ -153,6 +155,7 @@ def execute(
             listener.say("Checking")
             findings = first_text.look(runner, tokens.text(0)[0])
             checked = checks(runner, first.batch)
+            identity = identifying.of(run.opened.source)
             if not run.partial.started:
                 run.partial.begin(_settings(run))  # not before there is something to go on with
             with engine_of(runner) as engine:
@@ -161,7 +164,9 @@ def execute(
                     journal, results, run.plan.total_rows, sum(done.values()), listener.advance
                 )
         listener.say("Writing")
-        return replace(_finish(run, runner, findings, checked), resumed_rows=sum(done.values()))
+        return replace(
+            _finish(run, runner, findings, checked, identity), resumed_rows=sum(done.values())
+        )
 
 
 @contextlib.contextmanager
@@ -231,7 +236,11 @@ def _write_rows(
 
 
 def _finish(
-    run: CorpusRun, runner: Runner, findings: Findings, checks: tuple[Check, ...]
+    run: CorpusRun,
+    runner: Runner,
+    findings: Findings,
+    checks: tuple[Check, ...],
+    identity: ModelIdentity,
 ) -> CorpusExtraction:
     """Let the five files appear; the folder of the run goes last."""
     partial, request = run.partial, run.request
@@ -243,9 +252,7 @@ def _finish(
     with StagedFiles() as staged:
         staged.link(partial.file("values"), to_activations)
         staged.link(partial.file("rows"), to_rows)
-        stage_unembedding(
-            staged, to_unembedding, (vocab_size, hidden_dim), runner.unembedding_rows()
-        )
+        recorded = stage_matrix(staged, to_unembedding, runner, identity)
         if not edited:
             staged.link(partial.file("labels"), to_labels)
         written = [
@@ -255,6 +262,7 @@ def _finish(
             make_record(runner, findings, run.plan.corpus_sha256, (), written),
             corpus=_corpus(run),
             checks=checks,
+            identity=recorded,
         )
         staged.write(to_record, record.to_json())
     partial.remove()

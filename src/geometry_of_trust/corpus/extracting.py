@@ -15,6 +15,7 @@ from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.corpus.partial import Partial, partial_path
 from geometry_of_trust.documents.names_beside import labels_path, rows_path
 from geometry_of_trust.errors import BadOption, EmptyText, RunInProgress
+from geometry_of_trust.extraction.identifying import Identifying
 from geometry_of_trust.extraction.options import ExtractionOptions, utf8
 from geometry_of_trust.extraction.quiet import running_model
 from geometry_of_trust.extraction.request import Request
@@ -75,6 +76,7 @@ def extract_corpus(
     with (
         only_run_into(*request.outputs),
         running_model(),
+        Identifying(request) as identifying,
         Partial(request.activations) as partial,
         _kept_if_begun(partial),
     ):
@@ -94,6 +96,7 @@ def extract_corpus(
         with _engine(corpus_options, options.device, listener.say) as engine_of:
             return corpus_run.execute(
                 run,
+                identifying,
                 engine_of,
                 lambda runner, batch: checking.check(runner, batch, strict=corpus_options.strict),
                 listener,

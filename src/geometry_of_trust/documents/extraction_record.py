@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from geometry_of_trust.documents.codes import Mode
+from geometry_of_trust.documents.recorded_identity import RecordedIdentity, Weights
 from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import LimitExceeded
 from geometry_of_trust.files import MAX_DOCUMENT_BYTES
@@ -212,6 +213,7 @@ class Record:
         unembedding_reads: how the model's logits for its first text follow from the last block's
             state through at most a norm and the unembedding: `EQUAL`, `SCALED`, `RISING` (as by
             a soft-cap), `TRANSFORMED`, `NO_NORM`, or why it was not compared. None: nobody looked.
+        identity: which model it was; None of a record of before that was looked at.
         unused_weights: weights in the model's files that the whole model does not use, or None.
     """
 
@@ -256,11 +258,17 @@ class Record:
     stored: str | None = None
     adapter: RecordedAdapter | None = None
     gguf: RecordedGguf | None = None
+    identity: RecordedIdentity | None = None
 
     @property
     def positions(self) -> int:
         """Rows of the activations."""
         return len(self.tokens) if self.corpus is None else self.corpus.rows
+
+    @property
+    def weights(self) -> Weights | None:
+        """Which model it was; None if nobody looked."""
+        return None if self.identity is None else self.identity.weights
 
     @property
     def mode(self) -> Mode:
@@ -348,6 +356,7 @@ class Record:
             "argument": self.model,
             "revision": self.revision,
             "commit": self.commit,
+            **_present(identity=self.identity and _identity(self.identity)),
             "blocks_loaded": self.blocks_loaded,
             "whole_because": self.whole_because,
             **({"left_out": list(self.left_out)} if self.left_out else {}),
@@ -365,6 +374,18 @@ class Record:
         return tree | (
             {"checks": [dict(vars(check)) for check in self.checks]} if self.checks else {}
         )
+
+
+def _identity(identity: RecordedIdentity) -> dict[str, object]:
+    tensor = identity.unembedding
+    return {
+        "manifest_root": identity.manifest_root,
+        "tensor_root": identity.tensor_root,
+        "files": [dict(vars(file)) for file in identity.files],
+        "not_covered": list(identity.not_covered),
+        "unembedding": tensor
+        and {**vars(tensor), "shape": list(tensor.shape), "path": list(tensor.path)},
+    }
 
 
 def _present(**members: object) -> dict[str, object]:

@@ -22,6 +22,12 @@ from geometry_of_trust.documents.extraction_record import (
     UnusedWeights,
     WrittenFile,
 )
+from geometry_of_trust.documents.recorded_identity import (
+    RecordedFile,
+    RecordedIdentity,
+    RecordedTensor,
+    manifest_root,
+)
 from geometry_of_trust.documents.schema import (
     BOOL,
     DIGEST,
@@ -39,7 +45,7 @@ from geometry_of_trust.documents.schema import (
 )
 from geometry_of_trust.documents.strictjson import loads
 from geometry_of_trust.documents.token_choice import ALL
-from geometry_of_trust.errors import NotOurSpelling, UnsupportedVersion, WrongType
+from geometry_of_trust.errors import Inconsistent, NotOurSpelling, UnsupportedVersion, WrongType
 from geometry_of_trust.files import PathLike, read_bounded
 
 _FILES = ("activations", "unembedding")
@@ -83,6 +89,7 @@ class _Environment:
     argument: str
     revision: str | None
     commit: str | None
+    identity: RecordedIdentity | None
     blocks_loaded: int
     whole_because: str | None
     left_out: tuple[str, ...]
@@ -145,6 +152,34 @@ _CHECK = record(
     member("largest", FLOAT),
     member("bound", FLOAT),
 )
+_TENSOR = record(
+    RecordedTensor,
+    member("name", STRING),
+    member("dtype", STRING),
+    member("shape", vector(U64)),
+    member("sha256", DIGEST),
+    member("index", U64),
+    member("count", U64),
+    member("path", vector(DIGEST)),
+)
+_IDENTITY = record(
+    RecordedIdentity,
+    member("manifest_root", DIGEST),
+    member("tensor_root", optional(DIGEST)),
+    member(
+        "files",
+        vector(
+            record(
+                RecordedFile,
+                member("name", STRING),
+                member("sha256", DIGEST),
+                member("size", U64),
+            )
+        ),
+    ),
+    member("not_covered", vector(STRING)),
+    member("unembedding", optional(_TENSOR)),
+)
 _UNUSED = record(UnusedWeights, member("count", U64), member("first", vector(STRING)))
 _ENVIRONMENT = record(
     _Environment,
@@ -152,6 +187,7 @@ _ENVIRONMENT = record(
     member("argument", STRING),
     member("revision", optional(STRING)),
     member("commit", optional(STRING)),
+    member("identity", _IDENTITY, default=None, omitted=True),
     member("blocks_loaded", U32),
     member("whole_because", optional(STRING)),
     member("left_out", vector(STRING), default=(), omitted=True),
@@ -229,6 +265,7 @@ def read_record(path: PathLike) -> Record:
         Unreadable, TooLarge, BadText, BadJson, DuplicateMember: as any document.
         UnsupportedVersion: a version other than 1.
         UnknownMember, MissingMember, WrongType, NonFinite: not the record's members.
+        Inconsistent: the digests of the model's files do not lead to the root beside them.
         NotOurSpelling: not the text that is written for its content.
         LimitExceeded: the text that is written for its content is too long.
     """
@@ -242,6 +279,13 @@ def read_record(path: PathLike) -> Record:
     if sections.format != FORMAT:
         raise WrongType(f"{where}.format", expected=repr(FORMAT), found=repr(sections.format))
     found = _joined(sections)
+    if (identity := found.identity) is not None:
+        root = manifest_root(file.sha256 for file in identity.files)
+        if root != identity.manifest_root:
+            raise Inconsistent(
+                f"{where}.environment.identity", expected=f"root {root}, as its files lead to",
+                found=identity.manifest_root,
+            )  # fmt: skip
     if found.to_json() != data:
         raise NotOurSpelling(
             where, expected="the text that is written for its content", found="another spelling"
@@ -297,4 +341,5 @@ def _joined(sections: _Sections) -> Record:
         bidirectional=run.bidirectional,
         unembedding_reads=environment.unembedding_reads,
         unused_weights=environment.unused_weights,
+        identity=environment.identity,
     )

@@ -87,6 +87,14 @@ class Source:
             options["gguf_file"] = self.gguf
         return options
 
+    @property
+    def folder(self) -> str:
+        """The folder that it is in on this machine, once it is downloaded."""
+        if os.path.isdir(self.location):
+            return self.location
+        name = self.gguf or "config.json"
+        return (self.find(name, local=True) or name).removesuffix(name).rstrip("/\\")
+
     def find(self, name: str, *, local: bool = False) -> str | None:
         """The path of one of the model's files, None if there is none.
 

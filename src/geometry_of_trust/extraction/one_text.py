@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geometry_of_trust.documents.extraction_record import Record, WrittenFile
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import EmptyText
+from geometry_of_trust.extraction.identifying import Identifying
 from geometry_of_trust.extraction.options import ExtractionOptions, utf8
 from geometry_of_trust.extraction.quiet import running_model
-from geometry_of_trust.extraction.recording import is_edited, make_record
+from geometry_of_trust.extraction.recording import is_edited, make_record, stage_matrix
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.tokenizing import begins_twice
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import stage_activations
-from geometry_of_trust.formats.gotue import stage_unembedding
 from geometry_of_trust.formats.labels import labels_stub
+from geometry_of_trust.identity.model_identity import ModelIdentity
 from geometry_of_trust.outputs.folder_locks import only_run_into
 from geometry_of_trust.outputs.staged_files import StagedFiles
 
@@ -105,17 +106,20 @@ def extract(
         raise EmptyText("text", expected="at least one character", found="none")
     prompt_sha256 = hashlib.sha256(utf8(text, "text")).hexdigest()
     report = progress or (lambda message: None)
-    with only_run_into(*request.outputs), running_model():
+    with only_run_into(*request.outputs), running_model(), Identifying(request) as identifying:
         from geometry_of_trust.extraction import first_text, running  # noqa: PLC0415 - heavy
 
         run = running.run(request, text, report)
         report("Checking")
         findings = first_text.look(run.runner, [token.id for token in run.tokens], run.values)
+        identity = identifying.of(run.runner.opened.source)
         report("Writing")
-        return _write(request, run, findings, prompt_sha256)
+        return _write(request, run, findings, prompt_sha256, identity)
 
 
-def _write(request: Request, run: Run, findings: Findings, prompt_sha256: str) -> Extraction:
+def _write(
+    request: Request, run: Run, findings: Findings, prompt_sha256: str, identity: ModelIdentity
+) -> Extraction:
     """Write the four files, the record last."""
     to_activations, to_unembedding, to_labels, to_record = request.outputs
     activations = Activations(
@@ -127,17 +131,17 @@ def _write(request: Request, run: Run, findings: Findings, prompt_sha256: str) -
         layout=request.options.layout,
     )
     vocab_size, hidden_dim = run.runner.weight.shape
-    rows = run.runner.unembedding_rows()
     labels_kept = is_edited(to_labels)
     with StagedFiles() as staged:
         stage_activations(staged, to_activations, activations)
-        stage_unembedding(staged, to_unembedding, (vocab_size, hidden_dim), rows)
+        recorded = stage_matrix(staged, to_unembedding, run.runner, identity)
         if not labels_kept:
             staged.write(to_labels, labels_stub(len(run.tokens)))
         written = [
             WrittenFile(path.name, staged.sha256(path)) for path in (to_activations, to_unembedding)
         ]
         record = make_record(run.runner, findings, prompt_sha256, run.tokens, written)
+        record = replace(record, identity=recorded)
         staged.write(to_record, record.to_json())
         # What an earlier corpus run left is of the activations that are replaced.
         staged.remove(rows_path(to_activations))

@@ -62,6 +62,8 @@ class ExtractionOptions(LoadingOptions):
             float32].
         allow_bidirectional: Run a model whose states depend on later tokens too; the record and
             attestations say so.
+        rehash: Digest the model's files anew: trust no digest computed earlier, and no name in
+            the hub's cache.
 
     Raises:
         BadOption: an unknown dtype, layout, stream or quantization; or quantization with what it
@@ -76,6 +78,7 @@ class ExtractionOptions(LoadingOptions):
     layout: Layout = "per-layer"
     reproducible: bool | None = None
     allow_bidirectional: bool = False
+    rehash: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,8 +16,13 @@ from geometry_of_trust.documents.extraction_record import (
     UnusedWeights,
     WrittenFile,
 )
+from geometry_of_trust.documents.recorded_identity import RecordedIdentity
 from geometry_of_trust.errors import TooLarge, Unreadable
 from geometry_of_trust.files import read_bounded
+from geometry_of_trust.formats.gotue import stage_unembedding
+from geometry_of_trust.identity.matrix import MatrixFinder
+from geometry_of_trust.identity.model_identity import ModelIdentity
+from geometry_of_trust.outputs.staged_files import StagedFiles
 from geometry_of_trust.version import __version__
 
 if TYPE_CHECKING:
@@ -35,6 +40,17 @@ def is_edited(labels: Path) -> bool:
         return True
     except Unreadable:
         return os.path.lexists(labels)
+
+
+def stage_matrix(
+    staged: StagedFiles, path: Path, runner: Runner, identity: ModelIdentity
+) -> RecordedIdentity:
+    """Write the unembedding, and see which tensor of the model it is: what is recorded of both."""
+    shape = runner.weight.shape[0], runner.weight.shape[1]
+    finder = MatrixFinder(identity, shape)
+    stage_unembedding(staged, path, shape, finder.seen(runner.unembedding_rows()))
+    name = runner.opened.anatomy.unembedding_path.rpartition(".")[2]
+    return identity.recorded(finder.proof(f"{name}.weight"))
 
 
 def make_record(

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Event
 from typing import Literal
 
 from geometry_of_trust.errors import AlteredDownload, FileChanged, Unreadable
@@ -30,6 +31,10 @@ _GROUP_BYTES = 2**28
 """Bytes of tensors that one thread takes at a time."""
 
 
+class Stopped(Exception):
+    """Digests are no longer needed."""
+
+
 @dataclass(frozen=True)
 class DigestedFile:
     """A file and what is in it.
@@ -49,29 +54,42 @@ class DigestedFile:
 
 
 def digest_files(
-    files: Sequence[ModelFile], *, rehash: bool, cache: DigestCache | None, threads: int
+    files: Sequence[ModelFile],
+    *,
+    rehash: bool,
+    cache: DigestCache | None,
+    threads: int,
+    given_up: Event | None = None,
 ) -> list[DigestedFile]:
     """Digest files, several at a time; of one file the whole and its tensors at once.
 
     Args:
         rehash: take no digest from a name in the hub's cache.
         cache: digests that were computed earlier; None: trust none, and keep none.
+        given_up: set by another thread that no longer needs them.
 
     Raises:
+        Stopped: it was set.
         Unreadable: one cannot be read. FileChanged: it is being written to.
         AlteredDownload: it is not what its name in the hub's cache says.
         BadTensors, BadJson, BadText, TooLarge, BadGguf: one with weights is malformed.
     """
     pool = ThreadPoolExecutor(threads)
+    given_up = given_up or Event()
     try:
-        begun = [_begin(pool, file, rehash=rehash, cache=cache) for file in files]
+        begun = [_begin(pool, file, given_up, rehash=rehash, cache=cache) for file in files]
         return [end() for end in begun]
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _begin(
-    pool: ThreadPoolExecutor, file: ModelFile, *, rehash: bool, cache: DigestCache | None
+    pool: ThreadPoolExecutor,
+    file: ModelFile,
+    given_up: Event,
+    *,
+    rehash: bool,
+    cache: DigestCache | None,
 ) -> Callable[[], DigestedFile]:
     """Start what has to be computed of a file; the result is waited for by what is returned."""
     state = FileState.of(file.path)
@@ -82,10 +100,10 @@ def _begin(
     named = file.blob if file.blob is not None and len(file.blob) == 64 and not rehash else None
     whole: Future[str] | None = None
     if named is None and (known is None or known.sha256 is None):
-        whole = pool.submit(_whole, file, state)
+        whole = pool.submit(_whole, file, state, given_up)
     parts: list[Future[list[str]]] = []
     if known is None and stored is not None:
-        parts = [pool.submit(_digests, state, group) for group in _groups(stored)]
+        parts = [pool.submit(_digests, state, group, given_up) for group in _groups(stored)]
 
     def end() -> DigestedFile:
         computed = None if whole is None else whole.result()
@@ -128,25 +146,27 @@ def _groups(tensors: Iterable[StoredTensor]) -> Iterator[Ranges]:
         yield group
 
 
-def _whole(file: ModelFile, state: FileState) -> str:
+def _whole(file: ModelFile, state: FileState, given_up: Event) -> str:
     """The digest of a whole file, which must be the one that the hub's cache calls it by.
 
     Raises:
         AlteredDownload: it is another one.
     """
-    (sha256,) = _digests(state, [(0, state.size)])
+    (sha256,) = _digests(state, [(0, state.size)], given_up)
     if file.blob is None:
         return sha256
     found = sha256
     if len(file.blob) == 40:
         git = hashlib.sha1(b"blob %d\0" % state.size, usedforsecurity=False)
-        (found,) = _digests(state, [(0, state.size)], git)
+        (found,) = _digests(state, [(0, state.size)], given_up, git)
     if found != file.blob:
         raise AlteredDownload(file.path, expected=f"bytes of digest {file.blob}", found=found)
     return sha256
 
 
-def _digests(state: FileState, ranges: Ranges, begun: hashlib._Hash | None = None) -> list[str]:
+def _digests(
+    state: FileState, ranges: Ranges, given_up: Event, begun: hashlib._Hash | None = None
+) -> list[str]:
     """SHA-256 of parts of a file, each from its first byte up to its last.
 
     Args:
@@ -166,6 +186,8 @@ def _digests(state: FileState, ranges: Ranges, begun: hashlib._Hash | None = Non
                 handle.seek(start)
                 left = stop - start
                 while left:
+                    if given_up.is_set():
+                        raise Stopped
                     count = handle.readinto(buffer[:left])
                     if not count:
                         raise _changed(state)

@@ -91,25 +91,49 @@ def check_matrix(proof: TensorProof, root: str, unembedding: Unembedding) -> Non
 def find_matrix(
     identity: ModelIdentity, unembedding: Unembedding, preferred: str = ""
 ) -> TensorProof | None:
-    """The tensor of a model that a matrix (V, d) is, found by its bytes and not by its name.
-
-    So a tied matrix is found under the embedding's name, and a checkpoint's name need not be known.
-
-    Args:
-        preferred: the end of the name to take, if several tensors have these bytes, as in a
-            checkpoint that has a tied matrix twice: `lm_head.weight`. Else the first by name.
-
-    Returns:
-        Its place in the tree; None if no tensor is this matrix exactly.
+    """The tensor of a model that a matrix (V, d) is; arguments and result as of `MatrixFinder`.
 
     Raises:
         FileChanged, Unreadable: as `stored_digest`.
     """
-    shape = unembedding.values.shape
-    fitting = [t for t in identity.tensors or () if t.shape == shape and t.dtype in EXACT]
-    digests = {dtype: stored_digest(unembedding, dtype) for dtype in {t.dtype for t in fitting}}
-    names = [t.name for t in fitting if digests[t.dtype] == t.sha256]
-    if not names:
-        return None
-    ends = [name for name in names if preferred and name.endswith(preferred)]
-    return identity.proof((ends or names)[0])
+    finder = MatrixFinder(identity, unembedding.values.shape)
+    for _ in finder.seen(_blocks(unembedding)):
+        pass
+    return finder.proof(preferred)
+
+
+class MatrixFinder:
+    """Finds the tensor of a model that a matrix (V, d) is, by its bytes and not by its name.
+
+    So a tied matrix is found under the embedding's name, and a checkpoint's name need not be known.
+    """
+
+    def __init__(self, identity: ModelIdentity, shape: tuple[int, ...]) -> None:
+        self._identity = identity
+        self._fitting = [t for t in identity.tensors or () if t.shape == shape and t.dtype in EXACT]
+        self._digests = {tensor.dtype: hashlib.sha256() for tensor in self._fitting}
+
+    def seen(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        """The same blocks of rows of the matrix, shape (rows, d), all of which are to be taken."""
+        for block in blocks:
+            for dtype in tuple(self._digests):
+                stored = _as_stored(np.ascontiguousarray(block, "<f4"), dtype)
+                if stored is None:
+                    del self._digests[dtype]
+                else:
+                    self._digests[dtype].update(stored.data)
+            yield block
+
+    def proof(self, preferred: str = "") -> TensorProof | None:
+        """Its place in the tree, once all blocks were seen; None if no tensor is it exactly.
+
+        Args:
+            preferred: the end of the name to take, if several tensors have these bytes, as in a
+                checkpoint that has a tied matrix twice: `lm_head.weight`. Else the first by name.
+        """
+        found = {dtype: digest.hexdigest() for dtype, digest in self._digests.items()}
+        names = [t.name for t in self._fitting if found.get(t.dtype) == t.sha256]
+        if not names:
+            return None
+        ends = [name for name in names if preferred and name.endswith(preferred)]
+        return self._identity.proof((ends or names)[0])

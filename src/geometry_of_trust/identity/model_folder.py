@@ -1,7 +1,7 @@
 """Which files define a model, and which of its folder do not: one rule, in docs/identity.md.
 
-It follows what transformers reads. Links are followed inside the folder, and from a snapshot of the
-hub's cache to that cache's files.
+It follows what transformers reads, links too; from a snapshot of the hub's cache only to that
+cache's files.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def find_files(
         UnknownModel: there is no such folder.
         AdapterNotNamed: an adapter lies beside the weights, and none was named.
         IncompleteModel: it has no weights, or lacks some that its index names; or an index is none.
-        OutsideOfModel: a link or an index leads out of the folder and of the hub's cache.
+        OutsideOfModel: an index leads out of the folder, or a link out of the hub's cache.
         LimitExceeded: it holds very many files, or one whose name is not UTF-8.
         Unreadable, TooLarge, BadJson: a configuration or an index cannot be read.
     """
@@ -225,15 +225,16 @@ class _Place:
                 self.where, expected=name, found=reason(error), hint="Download the model again."
             ) from None
         blob = None
-        if self.blobs is not None and real.parent == self.blobs:
-            blob = real.name if _BLOB.fullmatch(real.name) else None
-        elif self.real not in real.parents:
-            raise OutsideOfModel(
-                f"{self.where}, {name}",
-                expected="a file in the model's own folder, or of the hub's cache",
-                found=f"a link to {real}",
-                hint="Put the file itself there.",
-            )
+        if self.blobs is not None:
+            if real.parent == self.blobs:
+                blob = real.name if _BLOB.fullmatch(real.name) else None
+            elif self.real not in real.parents:
+                raise OutsideOfModel(
+                    f"{self.where}, {name}",
+                    expected="a file of the hub's cache",
+                    found=f"a link to {real}",
+                    hint="Download the model again.",
+                )
         if not real.is_file():
             raise Unreadable(path, expected="a regular file", found="something else")
         return ModelFile(name, real, blob, weights)

@@ -5,13 +5,21 @@ Neither torch nor transformers is needed, nor numpy. docs/identity.md has all of
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Event
 from typing import Literal
 
+from geometry_of_trust.documents.recorded_identity import (
+    RecordedFile,
+    RecordedIdentity,
+    RecordedTensor,
+    Weights,
+    manifest_root,
+    shortened,
+)
 from geometry_of_trust.errors import BadTensors, IncompleteModel, OtherModel
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.identity.digest_cache import DigestCache
@@ -81,6 +89,25 @@ class ModelIdentity:
             found.setdefault(name, "remembered")
         return found
 
+    @property
+    def weights(self) -> Weights:
+        """Its roots."""
+        return Weights(self.manifest_root, self.tensor_root)
+
+    def recorded(self, unembedding: TensorProof | None) -> RecordedIdentity:
+        """What an extraction record says of it, and of the tensor that the unembedding is."""
+        tensor = None
+        if unembedding is not None:
+            entry = unembedding.entry
+            tensor = RecordedTensor(
+                entry.name, entry.dtype, entry.shape, entry.sha256,
+                unembedding.index, unembedding.count, unembedding.path,
+            )  # fmt: skip
+        files = tuple(RecordedFile(f.name, f.sha256, f.size) for f in self.files)
+        return RecordedIdentity(
+            self.manifest_root, self.tensor_root, files, shortened(self.not_covered), tensor
+        )
+
     def proof(self, name: str) -> TensorProof:
         """The place of one tensor in the tree.
 
@@ -93,11 +120,6 @@ class ModelIdentity:
         return proof_of(self.tensors or (), names.index(name))
 
 
-def manifest_root(digests: Iterable[str]) -> str:
-    """SHA-256 over digests in the order given, 64 hex digits each and as much itself."""
-    return hashlib.sha256(b"".join(map(bytes.fromhex, digests))).hexdigest()
-
-
 def identity_of(
     model: PathLike,
     *,
@@ -107,6 +129,7 @@ def identity_of(
     rehash: bool = False,
     cache: PathLike | None = None,
     threads: int | None = None,
+    given_up: Event | None = None,
 ) -> ModelIdentity:
     """The identity of a model on this machine.
 
@@ -119,6 +142,7 @@ def identity_of(
         cache: a folder in which digests computed earlier are found and kept (`user_cache`), if it
             is the user's own; None: none is, as for a verifier.
         threads: how many digest at a time; None: as many as there are processors, up to four.
+        given_up: as of `digest_files`.
 
     Raises:
         UnknownModel, AdapterNotNamed, IncompleteModel, OutsideOfModel, LimitExceeded, Unreadable,
@@ -133,6 +157,7 @@ def identity_of(
         rehash=rehash,
         cache=None if cache is None else DigestCache(cache),
         threads=threads or min(_MOST_THREADS, os.cpu_count() or 1),
+        given_up=given_up,
     )
     pairs = list(zip(found.files, digested, strict=True))
     tensors = _tensors(pairs)

@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from geometry_of_trust.documents.recorded_identity import RecordedFile, manifest_root
 from geometry_of_trust.documents.strictjson import loads
 from geometry_of_trust.errors import (
     BadBundle,
@@ -31,7 +32,7 @@ from geometry_of_trust.errors import (
 from geometry_of_trust.files import PathLike, read_bounded
 from geometry_of_trust.identity.digesting import digest_files
 from geometry_of_trust.identity.model_folder import find_named, would_be_covered
-from geometry_of_trust.identity.model_identity import ModelIdentity, manifest_root
+from geometry_of_trust.identity.model_identity import CoveredFile, ModelIdentity
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -117,14 +118,7 @@ def check_signed_files(
         UnknownModel, IncompleteModel, OutsideOfModel, LimitExceeded, Unreadable, FileChanged,
             AlteredDownload: as `identity_of`.
     """
-    for file in identity.files:
-        found = signed.files.get(file.name)
-        if found != file.sha256:
-            raise OtherModel(
-                f"{where}, {file.name}",
-                expected=f"SHA-256 {found}, as signed" if found else "a file that is signed",
-                found=file.sha256 if found else "one that the signature does not name",
-            )
+    check_covered(identity.files, signed, where)
     covered = {file.name for file in identity.files}
     others = sorted(signed.files.keys() - covered)
     present = find_named(folder, others)
@@ -144,6 +138,24 @@ def check_signed_files(
                 f"{where}, {name}", expected="a file that is there, as signed", found="none"
             )
     return {name: name in found_names for name in others}
+
+
+def check_covered(
+    files: Iterable[CoveredFile | RecordedFile], signed: SignedModel, where: str
+) -> None:
+    """Each of these files is signed, with its digest.
+
+    Raises:
+        OtherModel: one is not, or another one is.
+    """
+    for file in files:
+        found = signed.files.get(file.name)
+        if found != file.sha256:
+            raise OtherModel(
+                f"{where}, {file.name}",
+                expected=f"SHA-256 {found}, as signed" if found else "a file that is signed",
+                found=file.sha256 if found else "one that the signature does not name",
+            )
 
 
 def _load_key(path: PathLike) -> ec.EllipticCurvePublicKey:

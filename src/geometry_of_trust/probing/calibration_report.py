@@ -75,6 +75,7 @@ def calibration_report(
     unembedding: PathLike,
     labels: PathLike | None = None,
     label_columns: Sequence[str] = (),
+    other_weights: bool = False,
     progress: Progress | None = None,
 ) -> CalibrationReport:
     """Bins, ECE and figures of quality of probes on labelled activations.
@@ -82,6 +83,7 @@ def calibration_report(
     Args:
         labels, label_columns: as of `training_files.train_layers`; where there are several
             columns or probes, each probe is judged by the column of its name.
+        other_weights: whether the probes may have been trained on another model.
 
     Raises:
         MalformedInput and its kinds: a file cannot be read.
@@ -92,8 +94,9 @@ def calibration_report(
         TooFewOfClass: all rows are said to be of one group.
     """
     sources = open_sources(activations, [probes], unembedding)
-    sources.own_record()
-    check_agreement(sources)
+    record = sources.own_record()
+    weights = None if record is None else record.weights
+    check_agreement(sources, weights=weights, other_weights=other_weights)
     probe_set, states = sources.probe_sets[0], sources.activations
     rows = sources.activations_file.rows
     columns = _by_probe(named_labels(labels, label_columns, None, rows), probe_set.probes)

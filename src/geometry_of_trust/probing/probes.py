@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from geometry_of_trust.documents.codes import InnerProduct
 from geometry_of_trust.documents.probe_card import Card
 from geometry_of_trust.documents.probe_card_reading import CARD
+from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.schema import (
     DIGEST,
     FLOAT,
@@ -81,6 +82,7 @@ class Training:
         inner_product, epsilon: of the geometry; epsilon is what was added to its diagonal.
         spectrum: of Φ. effective_dimension: of the probes together, from 1 to their number.
         cards: one a probe, in their order. versions: of Python and the libraries, by name.
+        weights: which model the states are of, as their extraction record has it; None without.
     """
 
     precision: str
@@ -97,6 +99,7 @@ class Training:
     effective_dimension: float
     cards: tuple[Card, ...]
     versions: Mapping[str, str]
+    weights: Weights | None = None
 
 
 @dataclass(frozen=True)
@@ -235,6 +238,12 @@ _TRAINING = record(
     Training,
     member("precision", PRECISION),
     member("model_id", STRING),
+    member(
+        "weights",
+        record(Weights, member("manifest_root", DIGEST), member("tensor_root", optional(DIGEST))),
+        default=None,
+        omitted=True,
+    ),
     member("layer", U32),
     member("rows", U32),
     member("activations_sha256", optional(DIGEST)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.model_names import same_model
+from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.errors import (
     BadOption,
     DimensionMismatch,
@@ -20,7 +21,7 @@ from geometry_of_trust.formats.activations_file import ActivationsFile, open_act
 from geometry_of_trust.formats.arrays import Activations, Unembedding
 from geometry_of_trust.formats.unembedding_file import UnembeddingFile, open_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.probes import ProbeSet, read_probe_set
+from geometry_of_trust.probing.probes import ProbeSet, Training, read_probe_set
 from geometry_of_trust.progress import Progress
 
 
@@ -108,12 +109,31 @@ def open_probe_set(path: PathLike) -> ProbeSetFile:
     return ProbeSetFile(file.path, file.sha256, probe_set)
 
 
-def check_agreement(sources: Sources, model_id: str | None = None) -> None:
+def same_weights(training: Training, model_id: str, weights: Weights | None) -> bool:
+    """Whether probes were trained on the model of these states: by its weights, else by its name.
+
+    Args:
+        weights: of the states; None if that is not recorded.
+    """
+    if training.weights is not None and weights is not None:
+        return training.weights.are(weights)
+    return same_model(training.model_id, model_id)
+
+
+def check_agreement(
+    sources: Sources,
+    model_id: str | None = None,
+    *,
+    weights: Weights | None = None,
+    other_weights: bool = False,
+) -> None:
     """Model, precision and dimensions of all files are the same ones (before any arithmetic).
 
     Args:
         sources: the files.
         model_id: what the model is expected to be called; None: what the activations say.
+        weights: of the activations, if these are known.
+        other_weights: whether the probes may have been trained on another model.
 
     Raises:
         LayerMissing, NonFinite: of the layer of a probe set the activations hold nothing, or no
@@ -141,8 +161,8 @@ def check_agreement(sources: Sources, model_id: str | None = None) -> None:
                 found="none",
                 hint="Train the probe again with got-cli train.",
             )
-        if not same_model(training.model_id, acts.model_id):
-            raise ModelMismatch(path, expected=acts.model_id, found=training.model_id)
+        if not (other_weights or same_weights(training, acts.model_id, weights)):
+            raise _of_other_weights(path, training, acts.model_id, weights)
         if training.precision != acts.precision:
             raise PrecisionMismatch(path, expected=acts.precision, found=training.precision)
         for probe in probe_set.probes:
@@ -155,6 +175,24 @@ def check_agreement(sources: Sources, model_id: str | None = None) -> None:
         if training.inner_product != first.inner_product:
             raise GeometryMismatch(path, expected=first.inner_product, found=training.inner_product)
         acts.row(probe_set.layer, 0)  # LayerMissing before the long arithmetic
+
+
+def _of_other_weights(
+    path: str, training: Training, model_id: str, weights: Weights | None
+) -> ModelMismatch:
+    if weights is not None and training.weights is not None:
+        return ModelMismatch(
+            path, expected=f"probes trained on the model of these activations, {weights}",
+            found=f"ones trained on {training.weights}, of the model called {training.model_id!r}",
+            hint="A probe is valid for the weights that it was trained on: train on these, or say "
+            "--other-weights.",
+        )  # fmt: skip
+    return ModelMismatch(
+        path, expected=f"probes trained on the model called {model_id!r}, as these activations are",
+        found=f"ones trained on the model called {training.model_id!r}",
+        hint="Not both files say which weights they are of, so the model's name decides: extract "
+        "again with --model-id if it is one model, or say --other-weights.",
+    )  # fmt: skip
 
 
 def check_geometry(sources: Sources, geometry: Geometry) -> None:

@@ -56,6 +56,7 @@ def read_tokens(
     probes: PathLike,
     unembedding: PathLike,
     text: int | None = None,
+    other_weights: bool = False,
     progress: Progress | None = None,
 ) -> TextReadings:
     """Read every token of one text, exactly as `attest` would at its position.
@@ -63,6 +64,7 @@ def read_tokens(
     Args:
         activations, probes, unembedding: the files.
         text: which one of a corpus, by its index; None: the only one.
+        other_weights: whether the probes may have been trained on another model.
         progress: called with what is being done.
 
     Raises:
@@ -74,8 +76,9 @@ def read_tokens(
         LayerMissing, NonFinite, ZeroState: the files do not fit together.
     """
     sources = open_sources(activations, [probes], unembedding)
-    sources.own_record()
-    check_agreement(sources)
+    record = sources.own_record()
+    weights = None if record is None else record.weights
+    check_agreement(sources, weights=weights, other_weights=other_weights)
     index, tokens = _tokens(sources, text)
     geometry = trained_geometry(sources, progress)
     probe_set, acts = sources.probe_sets[0], sources.activations

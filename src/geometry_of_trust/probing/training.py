@@ -14,6 +14,7 @@ import numpy as np
 import scipy
 
 from geometry_of_trust.documents.probe_card import Card
+from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.errors import BadOption, BadRowTable, DimensionMismatch, RepeatedLayers
 from geometry_of_trust.formats.arrays import Activations, check_not_zero
 from geometry_of_trust.formats.row_table import RowTable, groups_of
@@ -74,6 +75,7 @@ class TrainingContext:
         spectrum: of Φ; None: computed, without the share of the mean.
         recorded: whether an extraction record says that states and unembedding are of one model.
         unread: whether it says that the unembedding does not read such states.
+        weights: of which weights it says that the states are.
     """
 
     corpus_version: str = "unversioned"
@@ -82,6 +84,7 @@ class TrainingContext:
     spectrum: Spectrum | None = None
     recorded: bool = False
     unread: bool = False
+    weights: Weights | None = None
 
 
 def train(
@@ -144,6 +147,7 @@ def train(
         effective_dimension=effective_dimension([one.probe.weights for one in trained], geometry),
         cards=tuple(one.card for one in trained),
         versions=_versions(),
+        weights=context.weights,
     )
     probe_set = ProbeSet(
         probes=tuple(one.probe for one in trained),

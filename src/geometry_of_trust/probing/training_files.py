@@ -110,6 +110,7 @@ def train_layers(
         spectrum(geometry, matrix),
         record is not None,
         record is not None and record.unembedding_reads in (TRANSFORMED, NO_NORM),
+        None if record is None else record.weights,
     )
     results = [
         train(

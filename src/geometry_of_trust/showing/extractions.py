@@ -18,6 +18,7 @@ from geometry_of_trust.documents.extraction_record import (
     RecordedGguf,
     UnusedWeights,
 )
+from geometry_of_trust.documents.recorded_identity import RecordedIdentity
 from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.showing.text import SEES_LATER, table
 from geometry_of_trust.terminal import bare_or_quoted, quoted
@@ -57,6 +58,7 @@ def record_rows(record: Record) -> list[tuple[str, str]]:
         ("model", f"{bare_or_quoted(record.model)}{at}"),
         ("written as", other_name and bare_or_quoted(other_name)),
         ("file sha256", record.gguf.sha256 if record.gguf else ""),
+        *_identity_rows(record.identity),
         ("adapter", _adapter(record.adapter) if record.adapter else ""),
         ("class", bare_or_quoted(record.model_class)),
         ("model of text", _tower(record)),
@@ -76,6 +78,20 @@ def record_rows(record: Record) -> list[tuple[str, str]]:
         *([] if record.corpus is None else _corpus_rows(record.corpus)),
         ("positions", f"{record.positions}"),
         ("self-checks", "; ".join(map(_check, record.checks))),
+    ]
+
+
+def _identity_rows(identity: RecordedIdentity | None) -> list[tuple[str, str]]:
+    """Which model it was."""
+    if identity is None:
+        return []
+    count = len(identity.files)
+    tensor = identity.unembedding
+    return [
+        ("model's files", f"{identity.manifest_root}  ({count} file{'s'[: count != 1]})"),
+        ("model's tensors", identity.tensor_root or "not read: the weights are pickled"),
+        ("not covered", ", ".join(map(bare_or_quoted, identity.not_covered))),
+        ("U is", bare_or_quoted(tensor.name) if tensor else "no tensor of the files as it is"),
     ]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.showing.text import SEES_LATER, as_json, table
 from geometry_of_trust.signing.attestation import Attestation
+from geometry_of_trust.signing.binding import BoundModel
 from geometry_of_trust.terminal import bare_or_quoted, escaped_line, quoted
 from geometry_of_trust.verifying.verify import Refused, Step, Verdict
 
@@ -43,6 +44,7 @@ class ReadingEntry:
     position_index: int | None = None
     dimension: str | None = None
     verdict: str = ""
+    other_weights: bool = False
 
     def tree(self) -> dict[str, object]:
         """For a program; what is not bound is left out."""
@@ -54,6 +56,7 @@ class ReadingEntry:
                 "position_index": self.position_index,
                 "dimension": self.dimension,
                 "verdict": self.verdict,
+                "other_weights": self.other_weights,
             }
         return {
             "probe_set": self.probe_set,
@@ -70,6 +73,8 @@ class ReadingEntry:
         numbers = f"p = {p} ({flag}), raw = {shortest_float32(self.raw)}"
         if self.verdict == "INSUFFICIENT":
             numbers += ", by a probe that is INSUFFICIENT"
+        if self.other_weights:
+            numbers += ", by a probe TRAINED ON OTHER WEIGHTS"
         if self.dimension is None:
             return f"{numbers}: probe (unbound)"
         index = self.position_index
@@ -96,6 +101,7 @@ def readings(attestation: Attestation) -> list[ReadingEntry]:
                     position_index=bound.position_index,
                     dimension=bound.dimensions[j],
                     verdict=bound.verdicts[j],
+                    other_weights=bound.other_weights,
                 )
             entries.append(entry)
     return entries
@@ -128,6 +134,7 @@ def attestation(signed: Attestation) -> str:
             ("weights came in", (record and record.stored and bare_or_quoted(record.stored)) or ""),
             ("adapter", (record and record.adapter) or ""),
             ("geometry reference", bound.geometry_reference or ""),
+            *_model_rows(bound.model),
             ("made with", bare_or_quoted(bound.tool)),
             ("key id", bound.key_id),
         ]
@@ -138,6 +145,18 @@ def attestation(signed: Attestation) -> str:
     if more > 0:
         rows.append(("", f"and {more} more"))
     return table(rows)
+
+
+def _model_rows(model: BoundModel | None) -> list[tuple[str, str]]:
+    """Which model it was, as the document says."""
+    if model is None:
+        return []
+    return [
+        ("model's files", model.manifest_root),
+        ("model's tensors", model.tensor_root or "not read"),
+        ("commit", model.commit or ""),
+        ("not covered", ", ".join(map(bare_or_quoted, model.not_covered))),
+    ]
 
 
 def _history_rows(signed: Attestation) -> list[tuple[str, str]]:
@@ -162,6 +181,7 @@ def attestation_tree(signed: Attestation) -> dict[str, object]:
     record = None if signed.binding is None else signed.binding.extraction_record
     return {
         "model_id": signed.model_id,
+        "model_hash": signed.model_hash,
         "precision": signed.precision,
         "inner_product": signed.inner_product.name,
         "timestamp": signed.timestamp,

@@ -133,6 +133,8 @@ class Attestation:
         made = _MADE_HERE
         if self.binding is not None and self.binding.geometry_reference is not None:
             made += _DRIFT
+        if self.binding is not None and self.binding.model is not None:
+            made += ("model_hash",)
         return tuple(
             signed.name
             for signed in SIGNED_MEMBERS

@@ -20,6 +20,8 @@ from geometry_of_trust.documents.codes import (
     Mode,
     Verdict,
 )
+from geometry_of_trust.documents.extraction_record import Record
+from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.schema import (
     BOOL,
     DIGEST,
@@ -29,7 +31,9 @@ from geometry_of_trust.documents.schema import (
     U16,
     U32,
     choice,
+    hexadecimal,
     member,
+    optional,
     record,
     vector,
 )
@@ -79,6 +83,7 @@ class BoundProbeSet:
         position: `last`, `first`, `mean` or a number; `position_index` the row that this was, or
             None for the mean of all rows.
         dimensions, verdicts: one a probe.
+        other_weights: it was trained on those of another model, which was allowed.
     """
 
     sha256: str
@@ -87,6 +92,37 @@ class BoundProbeSet:
     position_index: int | None
     dimensions: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
+    other_weights: bool = False
+
+
+@dataclass(frozen=True)
+class BoundModel:
+    """Which model it was.
+
+    Attributes:
+        manifest_root, tensor_root: as of `Weights`.
+        commit: of the version on the hub, 40 hex digits; None of a folder.
+        not_covered: what else was in its folder.
+    """
+
+    manifest_root: str
+    tensor_root: str | None
+    commit: str | None
+    not_covered: tuple[str, ...]
+
+    @classmethod
+    def of(cls, record: Record) -> BoundModel | None:
+        """What is bound of the model's identity in a record; None if that has none."""
+        identity = record.identity
+        if identity is None:
+            return None
+        roots = identity.manifest_root, identity.tensor_root
+        return cls(*roots, record.commit, identity.not_covered)
+
+    @property
+    def weights(self) -> Weights:
+        """Its roots."""
+        return Weights(self.manifest_root, self.tensor_root)
 
 
 @dataclass(frozen=True)
@@ -118,7 +154,8 @@ class BoundRecord:
 class Binding:
     """What readings came from, and who signed; `extraction_record` is None if there was none.
 
-    `geometry_reference` is the digest of the checkpoint that drift was measured from, if it was.
+    `geometry_reference` is the digest of the checkpoint that drift was measured from, if it was;
+    `model` says which model it was, if the record does.
     """
 
     version: int
@@ -130,6 +167,7 @@ class Binding:
     extraction_record: BoundRecord | None
     key_id: str
     geometry_reference: str | None = None
+    model: BoundModel | None = None
 
     @property
     def digest(self) -> str:
@@ -187,6 +225,7 @@ BINDING = record(
                 member("position_index", U32, default=None, omitted=True),
                 member("dimensions", vector(STRING)),
                 member("verdicts", vector(choice(VERDICTS))),
+                member("other_weights", BOOL, default=False, omitted=True),
             )
         ),
     ),
@@ -209,5 +248,17 @@ BINDING = record(
     ),
     member("key_id", DIGEST),
     member("geometry_reference", DIGEST, default=None, omitted=True),
+    member(
+        "model",
+        record(
+            BoundModel,
+            member("manifest_root", DIGEST),
+            member("tensor_root", optional(DIGEST)),
+            member("commit", optional(hexadecimal(20))),
+            member("not_covered", vector(STRING)),
+        ),
+        default=None,
+        omitted=True,
+    ),
 )
 """What a reading came from, as one JSON object of strings and integers."""

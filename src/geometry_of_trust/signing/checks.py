@@ -216,6 +216,12 @@ def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> 
                 expected=f"geometry_drift, and directional_drifts of {names}",
                 found=f"{attestation.geometry_drift}, and {drifts}",
             )
+    # 4.16 A bound model is the one whose manifest root is signed.
+    if binding.model is not None and binding.model.manifest_root != attestation.model_hash:
+        raise BindingMismatch(
+            f"{where}.binding.model.manifest_root",
+            expected=attestation.model_hash, found=binding.model.manifest_root,
+        )  # fmt: skip
     layers = frozenset(bound.layers)
     for i, (row, bound_set) in enumerate(zip(attestation.layer_readings, sets, strict=True)):
         here = f"{where}.binding.probe_sets[{i}]"

@@ -14,6 +14,7 @@ from geometry_of_trust.attesting.assemble import recomputed
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path
+from geometry_of_trust.documents.recorded_identity import RecordedIdentity
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import BadArray, GotError
 from geometry_of_trust.files import PathLike
@@ -23,6 +24,7 @@ from geometry_of_trust.formats.mapped_arrays import settled
 from geometry_of_trust.probing.sources import Sources
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.terminal import escaped
+from geometry_of_trust.verifying.model_files import files_apart
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,22 @@ def record_difference(record: Record, digest: str, original: PathLike | None) ->
         "extraction record: the activations are equal, so it is something that is not in them, "
         f"such as {cause}; with the signer's --activations and their record it is named"
     )
+
+
+def files_named(original: PathLike | None, found: RecordedIdentity) -> str:
+    """Which files of a model are not those signed, as far as can be told.
+
+    Args:
+        original: the signer's activations, beside which their record may be.
+
+    Raises:
+        MalformedInput and its kinds, NotOurSpelling: as `read_record`.
+    """
+    if original is not None and os.path.lexists(record_path(original)):
+        signed = read_record(record_path(original)).identity
+        if signed is not None:
+            return ", ".join(files_apart(signed.files, found.files))
+    return "with the signer's --activations and their record they are named"
 
 
 def activations_difference(

@@ -17,6 +17,8 @@ from geometry_of_trust.attesting.assemble import (
     joined_version,
     version_of_each,
 )
+from geometry_of_trust.documents.extraction_record import Record
+from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.model_names import same_model
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import ContentMismatch, ProvenanceMissing
@@ -24,7 +26,14 @@ from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.activations_file import ActivationsFile, open_activations
 from geometry_of_trust.formats.unembedding_file import UnembeddingFile, open_unembedding
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
-from geometry_of_trust.probing.sources import ProbeSetFile, Sources, open_probe_set
+from geometry_of_trust.identity.matrix import check_matrix
+from geometry_of_trust.identity.tensor_tree import TensorEntry, TensorProof
+from geometry_of_trust.probing.sources import (
+    ProbeSetFile,
+    Sources,
+    open_probe_set,
+    same_weights,
+)
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import (
     Binding,
@@ -46,6 +55,7 @@ class Contents:
     unembedding: UnembeddingFile | None
     probes: tuple[ProbeSetFile, ...]
     reference: Checkpoint | None = None
+    record: Record | None = None
 
     @classmethod
     def of(cls, supplied: Supplied) -> Contents:
@@ -62,6 +72,7 @@ class Contents:
             None if unembedding is None else open_unembedding(unembedding),
             tuple(open_probe_set(path) for path in supplied.probes),
             None if reference is None else open_checkpoint(reference, epsilon=None),
+            None if supplied.record is None else read_record(supplied.record),
         )
 
     @property
@@ -72,10 +83,14 @@ class Contents:
         return Sources(self.activations, self.unembedding, self.probes)
 
 
-def check_contents(attestation: Attestation, contents: Contents) -> None:
+def check_contents(attestation: Attestation, contents: Contents) -> str:
     """What the files say is what was signed of them; of a legacy document, what there is of that.
 
+    Returns:
+        What else was seen, in words.
+
     Raises:
+        NotTheMatrix, OtherModel: the unembedding is not the tensor that the record says it is.
         ContentMismatch: naming the file, what was signed and what it says.
         ProvenanceMissing: a probe set does not say what it was trained on.
     """
@@ -92,7 +107,7 @@ def check_contents(attestation: Attestation, contents: Contents) -> None:
         # 5.11 Without a binding: each probe set is of the model, precision and geometry signed.
         for file in contents.probes:
             _hold(file.path, _unbound_probe_set(attestation, file))
-        return
+        return ""
     # 5.7 The unembedding's shape.
     if (opened := contents.unembedding) is not None:
         shape = bound_unembedding(opened.unembedding, opened.sha256)
@@ -105,6 +120,21 @@ def check_contents(attestation: Attestation, contents: Contents) -> None:
         if attestation.probe_version != version_of_each(sets):
             versions = [("probe_version", attestation.probe_version, joined_version(sets))]
             _hold("--probes", iter(versions))
+
+    return _check_matrix(binding, contents)
+
+
+def _check_matrix(binding: Binding, contents: Contents) -> str:
+    # 5.14 The unembedding is the tensor of the bound model that the record says it is.
+    root = None if binding.model is None else binding.model.tensor_root
+    identity = None if contents.record is None else contents.record.identity
+    place = None if identity is None else identity.unembedding
+    if root is None or place is None or contents.unembedding is None:
+        return ""
+    entry = TensorEntry(place.name, place.dtype, place.shape, place.sha256)
+    proof = TensorProof(entry, place.index, place.count, place.path)
+    check_matrix(proof, root, contents.unembedding.unembedding)
+    return f"; the unembedding is the model's {place.name!r}"
 
 
 def _unbound_activations(attestation: Attestation, found: BoundActivations) -> Compared:
@@ -134,9 +164,12 @@ def _probe_set(binding: Binding, bound: BoundProbeSet, file: ProbeSetFile) -> Co
             file.path, expected="a training member, with the verdicts that are bound", found="none"
         )
     activations = binding.activations
-    yield from _fields(bound, bound_probe_set(file, bound.position, activations.positions))
-    if not same_model(activations.model_id, training.model_id):
-        yield "training.model_id", activations.model_id, training.model_id
+    weights = None if binding.model is None else binding.model.weights
+    if not same_weights(training, activations.model_id, weights) and not bound.other_weights:
+        names = activations.model_id, training.model_id
+        signed, found = (weights, training.weights) if names[0] == names[1] else names
+        yield "training.model_id", signed, found
+    yield from _fields(bound, bound_probe_set(file, bound.position, activations, weights))
     yield "training.precision", activations.precision, training.precision
     for probe in probe_set.probes:
         yield f"weights of {probe.name!r}", activations.hidden_dim, probe.weights.size

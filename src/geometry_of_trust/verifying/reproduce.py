@@ -11,12 +11,14 @@ from geometry_of_trust.arithmetic import ARITHMETIC
 from geometry_of_trust.attesting.assemble import bound_activations, differences, recomputed
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
+from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import (
     BadOption,
     DigestMismatch,
     GotError,
     Interrupted,
+    OtherModel,
     Refusal,
 )
 from geometry_of_trust.extraction.one_text import Extraction, extract
@@ -24,6 +26,11 @@ from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, Loadi
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
+from geometry_of_trust.identity.model_signature import (
+    SignedModel,
+    check_covered,
+    check_model_signature,
+)
 from geometry_of_trust.outputs.temporary_files import scratch_folder
 from geometry_of_trust.probing.sources import open_sources
 from geometry_of_trust.progress import Progress
@@ -34,10 +41,12 @@ from geometry_of_trust.terminal import escaped, quoted
 from geometry_of_trust.verifying.differences import (
     activations_difference,
     distance,
+    files_named,
     first_difference,
     flat,
     record_difference,
 )
+from geometry_of_trust.verifying.model_files import SuppliedModel
 from geometry_of_trust.verifying.verify import verify
 
 if TYPE_CHECKING:
@@ -68,7 +77,8 @@ class Reproduction:
     Attributes:
         attestation: what the document holds; its signature and binding are good.
         outcome: `MATCH` (the same document, byte for byte), `MISMATCH` or `UNVERIFIABLE`.
-        links: what was compared, in order; the last one is the first that differs, if any.
+        links: what was compared, in order; the last one is the first that differs, if any, but
+            that another model is compared to the end.
         detail: where it differs and by how much, or what is missing.
         not_checked: what a `MATCH` takes as it was signed, in words.
     """
@@ -98,6 +108,7 @@ class _Compared:
         self.bound = attestation.bound()
         self.links = [Link("attestation", True, "steps 1 to 4 of verify passed")]
         self.reference: Checkpoint | None = None
+        self.signed_model: SignedModel | None = None
 
     def equal(self, name: str, ours: object, signed: object) -> bool:
         """Add a link: whether a value is as signed."""
@@ -112,6 +123,12 @@ class _Compared:
         self.reference = open_checkpoint(path, epsilon=None)
         bound = self.bound.geometry_reference
         return self.equal("geometry reference", self.reference.sha256, bound or "none")
+
+    def takes_signature(self, path: PathLike | None, key: PathLike | None) -> None:
+        """Read what others signed of the model, to compare the model with it."""
+        supplied = SuppliedModel(model="", signature=path, key=key)
+        if supplied.signature is not None and supplied.key is not None:
+            self.signed_model = check_model_signature(supplied.signature, supplied.key)
 
     def ends(self, outcome: Outcome, detail: str = "", *not_checked: str) -> Reproduction:
         """The reproduction, with the links so far."""
@@ -129,6 +146,8 @@ def reproduce(
     probes: Sequence[PathLike] = (),
     activations: PathLike | None = None,
     geometry_reference: PathLike | None = None,
+    model_signature: PathLike | None = None,
+    model_key: PathLike | None = None,
     options: LoadingOptions = LoadingOptions(),
     progress: Progress | None = None,
 ) -> Reproduction:
@@ -145,6 +164,7 @@ def reproduce(
         activations: the signer's activations, if you have them: a mismatch is then located to
             layer, position and units in the last place.
         geometry_reference: the checkpoint that drift was measured from, if one is bound.
+        model_signature, model_key: what others signed of the model, as of `SuppliedModel`.
         options: where the model comes from and where it runs, here.
         progress: called with what is being done.
 
@@ -160,6 +180,7 @@ def reproduce(
     signed = verify(attestation, public_key).attestation
     compared = _Compared(signed)
     bound = compared.bound
+    compared.takes_signature(model_signature, model_key)
     missing = _missing(signed, probes, geometry_reference, options)
     if missing:
         return compared.ends("UNVERIFIABLE", missing)
@@ -235,6 +256,7 @@ def _as_signed(attestation: Attestation, options: LoadingOptions) -> ExtractionO
         model_id=attestation.model_id,
         layout=bound.activations.layout,
         stream=None if record is None else record.stream,
+        rehash=True,
     )
 
 
@@ -314,6 +336,44 @@ def _readable(record: BoundRecord) -> bool:
     return True
 
 
+def _unsigned_model(compared: _Compared, record: Record) -> Reproduction | None:
+    """Whether it is the model that is signed; how it ends if it is not what others signed.
+
+    Of another model all that was measured is compared nevertheless, to say where that differs.
+    """
+    signed, found = compared.bound.model, record.identity
+    if signed is not None and found is not None:
+        compared.equal("model", found.manifest_root, signed.manifest_root)
+    if compared.signed_model is not None and found is not None:
+        try:
+            check_covered(found.files, compared.signed_model, "signature of the model")
+        except OtherModel as error:
+            compared.links.append(Link("model's signature", False, error.what))
+            return compared.ends("MISMATCH", error.what)
+        key = f"covers its {len(found.files)} files, by key {compared.signed_model.key}"
+        compared.links.append(Link("model's signature", True, key))
+    return None
+
+
+def _other_model(
+    compared: _Compared, record: Record, original: PathLike | None
+) -> Reproduction | None:
+    """How it ends if all that was measured is as signed, and the model is not."""
+    signed, found = compared.bound.model, record.identity
+    if signed is None or found is None or signed.manifest_root == found.manifest_root:
+        return None
+    names = files_named(original, found)
+    if not signed.weights.are(found.weights):
+        return compared.ends(
+            "MISMATCH", f"model: what was measured is equal, but its weights are others: {names}"
+        )
+    return compared.ends(
+        "UNVERIFIABLE",
+        f"all that was measured is equal, of the same tensors, but the model has other files: "
+        f"{names}",
+    )
+
+
 def _compare(
     compared: _Compared,
     again: Extraction | CorpusExtraction,
@@ -323,6 +383,9 @@ def _compare(
 ) -> Reproduction:
     """Compare an extraction with what was signed, link by link, up to the first that differs."""
     attestation, bound = compared.attestation, compared.bound
+    ended = _unsigned_model(compared, again.record)
+    if ended is not None:
+        return ended
     sources = open_sources(again.activations_path, probes, again.unembedding_path)
     unembedding = sources.unembedding
     if not compared.equal("unembedding", sources.unembedding_file.sha256, bound.unembedding.sha256):
@@ -380,10 +443,14 @@ def _compare(
         return compared.ends(
             "UNVERIFIABLE", f"all that can be made again is equal; nothing here makes {names}"
         )
+    ended = _other_model(compared, record, original)
+    if ended is not None:
+        return ended
+    subject = quoted(model) if bound.model is None else "the model of these digests"
     return compared.ends(
         "MATCH",
         "",
-        f"that {quoted(model)} is what the name {quoted(attestation.model_id)} stands for",
+        f"that {subject} is what the name {quoted(attestation.model_id)} stands for",
         "time, corpus version and tool",
         *(["which document it follows"] if attestation.follows else []),
         "how the probes were trained and what their cards say",

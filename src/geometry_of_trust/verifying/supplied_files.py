@@ -16,10 +16,12 @@ from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import BadOption, DigestMismatch, RecordMismatch
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import Binding, BoundRecord
+from geometry_of_trust.signing.binding import Binding, BoundModel, BoundRecord
+from geometry_of_trust.verifying.model_files import NO_MODEL, SuppliedModel, check_model
 
 RECORD = "extraction record"
 REFERENCE = "geometry reference"
+MODEL = "model"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Supplied:
         record: the extraction record; None: the one beside the activations, if there is one.
         rows: the row table, which is held against the record.
         geometry_reference: the checkpoint that drift was measured from.
+        model: the model and what others signed of it.
     """
 
     activations: PathLike | None = None
@@ -38,6 +41,7 @@ class Supplied:
     record: PathLike | None = None
     rows: PathLike | None = None
     geometry_reference: PathLike | None = None
+    model: SuppliedModel = NO_MODEL
 
     @property
     def nothing(self) -> bool:
@@ -51,6 +55,8 @@ class Supplied:
             (RECORD, self.record),
             ("row table", self.rows),
             (REFERENCE, self.geometry_reference),
+            ("model", self.model.model),
+            ("signature of the model", self.model.signature),
         )
         return [name for name, path in each if path is not None]
 
@@ -74,7 +80,7 @@ class Supplied:
             beside = record_path(activations)
             record = FileBytes.of(beside) if os.path.lexists(beside) else None
         probes = tuple(FileBytes.of(path) for path in self.probes)
-        return Supplied(activations, unembedding, probes, record, rows, reference)
+        return Supplied(activations, unembedding, probes, record, rows, reference, self.model)
 
     def missing(self, binding: Binding) -> list[str]:
         """What is bound and not here, in words."""
@@ -89,6 +95,7 @@ class Supplied:
                     REFERENCE,
                     binding.geometry_reference is not None and self.geometry_reference is None,
                 ),
+                (MODEL, binding.model is not None and self.model.model is None),
             )
             if missing
         ]
@@ -101,6 +108,7 @@ def check_files(binding: Binding, supplied: Supplied) -> list[str]:
         DigestMismatch: a file is another one, or there are other than as many probe sets.
         RecordMismatch: the extraction record is that of another run, or the row table not the one
             that it names.
+        OtherModel: the model is another one, or not the one that others signed.
         MalformedInput and its kinds: a file cannot be read.
         NotOurSpelling, LimitExceeded: of the extraction record, as `read_record`.
         BadOption: a row table without the record that it is held against.
@@ -144,6 +152,8 @@ def check_files(binding: Binding, supplied: Supplied) -> list[str]:
             )  # fmt: skip
         check_digest(REFERENCE, supplied.geometry_reference, binding.geometry_reference)
         checked.append(REFERENCE)
+    if supplied.model != NO_MODEL:
+        checked.append(check_model(binding.model, supplied.model, record))
     return checked
 
 
@@ -208,6 +218,8 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         ("stream", bound and bound.stream, record.stream),
         ("tokens", bound and bound.tokens, ALL if corpus is None else corpus.tokens),
         ("date", bound and bound.date, corpus and corpus.date),
+        # 5.13 The record says of the model what is bound.
+        ("which model it was", binding.model, BoundModel.of(record)),
     ):
         _hold_run(path, name, signed, found)
 

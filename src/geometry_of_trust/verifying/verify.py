@@ -33,7 +33,9 @@ from geometry_of_trust.signing.attestation import (
 from geometry_of_trust.signing.checks import check_binding, check_no_binding, check_structure
 from geometry_of_trust.signing.keys import PublicKey
 from geometry_of_trust.signing.signed_bytes import LAYOUT_MEMBERS, ByteLayout
+from geometry_of_trust.verifying.model_files import SuppliedModel
 from geometry_of_trust.verifying.supplied_files import (
+    MODEL,
     RECORD,
     REFERENCE,
     Supplied,
@@ -165,6 +167,10 @@ def verify(
     record: PathLike | None = None,
     rows: PathLike | None = None,
     geometry_reference: PathLike | None = None,
+    model: PathLike | None = None,
+    adapter: PathLike | None = None,
+    model_signature: PathLike | None = None,
+    model_key: PathLike | None = None,
     allow_legacy: bool = False,
     allow_reformatted: bool = False,
     now: float | None = None,
@@ -181,6 +187,9 @@ def verify(
         rows: the row table of a corpus, which is held against the record.
         geometry_reference: the checkpoint that drift was measured from; with the other files the
             drift is measured again.
+        model: the model that was signed, as of `locate`; all of it is digested.
+        adapter: the folder of the adapter that was in it.
+        model_signature, model_key: what others signed of the model, as of `SuppliedModel`.
         allow_legacy: accept what lacks a binding or is signed in the short layout, as the
             reference makes it. Nothing else is relaxed.
         allow_reformatted: accept other spellings of the same content.
@@ -197,7 +206,8 @@ def verify(
     trusted = TrustedKeys.of(public_key)
     where = "attestation" if isinstance(attestation, bytes) else os.fspath(attestation)
     data = attestation if isinstance(attestation, bytes) else read_bounded(attestation)
-    supplied = Supplied(activations, unembedding, tuple(probes), record, rows, geometry_reference)
+    files = (activations, unembedding, tuple(probes), record, rows, geometry_reference)
+    supplied = Supplied(*files, SuppliedModel(model, adapter, model_signature, model_key))
     run = _Run()
     with run.step(1) as passed:
         document = parse_document(data, where, reformatted=allow_reformatted, wrapped=allow_legacy)
@@ -292,13 +302,13 @@ def _files_step(
         missing = supplied.missing(binding)
         absent = f"; not supplied: {', '.join(missing)}" if missing else ""
         checked = check_files(binding, supplied)
-        contents = _contents(claimed, supplied)
-        passed(f"sha256 of {', '.join(checked)}{absent}")
+        contents, more = _contents(claimed, supplied)
+        passed(f"sha256 of {', '.join(checked)}{more}{absent}")
     return missing, contents
 
 
-def _contents(claimed: Attestation, supplied: Supplied) -> Contents:
-    """What the files hold, once it is seen to be as signed."""
+def _contents(claimed: Attestation, supplied: Supplied) -> tuple[Contents, str]:
+    """What the files hold, once it is seen to be as signed; and what else was seen, in words."""
     # What reads files needs numpy, which a document-only check must not import.
     from geometry_of_trust.verifying.file_contents import (  # noqa: PLC0415
         Contents,
@@ -306,8 +316,7 @@ def _contents(claimed: Attestation, supplied: Supplied) -> Contents:
     )
 
     contents = Contents.of(supplied)
-    check_contents(claimed, contents)
-    return contents
+    return contents, check_contents(claimed, contents)
 
 
 def _readings_step(
@@ -316,7 +325,7 @@ def _readings_step(
     """Step 6; what was not checked of it."""
     sources = None if contents is None else contents.sources
     if contents is None or sources is None:
-        needed = [name for name in missing if name not in (RECORD, REFERENCE)]
+        needed = [name for name in missing if name not in (RECORD, REFERENCE, MODEL)]
         run.skip(6, f"needs {', '.join(needed)}")
         return ["readings"]
     # What step 6 calls needs numpy, which a document-only check must not import.
