@@ -8,6 +8,12 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from geometry_of_trust.corpus.chats import ChatTemplate
+from geometry_of_trust.corpus.entries import Entry
+from geometry_of_trust.corpus.token_choosing import Origin, chosen_tokens
+from geometry_of_trust.documents.token_choice import TokenChoice
+from geometry_of_trust.extraction.tokenizing import encode
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # importing transformers warns about others' deprecations
     from transformers import PreTrainedTokenizerFast
@@ -140,3 +146,32 @@ def tokenizer_of(name: str) -> Any:
         tokenizer_object=tokenizer, bos_token=bos, eos_token=eos,
         additional_special_tokens=others, chat_template=family.template,
     )  # fmt: skip
+
+
+def chosen(
+    name: str, kind: str, said: Any, *, prompt: bool = False, date: str | None = "2026-02-01"
+) -> tuple[str, dict[int, Origin], list[tuple[int, int] | None]]:
+    """The text, the tokens chosen of it, and the characters of all of its tokens.
+
+    Args:
+        said: messages, a text, or an entry of a corpus.
+    """
+    tokenizer = tokenizer_of(name)
+    template = ChatTemplate(tokenizer, add_generation_prompt=prompt, date=date, reproducible=True)
+    if isinstance(said, Entry):
+        entry = said
+    else:
+        chat = None if isinstance(said, str) else tuple(said)
+        entry = Entry(said if chat is None else None, chat, {}, None, "row 1")
+    text = entry.text or template.text(entry.messages or (), "row 1")
+    (encoded,) = encode(tokenizer, [text], add_special=False)
+    found = chosen_tokens(
+        TokenChoice.parse(kind), entry, template,
+        lambda part: encode(tokenizer, [part], add_special=False)[0].ids,
+        text=text, encoded=encoded,
+    )  # fmt: skip
+    return text, found, encoded.spans
+
+
+def covered(spans: list[tuple[int, int] | None], found: dict[int, Origin]) -> set[int]:
+    return {c for t in found for c in range(*(spans[t] or (0, 0)))}

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chat_templates import tokenizer_of
+from chat_templates import chosen, covered, tokenizer_of
 from geometry_of_trust import errors
 from geometry_of_trust.attesting.attest import attest
 from geometry_of_trust.cli import main
 from geometry_of_trust.corpus.corpus_run import CorpusExtraction
+from geometry_of_trust.corpus.entries import Entry, read_corpus
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import RowOptions
 from geometry_of_trust.documents.extraction_record_reading import read_record
@@ -72,7 +73,7 @@ def test_answers_from_the_model_to_the_auditor(
     dated = {"date": "2026-02-01", "label_columns": ("true",)}
     every = run(model, tmp_path / "all", chats, position="all", **dated)
     whole = read_rows(every.rows_path)
-    assert whole.turn is whole.role is None
+    assert (whole.turn, whole.role) == (None, None)
     done = run(model, tmp_path, chats, tokens="assistant", position="all", **dated)
     table = read_rows(done.rows_path)
     assert "".join(filter(None, table.token)) == "".join(
@@ -116,8 +117,9 @@ def test_answers_from_the_model_to_the_auditor(
     rest = RowOptions(position="all", label_columns=("true",))
     again = reproduce(tmp_path / "s.json", KEY.public, row_options=rest, **auditor)
     assert again.line == "MATCH"
+    wrong: Any
     for wrong in ({"tokens": "user"}, {"date": "2026-02-02"}):
-        other: Any = RowOptions(position="all", label_columns=("true",), **wrong)
+        other = RowOptions(position="all", label_columns=("true",), **wrong)
         with pytest.raises(errors.BadOption):
             reproduce(tmp_path / "s.json", KEY.public, row_options=other, **auditor)
     capsys.readouterr()
@@ -178,9 +180,13 @@ def test_stretches_of_characters_with_labels_of_their_own(
         run(model, tmp_path / "m", path, tokens="chars", position="mean", label_columns=columns)
 
 
+def _entries(path: Path, row: dict[str, Any]) -> list[Entry]:
+    path.write_text(json.dumps({"text": "The river"} | row))
+    columns = RowOptions(tokens="chars", label_columns=("wrong",)).columns
+    return list(read_corpus(path, columns=columns))
+
+
 @pytest.mark.parametrize(("row", "kind"), [
-    ({"chars": [[0, 99]], "wrong": 0}, errors.TokensMissing),
-    ({"chars": []}, errors.TokensMissing),
     ({"chars": "x"}, errors.BadJson),
     ({"chars": 3}, errors.BadCorpus),
     ({"chars": [[3, 3]]}, errors.BadCorpus),
@@ -190,41 +196,46 @@ def test_stretches_of_characters_with_labels_of_their_own(
     ({}, errors.MissingColumn),
     ({"chars": [{"start": 0, "end": 2, "wrong": 2}]}, errors.BadLabel),
     ({"chars": [{"start": 0, "end": 2}]}, errors.BadLabel),
-    ({"chars": [{"start": 0, "end": 3, "wrong": 0}, {"start": 0, "end": 3, "wrong": 1}]},
-     errors.BadLabel),
 ])  # fmt: skip
 def test_stretches_that_are_none(
-    row: dict[str, Any], kind: type[errors.GotError], tiny_model: TinyModel, tmp_path: Path
+    row: dict[str, Any], kind: type[errors.GotError], tmp_path: Path
 ) -> None:
-    path = tmp_path / "c.jsonl"
-    path.write_text(json.dumps({"text": "The river"} | row))
     with pytest.raises(kind) as caught:
-        run(tiny_model("llama"), tmp_path, path, tokens="chars", label_columns=("wrong",))
-    assert f"{path}, line 1" in caught.value.where
+        _entries(tmp_path / "c.jsonl", row)
+    assert f"{tmp_path / 'c.jsonl'}, line 1" in caught.value.where
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("tokens", "position", "expected"), [
-    ("after:Q: ", "all", "a? A: b; Q: c? A: d."),
-    ("after:Q: ", "last", "."),
-    ("between/b/d", "all", "; Q: c? A: "),
-    ("between|Q: |?", "all", "ac"),
-    ("between|A: |?", "all", None),  # the last one is not closed
-    ("after:R:", "all", None),
-    ("after:d.", "all", None),
+@pytest.mark.parametrize(("spans", "kind"), [
+    ([[0, 99]], errors.TokensMissing),
+    ([], errors.TokensMissing),
+    ([{"start": 0, "end": 3, "wrong": 0}, {"start": 2, "end": 4, "wrong": 1}], errors.BadLabel),
 ])  # fmt: skip
-def test_what_stands_around_them(
-    tokens: str, position: str, expected: str | None, tiny_model: TinyModel, tmp_path: Path
+def test_stretches_that_choose_nothing_or_twice(
+    spans: Any, kind: type[errors.GotError], tmp_path: Path
 ) -> None:
-    path = tmp_path / "c.txt"
-    path.write_text("Q: a? A: b; Q: c? A: d.\n")
-    model = model_of("smollm-2", tiny_model("llama"), tmp_path)  # a token a byte
+    (entry,) = _entries(tmp_path / "c.jsonl", {"chars": spans, "wrong": 0})
+    with pytest.raises(kind) as caught:
+        chosen("smollm-2", "chars", entry)
+    assert caught.value.where.startswith(entry.where)
+
+
+@pytest.mark.parametrize(("tokens", "expected"), [
+    ("after:Q: ", "a? A: b; Q: c? A: d."),
+    ("between/b/d", "; Q: c? A: "),
+    ("between|Q: |?", "ac"),
+    ("between|A: |?", None),  # the last one is not closed
+    ("after:R:", None),
+    ("after:d.", None),
+])  # fmt: skip
+def test_what_stands_around_them(tokens: str, expected: str | None) -> None:
+    asked = "Q: a? A: b; Q: c? A: d."
     if expected is None:
         with pytest.raises(errors.TokensMissing):
-            run(model, tmp_path, path, tokens=tokens, position=position)
+            chosen("smollm-2", tokens, asked)
         return
-    done = run(model, tmp_path, path, tokens=tokens, position=position)
-    assert "".join(filter(None, read_rows(done.rows_path).token)) == expected
+    text, found, spans = chosen("smollm-2", tokens, asked)
+    assert "".join(text[c] for c in sorted(covered(spans, found))) == expected
 
 
 def test_one_text(
@@ -242,10 +253,9 @@ def test_one_text(
         assert "--tokens" in capsys.readouterr().err
 
 
-def test_texts_are_no_chats(tiny_model: TinyModel, tmp_path: Path) -> None:
-    (tmp_path / "c.txt").write_text("user: a\n")
+def test_texts_are_no_chats() -> None:
     with pytest.raises(errors.TokensMissing) as caught:
-        run(tiny_model("llama"), tmp_path, tmp_path / "c.txt", tokens="user")
+        chosen("smollm-2", "user", "user: a")
     assert caught.value.found == "a text"
 
 

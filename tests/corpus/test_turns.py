@@ -8,13 +8,9 @@ from typing import Any
 
 import pytest
 
-from chat_templates import tokenizer_of
+from chat_templates import chosen, covered, tokenizer_of
 from geometry_of_trust import errors
 from geometry_of_trust.corpus.chats import ChatTemplate
-from geometry_of_trust.corpus.entries import Entry
-from geometry_of_trust.corpus.token_choosing import Origin, chosen_tokens
-from geometry_of_trust.documents.token_choice import TokenChoice
-from geometry_of_trust.extraction.tokenizing import encode
 
 CHAT = [
     {"role": "system", "content": "Be brief."},
@@ -80,27 +76,6 @@ def truth(marked: str, letters: str) -> tuple[str, set[int]]:
             inside |= set(range(len(text), len(text) + len(plain)))
         text += plain
     return text, inside
-
-
-def chosen(
-    name: str, kind: str, messages: Any, *, prompt: bool = False, date: str | None = "2026-02-01"
-) -> tuple[str, dict[int, Origin], list[tuple[int, int] | None]]:
-    """The text, the tokens chosen of it, and the characters of all of its tokens."""
-    tokenizer = tokenizer_of(name)
-    template = ChatTemplate(tokenizer, add_generation_prompt=prompt, date=date, reproducible=True)
-    entry = Entry(None, tuple(messages), {}, None, "row 1")
-    text = template.text(messages, "row 1")
-    (encoded,) = encode(tokenizer, [text], add_special=False)
-    found = chosen_tokens(
-        TokenChoice.parse(kind), entry, template,
-        lambda part: encode(tokenizer, [part], add_special=False)[0].ids,
-        text=text, encoded=encoded,
-    )  # fmt: skip
-    return text, found, encoded.spans
-
-
-def covered(spans: list[tuple[int, int] | None], found: dict[int, Origin]) -> set[int]:
-    return {c for t in found for c in range(*(spans[t] or (0, 0)))}
 
 
 @pytest.mark.parametrize("prompt", [False, True])
