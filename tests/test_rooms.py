@@ -101,8 +101,8 @@ FLOORS: dict[str, str] = {
         preparing quiet capture tokenizing running first_text costs recording identifying one_text
     """,
     "corpus": """
-        choosing sources entries chats turns token_choosing partial engines checking options planning settings memory
-        corpus_run estimating worker cluster extracting
+        choosing inspect_logs sources entries chats turns token_choosing partial engines checking
+        options planning settings memory corpus_run estimating worker cluster extracting
     """,
     "converting": "tensorfile exchange in_memory npy tensors tables vllm conversion",
     "probing": """
@@ -149,6 +149,7 @@ USERS: dict[str, set[str]] = {
     "cryptography": {"identity", "signing", "steady_files"},
     "cyclopts": {"cli"},
     "datasets": {"corpus"},
+    "inspect_ai": {"corpus"},
     "huggingface_hub": {"corpus", "extraction", "identity"},
     "matplotlib": {"plotting"},
     "numpy": {

@@ -229,8 +229,8 @@ def _none(table: Any) -> Any:
 @pytest.mark.parametrize(
     "damage",
     [
-        _dropped, _wide, _more, _half_placed, _unordered, _negative, _two, _another_label, _another_group,
-        _more_tokens, _token_gaps, _wide_labels, _words, _not_utf8, _none,
+        _dropped, _wide, _more, _half_placed, _unordered, _negative, _two, _another_label,
+        _another_group, _more_tokens, _token_gaps, _wide_labels, _words, _not_utf8, _none,
     ],
 )  # fmt: skip
 def test_another_table(damage: Any, tmp_path: Path) -> None:

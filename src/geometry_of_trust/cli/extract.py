@@ -55,7 +55,8 @@ def extract(
     input
         The text.
     input_file
-        The texts: .txt (one a line), .jsonl, .csv, .parquet, or a folder or name for datasets.
+        The texts: .txt (one a line), .jsonl, .csv, .parquet, an evaluation log of Inspect (.eval),
+        or a folder or name for datasets.
     layers
         Blocks to read, 0-based: 8 15, 8-15, 0:3 (0, 1, 2), -1 (the last) or all. Of each, the
         residual stream after it.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import reprlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeGuard
 
+from geometry_of_trust.corpus import inspect_logs
 from geometry_of_trust.corpus.sources import kind_of, rows_of
 from geometry_of_trust.documents import strictjson
 from geometry_of_trust.errors import (
@@ -98,8 +99,8 @@ def read_corpus(
     Options are checked at once; the source is opened when the first entry is asked for.
 
     Args:
-        source: a file (.txt, .jsonl, .ndjson, .csv, .tsv, .parquet), a folder, or the name of a
-            dataset.
+        source: a file (.txt, .jsonl, .ndjson, .csv, .tsv, .parquet, .eval), a folder, or the name
+            of a dataset.
         columns: which columns mean what.
         split: part of a dataset; by default the only one, or `train`.
         limit: how many entries to read at most.
@@ -111,6 +112,8 @@ def read_corpus(
             MissingColumn; each names the row.
     """
     _check_options(columns, limit)
+    if kind_of(source) == inspect_logs.ENDING and columns.group is None:
+        columns = replace(columns, group=inspect_logs.GROUP)
     if kind_of(source) == ".txt" and columns != Columns():
         raise BadOption(source, expected="no columns for a text file", found="columns asked for")
     return _entries(source, rows_of(source, columns.chosen, split), columns, limit)
