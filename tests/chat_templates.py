@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -12,7 +13,7 @@ from geometry_of_trust.corpus.chats import ChatTemplate
 from geometry_of_trust.corpus.entries import Entry
 from geometry_of_trust.corpus.token_choosing import Origin, chosen_tokens
 from geometry_of_trust.documents.token_choice import TokenChoice
-from geometry_of_trust.extraction.tokenizing import encode
+from geometry_of_trust.extraction.tokenizing import encode, ids_alone
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # importing transformers warns about others' deprecations
@@ -59,6 +60,12 @@ QWEN_3 = (
     "{%- if enable_thinking is defined and enable_thinking is false %}"
     "{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}{%- endif %}"
 )
+QWEN_3_THINKING = QWEN_3.replace(
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}",
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n<think>\\n' }}",
+)
+"""A template that asks for reasoning."""
+
 GEMMA_3 = (
     "{{ bos_token }}{%- if messages[0]['role'] == 'system' -%}"
     "{%- set first_user_prefix = messages[0]['content'] + '\\n\\n' -%}"
@@ -120,6 +127,7 @@ FAMILIES = {
     "llama-3": Family(LLAMA_3, ("<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>",
                                 "<|end_header_id|>")),
     "qwen-3": Family(QWEN_3, _IM),
+    "qwen-3-thinking": Family(QWEN_3_THINKING, _IM),
     "gemma-3": Family(GEMMA_3, ("<bos>", "<end_of_turn>", "<start_of_turn>")),
     "mistral": Family(MISTRAL, ("<s>", "</s>", "[INST]", "[/INST]")),
     "smollm-2": Family(SMOLLM_2, _IM),
@@ -167,7 +175,7 @@ def chosen(
     (encoded,) = encode(tokenizer, [text], add_special=False)
     found = chosen_tokens(
         TokenChoice.parse(kind), entry, template,
-        lambda part: encode(tokenizer, [part], add_special=False)[0].ids,
+        partial(ids_alone, tokenizer),
         text=text, encoded=encoded,
     )  # fmt: skip
     return text, found, encoded.spans

@@ -138,6 +138,34 @@ def test_thinking(message: dict[str, str]) -> None:
     assert covered(spans, found) == set(range(answer, len(text) - 1))
 
 
+@pytest.mark.parametrize("last", [{"content": TAGGED}, {"reasoning_content": THOUGHT}])
+def test_a_template_that_asks_for_reasoning(last: dict[str, str]) -> None:
+    """The opening tag is the template's, of the last answer; of an earlier one there is none."""
+    final = {"role": "assistant", "content": "It is Paris", **last}
+    messages = [*CHAT[:4], final]
+    marked = (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nFrance?<|im_end|>\n"
+        "<|im_start|>assistant\n[a:Paris<|im_end|>]\n<|im_start|>user\nuser<|im_end|>\n"
+        f"<|im_start|>assistant\n<think>\n[a:{THOUGHT}\n</think>\n\nIt is Paris<|im_end|>]\n"
+    )
+    expected, inside = truth(marked, "a")
+    text, found, spans = chosen("qwen-3-thinking", "assistant", messages)
+    assert text == expected
+    assert covered(spans, found) == inside
+    text, found, spans = chosen("qwen-3-thinking", "thinking", messages)
+    start = text.index(THOUGHT)
+    assert covered(spans, found) == set(range(start, start + len(THOUGHT)))
+
+
+@pytest.mark.parametrize("content", ["<|assistant|>", "<|assistant|>\n<|assistant|>\na"])
+def test_an_answer_that_looks_like_its_head(content: str) -> None:
+    text, found, spans = chosen(
+        "no-prompt", "assistant", [CHAT[1], {"role": "assistant", "content": content}]
+    )
+    start = text.index("<|assistant|>\n") + len("<|assistant|>\n")
+    assert covered(spans, found) == set(range(start, start + len(content)))
+
+
 @pytest.mark.parametrize("name", ["smollm-2", "generation"])
 def test_thinking_that_a_template_takes_for_content(name: str) -> None:
     messages = [CHAT[1], {"role": "assistant", "content": TAGGED}]
@@ -192,7 +220,7 @@ def test_a_date_in_the_template() -> None:
     assert other.dated == 0
 
 
-@pytest.mark.parametrize("form", ["%A %d %B %Y, %H:%M:%S", "%-d %b %y", "%e|%j|%D|%F|%T|%p"])
+@pytest.mark.parametrize("form", ["%A %d %B %Y, %H:%M:%S", "%-d %b %y", "%e|%j|%D|%F|%T|%p|%R|%-j"])
 def test_the_clock_is_that_of_the_library(form: str) -> None:
     tokenizer = tokenizer_of("qwen-3")
     tokenizer.chat_template = f"\n  {{% if 1 %}}\n{{{{ strftime_now({form!r}) }}}}\n{{% endif %}} x"
@@ -203,3 +231,14 @@ def test_the_clock_is_that_of_the_library(form: str) -> None:
         f"strftime_now({form!r})", repr(fixed)
     )
     assert made.text(CHAT, "row 1") == tokenizer.apply_chat_template(CHAT, tokenize=False)
+
+
+def test_a_clock_that_is_read_in_a_way_not_known() -> None:
+    tokenizer = tokenizer_of("qwen-3")
+    tokenizer.chat_template = "{{ strftime_now('%s') }}"
+    made = ChatTemplate(
+        tokenizer, add_generation_prompt=False, date="2024-02-03", reproducible=True
+    )
+    with pytest.raises(errors.BadChat) as caught:
+        made.text(CHAT, "row 1")
+    assert "%s" in str(caught.value)

@@ -19,10 +19,12 @@ _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _CLOCK = "strftime_now"
 """The one clock that templates have."""
 
-_DIRECTIVES = (
-    *"aAbBcdHIjmMpSUwWxXyYZ", "-d", "-H", "-I", "-j", "-m", "-M", "-S", "-y", "e", "B", "D", "F",
-    "T",
-)  # fmt: skip
+_DIRECTIVES = "aAbBcdfGHIjmMpSuUVwWxXyYZz"
+"""Those of `strftime` that Python has on every system."""
+
+_PADDED = "dHIjmMSyUW"
+"""Those that a hyphen before them leaves without zeros in front."""
+
 _MOMENTS = (datetime(2001, 2, 3, 4, 5, 6), datetime(2012, 11, 10, 19, 58, 57))
 """Two times without a directive that says the same of both."""
 
@@ -137,7 +139,16 @@ def _at(now: datetime, source: str) -> str:
     """
     if _CLOCK not in source:
         return source
-    says = "".join(
-        f".replace({'%' + code!r}, {now.strftime('%' + code)!r})" for code in _DIRECTIVES
+    values = {code: now.strftime(f"%{code}") for code in _DIRECTIVES}
+    values |= {f"-{code}": values[code].lstrip("0") or "0" for code in _PADDED}
+    values |= {"e": f"{now.day:2}", "h": values["b"], "D": now.strftime("%m/%d/%y")}
+    values |= {"F": now.strftime("%Y-%m-%d"), "T": now.strftime("%H:%M:%S")}
+    values |= {"R": now.strftime("%H:%M")}
+    says = "".join(f".replace({'%' + code!r}, {value!r})" for code, value in values.items())
+    other = (
+        "{% if '%' in said %}{{ raise_exception('a form of date not known: ' + said) }}{% endif %}"
     )
-    return f"{{%- macro {_CLOCK}(format) -%}}{{{{ format{says} }}}}{{%- endmacro %}}\n{source}"
+    return (
+        f"{{%- macro {_CLOCK}(format) -%}}{{%- set said = format{says} -%}}{other}{{{{ said }}}}"
+        f"{{%- endmacro %}}\n{source}"
+    )

@@ -24,6 +24,7 @@ from geometry_of_trust.extraction.tokenizing import (
     begins_twice,
     check_characters,
     encode,
+    ids_alone,
     token_text,
 )
 from geometry_of_trust.formats.row_writer import PLACES, Places, RowWriter, TextRows
@@ -278,8 +279,7 @@ class _Texts:
 
     def ids(self, text: str) -> list[int]:
         """The ids of a text's tokens, with no special ones added."""
-        (encoded,) = encode(self._tokenizer, [text], add_special=False)
-        return encoded.ids
+        return ids_alone(self._tokenizer, text)
 
     def token(self, number: int) -> str:
         """A token's text; each is decoded once."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from geometry_of_trust.corpus.chats import ChatTemplate, Messages
@@ -105,7 +105,7 @@ class Chat:
         """What the model wrote of message n, by prefixes of the chat."""
         message = self.messages[n]
         start = self._asked_at(n)
-        if start is None and not _reasoning(message) and not _thinks(str(message["content"])):
+        if start is None and not self._reasons(n) and not _thinks(str(message["content"])):
             start = self._edge(n, ("content",), front=True)
         end = self._prefix(n, self.messages[: n + 1], prompt=False)
         if end is None and not message.get("tool_calls"):
@@ -125,13 +125,14 @@ class Chat:
         if not before:
             return None
         start = self._prefix(n, before, prompt=True)
-        if start is None or start != self._prefix(n, before, prompt=False):
+        if start is None or self._rendered(before, prompt=False) != self.text[:start]:
             return start
         # The template asks for nothing: so it has no head before an answer, or does not show it.
-        message, follows = self.messages[n], self.text[start:].lstrip()
-        heads = (message["content"], _reasoning(message), *(tag for tag, _ in _TAGS))
-        begins = [str(head).strip() for head in heads]
-        return start if any(head and follows.startswith(head) for head in begins) else None
+        members = self._reasons(n) or ("content",)
+        begins = self._edge(n, members, front=True)
+        if begins is None or self.text[start:begins].strip() not in ("", *dict(_TAGS)):
+            return None
+        return start
 
     def _prefix(self, n: int, messages: Messages, *, prompt: bool) -> int | None:
         """The length of these messages' text, None if the whole text does not begin with it.
@@ -139,16 +140,20 @@ class Chat:
         Raises:
             AmbiguousTurns: it does, but its tokens are not the whole's first ones.
         """
-        try:
-            text = self.template.rendered(messages, prompt=prompt)
-        except Exception:  # whatever the template raises of part of a chat
-            return None
-        if not self.text.startswith(text):
+        text = self._rendered(messages, prompt=prompt)
+        if text is None or not self.text.startswith(text):
             return None
         ids = self.encode(text)
         if self.encoded.ids[: len(ids)] != ids:
             raise self._ambiguous(n, "a token that has characters on both sides of its edge")
         return len(text)
+
+    def _rendered(self, messages: Messages, *, prompt: bool | None = None) -> str | None:
+        """As of `ChatTemplate.rendered`; None if the template does not take these messages."""
+        try:
+            return self.template.rendered(messages, prompt=prompt)
+        except Exception:  # whatever the template raises of part of a chat
+            return None
 
     def _after_special(self, end: int) -> int:
         """The end of the special token that begins there, which ends the turn; else the same."""
@@ -171,8 +176,7 @@ class Chat:
     def _thinking(self, n: int) -> Iterator[Turn]:
         """The reasoning of message n, without the tags; nothing if there is none in the text."""
         message = self.messages[n]
-        if _reasoning(message):
-            there = tuple(name for name in _REASONING if name in message)
+        if there := self._reasons(n):
             if not self._shows(n, there):
                 return  # templates leave it out of earlier turns
             edges = [self._edge(n, there, front=front) for front in (True, False)]
@@ -210,10 +214,12 @@ class Chat:
         """The chat's text with another value of a message's members; None if it has none."""
         messages = [dict(message) for message in self.messages]
         messages[n] |= dict.fromkeys(members, value)
-        try:
-            return self.template.rendered(messages)
-        except Exception:  # whatever the template raises
-            return None
+        return self._rendered(messages)
+
+    def _reasons(self, n: int) -> tuple[str, ...]:
+        """The members that hold the reasoning of message n; none if it has none beside content."""
+        there = tuple(name for name in _REASONING if name in self.messages[n])
+        return there if there and str(self.messages[n][there[0]]).strip() else ()
 
     def _shows(self, n: int, members: tuple[str, ...]) -> bool:
         """Whether the text depends on these members."""
@@ -222,7 +228,8 @@ class Chat:
     def _edge(self, n: int, members: tuple[str, ...], *, front: bool) -> int | None:
         """Where the value of a message's members begins, or ends; None if that is not shown."""
         value, mark = str(self.messages[n][members[0]]), self._mark
-        for same in dict.fromkeys((value, value.strip())):  # templates trim
+        for same in dict.fromkeys((value, value.strip(), value.lstrip(), value.rstrip())):
+            # Templates trim, on one side or both; what they trim is then left out here, too.
             text = self._marked(n, members, mark + same if front else same + mark)
             left, found, right = (text or "").partition(mark)
             if same and found and left + right == self.text:
@@ -234,11 +241,6 @@ def _runs(mask: list[bool]) -> list[list[int]]:
     """The indices of each stretch of True."""
     numbered = itertools.groupby(enumerate(mask), key=lambda pair: pair[1])
     return [[n for n, _ in stretch] for inside, stretch in numbered if inside]
-
-
-def _reasoning(message: Mapping[str, object]) -> str:
-    """A message's reasoning, stripped; empty for none."""
-    return next((str(message[name]).strip() for name in _REASONING if name in message), "")
 
 
 def _thinks(content: str) -> bool:

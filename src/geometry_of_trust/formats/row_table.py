@@ -243,6 +243,7 @@ def _check(table: RowTable, path: PathLike) -> None:
     for fine, expected in (
         (len(table) > 0, "at least one row"),
         (not (table.text < 0).any() and not (np.diff(table.text) < 0).any(), "texts in order"),
+        (table.turn is None or not (table.turn < NONE).any(), "turns from 0"),
         (all(np.isin(column, (0, 1)).all() for column in table.labels.values()), "labels 0 and 1"),
         (
             table.turn is not None  # of chosen tokens each has its own
