@@ -176,7 +176,7 @@ def test_a_disk_full_at_the_end(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("geometry_of_trust.corpus.corpus_run.stage_unembedding", full)
+        patch.setattr("geometry_of_trust.extraction.recording.stage_unembedding", full)
         with pytest.raises(errors.Unwritable):
             run(model, tmp_path)
     nothing_but_the_run(tmp_path)

@@ -141,7 +141,9 @@ def test_weights_of_other_parts_are_not_loaded(tmp_path: Path) -> None:
     }
     assert len(text) < len(weights)
     save_file(text, folder / "model.safetensors", {"format": "pt"})
-    assert run(folder, tmp_path, [1, -1], reproducible=True).record == before.record
+    after = run(folder, tmp_path, [1, -1], reproducible=True)
+    assert after.record.measured_digest == before.record.measured_digest
+    assert after.record.weights != before.record.weights, "they are the model's all the same"
 
 
 def test_weights_that_nothing_uses_are_not_those_of_other_parts(tmp_path: Path) -> None:
@@ -191,7 +193,8 @@ def test_a_frame_around_models_is_read_by_the_one_that_takes_text(tmp_path: Path
         thinker_config=config, architectures=["Qwen2_5OmniModel"]
     )
     frame.save_pretrained(folder)
-    assert run(folder, tmp_path, [1, -1]).record == alone.record
+    again = run(folder, tmp_path, [1, -1]).record
+    assert dataclasses.replace(again, identity=alone.record.identity) == alone.record
 
 
 def test_a_text_model_has_no_tower(tmp_path: Path, tiny_model: Any) -> None:

@@ -19,10 +19,10 @@ from geometry_of_trust.extraction.costs import Sizes
 from geometry_of_trust.extraction.running import CHUNK_BYTES, threads
 from geometry_of_trust.formats.gotue import unembedding_size
 
-_RECORD = 2200
+_RECORD = 3700
 """Bytes of a record of a corpus run, nearly."""
 
-_RECORD_OF_TEXT = (1480, 58)
+_RECORD_OF_TEXT = (3000, 58)
 """Bytes of a record of one text, and those that each token adds."""
 
 _CODE = 36 * 2**20

@@ -152,8 +152,8 @@ def _model_rows(model: BoundModel | None) -> list[tuple[str, str]]:
     if model is None:
         return []
     return [
-        ("model's files", model.manifest_root),
-        ("model's tensors", model.tensor_root or "not read"),
+        ("manifest root", model.manifest_root),
+        ("tensor root", model.tensor_root or "not read"),
         ("commit", model.commit or ""),
         ("not covered", ", ".join(map(bare_or_quoted, model.not_covered))),
     ]
