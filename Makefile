@@ -78,7 +78,7 @@ models: $(KERNELS) ## the table of families with the newest transformers: which 
 	@$(VENV)-models/bin/python -c 'import transformers; print("transformers", transformers.__version__)'
 	@PYTHONPATH=src $(VENV)-models/bin/python -m pytest -n 2 -q --show-capture=no --tb=line -m "heavy or not heavy" tests/families
 
-# Inspect brings sixty packages, and holds back fsspec: docs/decisions/0020-inspect.md.
+# Inspect brings fifty packages, and holds back fsspec: docs/decisions/0020-inspect.md.
 inspect: $(KERNELS) ## the test of Inspect's logs, with Inspect itself, in an environment of its own
 	@$(PYTHON) -m venv $(VENV)-inspect
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \

@@ -200,7 +200,7 @@ def test_a_token_a_line() -> None:
 def test_chosen_tokens_and_a_date_are_there_only_if_they_were_given(tmp_path: Path) -> None:
     corpus = Corpus(1, 2, "all", False, False, None, "ab" * 32)
     digests = set()
-    given: dict[str, Any]
+    given: Any
     for given in ({}, {"tokens": "user"}, {"date": "2026-02-01"}):
         record = replace(RECORD, corpus=replace(corpus, **given), tokens=())
         assert read(record.to_json(), tmp_path) == record
