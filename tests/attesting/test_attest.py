@@ -25,7 +25,8 @@ from geometry_of_trust.formats.gotact import read_activations, write_activations
 from geometry_of_trust.formats.gotue import read_unembedding, write_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.outputs.staged_files import write_file
-from geometry_of_trust.probing.probes import ProbeSet, read_probe_set
+from geometry_of_trust.probing.probes import read_probe_set
+from geometry_of_trust.signing.attestation import parse_document
 from geometry_of_trust.signing.binding import BoundRecord
 from geometry_of_trust.signing.checks import check_structure
 from geometry_of_trust.signing.key_making import generate_key_files
@@ -199,6 +200,31 @@ def test_probes_of_unknown_origin_are_refused(files: Files, tmp_path: Path) -> N
     with pytest.raises(errors.ProvenanceMissing) as caught:
         moved.attest()
     assert caught.value.where == str(moved.probes[1])
+    assert "--unknown-training" in caught.value.hint
+    attestation = moved.attest(unknown_training=True)
+    known, unknown = attestation.bound().probe_sets
+    assert (known.unknown_training, unknown.unknown_training) == (False, True)
+    assert (len(known.verdicts), unknown.verdicts) == (1, ())
+    assert attestation.layer_readings == files.attest().layer_readings
+    everything: dict[str, Any] = {
+        "activations": moved.activations, "unembedding": moved.unembedding, "probes": moved.probes
+    }  # fmt: skip
+    assert verify(attestation.to_json(), KEY.public, **everything).complete
+    # What the probe sets say decides, and not what the signer was asked for.
+    assert files.attest(unknown_training=True).to_json() == files.attest().to_json()
+    for probe_set, value in (
+        (dataclasses.replace(unknown, verdicts=known.verdicts), "verdicts"),
+        (dataclasses.replace(unknown, unknown_training=False), "verdicts"),
+    ):
+        lie = dataclasses.replace(attestation.bound(), probe_sets=(known, probe_set))
+        with pytest.raises(Refused) as refusal:
+            verify(signed_anew(attestation, binding=lie), KEY.public)
+        assert refusal.value.step == 4
+        assert refusal.value.where.endswith(f"probe_sets[1].{value}")
+    respell(moved.probes[0], lambda tree: tree["training"].update(inner_product="Euclidean"))
+    with pytest.raises(errors.GeometryMismatch) as caught_:
+        moved.attest(unknown_training=True)
+    assert caught_.value.where == str(moved.probes[1])
     with pytest.raises(errors.BadOption):
         files.attest(probes=())
 
@@ -332,17 +358,33 @@ def test_the_environment_of_a_reproducible_run_is_not_bound(files: Files, tmp_pa
     refused_at_step_5(attestation.to_json(), everything)
 
 
-def test_the_reference_s_probes_are_read_but_not_signed_with(interop: Path) -> None:
-    folder = interop / "synthetic"
-    probe_set = ProbeSet.from_json((folder / "probes-layer4.json").read_bytes(), "p")
-    assert probe_set.training is None
-    from geometry_of_trust.attesting.attest import attest
-
+@pytest.mark.parametrize(
+    ("names", "signed_there"),
+    [
+        (("synthetic/synthetic.gotact", "synthetic/synthetic.gotue",
+          "synthetic/probes-layer4.json"), "synthetic/attestation.json"),
+        (("demo/activations.gotact", "demo/model.gotue", "demo/probe_layer0.json"),
+         "demo/attestation.json"),
+    ],
+    ids=["synthetic", "demo"],
+)  # fmt: skip
+def test_the_reference_s_probes(
+    names: tuple[str, str, str], signed_there: str, interop: Path
+) -> None:
+    """Signed with on request, and with the readings of the reference, which rounds otherwise."""
+    activations, unembedding, probes = (interop / name for name in names)
+    files = Files(activations, unembedding, interop, (probes,))
     with pytest.raises(errors.ProvenanceMissing):
-        attest(
-            activations=folder / "synthetic.gotact", probes=[folder / "probes-layer4.json"],
-            unembedding=folder / "synthetic.gotue", key=KEY,
-        )  # fmt: skip
+        files.attest()
+    ours = files.attest(position="first", unknown_training=True)
+    assert ours.bound().probe_sets[0].unknown_training
+    theirs = parse_document((interop / signed_there).read_bytes(), "a", wrapped=True).attestation
+    assert ours.layer_readings[0] == pytest.approx(theirs.layer_readings[0], rel=1e-6)
+    assert ours.coverage_flags == theirs.coverage_flags
+    assert verify(
+        ours.to_json(), KEY.public, activations=activations, unembedding=unembedding,
+        probes=[probes],
+    ).complete  # fmt: skip
 
 
 # --- many probe sets --------------------------------------------------------------------------

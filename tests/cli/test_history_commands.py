@@ -48,7 +48,8 @@ def test_a_history_with_drift(files: Files, run: Run, tmp_path: Path) -> None:
     assert "drift               0.0 of the reference (Frobenius)" in run.out
     assert run("drift", reference, files.unembedding, "--json") == 0
     assert json.loads(run.out)["moved"] == {"drift": 0.0, "distance": 0.0}
-    assert run("drift", reference, reference, "--epsilon", "0.5") == 0
+    assert run("drift", reference, reference, "--epsilon", "0.5") == 2
+    assert run.err.startswith("got-cli: --epsilon: expected none, as nothing is added")
     assert run("keygen", "--output", key) == 0
     made = ["attest", "--activations", files.activations, "--unembedding", files.unembedding,
             "--probes", files.probes[0], "--key", key]  # fmt: skip

@@ -77,14 +77,20 @@ def test_extract(
 
 @pytest.mark.usefixtures("quickly")
 @pytest.mark.parametrize(
-    ("words", "found"), [(["4"], "4"), (["-5"], "-5"), (["-1", "3"], "3 again")]
+    ("words", "line"),
+    [
+        (["4"], "--layers 4: expected 0 to 3, or -1 for the last, down to -4, found 4"),
+        (["0:9"], "--layers 0:9: expected 0 to 3, or -1 for the last, down to -4, found 4"),
+        (["-5"], "--layers -5: expected 0 to 3, or -1 for the last, down to -4, found -5"),
+        (["-1", "3"], "layers: expected each layer once, found 3 again"),
+    ],
 )
 def test_extract_says_the_range(
-    words: list[str], found: str, tiny_model: TinyModel, tmp_path: Path,
+    words: list[str], line: str, tiny_model: TinyModel, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     assert extract(tiny_model("llama"), tmp_path, *words) != 0
-    assert f"found {found}" in capsys.readouterr().err
+    assert f"got-cli: {line}" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

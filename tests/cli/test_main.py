@@ -297,7 +297,7 @@ def test_show(run: Run, files: Files, tmp_path: Path, interop: Path) -> None:
         files.unembedding: ("40 tokens", "hidden dimension"),
         files.labels: ("30 positions, 10 positive, 20 negative", "no tokens to show"),
         files.probes[0]: ("'warm'", "held out", "AUROC"),
-        interop / "synthetic" / "probes-layer4.json": ("'honesty'", "attest refuses this set"),
+        interop / "synthetic" / "probes-layer4.json": ("'honesty'", "--unknown-training"),
         interop / "demo" / "attestation.json": ("NOT VERIFIED", "key beside it"),
         interop / "per-position" / "activations_honesty.gotact": ("qwen3-8b", "per-position"),
     }
@@ -312,6 +312,38 @@ def test_show(run: Run, files: Files, tmp_path: Path, interop: Path) -> None:
     assert run("show", tmp_path / "o.json") == 3
 
 
+def test_the_reference_s_probe_sets(run: Run, interop: Path, files: Files, tmp_path: Path) -> None:
+    folder = interop / "demo"
+    sources = [
+        "--activations", folder / "activations.gotact", "--unembedding", folder / "model.gotue",
+        "--probes", folder / "probe_layer0.json",
+    ]  # fmt: skip
+    signed = tmp_path / "t.json"
+    attest = ["attest", *sources, "--key", files.labels.parent / "key", "--output", signed]
+    report = ["calibration-report", *sources, "--labels", folder / "labels.txt"]
+    read = ["read", *sources]
+    for arguments in (attest, report, read):
+        assert run(*arguments) == 1
+        assert "--unknown-training" in run.err
+    assert run(*attest, "--unknown-training") == 0
+    assert run.err.startswith("warning: it does not say what it was trained on")
+    assert ", of unknown training\n" in run.out
+    assert "by a probe of unknown training, layer 0, position last (19): 'truthful'" in run.out
+    assert run("show", signed) == 0
+    assert ", of unknown training\n" in run.out
+    assert run(*verify_arguments(files, signed), *sources) == 0
+    assert "probes of UNKNOWN TRAINING" in run.out
+    assert run.out.endswith("\nVERIFIED\n")
+    assert run(*verify_arguments(files, signed), "--json") == 0
+    (reading,) = json.loads(run.out)["attestation"]["readings"]
+    assert (reading["dimension"], reading["verdict"]) == ("truthful", None)
+    assert run(*report, "--unknown-training") == 0
+    assert "does not say what it was trained on" in run.out
+    assert run(*read, "--unknown-training", "--html", tmp_path / "r.html") == 0
+    assert run.out.startswith("layer 0, text 0; of unknown training: 'truthful'")
+    assert run.out.count("\n   ") >= 20  # a line a row, whose token is not known
+
+
 def test_allow_legacy(run: Run, interop: Path, files: Files, tmp_path: Path) -> None:
     folder = interop / "demo"
     arguments = [
@@ -324,6 +356,12 @@ def test_allow_legacy(run: Run, interop: Path, files: Files, tmp_path: Path) -> 
     assert run(*arguments) == 1
     assert run(*arguments, "--allow-legacy") == 0
     assert "no signature covers sequence_number, probe_commitment" in run.out.splitlines()[-1]
+    # In the reference's terms, whose flag says something else than ours.
+    assert "p = 0.37458006 (flagged), " in run.out
+    assert "reliable" not in run.out
+    assert "p is below the threshold of the probe" in run.out
+    assert run(*arguments, "--allow-legacy", "--json") == 0
+    assert json.loads(run.out)["attestation"]["flag_rule"] == "p"
     compact = json.dumps(json.loads(files.attest().to_json())).encode()
     (tmp_path / "c.json").write_bytes(compact)
     assert run(*verify_arguments(files, tmp_path / "c.json")) == 1

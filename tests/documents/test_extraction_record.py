@@ -191,6 +191,43 @@ def test_streams_and_towers_are_there_only_if_the_model_has_them(tmp_path: Path)
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("changes", "error", "place"),
+    [
+        ({"streams": 4}, errors.Inconsistent, "stream"),
+        ({"stream": "0"}, errors.Inconsistent, "stream"),
+        ({"streams": 4, "stream": "4"}, errors.Inconsistent, "stream"),
+        ({"streams": 4, "stream": "01"}, errors.Inconsistent, "stream"),
+        ({"streams": 4, "stream": "all"}, errors.Inconsistent, "stream"),
+        ({"stored": "packed"}, errors.WrongType, "stored"),
+        ({"stored": "gguf"}, errors.Inconsistent, "stored"),
+        ({"stored": "fp8", "gguf": RecordedGguf("34" * 32, {"F32": 2})}, errors.Inconsistent,
+         "stored"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_members_that_contradict_each_other(
+    changes: dict[str, Any], error: type[errors.GotError], place: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error) as caught:
+        read(replace(RECORD, **changes).to_json(), tmp_path)
+    assert caught.value.where.endswith(f".run.{place}")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"streams": 4, "stream": "3"},
+        {"stored": "mxfp4"},
+        {"gguf": RecordedGguf("34" * 32, {"F32": 2})},  # which is not rounded
+    ],
+    ids=str,
+)
+def test_members_that_agree(changes: dict[str, Any], tmp_path: Path) -> None:
+    record = replace(RECORD, **changes)
+    assert read(record.to_json(), tmp_path) == record
+
+
 def test_a_token_a_line() -> None:
     lines = RECORD.to_json().decode().splitlines()
     assert '    {"id": 0, "text": "<s>", "span": null, "special": true},' in lines

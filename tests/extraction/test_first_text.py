@@ -142,7 +142,8 @@ def test_what_a_bidirectional_run_says(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("got-cli: layer 1, position ")
     assert main([*arguments, "--allow-bidirectional"]) == 0
-    assert "\nbidirectional  each state depends on the tokens after it" in capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
+    assert " bidirectional each state depends on the tokens after it" in printed
     record = json.loads((tmp_path / "a.record.json").read_text())
     assert record["run"]["bidirectional"] is True
 
@@ -191,10 +192,11 @@ def test_states_that_are_the_same_for_each_text(llama: Path, tmp_path: Path) -> 
         weights["model.embed_tokens.weight"][:] = weights["model.embed_tokens.weight"][7].clone()
 
     change_weights(llama, same)
-    for text, options in ((TEXT, {}), ("a", {"reproducible": False})):
+    fast, last = {"reproducible": False}, {TEXT: 15, SHORT: 3, "a": 1}
+    for text, options in ((TEXT, {}), (TEXT, fast), (SHORT, fast), ("a", fast)):
         with pytest.raises(errors.ConstantState) as caught:
             run(llama, tmp_path, (0, 2), text, **options)
-        assert caught.value.where == f"layer 2, position {15 if text == TEXT else 1}"
+        assert caught.value.where == f"layer 2, position {last[text]}"
     with pytest.raises(errors.ConstantState):
         extract_corpus(
             llama, [TEXT], [0], output_activations=tmp_path / "a.gotact",
@@ -418,6 +420,44 @@ def test_tokens_that_see_all_of_their_own_block(
         run(llama, tmp_path, (3,), trust_remote_code=True)
 
 
+BATCHES = """
+import torch
+from transformers import LlamaForCausalLM
+
+class BatchesForCausalLM(LlamaForCausalLM):
+    def forward(self, input_ids=None, **options):
+        if len(input_ids) > 1 and self.config.batches == "refused":
+            raise ValueError("one text, please")
+        embeddings = self.get_input_embeddings()(input_ids)
+        if len(input_ids) > 1 and self.config.batches == "mixed":
+            embeddings = embeddings + embeddings.mean(0)
+        output = super().forward(inputs_embeds=embeddings, **options)
+        if len(input_ids) > 1 and self.config.batches == "refused late":
+            raise ValueError("one text, please")
+        return output
+"""
+
+
+@pytest.mark.parametrize("batches", ["refused", "refused late", "mixed"])
+def test_a_model_whose_texts_come_out_otherwise_in_a_batch(
+    batches: str, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is, its texts show alone."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "m"))
+    llama.joinpath("batches.py").write_text(BATCHES)
+    config = json.loads(llama.joinpath("config.json").read_text())
+    config |= {
+        "batches": batches,
+        "auto_map": {"AutoModelForCausalLM": "batches.BatchesForCausalLM"},
+    }
+    config["architectures"] = ["BatchesForCausalLM"]
+    llama.joinpath("config.json").write_text(json.dumps(config))
+    for reproducible in (True, False):
+        record = run(llama, tmp_path, trust_remote_code=True, reproducible=reproducible).record
+        assert not record.bidirectional
+        assert record.unembedding_reads == EQUAL
+
+
 def test_a_model_of_one_token(tmp_path: Path) -> None:
     """There is no later token, and none is put behind it."""
     model = build(Family("gpt2", {"max_position_embeddings": 1}), tmp_path / "model")
@@ -451,8 +491,8 @@ def test_weights_that_the_model_does_not_use(
         record = run(llama, tmp_path, layers).record
         assert record.unused_weights == UnusedWeights(4, tuple(sorted(names)[:3]))
     assert main(["show", str(tmp_path / "a.record.json")]) == 0
-    shown = capsys.readouterr().out
-    assert f"unused weights  4 in its files: a.weight, {names[0]}, mtp.0.weight, ...\n" in shown
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f" unused weights 4 in its files: a.weight, {names[0]}, mtp.0.weight, ... " in shown
 
 
 def test_a_model_without_its_head(llama: Path, tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from geometry_of_trust import errors
 from geometry_of_trust.cli import main
+from geometry_of_trust.documents.extraction_record import STORED
 from geometry_of_trust.documents.extraction_record_reading import read_record
+from geometry_of_trust.extraction import stored
 from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.formats.gotact import read_activations
 from gguf_files import write_gguf
@@ -193,6 +195,32 @@ def test_methods_of_other_kernels(
     assert "GGUF" in caught.value.hint
     assert main(["extract", "--model", str(model), "--input", "a", "--layers", "0"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "found"),
+    [
+        ({"bits": 4, "group_size": 16}, "{'bits': 4, 'group_size': 16}"),
+        ({}, "{}"),
+        ({"quant_method": None}, "{'quant_method': None}"),
+        ("gptq", "'gptq'"),
+        (["gptq"], "['gptq']"),
+    ],
+    ids=str,
+)
+def test_configurations_that_name_no_method(
+    method: Any, found: str, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    model = write(tmp_path / "model", tiny_model("llama"), {}, method)
+    with pytest.raises(errors.QuantizedModel) as caught:
+        run(model, tmp_path)
+    assert caught.value.where == f"{model}, quantization_config"
+    assert "quant_method" in caught.value.expected
+    assert caught.value.found == found
+
+
+def test_all_that_weights_can_be_stored_in_is_read_in_records() -> None:
+    assert {"gguf", *stored.EXACT, *stored.ROUNDING} == set(STORED)
 
 
 @pytest.mark.parametrize("options", [{}, {"quantization": "int8"}], ids=str)

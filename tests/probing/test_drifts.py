@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from geometry_of_trust import errors
+from geometry_of_trust.formats.gotgeo import write_gotgeo
 from geometry_of_trust.formats.gotue import read_unembedding, write_unembedding
 from geometry_of_trust.geometry.checkpoints import make_checkpoint
 from geometry_of_trust.geometry.drift import gram_moved, probe_moved
-from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.geometry.inner_product import Geometry, geometry_digest
 from geometry_of_trust.probing.drifts import measure_drift
 from geometry_of_trust.probing.probes import Probe, ProbeSet
 from geometry_of_trust.showing import drifts
@@ -71,6 +72,21 @@ def test_nothing_has_moved(tmp_path: Path) -> None:
     assert report.probe_sets[0].probes[0].angle == pytest.approx(0, abs=1e-5)
     assert measure_drift(a, a).projected_distance is None
     assert "mean of the probes" not in drifts.report(measure_drift(a, a))
+
+
+def test_an_epsilon_that_nothing_needs_is_refused(tmp_path: Path) -> None:
+    """That of a singular Φ is needed, and that of a checkpoint that the reference made with one."""
+    a, flat = unembedding(tmp_path / "a.gotue", 1), tmp_path / "flat.gotue"
+    write_unembedding(flat, np.ones((9, 4), np.float32))
+    make_checkpoint(a, tmp_path / "a.gotgeo")
+    for file in (a, tmp_path / "a.gotgeo"):
+        with pytest.raises(errors.BadOption) as caught:
+            measure_drift(file, a, epsilon=1e-6)
+        assert caught.value.where == "--epsilon"
+    assert measure_drift(a, flat, epsilon=1e-2) != measure_drift(a, flat)
+    phi = Geometry.from_unembedding(read_unembedding(a)).matrix()
+    write_gotgeo(tmp_path / "theirs.gotgeo", geometry_digest(4, 1e-3, phi), phi)
+    assert measure_drift(tmp_path / "theirs.gotgeo", a, epsilon=1e-3).moved.drift == 0.0
 
 
 def test_probes_that_are_not_independent(tmp_path: Path) -> None:

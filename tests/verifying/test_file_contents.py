@@ -175,6 +175,32 @@ def test_what_a_probe_set_was_trained_on(files: Files, attestation: Attestation)
         assert error.where == f"{other}{place}"
 
 
+def test_a_probe_set_of_unknown_training(files: Files) -> None:
+    """What little it says is held against what was signed, and not what it does not say."""
+    tree = json.loads(files.probes[0].read_bytes())
+    known = files.probes[0].with_name("known.json")
+    known.write_text(json.dumps(tree))
+    del tree["training"]
+    files.probes[0].write_text(json.dumps(tree))
+    probes, record = files.probes[:1], record_path(files.activations)
+    attestation = files.attest(probes=probes, unknown_training=True)
+    verdict = verify(
+        attestation.to_json(), KEY.public, activations=files.activations,
+        unembedding=files.unembedding, probes=probes, record=record,
+    )  # fmt: skip
+    assert verdict.complete
+    assert verdict.steps[3].detail.endswith("probes of UNKNOWN TRAINING")
+    first: Path_ = ("probe_sets", 0)
+    for name, value in (("layer", 4), ("dimensions", ("honest",))):
+        error = refused(
+            5, errors.ContentMismatch, lie_of(attestation, (*first, name), value), probes=probes
+        )
+        assert error.where == f"{probes[0]}, {name}"
+    lie = lie_of(attestation, (*first, "sha256"), sha256_file(known))
+    error = refused(5, errors.ContentMismatch, lie, probes=[known])
+    assert error.where == f"{known}, verdicts"
+
+
 @pytest.mark.parametrize(
     ("member", "value"), [("inner_product", "CausalRegularised"), ("epsilon", 0.5)]
 )
@@ -483,7 +509,7 @@ def test_a_legacy_document_is_held_against_the_header(
     assert verify(unnamed, KEY.public, **options).legacy
 
 
-@pytest.mark.parametrize(("bound", "recorded"), [("fp8", None), (None, "fp8"), ("fp8", "gguf")])
+@pytest.mark.parametrize(("bound", "recorded"), [("fp8", None), (None, "fp8"), ("fp8", "mxfp8")])
 def test_weights_that_the_record_says_came_otherwise(
     bound: str | None, recorded: str | None, files: Files, attestation: Attestation
 ) -> None:

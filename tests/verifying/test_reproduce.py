@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from geometry_of_trust import errors
 from geometry_of_trust.arithmetic import ARITHMETIC
@@ -21,6 +20,7 @@ from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, RowOptions
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path
+from geometry_of_trust.evidence.attested import make_evidence
 from geometry_of_trust.extraction import deterministic_operations
 from geometry_of_trust.extraction.one_text import extract
 from geometry_of_trust.extraction.options import ExtractionOptions, LoadingOptions
@@ -35,102 +35,22 @@ from geometry_of_trust.signing.binding import Binding, BoundGeometry
 from geometry_of_trust.signing.checks import sign
 from geometry_of_trust.signing.reference_members import CausalScore
 from geometry_of_trust.signing.signed_bytes import InnerProductTag
-from geometry_of_trust.verifying.reproduce import Reproduction, reproduce
+from geometry_of_trust.verifying.reproduce import reproduce
 from geometry_of_trust.verifying.verify import Refused, verify
 from gguf_files import write_gguf
-from options import arguments_of
 from pipeline import KEY, OTHER_KEY, TIMESTAMP, replaced, signed_anew
 from quantised_models import fp8
-from tiny_models import FAMILIES, TEXT, Family, adapter_of, build, gemma3n, quick, save_model
+from signed_cases import Case, copied, make, other_weights
+from signed_documents import payload_of
+from tiny_models import FAMILIES, TEXT, Family, adapter_of, build, gemma3n, quick
 
 pytestmark = pytest.mark.usefixtures("quickly")
-
-
-@dataclass(frozen=True)
-class Case:
-    """A signed attestation of a tiny model's reading, and its files."""
-
-    folder: Path
-    model: Path
-
-    @property
-    def document(self) -> Path:
-        return self.folder / "t.json"
-
-    @property
-    def activations(self) -> Path:
-        return self.folder / "a.gotact"
-
-    @property
-    def probes(self) -> Path:
-        return self.folder / "p.json"
-
-    def sign(self, **options: Any) -> None:
-        """Attest these files again."""
-        write_attestation(
-            self.document,
-            attest(
-                activations=self.activations, probes=[self.probes],
-                unembedding=self.folder / "u.gotue", key=KEY, timestamp=TIMESTAMP, **options,
-            ),
-        )  # fmt: skip
-
-    def reproduce(self, **options: Any) -> Reproduction:
-        """Reproduce with the right model, text and probes, or with others."""
-        chosen: dict[str, Any] = {"model": self.model, "text": TEXT, "probes": [self.probes]}
-        return reproduce(self.document, KEY.public, **(chosen | options))
-
-
-def make(folder: Path, model: Any = FAMILIES["llama"], **options: Any) -> Case:
-    """Extract, label, train and attest in `folder`.
-
-    `model` is a family of tiny models, one of transformers', or where one is; options as of
-    `extract`.
-    """
-    to = folder / "model"
-    if isinstance(model, Family):
-        model = build(model, to)
-    elif not isinstance(model, Path):
-        model = save_model(model, to)
-    case = Case(folder, model)
-    chosen: dict[str, Any] = {"model_id": "tiny", "reproducible": True} | options
-    extract(
-        case.model, TEXT, [1, 2], output_activations=case.activations,
-        output_unembedding=folder / "u.gotue", **arguments_of(**chosen),
-    )  # fmt: skip
-    positions = len(read_activations(case.activations).positions)
-    labels = folder / "a.labels"
-    labels.write_text("".join(f"{i % 2}\n" for i in range(positions)))
-    result = train_files(
-        activations=case.activations, labels=labels, unembedding=folder / "u.gotue", layer=2
-    )
-    write_file(case.probes, result.probe_set.to_json())
-    case.sign()
-    return case
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     with quick():
         return make(tmp_path_factory.mktemp("reproduction"))
-
-
-def copied(case: Case, folder: Path) -> Case:
-    """The same files, in another folder."""
-    for path in case.folder.glob("*.*"):
-        (folder / path.name).write_bytes(path.read_bytes())
-    return Case(folder, case.model)
-
-
-def other_weights(case: Case, folder: Path, change: Any) -> Path:
-    """A copy of the model with its tensors changed."""
-    folder.mkdir()
-    for path in case.model.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    tensors = load_file(folder / "model.safetensors")
-    change(tensors)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
 
 
 # --- match ------------------------------------------------------------------------------------
@@ -146,6 +66,16 @@ def test_model_and_text_give_the_attestation_byte_for_byte(case: Case) -> None:
         "attestation", "probe set 0", "model", "unembedding", "activations", "extraction record",
         "geometry", "readings", "document",
     ]  # fmt: skip
+
+
+def test_probes_of_unknown_training(case: Case, tmp_path: Path) -> None:
+    """That they are is signed, so that nobody need say it again."""
+    copy = copied(case, tmp_path)
+    tree = json.loads(copy.probes.read_bytes())
+    del tree["training"]
+    copy.probes.write_text(json.dumps(tree))
+    copy.sign(unknown_training=True)
+    assert copy.reproduce().line == "MATCH"
 
 
 @pytest.mark.parametrize(
@@ -288,6 +218,35 @@ def test_tokens_chosen_of_one_text(
     with pytest.raises(errors.BadOption):
         own.reproduce(row_options=RowOptions(position="mean", limit=1))
     assert own.reproduce(row_options=RowOptions(position="mean")).line == "MATCH"
+
+
+def test_a_result_is_written_of_a_match_alone(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of evidence in the place of the attestation, too."""
+    bundle, svr = tmp_path / "t.bundle", tmp_path / "t.svr"
+    bundle.write_bytes(make_evidence(read_attestation(case.document), KEY, bundle=True))
+    (tmp_path / "k.pub").write_bytes(KEY.public.raw)
+    assert main(["keygen", "--output", str(tmp_path / "auditor")]) == 0
+    command = [
+        "reproduce", "--attestation", str(bundle), "--pubkey", str(tmp_path / "k.pub"),
+        "--model", str(case.model), "--probes", str(case.probes), "--device", "cpu",
+        "--svr", str(svr), "--svr-key", str(tmp_path / "auditor"), "--input",
+    ]  # fmt: skip
+    assert main([*command, "Another text."]) == 1
+    assert not svr.exists()
+    assert main([*command, TEXT]) == 0
+    assert "GOT_REPRODUCED" in capsys.readouterr().err
+    statement = json.loads(payload_of(svr.read_bytes()))
+    properties = ["GOT_SIGNATURE", "GOT_BINDING", "GOT_REPRODUCED", "GOT_MODEL_IDENTITY"]
+    assert statement["predicate"]["properties"] == properties
+    own = hashlib.sha256(case.document.read_bytes()).hexdigest()
+    assert statement["subject"][0]["digest"]["sha256"] == own
+    model = json.loads(payload_of(bundle.read_bytes()))["subject"][-1]
+    root = read_attestation(case.document).model_hash
+    assert model == {"name": "model tiny", "digest": {"sha256": root}}
+    assert "GOT_MODEL_IDENTITY" not in verify(bundle, KEY.public).properties
+    assert "GOT_MODEL_IDENTITY" in verify(bundle, KEY.public, model=case.model).properties
 
 
 def test_nothing_is_left_in_the_temporary_folder(

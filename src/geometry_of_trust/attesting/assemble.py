@@ -129,6 +129,7 @@ def bound_probe_set(
         dimensions=tuple(probe.name for probe in probe_set.probes),
         verdicts=tuple(card.verdict for card in cards),
         other_weights=training is not None and not same_weights(training, bound.model_id, weights),
+        unknown_training=probe_set.training is None,
     )
 
 
@@ -252,7 +253,14 @@ def recomputed(
     # 6.1 The files fit together: model, precision, dimensions, geometry.
     weights = None if binding.model is None else binding.model.weights
     allowed = any(bound.other_weights for bound in binding.probe_sets)
-    check_agreement(sources, attestation.model_id, weights=weights, other_weights=allowed)
+    unknown = any(bound.unknown_training for bound in binding.probe_sets)
+    check_agreement(
+        sources,
+        attestation.model_id,
+        weights=weights,
+        other_weights=allowed,
+        unknown_training=unknown,
+    )
     geometry = Geometry.from_unembedding(
         sources.unembedding,
         inner_product="euclidean" if attestation.inner_product.name == "Euclidean" else "causal",

@@ -46,6 +46,7 @@ def attest(
     keyring: Keyring | None = None,
     geometry_reference: PathLike | None = None,
     other_weights: bool = False,
+    unknown_training: bool = False,
 ) -> Attestation:
     """Read the probes and sign the readings, bound to everything they came from.
 
@@ -61,6 +62,8 @@ def attest(
         keyring: whose keys may take over from each other in that history.
         geometry_reference: a `.gotgeo` file, to measure drift from.
         other_weights: whether probes may have been trained on another model; that is bound.
+        unknown_training: also take probe sets that do not say what they were trained on, as the
+            reference makes them; the binding says of which.
 
     Returns:
         The attestation, signed. Same files, options and timestamp: the same bytes.
@@ -82,7 +85,13 @@ def attest(
     sources = open_sources(activations, probes, unembedding)
     record = sources.own_record()
     weights = None if record is None else record.weights
-    check_agreement(sources, model_id, weights=weights, other_weights=other_weights)
+    check_agreement(
+        sources,
+        model_id,
+        weights=weights,
+        other_weights=other_weights,
+        unknown_training=unknown_training,
+    )
     # All that can be refused is refused before the long arithmetic.
     position_index(position, len(sources.activations.positions))
     check_name(corpus_version, "--corpus-version")
@@ -105,7 +114,7 @@ def attest(
         entry = keyring.entry(secret.public.key_id)
         entry.check_valid("attest", statement.timestamp, "the new document")
     reference = None if geometry_reference is None else open_checkpoint(geometry_reference, epsilon)
-    training = sources.probe_sets[0].training
+    training = sources.training
     causal = training is None or training.inner_product != "Euclidean"
     geometry = Geometry.from_unembedding(
         sources.unembedding, epsilon, "causal" if causal else "euclidean"

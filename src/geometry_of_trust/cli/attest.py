@@ -17,7 +17,9 @@ from geometry_of_trust.cli.common import (
     progress_on,
     talk,
 )
+from geometry_of_trust.cli.evidence_files import check_evidence_places, stage_evidence
 from geometry_of_trust.outputs.places import check_replaces
+from geometry_of_trust.outputs.staged_files import StagedFiles
 from geometry_of_trust.terminal import escaped, quoted
 
 
@@ -29,6 +31,8 @@ def attest(
     unembedding: Path,
     key: Path,
     output: Path,
+    dsse: Path | None = None,
+    bundle: Path | None = None,
     model_id: str | None = None,
     corpus_version: str = "unversioned",
     position: str = "last",
@@ -39,6 +43,7 @@ def attest(
     keyring_key: Path | None = None,
     geometry_reference: Path | None = None,
     other_weights: Annotated[bool, Switch] = False,
+    unknown_training: Annotated[bool, Switch] = False,
     passphrase_file: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -56,6 +61,10 @@ def attest(
         The secret key.
     output
         Where the attestation (JSON) goes. Replaces no other kind of file.
+    dsse
+        Where it goes, too, as an in-toto statement in a DSSE envelope, signed with the same key.
+    bundle
+        Where such an envelope goes in a Sigstore bundle.
     model_id
         Must be the activations' own [default: that].
     corpus_version
@@ -76,6 +85,9 @@ def attest(
         A .gotgeo file (got-cli checkpoint), from which drift is measured and signed.
     other_weights
         Take probes that were trained on another model's weights, which is then bound.
+    unknown_training
+        Also take probe sets that do not say what they were trained on, as the reference makes
+        them; the document says so.
     passphrase_file
         First line: the passphrase of an encrypted key.
     json
@@ -83,11 +95,11 @@ def attest(
     """
     from geometry_of_trust.attesting.attest import attest as sign
     from geometry_of_trust.showing import verdicts
-    from geometry_of_trust.signing.attestation import write_attestation
     from geometry_of_trust.signing.core_dumps import forbid_core_dumps
     from geometry_of_trust.signing.keys import load_secret_key
 
     check_replaces(output, "an attestation", re.compile(rb'\s*\{\s*"schema_version"'))
+    check_evidence_places(dsse, bundle)
     forbid_core_dumps()
     ring = opened_keyring(keyring, keyring_key)
     secret = load_secret_key(key, passphrase_from(passphrase_file))
@@ -106,16 +118,24 @@ def attest(
             keyring=ring,
             geometry_reference=geometry_reference,
             other_weights=other_weights,
+            unknown_training=unknown_training,
         )
-        write_attestation(output, attestation)
+        with StagedFiles() as staged:
+            staged.write(output, attestation.to_json())
+            stage_evidence(staged, attestation, secret, dsse=dsse, bundle=bundle)
+    for bound in attestation.bound().probe_sets:
+        if bound.unknown_training:
+            talk(
+                "warning: it does not say what it was trained on, so that nothing holds it against "
+                f"model and precision: probes for {', '.join(map(quoted, bound.dimensions))}"
+            )
     for name in attestation.insufficient:
         talk(
             "warning: INSUFFICIENT by its own card, which got-cli show prints: "
             f"probe {quoted(name)}"
         )
-    print(
-        verdicts.attestation_json(attestation)
-        if json
-        else f"{verdicts.attestation(attestation)}\nwrote {escaped(output)}"
-    )
+    print(verdicts.attestation_json(attestation) if json else verdicts.attestation(attestation))
+    if not json:
+        for path in filter(None, (output, dsse, bundle)):
+            print(f"wrote {escaped(path)}")
     return OK

@@ -27,6 +27,7 @@ def calibration_report(
     labels: Path | None = None,
     label_column: Annotated[list[str] | None, Many] = None,
     other_weights: Annotated[bool, Switch] = False,
+    unknown_training: Annotated[bool, Switch] = False,
     plot: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -48,6 +49,8 @@ def calibration_report(
         As for train.
     other_weights
         Take probes that were trained on another model's weights.
+    unknown_training
+        Also take a probe set that does not say what it was trained on, as the reference makes it.
     plot
         A picture of reliability and scores, .png or .svg.
     json
@@ -67,6 +70,7 @@ def calibration_report(
             unembedding=unembedding,
             labels=labels,
             label_columns=label_column or (),
+            unknown_training=unknown_training,
             other_weights=other_weights,
             progress=progress,
         )

@@ -15,7 +15,7 @@ def drift(
     /,
     *,
     probes: Annotated[list[Path] | None, Many] = None,
-    epsilon: float = 1e-6,
+    epsilon: float | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
     """Measure how far an inner product, and what probes read, has moved from a reference.
@@ -29,7 +29,8 @@ def drift(
     probes
         Probe sets: also measure the directions of their probes.
     epsilon
-        As given to train; of a checkpoint of the reference, the one that it was made with.
+        As given to train; of a checkpoint of the reference, the one that it was made with
+        [default: 1e-6, where one of them needs it].
     json
         Print the result as JSON.
     """

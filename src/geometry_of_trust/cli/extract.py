@@ -20,7 +20,7 @@ from geometry_of_trust.cli.common import (
     warn_of_low_memory,
     warn_of_rows,
 )
-from geometry_of_trust.cli.layer_spelling import layers_of
+from geometry_of_trust.cli.layer_spelling import as_typed, layers_of
 from geometry_of_trust.corpus.options import CorpusOptions
 from geometry_of_trust.errors import BadOption
 from geometry_of_trust.extraction.options import ExtractionOptions
@@ -83,7 +83,7 @@ def extract(
     if dry_run:
         from geometry_of_trust.corpus.extracting import estimate_corpus
 
-        with progress_on("Reading the corpus") as progress:
+        with as_typed(layers), progress_on("Reading the corpus") as progress:
             estimate = estimate_corpus(
                 model, corpus, blocks, **to, options=options,
                 corpus_options=chosen or CorpusOptions(position="all"), once=chosen is None,
@@ -95,7 +95,7 @@ def extract(
     elif input is not None and chosen is None:
         from geometry_of_trust.extraction.one_text import extract as extract_text
 
-        with progress_on("Loading") as progress:
+        with as_typed(layers), progress_on("Loading") as progress:
             one = extract_text(model, input, blocks, **to, options=options, progress=progress)
         from geometry_of_trust.showing import extractions
 
@@ -104,7 +104,7 @@ def extract(
     else:
         from geometry_of_trust.corpus.extracting import extract_corpus
 
-        with bar_on("Loading") as listener:
+        with as_typed(layers), bar_on("Loading") as listener:
             many = extract_corpus(
                 model, corpus, blocks, **to, options=options,
                 corpus_options=chosen or corpus_options, listener=listener,

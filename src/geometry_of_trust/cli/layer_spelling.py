@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from geometry_of_trust.errors import BadOption
+from geometry_of_trust.errors import BadOption, LayerOutOfRange
 
 _NUMBER = re.compile(r"-?[0-9]{1,4}")
 _FROM_TO = re.compile(r"([0-9]{1,4})([-:])([0-9]{1,4})")
@@ -24,6 +25,22 @@ def layers_of(words: Sequence[str] | None) -> list[int] | None:
     if not parts or parts == ["all"]:
         return None
     return [layer for part in parts for layer in _layers(part)]
+
+
+@contextlib.contextmanager
+def as_typed(words: Sequence[str] | None) -> Iterator[None]:
+    """A layer that the model does not have is named by what was typed; until the `with` ends.
+
+    Raises:
+        LayerOutOfRange.
+    """
+    try:
+        yield
+    except LayerOutOfRange as error:
+        raise LayerOutOfRange(
+            f"--layers {' '.join(words or ())}",
+            expected=error.expected, found=error.found, hint=error.hint,
+        ) from error  # fmt: skip
 
 
 def _layers(part: str) -> Sequence[int]:

@@ -22,6 +22,7 @@ def read(
     unembedding: Path,
     text: int | None = None,
     other_weights: Annotated[bool, Switch] = False,
+    unknown_training: Annotated[bool, Switch] = False,
     html: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -39,6 +40,9 @@ def read(
         Which text of a corpus, by its number from 0 [default: the only one].
     other_weights
         Take probes that were trained on another model's weights.
+    unknown_training
+        Also take a probe set that does not say what it was trained on, as the reference makes it,
+        and activations with nothing beside them, whose tokens are not known.
     html
         Also write a page with the tokens shaded by their readings.
     json
@@ -54,6 +58,7 @@ def read(
             unembedding=unembedding,
             text=text,
             other_weights=other_weights,
+            unknown_training=unknown_training,
             progress=progress,
         )
     if html is not None:

@@ -24,7 +24,7 @@ from geometry_of_trust.cli.common import (
     warn_of_low_memory,
     warn_of_rows,
 )
-from geometry_of_trust.cli.layer_spelling import layers_of
+from geometry_of_trust.cli.layer_spelling import as_typed, layers_of
 from geometry_of_trust.corpus.options import CorpusOptions
 from geometry_of_trust.errors import BadOption
 from geometry_of_trust.extraction.options import ExtractionOptions
@@ -106,7 +106,8 @@ def sweep(
             activations, unembedding = stack.enter_context(
                 _outputs(output_activations, output_unembedding)
             )
-            run.into(activations, unembedding)
+            with as_typed(layers):
+                run.into(activations, unembedding)
         with progress_on("Comparing layers") as progress:
             result = sweep_files(
                 activations=activations or "",

@@ -20,14 +20,14 @@ from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.corpus.partial import Journal, Partial, check_space
 from geometry_of_trust.corpus.planning import Plan, Tokens, make_plan
 from geometry_of_trust.corpus.settings import settings_of, template_digest
-from geometry_of_trust.documents.extraction_record import Check, Corpus, Record, WrittenFile
+from geometry_of_trust.documents.extraction_record import Check, Corpus, Record
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import Interrupted, Unwritable
 from geometry_of_trust.extraction import first_text, running
 from geometry_of_trust.extraction.capture import Batch
 from geometry_of_trust.extraction.first_text import Findings
 from geometry_of_trust.extraction.identifying import Identifying
-from geometry_of_trust.extraction.recording import is_edited, make_record, stage_matrix
+from geometry_of_trust.extraction.recording import is_edited, make_record, stage_arrays
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.running import Opened, Runner
 from geometry_of_trust.files import reason, sha256_file
@@ -252,12 +252,11 @@ def _finish(
     with StagedFiles() as staged:
         staged.link(partial.file("values"), to_activations)
         staged.link(partial.file("rows"), to_rows)
-        recorded = stage_matrix(staged, to_unembedding, runner, identity)
         if not edited:
             staged.link(partial.file("labels"), to_labels)
-        written = [
-            WrittenFile(path.name, staged.sha256(path)) for path in (to_activations, to_unembedding)
-        ]
+        written, recorded = stage_arrays(
+            staged, runner, identity, activations=to_activations, unembedding=to_unembedding
+        )
         record = replace(
             make_record(runner, findings, run.plan.corpus_sha256, (), written),
             corpus=_corpus(run),

@@ -26,6 +26,8 @@ SCALED = "equal up to a scale"
 RISING = "equal up to an increasing function"
 TRANSFORMED = "not equal: the model transforms the state before U by more than a norm"
 NO_NORM = "no norm found"
+STORED = ("gguf", "fp8", "mxfp4", "mxfp8")
+"""What weights can have been rounded to in the model's own files."""
 LIBRARIES = ("python", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 

@@ -5,12 +5,14 @@ The text has sections, the value has none: the private dataclasses here are the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from geometry_of_trust.documents.extraction_record import (
     FORMAT,
     LIBRARIES,
+    STORED,
     VERSION,
     Check,
     Corpus,
@@ -49,6 +51,7 @@ from geometry_of_trust.errors import Inconsistent, NotOurSpelling, UnsupportedVe
 from geometry_of_trust.files import PathLike, read_bounded
 
 _FILES = ("activations", "unembedding")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
 @dataclass(frozen=True)
@@ -265,7 +268,8 @@ def read_record(path: PathLike) -> Record:
         Unreadable, TooLarge, BadText, BadJson, DuplicateMember: as any document.
         UnsupportedVersion: a version other than 1.
         UnknownMember, MissingMember, WrongType, NonFinite: not the record's members.
-        Inconsistent: the digests of the model's files do not lead to the root beside them.
+        Inconsistent: the digests of the model's files do not lead to the root beside them, or other
+            members contradict each other.
         NotOurSpelling: not the text that is written for its content.
         LimitExceeded: the text that is written for its content is too long.
     """
@@ -278,6 +282,7 @@ def read_record(path: PathLike) -> Record:
     sections = _SECTIONS.read(tree, where)
     if sections.format != FORMAT:
         raise WrongType(f"{where}.format", expected=repr(FORMAT), found=repr(sections.format))
+    _check_agreement(sections, where)
     found = _joined(sections)
     if (identity := found.identity) is not None:
         root = manifest_root(file.sha256 for file in identity.files)
@@ -291,6 +296,39 @@ def read_record(path: PathLike) -> Record:
             where, expected="the text that is written for its content", found="another spelling"
         )
     return found
+
+
+def _check_agreement(sections: _Sections, where: str) -> None:
+    """What members say of streams and of files agrees with each other.
+
+    Raises:
+        Inconsistent: it does not. WrongType: weights came in something unknown.
+    """
+    run, place = sections.run, f"{where}.run"
+    if (run.streams is None) != (run.stream is None):
+        raise Inconsistent(
+            f"{place}.stream",
+            expected="streams and stream, or neither",
+            found=f"{run.streams} streams, of which {run.stream} was read",
+        )
+    if run.streams is not None and run.stream not in (None, "mean"):
+        number = _NUMBER.fullmatch(run.stream)
+        if not number or int(run.stream) >= run.streams:
+            raise Inconsistent(
+                f"{place}.stream",
+                expected=f"mean, or a number below {run.streams}, as there are so many streams",
+                found=repr(run.stream[:20]),
+            )
+    if run.stored not in (None, *STORED):
+        raise WrongType(f"{place}.stored", expected=", ".join(STORED), found=repr(run.stored))
+    # A GGUF file of weights that are not rounded is there without.
+    agrees = run.stored != "gguf" if sections.gguf is None else run.stored in (None, "gguf")
+    if not agrees:
+        raise Inconsistent(
+            f"{place}.stored",
+            expected="gguf if and only if weights came from a GGUF file, and are rounded",
+            found=run.stored or "none",
+        )
 
 
 def _joined(sections: _Sections) -> Record:

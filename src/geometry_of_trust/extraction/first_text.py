@@ -2,7 +2,8 @@
 
 The first tokens of the text run again with another last token, on to the logits, and with another
 one before it. A causal model gives the same states before that token, and any model another state
-at it.
+at it. Both run in one batch, beside what the text itself gave; where that shows no causal model,
+each runs alone.
 The logits then follow from the last block's state, its norm and the unembedding; or the model does
 something else with that state.
 """
@@ -26,7 +27,13 @@ from geometry_of_trust.documents.extraction_record import (
     SCALED,
     TRANSFORMED,
 )
-from geometry_of_trust.errors import ConstantState, NotCausal, brief
+from geometry_of_trust.errors import (
+    ConstantState,
+    ModelFailed,
+    NotCausal,
+    UnsupportedArchitecture,
+    brief,
+)
 from geometry_of_trust.extraction.capture import Batch
 from geometry_of_trust.extraction.float32 import as_written
 from geometry_of_trust.extraction.running import Opened, Runner
@@ -82,22 +89,26 @@ def look(runner: Runner, ids: Sequence[int], states: NDArray[np.float32] | None 
     if len(text) == 1 and opened.limit != 1:  # which has no earlier state
         text, states = [*text, others[0]], None
         others = [*others[1:], ids[0]]
+    ends = [[*text[:-1], other] for other in others]
+    if len(text) > 2:
+        # Where a text is parted into blocks, the last token may be the first of its own.
+        before = next(x for x in (*others, text[-1]) if x != text[-2])
+        also = [[*text[:-2], before, text[-1]]]
+    else:
+        also = []
+    if states is not None:
+        findings = _at_once(runner, states[:, : len(text)], also, ends[0])
+        if findings is not None:
+            return findings
     if states is None or len(text) < len(ids):
         states = runner.states(Batch.of_text(text))
-    last_block = runner.loaded.blocks - 1
-    layers = sorted({*opened.layers, last_block})
-    asked = [layers.index(layer) for layer in opened.layers]
-    for other in others:
-        ending = _Ending()
-        with _watched(runner, ending):
-            changed = runner.to_the_end([*text[:-1], other], layers, ending.take)
-        if (changed[asked[-1], -1] != states[-1, -1]).any():
-            reads = _reads(runner, changed[-1, -1], ending)
-            bidirectional = _sees(runner, states, changed[asked], len(text) - 1)
-            if not bidirectional and len(text) > 2:
-                # Where a text is parted into blocks, the last token may be the first of its own.
-                before = next(x for x in (*others, text[-1]) if x != text[-2])
-                changed = runner.states(Batch.of_text([*text[:-2], before, text[-1]]))
+    for end in ends:
+        (changed,), ending = _to_the_end(runner, [end])
+        if (changed[-1, -1] != states[-1, -1]).any():
+            reads = _reads(runner, ending)
+            bidirectional = _sees(runner, states, changed, len(text) - 1)
+            if not bidirectional and also:
+                changed = runner.states(Batch.of_text(also[0]))
                 bidirectional = _sees(runner, states, changed, len(text) - 2)
             return Findings(bidirectional, reads)
     raise ConstantState(
@@ -106,6 +117,31 @@ def look(runner: Runner, ids: Sequence[int], states: NDArray[np.float32] | None 
         found=f"the same one for each of {len(others) + 1} tokens",
         hint="Look at the weights: the layers up to here make nothing of the text.",
     )
+
+
+def _at_once(
+    runner: Runner, states: NDArray[np.float32], also: list[list[int]], end: list[int]
+) -> Findings | None:
+    """What a causal model shows in one batch of the texts that are changed.
+
+    None of any other model, and of one that seems to be another: only texts that run alone, and cut
+    to one length, show what depends on what.
+
+    Args:
+        states: of the text, which ran with what follows it: shape (layers, tokens, d).
+        also: the text with another token before the last, or nothing. end: with another last.
+    """
+    try:
+        (*earlier, last), ending = _to_the_end(runner, [*also, end])
+    except (ModelFailed, UnsupportedArchitecture):
+        return None
+    at = len(end) - 1
+    if ending.logits is None or _alike(runner, states[-1:, at:], last[-1:, at:]):
+        return None
+    causal = _alike(runner, states[:, :at], last[:, :at]) and all(
+        _alike(runner, states[:, : at - 1], changed[:, : at - 1]) for changed in earlier
+    )
+    return Findings(False, _reads(runner, ending)) if causal else None
 
 
 def _other_tokens(opened: Opened, ids: Sequence[int]) -> list[int]:
@@ -126,18 +162,12 @@ def _sees(
     Raises:
         NotCausal: they did, and that was not allowed.
     """
-    request = runner.opened.request
     before, after = states[:, :at], changed[:, :at]
-    if before.tobytes() == after.tobytes():
+    if _alike(runner, before, after):
         return False
-    sizes = np.abs(before).mean(axis=2, dtype=np.float64)
-    by = np.abs(after.astype(np.float64) - before).mean(axis=2) / sizes
-    exact = request.reproducible and not runner.unproved
-    bound = 0.0 if exact else _NOISE[request.options.dtype]
-    if (by.mean(axis=1) <= bound).all():
-        return False
-    if request.options.allow_bidirectional:
+    if runner.opened.request.options.allow_bidirectional:
         return True
+    by = _changes(before, after)
     layer, position = np.unravel_index(by.argmax(), by.shape)
     raise NotCausal(
         f"layer {runner.opened.layers[layer]}, position {position}",
@@ -146,19 +176,38 @@ def _sees(
     )
 
 
+def _alike(runner: Runner, before: NDArray[np.float32], after: NDArray[np.float32]) -> bool:
+    """Whether states, both (layers, tokens, d), are the same, but for what kernels may change."""
+    if before.tobytes() == after.tobytes():
+        return True
+    request = runner.opened.request
+    exact = request.reproducible and not runner.unproved
+    bound = 0.0 if exact else _NOISE[request.options.dtype]
+    return bool((_changes(before, after).mean(axis=1) <= bound).all())
+
+
+def _changes(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float64]:
+    """By what part of its size each state changed, (layers, tokens)."""
+    sizes = np.abs(before).mean(axis=2, dtype=np.float64)
+    changes: NDArray[np.float64] = np.abs(after.astype(np.float64) - before).mean(axis=2) / sizes
+    return changes
+
+
 # --- from the last block to the logits --------------------------------------------------------
 
 
 @dataclass
 class _Ending:
-    """What was seen outside of the blocks, all at the last token.
+    """What was seen outside of the blocks, all at the last token of the last text.
 
     Attributes:
+        state: the last loaded block's, float32, shape (d,).
         passed: what each module was given, in its type, and of a norm or the like what it gave,
             in float32: (d,) each.
         logits: float32, shape (V,). error: why there are none.
     """
 
+    state: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     passed: list[tuple[torch.Tensor, torch.Tensor | None]] = field(default_factory=list)
     logits: NDArray[np.float32] | None = None
     error: str = "its code gives no logits"
@@ -171,6 +220,22 @@ class _Ending:
         logits = getattr(end, "logits", end[0] if isinstance(end, tuple) else end)
         if isinstance(logits, torch.Tensor):
             self.logits = _last(logits).numpy()
+
+
+def _to_the_end(
+    runner: Runner, texts: Sequence[Sequence[int]]
+) -> tuple[NDArray[np.float32], _Ending]:
+    """The states of texts of one length, (texts, layers, tokens, d), and what comes of the last."""
+    opened = runner.opened
+    last_block = runner.loaded.blocks - 1
+    layers = sorted({*opened.layers, last_block})
+    ending = _Ending()
+    batch = Batch(texts, [range(len(text)) for text in texts])
+    with _watched(runner, ending):
+        states = runner.to_the_end(batch, layers, ending.take)
+    ending.state = states[-1, -1]
+    states = states.reshape(len(layers), len(texts), batch.width, -1).swapaxes(0, 1)
+    return states[:, [layers.index(layer) for layer in opened.layers]], ending
 
 
 def _last(tensor: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -231,13 +296,13 @@ def _in_parts(runner: Runner, input: torch.Tensor) -> torch.Tensor:  # noqa: A00
     return logits + bias if isinstance(bias, torch.Tensor) else logits
 
 
-def _reads(runner: Runner, state: NDArray[np.float32], ending: _Ending) -> str:
-    """How the logits follow from the last block's state, shape (d,): as of `Record`."""
+def _reads(runner: Runner, ending: _Ending) -> str:
+    """How the logits follow from the last block's state: as of `Record`."""
     if ending.logits is None:
         return f"not compared: {ending.error}"
-    given = torch.from_numpy(state)
+    given = torch.from_numpy(ending.state)
     readers = [gives for takes, gives in ending.passed if torch.equal(takes, given.to(takes.dtype))]
-    read = np.stack([state, *(gives.numpy() for gives in readers if gives is not None)])
+    read = np.stack([ending.state, *(gives.numpy() for gives in readers if gives is not None)])
     weight, bias = runner.weight, runner.unembedding.bias
     size = min(len(weight), len(ending.logits))
     starts = range(0, size, max(_ROWS, size // 16))

@@ -24,6 +24,7 @@ from geometry_of_trust.errors import (
     IncompleteModel,
     LimitExceeded,
     OutsideOfModel,
+    QuantizedModel,
     TooLarge,
     brief,
 )
@@ -144,6 +145,7 @@ def check_configuration(source: Source) -> None:
         TooLarge: that of the model has more than 16 MiB.
         LimitExceeded: more than `MAX_LAYERS` layers, labels, or tokens of the tokenizer's own; or
             that of the model has more than `MAX_VALUES`.
+        QuantizedModel: that of the model says what weights are packed by, but in no object.
     """
     if source.gguf is not None:
         return
@@ -162,9 +164,23 @@ def check_configuration(source: Source) -> None:
             expected = f"at most {MAX_VALUES} values"
             raise LimitExceeded(f"{source.argument}, {name}", expected=expected, found=values)
         with contextlib.suppress(ValueError, RecursionError):  # no JSON: the library says so
-            for member, count in _numbers(json.loads(data)):
+            tree = json.loads(data)
+            _check_quantization(source, tree)
+            for member, count in _numbers(tree):
                 if _COUNTS.fullmatch(member):
                     check_layers(source.argument, member, count)
+
+
+def _check_quantization(source: Source, tree: object) -> None:
+    """What a configuration says of packed weights is an object, or nothing."""
+    said = tree.get("quantization_config") if isinstance(tree, dict) else None
+    if said is not None and not isinstance(said, dict):
+        raise QuantizedModel(
+            f"{source.argument}, quantization_config",
+            expected="an object with a quant_method, which says how the weights are packed",
+            found=f"{said!r:.80}",
+            hint="If its weights are plain, take quantization_config out of config.json.",
+        )
 
 
 def _numbers(tree: object) -> Iterator[tuple[str, int]]:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geometry_of_trust.documents.extraction_record import Record, WrittenFile
+from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.errors import EmptyText
 from geometry_of_trust.extraction.identifying import Identifying
 from geometry_of_trust.extraction.options import ExtractionOptions, utf8
 from geometry_of_trust.extraction.quiet import running_model
-from geometry_of_trust.extraction.recording import is_edited, make_record, stage_matrix
+from geometry_of_trust.extraction.recording import is_edited, make_record, stage_arrays
 from geometry_of_trust.extraction.request import Request
 from geometry_of_trust.extraction.tokenizing import begins_twice
 from geometry_of_trust.files import PathLike
@@ -134,12 +134,11 @@ def _write(
     labels_kept = is_edited(to_labels)
     with StagedFiles() as staged:
         stage_activations(staged, to_activations, activations)
-        recorded = stage_matrix(staged, to_unembedding, run.runner, identity)
         if not labels_kept:
             staged.write(to_labels, labels_stub(len(run.tokens)))
-        written = [
-            WrittenFile(path.name, staged.sha256(path)) for path in (to_activations, to_unembedding)
-        ]
+        written, recorded = stage_arrays(
+            staged, run.runner, identity, activations=to_activations, unembedding=to_unembedding
+        )
         record = make_record(run.runner, findings, prompt_sha256, run.tokens, written)
         record = replace(record, identity=recorded)
         staged.write(to_record, record.to_json())

@@ -19,7 +19,7 @@ Quantization = Literal["int8"]
 MEAN = "mean"
 """The name of the mean of all residual streams."""
 
-_NUMBER = re.compile(r"[0-9]{1,4}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,3}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,15 +42,24 @@ def is_edited(labels: Path) -> bool:
         return os.path.lexists(labels)
 
 
-def stage_matrix(
-    staged: StagedFiles, path: Path, runner: Runner, identity: ModelIdentity
-) -> RecordedIdentity:
-    """Write the unembedding, and see which tensor of the model it is: what is recorded of both."""
+def stage_arrays(
+    staged: StagedFiles,
+    runner: Runner,
+    identity: ModelIdentity,
+    *,
+    activations: Path,
+    unembedding: Path,
+) -> tuple[list[WrittenFile], RecordedIdentity]:
+    """Write the unembedding beside staged activations: what is recorded of both, and of the model.
+
+    Which tensor of the model the unembedding is, is digested while the two files are.
+    """
     shape = runner.weight.shape[0], runner.weight.shape[1]
-    finder = MatrixFinder(identity, shape)
-    stage_unembedding(staged, path, shape, finder.seen(runner.unembedding_rows()))
-    name = runner.opened.anatomy.unembedding_path.rpartition(".")[2]
-    return identity.recorded(finder.proof(f"{name}.weight"))
+    with MatrixFinder(identity, shape) as finder:
+        stage_unembedding(staged, unembedding, shape, finder.seen(runner.unembedding_rows()))
+        written = [WrittenFile(x.name, staged.sha256(x)) for x in (activations, unembedding)]
+        name = runner.opened.anatomy.unembedding_path.rpartition(".")[2]
+        return written, identity.recorded(finder.proof(f"{name}.weight"))
 
 
 def make_record(

@@ -218,9 +218,9 @@ class Runner:
         )
 
     def to_the_end(
-        self, ids: Sequence[int], layers: Sequence[int], at_end: Callable[[object], None]
+        self, batch: capture.Batch, layers: Sequence[int], at_end: Callable[[object], None]
     ) -> NDArray[np.float32]:
-        """The states of all tokens of a text, (layers, tokens, d), of a model that is not stopped.
+        """The states at the tokens kept, (layers, rows, d), of a model that is not stopped.
 
         Args:
             layers: ascending. at_end: as of `capture.residual_stream`.
@@ -232,7 +232,7 @@ class Runner:
             self.loaded.model,
             self.blocks,
             layers,
-            capture.Batch.of_text(ids),
+            batch,
             hidden_dim=self.opened.anatomy.hidden_dim,
             stream=self.opened.stream,
             pages=self.pages,
@@ -283,7 +283,7 @@ class Runner:
         return name if isinstance(name, str) else None
 
     def unembedding_rows(self) -> Iterator[NDArray[np.float32]]:
-        """U in blocks of rows, float32, shape (rows, d), each valid until the next.
+        """U in blocks of rows, float32, shape (rows, d).
 
         Of float32 weights they are no copy.
         """

@@ -175,9 +175,16 @@ def _method(config: PreTrainedConfig, where: str) -> str | None:
     method = saved.get("quant_method")
     if saved.get("load_in_4bit") or saved.get("load_in_8bit"):
         method = _BITSANDBYTES
+    if not isinstance(method, str):
+        raise QuantizedModel(
+            f"{where}, quantization_config",
+            expected="a quant_method, which says how the weights are packed",
+            found=f"{saved!r:.80}",
+            hint=f"If its weights are plain, take quantization_config out of config.json. {_ELSE}",
+        )
     if method in (_BITSANDBYTES, *EXACT, *ROUNDING):
-        return str(method)
-    package = _PACKAGES.get(str(method))
+        return method
+    package = _PACKAGES.get(method)
     kernels = f", for the kernels of {package}" if package else ""
     raise QuantizedModel(
         where,

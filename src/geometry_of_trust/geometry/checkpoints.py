@@ -155,6 +155,18 @@ def _check_matrix(phi: NDArray[np.float32], where: PathLike) -> None:
         )
 
 
+def needs_epsilon(path: PathLike, geometry: Geometry) -> bool:
+    """Whether the option ε had a part in the inner product that `open_geometry` gave of a file.
+
+    Raises:
+        MalformedInput and its kinds, FileChanged: as `read_gotgeo`.
+    """
+    file = FileBytes.of(path)
+    if file.read(0, 4) == b"GOTG":
+        return read_gotgeo(file).digest != geometry.digest
+    return geometry.inner_product == "CausalRegularised"
+
+
 def open_geometry(
     path: PathLike, epsilon: float = 1e-6, progress: Progress | None = None
 ) -> Geometry:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +17,9 @@ from geometry_of_trust.formats.arrays import CHUNK_BYTES, Unembedding
 from geometry_of_trust.formats.mapped_arrays import settled
 from geometry_of_trust.identity.model_identity import ModelIdentity
 from geometry_of_trust.identity.tensor_tree import TensorProof
+
+_AHEAD = 4
+"""How many blocks may wait for their digest."""
 
 EXACT = ("F32", "BF16", "F16")
 """Types whose every number is a float32, so that there is one way back to them."""
@@ -96,33 +103,56 @@ def find_matrix(
     Raises:
         FileChanged, Unreadable: as `stored_digest`.
     """
-    finder = MatrixFinder(identity, unembedding.values.shape)
-    for _ in finder.seen(_blocks(unembedding)):
-        pass
-    return finder.proof(preferred)
+    with MatrixFinder(identity, unembedding.values.shape) as finder:
+        for _ in finder.seen(_blocks(unembedding)):
+            pass
+        return finder.proof(preferred)
 
 
 class MatrixFinder:
     """Finds the tensor of a model that a matrix (V, d) is, by its bytes and not by its name.
 
     So a tied matrix is found under the embedding's name, and a checkpoint's name need not be known.
+    A thread digests what is seen while others go on; leaving the `with` ends it.
     """
 
     def __init__(self, identity: ModelIdentity, shape: tuple[int, ...]) -> None:
         self._identity = identity
         self._fitting = [t for t in identity.tensors or () if t.shape == shape and t.dtype in EXACT]
         self._digests = {tensor.dtype: hashlib.sha256() for tensor in self._fitting}
+        self._pool = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
     def seen(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """The same blocks of rows of the matrix, shape (rows, d), all of which are to be taken."""
+        """The same blocks of rows of the matrix, shape (rows, d), all of which are to be taken.
+
+        A block must keep its numbers for as long as it is referred to.
+        """
         for block in blocks:
-            for dtype in tuple(self._digests):
-                stored = _as_stored(np.ascontiguousarray(block, "<f4"), dtype)
-                if stored is None:
-                    del self._digests[dtype]
-                else:
-                    self._digests[dtype].update(stored.data)
+            if self._digests:
+                self._waiting.append(self._pool.submit(self._see, block))
+            if len(self._waiting) > _AHEAD:
+                self._waiting.popleft().result()
             yield block
+
+    def _see(self, block: NDArray[np.float32]) -> None:
+        for dtype in tuple(self._digests):
+            stored = _as_stored(np.ascontiguousarray(block, "<f4"), dtype)
+            if stored is None:
+                del self._digests[dtype]
+            else:
+                self._digests[dtype].update(stored.data)
 
     def proof(self, preferred: str = "") -> TensorProof | None:
         """Its place in the tree, once all blocks were seen; None if no tensor is it exactly.
@@ -131,6 +161,8 @@ class MatrixFinder:
             preferred: the end of the name to take, if several tensors have these bytes, as in a
                 checkpoint that has a tied matrix twice: `lm_head.weight`. Else the first by name.
         """
+        while self._waiting:
+            self._waiting.popleft().result()
         found = {dtype: digest.hexdigest() for dtype, digest in self._digests.items()}
         names = [t.name for t in self._fitting if found.get(t.dtype) == t.sha256]
         if not names:

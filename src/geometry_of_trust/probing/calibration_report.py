@@ -60,12 +60,14 @@ class CalibrationReport:
         layer: that of the probe set. grouped: whether there was a row table with groups.
         trained_on: whether the activations are those that the probes were trained on.
         probes: one entry a probe.
+        unknown_training: whether the set does not say what it was trained on.
     """
 
     layer: int
     grouped: bool
     trained_on: bool
     probes: tuple[Calibration, ...]
+    unknown_training: bool = False
 
 
 def calibration_report(
@@ -76,6 +78,7 @@ def calibration_report(
     labels: PathLike | None = None,
     label_columns: Sequence[str] = (),
     other_weights: bool = False,
+    unknown_training: bool = False,
     progress: Progress | None = None,
 ) -> CalibrationReport:
     """Bins, ECE and figures of quality of probes on labelled activations.
@@ -84,6 +87,8 @@ def calibration_report(
         labels, label_columns: as of `training_files.train_layers`; where there are several
             columns or probes, each probe is judged by the column of its name.
         other_weights: whether the probes may have been trained on another model.
+        unknown_training: also take a probe set that does not say what it was trained on, as the
+            reference makes it.
 
     Raises:
         MalformedInput and its kinds: a file cannot be read.
@@ -96,7 +101,9 @@ def calibration_report(
     sources = open_sources(activations, [probes], unembedding)
     record = sources.own_record()
     weights = None if record is None else record.weights
-    check_agreement(sources, weights=weights, other_weights=other_weights)
+    check_agreement(
+        sources, weights=weights, other_weights=other_weights, unknown_training=unknown_training
+    )
     probe_set, states = sources.probe_sets[0], sources.activations
     rows = sources.activations_file.rows
     columns = _by_probe(named_labels(labels, label_columns, None, rows), probe_set.probes)
@@ -113,6 +120,7 @@ def calibration_report(
             _calibration(probe, geometry, H, columns[probe.name], groups)
             for probe in probe_set.probes
         ),
+        unknown_training=training is None,
     )
 
 

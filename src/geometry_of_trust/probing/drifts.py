@@ -10,7 +10,7 @@ import numpy as np
 
 from geometry_of_trust.errors import BadOption, DimensionMismatch
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.geometry.checkpoints import open_geometry
+from geometry_of_trust.geometry.checkpoints import needs_epsilon, open_geometry
 from geometry_of_trust.geometry.drift import Moved, gram_moved, principal_angles, probe_moved
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.geometry.spectrum import effective_dimension
@@ -80,7 +80,7 @@ def measure_drift(
     current: PathLike,
     probes: Sequence[PathLike] = (),
     *,
-    epsilon: float = 1e-6,
+    epsilon: float | None = None,
     progress: Progress | None = None,
 ) -> DriftReport:
     """Measure the drift between two inner products, and that of probes.
@@ -88,12 +88,12 @@ def measure_drift(
     Args:
         reference, current: `.gotgeo` or `.gotue` files.
         probes: probe sets of the same dimension.
-        epsilon: as of `open_geometry`.
+        epsilon: as of `open_geometry`; None: 1e-6, if one of them needs it.
 
     Raises:
         MalformedInput and its kinds, FileChanged: a file cannot be read.
         DimensionMismatch: two of them are of different dimensions.
-        BadOption: a probe set is given twice.
+        BadOption: a probe set is given twice; or an epsilon, and neither file needs it.
         Inconsistent, NonFinite, NotPositiveDefinite, TooLarge, BadOption: as `open_geometry`.
     """
     files = [open_probe_set(path) for path in probes]
@@ -103,8 +103,17 @@ def measure_drift(
             other = f"the one of {seen[file.sha256]}"
             raise BadOption(file.path, expected="each probe set once", found=other)
         seen[file.sha256] = file.path
-    before = open_geometry(reference, epsilon, progress)
-    after = open_geometry(current, epsilon, progress)
+    option = 1e-6 if epsilon is None else epsilon
+    before = open_geometry(reference, option, progress)
+    after = open_geometry(current, option, progress)
+    needed = needs_epsilon(reference, before) or needs_epsilon(current, after)
+    if epsilon is not None and not needed:
+        raise BadOption(
+            "--epsilon",
+            expected="none, as nothing is added to either inner product",
+            found=f"{epsilon:g}",
+            hint="Leave it out.",
+        )
     check_dimensions(current, before, after)
     for file in files:
         found = file.probe_set.probes[0].weights.size

@@ -62,6 +62,11 @@ class Sources:
         """What the probe files hold."""
         return tuple(file.probe_set for file in self.probe_files)
 
+    @property
+    def training(self) -> Training | None:
+        """What the first of the probe sets that say so was trained on; None if none says it."""
+        return next((x.training for x in self.probe_sets if x.training is not None), None)
+
     def own_record(self) -> Record | None:
         """The extraction record beside the activations, once it is seen to be of these files.
 
@@ -126,6 +131,7 @@ def check_agreement(
     *,
     weights: Weights | None = None,
     other_weights: bool = False,
+    unknown_training: bool = False,
 ) -> None:
     """Model, precision and dimensions of all files are the same ones (before any arithmetic).
 
@@ -134,12 +140,14 @@ def check_agreement(
         model_id: what the model is expected to be called; None: what the activations say.
         weights: of the activations, if these are known.
         other_weights: whether the probes may have been trained on another model.
+        unknown_training: accept probe sets without `training` member, as the reference makes them.
+            They are read under the causal inner product; only dimensions can be held against it.
 
     Raises:
         LayerMissing, NonFinite: of the layer of a probe set the activations hold nothing, or no
             numbers.
         ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch: naming the file.
-        ProvenanceMissing: a probe set without `training` member.
+        ProvenanceMissing: a probe set without `training` member, if that is not accepted.
     """
     acts = sources.activations
     if model_id not in (None, acts.model_id):
@@ -150,21 +158,23 @@ def check_agreement(
             expected=f"hidden dimension {acts.hidden_dim}, as in the activations",
             found=sources.unembedding.hidden_dim,
         )
-    first = sources.probe_sets[0].training
+    first = sources.training
     for file in sources.probe_files:
         path, probe_set = file.path, file.probe_set
         training = probe_set.training
-        if training is None or first is None:
+        if training is None and not unknown_training:
             raise ProvenanceMissing(
                 path,
                 expected="a training member, which says model, precision and inner product",
                 found="none",
-                hint="Train the probe again with got-cli train.",
+                hint="Train the probe again with got-cli train; --unknown-training takes it as it "
+                "is, under the causal inner product, and says so.",
             )
-        if not (other_weights or same_weights(training, acts.model_id, weights)):
-            raise _of_other_weights(path, training, acts.model_id, weights)
-        if training.precision != acts.precision:
-            raise PrecisionMismatch(path, expected=acts.precision, found=training.precision)
+        if training is not None:
+            if not (other_weights or same_weights(training, acts.model_id, weights)):
+                raise _of_other_weights(path, training, acts.model_id, weights)
+            if training.precision != acts.precision:
+                raise PrecisionMismatch(path, expected=acts.precision, found=training.precision)
         for probe in probe_set.probes:
             if probe.weights.size != acts.hidden_dim:
                 raise DimensionMismatch(
@@ -172,8 +182,17 @@ def check_agreement(
                     expected=f"{acts.hidden_dim} weights",
                     found=probe.weights.size,
                 )
-        if training.inner_product != first.inner_product:
-            raise GeometryMismatch(path, expected=first.inner_product, found=training.inner_product)
+        if training is None and first is not None and first.inner_product == "Euclidean":
+            raise GeometryMismatch(
+                path,
+                expected="Euclidean, as of the others",
+                found="no training member: read under the causal inner product",
+                hint="Use it apart from the others.",
+            )
+        if training is not None and first is not None:
+            inner_product = training.inner_product
+            if inner_product != first.inner_product:
+                raise GeometryMismatch(path, expected=first.inner_product, found=inner_product)
         acts.row(probe_set.layer, 0)  # LayerMissing before the long arithmetic
 
 
@@ -196,13 +215,18 @@ def _of_other_weights(
 
 
 def check_geometry(sources: Sources, geometry: Geometry) -> None:
-    """All probe sets were trained under this geometry, and say so.
+    """All probe sets that say what they were trained on were trained under this geometry.
+
+    The digest in one of the reference is of its own Φ, which only its own build makes again.
 
     Raises:
         GeometryMismatch: naming the file of one that was not.
         FileChanged: a file was written to meanwhile, which would explain it.
     """
     for file in sources.probe_files:
+        training = file.probe_set.training
+        if training is None:
+            continue
         if file.probe_set.geometry_hash != geometry.digest:
             sources.check_unchanged()
             raise GeometryMismatch(
@@ -211,9 +235,8 @@ def check_geometry(sources: Sources, geometry: Geometry) -> None:
                 found=file.probe_set.geometry_hash,
                 hint="Use the unembedding and the --epsilon that the probe was trained with.",
             )
-        training = file.probe_set.training
-        named = None if training is None else (training.inner_product, training.epsilon)
-        if named not in (None, (geometry.inner_product, geometry.epsilon)):
+        named = (training.inner_product, training.epsilon)
+        if named != (geometry.inner_product, geometry.epsilon):
             raise GeometryMismatch(
                 f"{file.path}.training",
                 expected=f"{geometry.inner_product}, {geometry.epsilon} added, as its digest says",
@@ -222,18 +245,18 @@ def check_geometry(sources: Sources, geometry: Geometry) -> None:
 
 
 def trained_geometry(sources: Sources, progress: Progress | None) -> Geometry:
-    """The inner product that the first probe set was trained under.
+    """The inner product that the first probe set was trained under; the causal one if none says.
 
     Raises:
         GeometryMismatch: the unembedding gives another one.
         NonFinite, NotPositiveDefinite: as `Geometry.from_unembedding`.
     """
-    training = sources.probe_sets[0].training
+    training = sources.training
     euclidean = training is not None and training.inner_product == "Euclidean"
     geometry = Geometry.from_unembedding(
         sources.unembedding,
         inner_product="euclidean" if euclidean else "causal",
-        added=training.epsilon if training is not None else 0.0,
+        added=None if training is None else training.epsilon,
         progress=progress,
     )
     check_geometry(sources, geometry)

@@ -41,6 +41,7 @@ class TextReadings:
     Attributes:
         model_id, layer: of the activations and the probes. text: its index in the corpus.
         tokens: of the text, those that have rows. probes: one entry each.
+        unknown_training: whether the set does not say what it was trained on.
     """
 
     model_id: str
@@ -48,6 +49,7 @@ class TextReadings:
     text: int
     tokens: tuple[TokenText, ...]
     probes: tuple[ProbeReadings, ...]
+    unknown_training: bool = False
 
 
 def read_tokens(
@@ -57,6 +59,7 @@ def read_tokens(
     unembedding: PathLike,
     text: int | None = None,
     other_weights: bool = False,
+    unknown_training: bool = False,
     progress: Progress | None = None,
 ) -> TextReadings:
     """Read every token of one text, exactly as `attest` would at its position.
@@ -65,11 +68,15 @@ def read_tokens(
         activations, probes, unembedding: the files.
         text: which one of a corpus, by its index; None: the only one.
         other_weights: whether the probes may have been trained on another model.
+        unknown_training: also take a probe set that does not say what it was trained on, as the
+            reference makes it, and activations of its with nothing beside them: then rows are of
+            one text, whose tokens are not known.
         progress: called with what is being done.
 
     Raises:
         MalformedInput and its kinds: a file cannot be read.
-        Unreadable: there is neither a row table nor an extraction record beside the activations.
+        Unreadable: there is neither a row table nor an extraction record beside the activations,
+            if that is not accepted.
         RecordMismatch: what is there describes other activations, or another unembedding.
         BadOption: there are several texts, and none is named. PositionMissing: no such text.
         ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch, ProvenanceMissing,
@@ -78,8 +85,10 @@ def read_tokens(
     sources = open_sources(activations, [probes], unembedding)
     record = sources.own_record()
     weights = None if record is None else record.weights
-    check_agreement(sources, weights=weights, other_weights=other_weights)
-    index, tokens = _tokens(sources, text)
+    check_agreement(
+        sources, weights=weights, other_weights=other_weights, unknown_training=unknown_training
+    )
+    index, tokens = _tokens(sources, text, unrecorded=unknown_training)
     geometry = trained_geometry(sources, progress)
     probe_set, acts = sources.probe_sets[0], sources.activations
     states = [acts.row(probe_set.layer, token.row)[None, :] for token in tokens]
@@ -93,14 +102,23 @@ def read_tokens(
                 progress(f"{probe.name}: token {n + 1} of {len(states)}")
             readings.append(read_probe(probe, geometry, row))
         read.append(ProbeReadings(probe.name, verdicts[i] if verdicts else None, tuple(readings)))
-    return TextReadings(acts.model_id, probe_set.layer, index, tokens, tuple(read))
+    return TextReadings(
+        acts.model_id,
+        probe_set.layer,
+        index,
+        tokens,
+        tuple(read),
+        unknown_training=training is None,
+    )
 
 
-def _tokens(sources: Sources, text: int | None) -> tuple[int, tuple[TokenText, ...]]:
+def _tokens(
+    sources: Sources, text: int | None, *, unrecorded: bool
+) -> tuple[int, tuple[TokenText, ...]]:
     """The text's index, and its tokens, from the row table or the extraction record."""
     rows = sources.activations_file.rows
     if rows is None:
-        return _recorded(sources, text)
+        return _recorded(sources, text, unrecorded=unrecorded)
     if len(rows) != len(sources.activations.positions):
         raise RecordMismatch(
             "row table", expected=f"{len(sources.activations.positions)} rows", found=len(rows)
@@ -117,13 +135,17 @@ def _tokens(sources: Sources, text: int | None) -> tuple[int, tuple[TokenText, .
     return index, tuple(TokenText(i, rows.token[i]) for i in range(span.start, span.stop))
 
 
-def _recorded(sources: Sources, text: int | None) -> tuple[int, tuple[TokenText, ...]]:
+def _recorded(
+    sources: Sources, text: int | None, *, unrecorded: bool
+) -> tuple[int, tuple[TokenText, ...]]:
     record, place = sources.own_record(), record_path(sources.activations.source)
-    if record is None:
+    if record is None and not unrecorded:
         raise Unreadable(place, expected="an extraction record, which has the tokens", found="none")
     if text not in (None, 0):
         raise PositionMissing("--text", expected="0, as there is one text", found=text)
     count = len(sources.activations.positions)
+    if record is None:
+        return 0, tuple(TokenText(i, None) for i in range(count))
     if len(record.tokens) != count:
         raise RecordMismatch(place, expected=f"{count} tokens", found=len(record.tokens))
     return 0, tuple(TokenText(i, token.text) for i, token in enumerate(record.tokens))

@@ -92,6 +92,11 @@ def calibration(report: CalibrationReport) -> str:
     notes = []
     if report.trained_on:
         notes.append("These are the rows that the probes were trained on: expect less elsewhere.")
+    if report.unknown_training:
+        notes.append(
+            "The probe set does not say what it was trained on: nor whether these are those rows, "
+            "or of that model."
+        )
     if not report.grouped:
         notes.append("No groups: the intervals take each row for an independent one.")
     return "\n\n".join([*(_calibrated(probe) for probe in report.probes), *notes])

@@ -45,6 +45,7 @@ def tenth(p: float) -> str:
 def title(read: TextReadings, probe: ProbeReadings) -> str:
     """What is read, where, and how far to trust it."""
     verdict = f"; by its card {probe.verdict}" if probe.verdict else ""
+    verdict += "; of unknown training" if read.unknown_training else ""
     return (
         f"layer {read.layer}, text {read.text}{verdict}: {quoted(probe.dimension)} "
         f"of {bare_or_quoted(read.model_id)}"

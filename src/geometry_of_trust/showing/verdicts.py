@@ -14,6 +14,11 @@ from geometry_of_trust.terminal import bare_or_quoted, escaped_line, quoted
 from geometry_of_trust.verifying.verify import Refused, Step, Verdict
 
 READINGS_SHOWN = 100
+REFERENCE_FLAGS = (
+    "as the reference sets them: p is below the threshold of the probe (0.7 unless set otherwise, "
+    "and not signed), so that a confident no is flagged, too"
+)
+"""What flags say in a document without binding, as ours never are."""
 
 
 def moment(timestamp: int) -> str:
@@ -32,7 +37,9 @@ def moment(timestamp: int) -> str:
 class ReadingEntry:
     """A reading and, where it is bound, where it was read and what its probe is worth.
 
-    `probability` and `flagged` are None where a document, not verified, has too few of them.
+    `probability` and `flagged` are None where a document, not verified, has too few of them;
+    `verdict` is empty for a probe of unknown training. `unbound` says that the document has no
+    binding: it is not one of ours, and its flag is the reference's.
     """
 
     probe_set: int
@@ -45,6 +52,7 @@ class ReadingEntry:
     dimension: str | None = None
     verdict: str = ""
     other_weights: bool = False
+    unbound: bool = False
 
     def tree(self) -> dict[str, object]:
         """For a program; what is not bound is left out."""
@@ -55,7 +63,7 @@ class ReadingEntry:
                 "position": self.position,
                 "position_index": self.position_index,
                 "dimension": self.dimension,
-                "verdict": self.verdict,
+                "verdict": self.verdict or None,
                 "other_weights": self.other_weights,
             }
         return {
@@ -68,13 +76,18 @@ class ReadingEntry:
 
     def line(self) -> str:
         """For a person: the numbers first, names that somebody chose last."""
-        flag = "unreliable: flagged" if self.flagged else "reliable"
+        if self.unbound:
+            flag = "flagged" if self.flagged else "not flagged"
+        else:
+            flag = "unreliable: flagged" if self.flagged else "reliable"
         p = "?" if self.probability is None else shortest_float32(self.probability)
         numbers = f"p = {p} ({flag}), raw = {shortest_float32(self.raw)}"
         if self.verdict == "INSUFFICIENT":
             numbers += ", by a probe that is INSUFFICIENT"
         if self.other_weights:
             numbers += ", by a probe TRAINED ON OTHER WEIGHTS"
+        if self.dimension is not None and not self.verdict:
+            numbers += ", by a probe of unknown training"
         if self.dimension is None:
             return f"{numbers}: probe (unbound)"
         index = self.position_index
@@ -92,15 +105,18 @@ def readings(attestation: Attestation) -> list[ReadingEntry]:
         bound = bound_sets[i] if i < len(bound_sets) else None
         for j, raw in enumerate(row):
             confidence, flagged = next(flat, (None, None))
-            entry = ReadingEntry(i, raw, confidence, flagged)
-            if bound is not None and j < min(len(bound.dimensions), len(bound.verdicts)):
+            entry = ReadingEntry(i, raw, confidence, flagged, unbound=attestation.binding is None)
+            verdicts: tuple[str, ...] = () if bound is None else bound.verdicts
+            if bound is not None and bound.unknown_training:
+                verdicts = ("",) * len(bound.dimensions)
+            if bound is not None and j < min(len(bound.dimensions), len(verdicts)):
                 entry = dataclasses.replace(
                     entry,
                     layer=bound.layer,
                     position=bound.position,
                     position_index=bound.position_index,
                     dimension=bound.dimensions[j],
-                    verdict=bound.verdicts[j],
+                    verdict=verdicts[j],
                     other_weights=bound.other_weights,
                 )
             entries.append(entry)
@@ -127,7 +143,10 @@ def attestation(signed: Attestation) -> str:
         record = bound.extraction_record
         rows += [
             ("unembedding", bound.unembedding.sha256),
-            *(("probe set", entry.sha256) for entry in bound.probe_sets),
+            *(
+                ("probe set", f"{entry.sha256}{', of unknown training' * entry.unknown_training}")
+                for entry in bound.probe_sets
+            ),
             ("extraction record", "" if record is None else record.sha256),
             ("residual stream", (record and record.stream and bare_or_quoted(record.stream)) or ""),
             ("bidirectional", SEES_LATER if record is not None and record.bidirectional else ""),
@@ -144,6 +163,8 @@ def attestation(signed: Attestation) -> str:
     more = len(entries) - READINGS_SHOWN
     if more > 0:
         rows.append(("", f"and {more} more"))
+    if signed.binding is None:
+        rows.append(("flags", REFERENCE_FLAGS))
     return table(rows)
 
 
@@ -190,6 +211,7 @@ def attestation_tree(signed: Attestation) -> dict[str, object]:
         "input_hash": signed.input_hash,
         "geometry_hash": signed.geometry_hash,
         "probe_commitment": signed.probe_commitment,
+        "flag_rule": "p" if signed.binding is None else "max(p, 1 - p)",
         "divergence_flag": signed.divergence_flag,
         "bidirectional": record is not None and record.bidirectional,
         "digest": signed.digest,

@@ -83,7 +83,8 @@ class BoundProbeSet:
         position: `last`, `first`, `mean` or a number; `position_index` the row that this was, or
             None for the mean of all rows.
         dimensions, verdicts: one a probe.
-        other_weights: it was trained on those of another model, which was allowed.
+        other_weights: whether it was trained on those of another model, which was allowed.
+        unknown_training: whether it does not say what it was trained on; it has no verdicts then.
     """
 
     sha256: str
@@ -93,6 +94,7 @@ class BoundProbeSet:
     dimensions: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
     other_weights: bool = False
+    unknown_training: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,7 @@ BINDING = record(
                 member("dimensions", vector(STRING)),
                 member("verdicts", vector(choice(VERDICTS))),
                 member("other_weights", BOOL, default=False, omitted=True),
+                member("unknown_training", BOOL, default=False, omitted=True),
             )
         ),
     ),

@@ -241,9 +241,9 @@ def _check_bound_set(bound: BoundProbeSet, readings: int, positions: int, where:
     except GotError as error:
         raise BindingMismatch(error.where, expected=error.expected, found=error.found) from None
     for name, expected, found in (
-        # 4.11 It has a name and a verdict for each reading.
+        # 4.11 It has a name and a verdict for each reading; of unknown training no verdict.
         ("dimensions", readings, len(bound.dimensions)),
-        ("verdicts", len(bound.dimensions), len(bound.verdicts)),
+        ("verdicts", 0 if bound.unknown_training else readings, len(bound.verdicts)),
         # 4.12 The row is the one that the position names.
         ("position_index", index, bound.position_index),
     ):

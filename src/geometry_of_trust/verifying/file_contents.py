@@ -159,20 +159,23 @@ def _unbound_probe_set(attestation: Attestation, file: ProbeSetFile) -> Compared
 def _probe_set(binding: Binding, bound: BoundProbeSet, file: ProbeSetFile) -> Compared:
     # 5.8 Each probe set: what is bound of it, what it was trained on, and under which geometry.
     probe_set, training = file.probe_set, file.probe_set.training
-    if training is None:
+    if training is None and not bound.unknown_training:
         raise ProvenanceMissing(
             file.path, expected="a training member, with the verdicts that are bound", found="none"
         )
     activations = binding.activations
     weights = None if binding.model is None else binding.model.weights
-    if not same_weights(training, activations.model_id, weights) and not bound.other_weights:
+    ours = training is None or same_weights(training, activations.model_id, weights)
+    if training is not None and not ours and not bound.other_weights:
         names = activations.model_id, training.model_id
         signed, found = (weights, training.weights) if names[0] == names[1] else names
         yield "training.model_id", signed, found
     yield from _fields(bound, bound_probe_set(file, bound.position, activations, weights))
-    yield "training.precision", activations.precision, training.precision
     for probe in probe_set.probes:
         yield f"weights of {probe.name!r}", activations.hidden_dim, probe.weights.size
+    if training is None:
+        return
+    yield "training.precision", activations.precision, training.precision
     geometry = BoundGeometry(
         training.inner_product, shortest_float32(training.epsilon), probe_set.geometry_hash or ""
     )
