@@ -93,8 +93,10 @@ def _since_0_2() -> Tree:
 def _identified(root: str | None = None) -> Tree:
     """Which model it was, from two files; the root over their digests or another one."""
     digests = ["1a" * 32, "2b" * 32]
-    files: Json = [{"name": name, "sha256": digest, "size": 2}
-                   for name, digest in zip(("a.json", "model.safetensors"), digests, strict=True)]  # fmt: skip
+    files: Json = [
+        {"name": name, "sha256": digest, "size": 2}
+        for name, digest in zip(("a.json", "model.safetensors"), digests, strict=True)
+    ]
     identity: Tree = {
         "manifest_root": root or hashlib.sha256(bytes.fromhex("".join(digests))).hexdigest(),
         "tensor_root": "fb" * 32, "files": files, "not_covered": ["README.md"],
@@ -137,8 +139,13 @@ def records() -> Iterator[Vector]:
                        mode="reproducible" if run["reproducible"] else "fast", layers="1 4",
                        positions=str(positions), digest=record_digest(tree))  # fmt: skip
     yield from _records_changed()
-    yield refused("record", "identity-of-other-files", "Inconsistent",
-                  record_text(_identified("5e" * 32)), "the digests lead to another root")  # fmt: skip
+    yield refused(
+        "record",
+        "identity-of-other-files",
+        "Inconsistent",
+        record_text(_identified("5e" * 32)),
+        "the digests lead to another root",
+    )
     for name, path, value in (
         ("identity-null", ("identity",), None),
         ("identity-size-below-0", ("identity", "files", 0, "size"), -1),
