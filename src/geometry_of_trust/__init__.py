@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.recorded_identity import RecordedIdentity as RecordedIdentity
     from geometry_of_trust.documents.recorded_identity import RecordedTensor as RecordedTensor
     from geometry_of_trust.documents.recorded_identity import Weights as Weights
+    from geometry_of_trust.documents.token_choice import TokenChoice as TokenChoice
     from geometry_of_trust.errors import GotError as GotError
     from geometry_of_trust.evidence.attested import make_evidence as make_evidence
     from geometry_of_trust.evidence.verification_results import (
@@ -198,6 +199,7 @@ _NAMES = {
         "RecordedTensor",
         "Weights",
     ),
+    "documents.token_choice": ("TokenChoice",),
     "errors": ("GotError",),
     "evidence.attested": ("make_evidence",),
     "evidence.verification_results": ("make_verification_result",),
