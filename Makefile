@@ -26,7 +26,7 @@ TARGETS :=
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup kernels model demo test lint bench fuzz lock audit models mutants wheels
+.PHONY: help setup kernels model demo test lint bench fuzz lock audit models mutants inspect wheels
 
 help: ## list these commands
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -77,6 +77,14 @@ models: $(KERNELS) ## the table of families with the newest transformers: which 
 	@$(VENV)-models/bin/pip install -qq -U transformers
 	@$(VENV)-models/bin/python -c 'import transformers; print("transformers", transformers.__version__)'
 	@PYTHONPATH=src $(VENV)-models/bin/python -m pytest -n 2 -q --show-capture=no --tb=line -m "heavy or not heavy" tests/families
+
+# Inspect brings sixty packages, and holds back fsspec: docs/decisions/0020-inspect.md.
+inspect: $(KERNELS) ## the test of Inspect's logs, with Inspect itself, in an environment of its own
+	@$(PYTHON) -m venv $(VENV)-inspect
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(VENV)-inspect/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_project.pth"
+	@$(VENV)-inspect/bin/pip install -qq 'inspect-ai>=0.3.180'
+	@PYTHONPATH=src $(VENV)-inspect/bin/python -m pytest -n 0 -q --no-cov tests/corpus/test_inspect_logs.py
 
 # What runs the tests is what is in .venv, seen through a .pth file; only the tool itself is added.
 mutants: $(KERNELS) ## small faults in the code that a verdict rests on: does a test fail for each?

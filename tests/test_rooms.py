@@ -77,7 +77,7 @@ ROOMS: dict[str, set[str]] = {
 FLOORS: dict[str, str] = {
     "outputs": "interruptions ledger places temporary_files folder_locks commits staged_files",
     "documents": """
-        names names_beside strictjson codes recorded_identity extraction_record schema
+        names names_beside strictjson codes token_choice recorded_identity extraction_record schema
         extraction_record_reading probe_card probe_card_reading positions model_names
     """,
     "signing": """
@@ -101,8 +101,8 @@ FLOORS: dict[str, str] = {
         preparing quiet capture tokenizing running first_text costs recording identifying one_text
     """,
     "corpus": """
-        choosing sources entries partial engines checking options planning settings memory
-        corpus_run estimating worker cluster extracting
+        choosing inspect_logs sources entries chats turns token_choosing partial engines checking
+        options planning settings memory corpus_run estimating worker cluster extracting
     """,
     "converting": "tensorfile exchange in_memory npy tensors tables vllm conversion",
     "probing": """
@@ -149,6 +149,7 @@ USERS: dict[str, set[str]] = {
     "cryptography": {"identity", "signing", "steady_files"},
     "cyclopts": {"cli"},
     "datasets": {"corpus"},
+    "inspect_ai": {"corpus"},
     "huggingface_hub": {"corpus", "extraction", "identity"},
     "matplotlib": {"plotting"},
     "numpy": {

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.recorded_identity import RecordedIdentity as RecordedIdentity
     from geometry_of_trust.documents.recorded_identity import RecordedTensor as RecordedTensor
     from geometry_of_trust.documents.recorded_identity import Weights as Weights
+    from geometry_of_trust.documents.token_choice import TokenChoice as TokenChoice
     from geometry_of_trust.errors import GotError as GotError
     from geometry_of_trust.extraction.one_text import Extraction as Extraction
     from geometry_of_trust.extraction.one_text import extract as extract
@@ -194,6 +195,7 @@ _NAMES = {
         "RecordedTensor",
         "Weights",
     ),
+    "documents.token_choice": ("TokenChoice",),
     "errors": ("GotError",),
     "extraction.one_text": ("Extraction", "extract"),
     "extraction.options": ("ExtractionOptions", "LoadingOptions"),

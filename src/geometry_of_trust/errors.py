@@ -100,6 +100,14 @@ class PositionMissing(Refusal):
     """The activations do not hold the position asked for."""
 
 
+class TokensMissing(Refusal):
+    """A text has none of the tokens asked for."""
+
+
+class AmbiguousTurns(Refusal):
+    """The tokens of a turn cannot be told from what the chat template writes around them."""
+
+
 class LabelCount(Refusal):
     """The number of labels is not the number of positions."""
 

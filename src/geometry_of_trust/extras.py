@@ -16,6 +16,7 @@ EXTRA_OF = {
     "datasets": "extract",
     "gguf": "extract",
     "huggingface_hub": "extract",
+    "inspect_ai": "inspect",
     "matplotlib": "plot",
     "pandas": "pandas",
     "peft": "peft",

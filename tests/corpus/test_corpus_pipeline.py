@@ -113,7 +113,9 @@ def test_texts_that_have_their_first_token_already(
     command = ["extract", "--model", str(tiny_model("llama")), "--input-file", str(corpus),
                "--layers", "0", *to]  # fmt: skip
     assert main(command) == 0
-    assert "before 2 of the texts" in capsys.readouterr().out
+    said = capsys.readouterr().err
+    assert "warning" in said
+    assert "before 2 of 3 texts" in said
     assert run(tiny_model("llama"), tmp_path / "other").begun_twice == 0
 
 

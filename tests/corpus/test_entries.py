@@ -728,3 +728,12 @@ def test_memory_does_not_grow_with_a_row_group(tmp_path: Path) -> None:
         peaks.append(peak)
     assert 0 < peaks[1] < 1.05 * peaks[0]
     assert peaks[1] < path.stat().st_size / 2
+
+
+def test_a_log_of_inspect_without_inspect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run.eval").write_bytes(b"PK")
+    monkeypatch.setitem(sys.modules, "inspect_ai.log", None)
+    monkeypatch.setitem(sys.modules, "inspect_ai", None)
+    with pytest.raises(MissingExtra) as caught:
+        entries(tmp_path / "run.eval", Columns())
+    assert caught.value.where == "geometry-of-trust[inspect]"

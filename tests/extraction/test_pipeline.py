@@ -422,7 +422,7 @@ def test_a_text_that_has_its_first_token_already(
     to = ["--output-activations", str(tmp_path / "a.gotact"),
           "--output-unembedding", str(tmp_path / "u.gotue")]  # fmt: skip
     assert main(["extract", "--model", str(shared), "--input", text, "--layers", "0", *to]) == 0
-    assert ("\nbegun twice " in capsys.readouterr().out) is twice
+    assert ("stands there twice" in capsys.readouterr().err) is twice
 
 
 def test_tokens(shared: Path, tmp_path: Path) -> None:

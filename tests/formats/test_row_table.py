@@ -14,7 +14,7 @@ import pytest
 from geometry_of_trust import errors
 from geometry_of_trust.formats import row_table, row_writer
 from geometry_of_trust.formats.row_table import RowTable, groups_of, read_rows
-from geometry_of_trust.formats.row_writer import NONE, RowWriter, TextRows
+from geometry_of_trust.formats.row_writer import NONE, Places, RowWriter, TextRows
 
 FIRST = TextRows(
     text=0, group="g", token_index=[0, 1], token_id=[1, 300], token=["<s>", "né"],
@@ -26,8 +26,12 @@ MEAN = TextRows(
 )  # fmt: skip
 
 
+PLACES = Places(turn=[1, None], role=["user", None], labels={"b": [1, 0], "a": [0, 0]})
+
+
 def written(path: Path, *texts: TextRows, labels: tuple[str, ...] = ("b", "a")) -> str:
-    with path.open("wb") as handle, RowWriter(handle, labels) as writer:
+    placed = texts[0].places is not None
+    with path.open("wb") as handle, RowWriter(handle, labels, placed=placed) as writer:
         for text in texts:
             writer.add(text)
     return writer.digest.hexdigest()
@@ -89,6 +93,29 @@ def test_every_change_of_content_changes_the_digest(change: dict[str, Any], tmp_
     assert read_rows(tmp_path / "b").digest() == written(tmp_path / "b", other, MEAN)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"turn": [0, None]}, {"turn": [1, 0]}, {"role": ["system", None]}, {"role": ["user", ""]},
+        {"labels": {"b": [1, 1], "a": [0, 0]}}, {"labels": {"b": [0, 1], "a": [0, 0]}}, None,
+    ],
+    ids=str,
+)  # fmt: skip
+def test_chosen_tokens_have_places_and_labels_of_their_own(
+    change: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    placed = dataclasses.replace(FIRST, places=PLACES)
+    digest = written(tmp_path / "a", placed)
+    table = read_rows(tmp_path / "a")
+    assert table.turn is not None
+    assert (table.turn.tolist(), table.role) == ([1, NONE], ("user", None))
+    assert {name: column.tolist() for name, column in table.labels.items()} == PLACES.labels
+    assert table.digest() == digest
+    changed = None if change is None else dataclasses.replace(PLACES, **change)
+    other = written(tmp_path / "b", dataclasses.replace(FIRST, places=changed))
+    assert other == read_rows(tmp_path / "b").digest() != digest
+
+
 def test_many_rows_are_written_in_parts(tmp_path: Path) -> None:
     count = 40_000
     one = dataclasses.replace(
@@ -142,6 +169,10 @@ def _wide(table: Any) -> Any:
 
 def _more(table: Any) -> Any:
     return table.append_column("more", table["text"])
+
+
+def _half_placed(table: Any) -> Any:
+    return table.add_column(9, "turn", table["token_id"])
 
 
 def _unordered(table: Any) -> Any:
@@ -198,8 +229,8 @@ def _none(table: Any) -> Any:
 @pytest.mark.parametrize(
     "damage",
     [
-        _dropped, _wide, _more, _unordered, _negative, _two, _another_label, _another_group,
-        _more_tokens, _token_gaps, _wide_labels, _words, _not_utf8, _none,
+        _dropped, _wide, _more, _half_placed, _unordered, _negative, _two, _another_label,
+        _another_group, _more_tokens, _token_gaps, _wide_labels, _words, _not_utf8, _none,
     ],
 )  # fmt: skip
 def test_another_table(damage: Any, tmp_path: Path) -> None:

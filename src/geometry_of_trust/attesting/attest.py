@@ -16,6 +16,7 @@ from geometry_of_trust.attesting.drifts import measured_drift
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import position_index
+from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import ReadingsMismatch
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
@@ -135,6 +136,8 @@ def _bound_record(record: Record) -> BoundRecord:
         record.stored,
         None if record.adapter is None else record.adapter.sha256,
         record.stream,
+        ALL if record.corpus is None else record.corpus.tokens,
+        None if record.corpus is None else record.corpus.date,
     )
 
 

@@ -142,6 +142,26 @@ def warn(options: ExtractionOptions, corpus_options: CorpusOptions) -> None:
         )
 
 
+def warn_of_rows(begun_twice: int, texts: int, dated: int) -> None:
+    """Say what a user may not expect of the texts that were read.
+
+    Args:
+        begun_twice: how many of so many texts begin with the same special token twice.
+        dated: in how many chats the template wrote today's date.
+    """
+    if begun_twice:
+        of = "the text, which has" if texts == 1 else f"{begun_twice} of {texts} texts, which have"
+        talk(
+            f"warning: the tokenizer puts its first token before {of} it already, so that it "
+            "stands there twice: take it out of the text, or give chats as messages"
+        )
+    if dated:
+        talk(
+            f"warning: the chat template wrote today's date into {dated} of {texts} texts; "
+            "tomorrow they will be others: give --date"
+        )
+
+
 def warn_of_low_memory(given: bool) -> None:
     """Say that `--low-memory` does nothing, if it is given; the version after this refuses it."""
     if given:

@@ -18,6 +18,7 @@ from geometry_of_trust.cli.common import (
     progress_on,
     warn,
     warn_of_low_memory,
+    warn_of_rows,
 )
 from geometry_of_trust.cli.layer_spelling import as_typed, layers_of
 from geometry_of_trust.corpus.options import CorpusOptions
@@ -54,7 +55,8 @@ def extract(
     input
         The text.
     input_file
-        The texts: .txt (one a line), .jsonl, .csv, .parquet, or a folder or name for datasets.
+        The texts: .txt (one a line), .jsonl, .csv, .parquet, an evaluation log of Inspect (.eval),
+        or a folder or name for datasets.
     layers
         Blocks to read, 0-based: 8 15, 8-15, 0:3 (0, 1, 2), -1 (the last) or all. Of each, the
         residual stream after it.
@@ -97,6 +99,7 @@ def extract(
             one = extract_text(model, input, blocks, **to, options=options, progress=progress)
         from geometry_of_trust.showing import extractions
 
+        warn_of_rows(one.begun_twice, 1, 0)
         print(extractions.extraction(one))
     else:
         from geometry_of_trust.corpus.extracting import extract_corpus
@@ -108,5 +111,7 @@ def extract(
             )  # fmt: skip
         from geometry_of_trust.showing import extractions
 
+        texts = 1 if many.record.corpus is None else many.record.corpus.texts
+        warn_of_rows(many.begun_twice, texts, many.dated)
         print(extractions.corpus_extraction(many))
     return OK

@@ -22,6 +22,7 @@ from geometry_of_trust.cli.common import (
     talk,
     warn,
     warn_of_low_memory,
+    warn_of_rows,
 )
 from geometry_of_trust.cli.layer_spelling import as_typed, layers_of
 from geometry_of_trust.corpus.options import CorpusOptions
@@ -153,11 +154,13 @@ class _Run:
         from geometry_of_trust.corpus.extracting import extract_corpus
 
         with bar_on("Loading") as listener:
-            extract_corpus(
+            many = extract_corpus(
                 self.model or "", self.corpus or "", self.layers, output_activations=activations,
                 output_unembedding=unembedding, options=self.options,
                 corpus_options=self.corpus_options, listener=listener,
             )  # fmt: skip
+        texts = 1 if many.record.corpus is None else many.record.corpus.texts
+        warn_of_rows(many.begun_twice, texts, many.dated)
 
 
 def _check(run: _Run, *files: Path | None) -> None:

@@ -75,10 +75,10 @@ def to_pandas(
     """One layer of activations, or an unembedding, as a DataFrame of d float32 columns 0 … d − 1.
 
     The index is `position`, or `token` of an unembedding. With a row table it is a MultiIndex of
-    `position`, then text, group, token_index, token_id, token, start, end, special and the labels,
-    so that `frame.groupby(level="text")` works and `frame.to_numpy()` is the states alone. Missing
-    numbers are −1, missing strings NaN, as pandas has them. The values are not copied where they
-    are aligned, as for `to_torch`.
+    `position`, then text, group, token_index, token_id, token, start, end, special, of chosen
+    tokens turn and role, and the labels, so that `frame.groupby(level="text")` works and
+    `frame.to_numpy()` is the states alone. Missing numbers are −1, missing strings NaN, as pandas
+    has them. The values are not copied where they are aligned, as for `to_torch`.
 
     Args:
         content: what to look at.
@@ -116,5 +116,7 @@ def _columns(rows: RowTable) -> dict[str, Sequence[str | None] | NDArray[np.gene
         "start": rows.start,
         "end": rows.end,
         "special": rows.special,
+        **({} if rows.turn is None else {"turn": rows.turn}),
+        **({} if rows.role is None else {"role": list(rows.role)}),
         **{LABEL_PREFIX + name: labels for name, labels in rows.labels.items()},
     }

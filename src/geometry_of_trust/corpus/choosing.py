@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,16 +39,20 @@ class Position:
         """Whether the states of the tokens are averaged."""
         return self.name == "mean"
 
-    def kept(self, special: Sequence[bool], where: str) -> list[int]:
+    def kept(
+        self, special: Sequence[bool], where: str, among: Iterable[int] | None = None
+    ) -> list[int]:
         """Indices of the tokens kept, of a text whose special tokens are given.
+
+        Args:
+            among: indices, ascending, of the tokens that were chosen before; None: all.
 
         Raises:
             EmptyText: none is left.
             PositionMissing: the text is too short.
         """
-        tokens = [
-            t for t, is_special in enumerate(special) if not (self.skip_special and is_special)
-        ]
+        chosen = range(len(special)) if among is None else among
+        tokens = [t for t in chosen if not (self.skip_special and special[t])]
         if not tokens:
             raise EmptyText(where, expected="at least one token", found="none that is not special")
         if self.name in ("all", "mean"):

@@ -55,6 +55,7 @@ class CorpusExtraction:
         label_columns: columns that the labels came from; the file has those of the first.
         resumed_rows: rows that an interrupted run had already done.
         begun_twice: how many texts begin with the same special token twice.
+        dated: in how many chats the template wrote today's date.
     """
 
     activations: Activations
@@ -69,6 +70,7 @@ class CorpusExtraction:
     label_columns: tuple[str, ...]
     resumed_rows: int
     begun_twice: int
+    dated: int
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class CorpusRun:
         for number, unit in enumerate(self.batching.units(self.plan.lengths)):
             texts, kept = zip(*(tokens.text(n) for n in unit), strict=True)
             names = [f"text {n + 1}" for n in unit]
-            yield Job(number, unit, Batch(texts, kept, self.rows.tokens.mean, names))
+            yield Job(number, unit, Batch(texts, kept, self.rows.place.mean, names))
 
 
 def execute(
@@ -276,6 +278,7 @@ def _finish(
         label_columns=run.rows.label_columns,
         resumed_rows=0,
         begun_twice=run.plan.begun_twice,
+        dated=0 if run.rows.date is not None else run.plan.dated,
     )
 
 
@@ -288,11 +291,13 @@ def _corpus(run: CorpusRun) -> Corpus:
     return Corpus(
         texts=len(plan.lengths),
         rows=plan.total_rows,
-        position=run.rows.tokens.name,
+        position=run.rows.place.name,
         skip_special_tokens=run.rows.skip_special_tokens,
         add_generation_prompt=run.rows.add_generation_prompt,
         chat_template_sha256=template_digest(run.opened.tokenizer) if plan.chats else None,
         rows_sha256=plan.rows_sha256,
+        tokens=run.rows.tokens,
+        date=run.rows.date,
     )
 
 

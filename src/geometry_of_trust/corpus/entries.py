@@ -5,11 +5,21 @@ from __future__ import annotations
 import json
 import reprlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TypeGuard
 
+from geometry_of_trust.corpus import inspect_logs
 from geometry_of_trust.corpus.sources import kind_of, rows_of
-from geometry_of_trust.errors import BadCorpus, BadOption, BadText, EmptyText, MissingColumn
+from geometry_of_trust.documents import strictjson
+from geometry_of_trust.errors import (
+    BadCorpus,
+    BadLabel,
+    BadOption,
+    BadText,
+    EmptyText,
+    MissingColumn,
+)
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.labels import label_of
 from geometry_of_trust.formats.table_rows import Row, separators
@@ -26,11 +36,13 @@ class Columns:
         text: the texts, or the chats; if there is no column `text`, the column `messages`.
         labels: columns of 0 and 1.
         group: what a row belongs with, or None.
+        spans: stretches of characters, or None. Labels may be theirs, and then need no column.
     """
 
     text: str = TEXT
     labels: tuple[str, ...] = ()
     group: str | None = None
+    spans: str | None = None
 
     def chosen(self, names: Collection[str], where: str) -> list[str]:
         """The columns needed among `names`; the first is that of the texts.
@@ -41,8 +53,9 @@ class Columns:
         text = self.text
         if text == TEXT and TEXT not in names and MESSAGES in names:
             text = MESSAGES
-        group = () if self.group is None else (self.group,)
-        needed = list(dict.fromkeys([text, *self.labels, *group]))
+        others = [name for name in (self.group, self.spans) if name is not None]
+        labels = [name for name in self.labels if self.spans is None or name in names]
+        needed = list(dict.fromkeys([text, *labels, *others]))
         for name in needed:
             if name not in names:
                 there = ", ".join(names) or "none"
@@ -50,6 +63,10 @@ class Columns:
                     where, expected=f"a column {name!r}", found=there, hint=separators(names)
                 )
         return needed
+
+
+Span = tuple[int, int, Mapping[str, int]]
+"""Characters of a text, from start to before end, and their labels: one for each column."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,7 @@ class Entry:
         labels: 0 or 1 by label column.
         group: what the row belongs with, or None.
         where: file and line, or source and row, for errors.
+        spans: stretches of the text, with their labels.
     """
 
     text: str | None
@@ -70,6 +88,7 @@ class Entry:
     labels: dict[str, int]
     group: str | None
     where: str
+    spans: tuple[Span, ...] = ()
 
 
 def read_corpus(
@@ -80,8 +99,8 @@ def read_corpus(
     Options are checked at once; the source is opened when the first entry is asked for.
 
     Args:
-        source: a file (.txt, .jsonl, .ndjson, .csv, .tsv, .parquet), a folder, or the name of a
-            dataset.
+        source: a file (.txt, .jsonl, .ndjson, .csv, .tsv, .parquet, .eval), a folder, or the name
+            of a dataset.
         columns: which columns mean what.
         split: part of a dataset; by default the only one, or `train`.
         limit: how many entries to read at most.
@@ -93,6 +112,8 @@ def read_corpus(
             MissingColumn; each names the row.
     """
     _check_options(columns, limit)
+    if kind_of(source) == inspect_logs.ENDING and columns.group is None:
+        columns = replace(columns, group=inspect_logs.GROUP)
     if kind_of(source) == ".txt" and columns != Columns():
         raise BadOption(source, expected="no columns for a text file", found="columns asked for")
     return _entries(source, rows_of(source, columns.chosen, split), columns, limit)
@@ -128,9 +149,60 @@ def _entry(where: str, row: Mapping[str, object], columns: Columns) -> Entry:
     else:
         expected = f"a text or a list of messages in {name!r}"
         raise BadCorpus(where, expected=expected, found=reprlib.repr(value))
-    labels = {name: label_of(row[name], f"{where}, column {name!r}") for name in columns.labels}
+    labels = {
+        name: label_of(row[name], f"{where}, column {name!r}")
+        for name in columns.labels
+        if columns.spans is None or name in row
+    }
     group = None if columns.group is None else _group(row[columns.group], where)
-    return Entry(text, messages, labels, group, where)
+    spans: tuple[Span, ...] = ()
+    if columns.spans is not None:
+        there = f"{where}, column {columns.spans!r}"
+        spans = tuple(_spans(row[columns.spans], columns.labels, labels, there))
+    return Entry(text, messages, labels, group, where, spans)
+
+
+def _spans(
+    value: object, names: Sequence[str], labels: Mapping[str, int], where: str
+) -> Iterator[Span]:
+    """The stretches of a cell: a list of [start, end], or of objects with these and labels.
+
+    Args:
+        names: of all label columns. labels: those of the row, for stretches without their own.
+
+    Raises:
+        BadCorpus, BadJson: it is no such list. BadLabel: a label that is none, or is missing.
+    """
+    if isinstance(value, str):  # as a cell of CSV has it
+        value = strictjson.loads(value.encode(), where)
+    if not isinstance(value, list):
+        expected = "a list of stretches, each [start, end] or {start, end}"
+        raise BadCorpus(where, expected=expected, found=reprlib.repr(value))
+    for number, item in enumerate(value, start=1):
+        there = f"{where}, stretch {number}"
+        span = item if isinstance(item, Mapping) else {}
+        ends = (span.get("start"), span.get("end")) if span else item
+        if not _is_stretch(ends):
+            expected = "start and end, characters of the text, start < end"
+            raise BadCorpus(there, expected=expected, found=reprlib.repr(item))
+        own = {
+            name: label_of(span[name], f"{there}, {name!r}")
+            for name in names
+            if span.get(name) is not None
+        }
+        both = {**labels, **own}
+        if missing := [name for name in names if name not in both]:
+            raise BadLabel(there, expected=f"a label {missing[0]!r}, 0 or 1", found="none")
+        yield int(ends[0]), int(ends[1]), both
+
+
+def _is_stretch(ends: object) -> TypeGuard[tuple[int, int]]:
+    return (
+        isinstance(ends, list | tuple)
+        and len(ends) == 2
+        and all(type(end) is int for end in ends)
+        and 0 <= ends[0] < ends[1]
+    )
 
 
 def _text(value: str, where: str) -> str:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from datetime import date
 from typing import TYPE_CHECKING, Literal, Self, get_args
 
 from geometry_of_trust.corpus.choosing import Position
+from geometry_of_trust.documents.token_choice import ALL, TokenChoice
 from geometry_of_trust.errors import BadOption
 from geometry_of_trust.option_types import check_choice, check_types
 
@@ -24,6 +26,9 @@ class RowOptions:
     """Which rows a corpus gives, with which labels: what the record of a run says of it.
 
     Attributes:
+        tokens: Tokens that position picks among: all, assistant, user, system, last-assistant,
+            thinking (of chats), after:STRING, between:A:B, or chars (of the column that
+            --chars-column names); see docs/transcripts.md.
         position: Tokens that give rows: all, last, first, mean (of all, one row) or a number
             [default: all of one text, last of each of a corpus].
         skip_special_tokens: Special tokens give no rows, nor count for a position or a mean.
@@ -31,34 +36,46 @@ class RowOptions:
         label_columns: Columns of 0 and 1.
         group_column: Column that says what belongs together; no split of training will part it.
         split: Of a dataset [default: train].
+        chars_column: Column of stretches of characters, for tokens chars; labels may be theirs.
         limit: Only the first so many texts.
         add_generation_prompt: End a chat with what makes the assistant's turn begin.
+        date: What day it is for a chat template that writes the date: YYYY-MM-DD.
 
     Raises:
-        BadOption: no such position, a limit below 1, or a value of another type.
+        BadOption: no such tokens or position, a limit below 1, no date, or a value of another type.
     """
 
+    tokens: str = ALL
     position: str | None = None
     skip_special_tokens: bool = False
     text_column: str = "text"
     label_columns: tuple[str, ...] = ()
     group_column: str | None = None
     split: str | None = None
+    chars_column: str = "chars"
     limit: int | None = None
     add_generation_prompt: bool = False
+    date: str | None = None
 
     def __post_init__(self) -> None:
         columns: object = self.label_columns
         if isinstance(columns, list):  # as a user may write it; the value must stay as it is
             object.__setattr__(self, "label_columns", tuple(columns))
         check_types(self)
-        _ = self.tokens  # which refuses what is none
+        _ = self.choice, self.place  # which refuse what is none
+        if self.date is not None and not is_date(self.date):
+            raise BadOption("--date", expected="a date, as YYYY-MM-DD", found=self.date)
         if self.limit is not None and self.limit < 1:
             raise BadOption("--limit", expected="1 or more", found=self.limit)
 
     @property
-    def tokens(self) -> Position:
-        """Which tokens of each text of a corpus give rows."""
+    def choice(self) -> TokenChoice:
+        """Which tokens of each text there are to pick among."""
+        return TokenChoice.parse(self.tokens)
+
+    @property
+    def place(self) -> Position:
+        """Which of these give rows."""
         return Position(
             "last" if self.position is None else self.position, self.skip_special_tokens
         )
@@ -68,19 +85,27 @@ class RowOptions:
         """What the columns of a table mean."""
         from geometry_of_trust.corpus.entries import Columns  # noqa: PLC0415 - heavy
 
-        return Columns(self.text_column, tuple(self.label_columns), self.group_column)
+        spans = self.chars_column if self.choice.kind == "chars" else None
+        return Columns(self.text_column, tuple(self.label_columns), self.group_column, spans)
 
     def of_one_text(self) -> Self | None:
         """How one text is read: if tokens of it are chosen, as a corpus of one; else None.
 
-        None stands for `extract`, which gives a row for every token. So the same two options,
-        `position` and `skip_special_tokens`, choose tokens of one text and of a corpus.
+        None stands for `extract`, which gives a row for every token. So the same three options,
+        `tokens`, `position` and `skip_special_tokens`, choose tokens of one text and of a corpus.
 
         Raises:
-            BadOption: an option that only a corpus has.
+            BadOption: an option that only a corpus has, or tokens that only chats or files have.
         """
+        if self.choice.of_chats or self.choice.kind == "chars":
+            raise BadOption(
+                "--tokens",
+                expected="all, after:STRING or between:A:B, of one text",
+                found=self.tokens,
+                hint="Give chats, or texts with their stretches of characters, with --input-file.",
+            )
         for field in fields(self):
-            chooses = field.name in ("position", "skip_special_tokens")
+            chooses = field.name in ("tokens", "position", "skip_special_tokens")
             if not chooses and getattr(self, field.name) != field.default:
                 raise BadOption(
                     "--input",
@@ -89,7 +114,7 @@ class RowOptions:
                     hint="Options on columns, parts of a corpus, chats, batches and Ray go with "
                     "--input-file.",
                 )
-        if self.position is None and not self.skip_special_tokens:
+        if self.position is None and not self.skip_special_tokens and self.choice.kind == ALL:
             return None
         return replace(self, position="all" if self.position is None else self.position)
 
@@ -131,6 +156,14 @@ class CorpusOptions(RowOptions):
                 raise BadOption(
                     name, expected="--engine ray with it", found=f"--engine {self.engine}"
                 )
+
+
+def is_date(text: str) -> bool:
+    """Whether it is a day, in the one spelling YYYY-MM-DD."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _unheard(*_: object) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from geometry_of_trust.corpus.chats import ChatTemplate
 from geometry_of_trust.corpus.entries import Entry
 from geometry_of_trust.corpus.options import RowOptions
-from geometry_of_trust.errors import BadChat, EmptyText, brief
+from geometry_of_trust.corpus.token_choosing import Origin, chosen_tokens
+from geometry_of_trust.documents.token_choice import ALL
+from geometry_of_trust.errors import BadLabel, BadOption, EmptyText
 from geometry_of_trust.extraction.options import utf8
 from geometry_of_trust.extraction.tokenizing import (
     MAX_CHARACTERS,
@@ -21,9 +24,10 @@ from geometry_of_trust.extraction.tokenizing import (
     begins_twice,
     check_characters,
     encode,
+    ids_alone,
     token_text,
 )
-from geometry_of_trust.formats.row_writer import RowWriter, TextRows
+from geometry_of_trust.formats.row_writer import PLACES, Places, RowWriter, TextRows
 
 if TYPE_CHECKING:
     from geometry_of_trust.extraction.running import Opened
@@ -45,6 +49,7 @@ class Plan:
         rows_sha256: of the row table.
         chats: whether any text is a chat put through the template.
         begun_twice: how many texts begin with the same special token twice.
+        dated: in how many chats the template writes the date.
     """
 
     tokens_path: Path
@@ -54,6 +59,7 @@ class Plan:
     rows_sha256: str = ""
     chats: bool = False
     begun_twice: int = 0
+    dated: int = 0
 
     @property
     def total_rows(self) -> int:
@@ -109,27 +115,50 @@ def make_plan(
     Raises:
         EmptyText, TextTooLong, NoTokenizer, PositionMissing, BadText: naming the text.
         BadChat: a chat that the tokenizer's template does not take, or no template.
+        BadOption: as `ChatTemplate.text`; tokens chosen by a tokenizer that does not tell what of
+            a text each covers.
+        TokensMissing, AmbiguousTurns, BadLabel: as `chosen_tokens`.
         and what reading the corpus raises.
     """
     plan = Plan(tokens_path)
     corpus = hashlib.sha256(b"GOT-CORPUS-V1\0")
-    texts = _Texts(opened.tokenizer, options.add_generation_prompt)
-    position, label_columns = options.tokens, options.label_columns
-    with tokens_path.open("wb") as tokens, RowWriter(rows_file, label_columns) as writer:
+    template = ChatTemplate(
+        opened.tokenizer,
+        add_generation_prompt=options.add_generation_prompt,
+        date=options.date,
+        reproducible=opened.request.reproducible,
+    )
+    texts = _Texts(opened.tokenizer, template)
+    choice = None if options.choice.kind == ALL else options.choice
+    if choice is not None and not opened.tokenizer.is_fast:
+        expected = "a tokenizer that tells which characters each token covers"
+        raise BadOption("--tokens", expected=expected, found="a slow one")
+    position, label_columns, placed = options.place, options.label_columns, choice is not None
+    with (
+        tokens_path.open("wb") as tokens,
+        RowWriter(rows_file, label_columns, placed=placed) as writer,
+    ):
         for n, (entry, text, encoded) in enumerate(texts.encoded(entries)):
             data = utf8(text, entry.where)
             corpus.update(len(data).to_bytes(8, "little") + data)
             if not encoded.ids:
                 raise EmptyText(entry.where, expected="at least one token", found="none")
             opened.check(encoded.ids, entry.where)
-            kept = position.kept(encoded.special, entry.where)
+            origins = None
+            if choice is not None:
+                origins = chosen_tokens(
+                    choice, entry, template, texts.ids, text=text, encoded=encoded
+                )
+            kept = position.kept(encoded.special, entry.where, origins)
             words = np.array(encoded.ids, "<u4")
             words[kept] |= KEPT
             tokens.write(words.tobytes())
             rows = _rows(n, entry, encoded, kept, texts, mean=position.mean)
+            if origins is not None:
+                of_rows = [origins[t] for t in kept]
+                rows = replace(rows, places=_places(of_rows, entry, label_columns, position.mean))
             writer.add(rows)
-            label = entry.labels[label_columns[0]] if label_columns else 0
-            labels_file.write(b"%d\n" % label * len(rows.special))
+            labels_file.writelines(b"%d\n" % label for label in _labels(rows, label_columns))
             plan.lengths.append(len(encoded.ids))
             plan.rows.append(len(rows.special))
             plan.chats |= entry.messages is not None
@@ -139,7 +168,43 @@ def make_plan(
         raise EmptyText("corpus", expected="at least one text", found="none")
     plan.corpus_sha256 = corpus.hexdigest()
     plan.rows_sha256 = writer.digest.hexdigest()
+    plan.dated = template.dated
     return plan
+
+
+def _places(
+    origins: Sequence[Origin], entry: Entry, label_columns: Sequence[str], mean: bool
+) -> Places:
+    """Where the rows of one text stand.
+
+    Raises:
+        BadLabel: the mean of tokens whose labels differ.
+    """
+    if mean:
+        turns, roles = ({getattr(origin, name) for origin in origins} for name in PLACES)
+        labels = {tuple(origin.labels.items()) for origin in origins}
+        if len(labels) > 1:
+            raise BadLabel(entry.where, expected="one label for all tokens of a mean", found="both")
+        one = [*turns], [*roles]  # of several turns or roles a mean is of none
+        turn, role = (values[0] if len(values) == 1 else None for values in one)
+        origins = [Origin(turn, role, origins[0].labels)]
+    return Places(
+        turn=[origin.turn for origin in origins],
+        role=[origin.role for origin in origins],
+        labels={
+            name: [{**entry.labels, **origin.labels}[name] for origin in origins]
+            for name in label_columns
+        },
+    )
+
+
+def _labels(rows: TextRows, label_columns: Sequence[str]) -> Sequence[int]:
+    """The label of each row in the first column, 0 if there is none."""
+    if not label_columns:
+        return [0] * len(rows.special)
+    if rows.places is not None:
+        return rows.places.labels[label_columns[0]]
+    return [rows.labels[label_columns[0]]] * len(rows.special)
 
 
 def _rows(
@@ -165,9 +230,9 @@ def _rows(
 class _Texts:
     """Entries as texts and tokens."""
 
-    def __init__(self, tokenizer: Tokenizer, add_generation_prompt: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate) -> None:
         self._tokenizer = tokenizer
-        self._add_generation_prompt = add_generation_prompt
+        self._template = template
         self._token_texts: dict[int, str] = {}
 
     def encoded(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, str, Encoded]]:
@@ -210,27 +275,11 @@ class _Texts:
         if entry.messages is None:
             assert entry.text is not None  # noqa: S101 - one of the two
             return entry.text
-        if not getattr(self._tokenizer, "chat_template", None):
-            raise BadChat(
-                entry.where,
-                expected="a tokenizer with a chat template",
-                found="none",
-                hint="Give plain texts (--text-column).",
-            )
-        # Roles and contents are texts; what else there is, is the template's affair.
-        messages = cast("list[dict[str, str]]", list(map(dict, entry.messages)))
-        try:
-            text = self._tokenizer.apply_chat_template(
-                messages,
-                tokenize=False,
-                add_generation_prompt=self._add_generation_prompt,
-            )
-        except Exception as error:  # whatever the template raises
-            found = brief(error)
-            raise BadChat(
-                entry.where, expected="messages that the chat template takes", found=found
-            ) from None
-        return str(text)
+        return self._template.text(entry.messages, entry.where)
+
+    def ids(self, text: str) -> list[int]:
+        """The ids of a text's tokens, with no special ones added."""
+        return ids_alone(self._tokenizer, text)
 
     def token(self, number: int) -> str:
         """A token's text; each is decoded once."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from geometry_of_trust.corpus import inspect_logs
 from geometry_of_trust.documents import strictjson
 from geometry_of_trust.errors import BadCorpus, BadOption, UnknownCorpus, brief
 from geometry_of_trust.extras import optional
@@ -176,4 +177,5 @@ _READERS: dict[str, Callable[[str, Choose], Iterator[Row]]] = {
     ".csv": partial(csv_rows, refused=BadCorpus),
     ".tsv": partial(csv_rows, refused=BadCorpus, delimiter="\t"),
     ".parquet": partial(parquet_rows, refused=BadCorpus),
+    inspect_logs.ENDING: lambda path, _: inspect_logs.rows(path),
 }

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from geometry_of_trust.documents.codes import Mode
 from geometry_of_trust.documents.recorded_identity import RecordedIdentity, Weights
+from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import LimitExceeded
 from geometry_of_trust.files import MAX_DOCUMENT_BYTES
 
@@ -108,6 +109,8 @@ class Corpus:
         add_generation_prompt: whether chats end with what makes the assistant's turn begin.
         chat_template_sha256: of the template that chats were put through; None if there was none.
         rows_sha256: digest of the row table's content (`formats.row_table`).
+        tokens: which tokens the position picked among, as of `TokenChoice.parse`.
+        date: what day it was for the template, if that was said.
     """
 
     texts: int
@@ -117,6 +120,17 @@ class Corpus:
     add_generation_prompt: bool
     chat_template_sha256: str | None
     rows_sha256: str
+    tokens: str = ALL
+    date: str | None = None
+
+    def to_tree(self) -> dict[str, object]:
+        """As JSON has it."""
+        tree: dict[str, object] = dict(vars(self))
+        if self.tokens == ALL:
+            del tree["tokens"]
+        if self.date is None:
+            del tree["date"]
+        return tree
 
 
 @dataclass(frozen=True)
@@ -336,7 +350,7 @@ class Record:
             },
             "prompt_sha256": self.prompt_sha256,
         }
-        return tree if self.corpus is None else {**tree, "corpus": dict(vars(self.corpus))}
+        return tree if self.corpus is None else {**tree, "corpus": self.corpus.to_tree()}
 
     def _environment(self) -> dict[str, object]:
         tree: dict[str, object] = {

@@ -46,6 +46,7 @@ from geometry_of_trust.documents.schema import (
     vector,
 )
 from geometry_of_trust.documents.strictjson import loads
+from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import Inconsistent, NotOurSpelling, UnsupportedVersion, WrongType
 from geometry_of_trust.files import PathLike, read_bounded
 
@@ -213,6 +214,8 @@ _CORPUS = record(
     member("add_generation_prompt", BOOL),
     member("chat_template_sha256", optional(DIGEST)),
     member("rows_sha256", DIGEST),
+    member("tokens", STRING, default=ALL, omitted=True),
+    member("date", STRING, default=None, omitted=True),
 )
 _ADAPTER = record(
     RecordedAdapter,

@@ -96,6 +96,19 @@ def encode(
     return encoded
 
 
+def ids_alone(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The ids of a text's tokens, with no special ones added; quicker than `encode`.
+
+    Raises:
+        TokenizerFailed: the tokenizer stopped with an error.
+    """
+    try:
+        with panics_as_errors():
+            return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    except Exception as error:  # as above
+        raise TokenizerFailed("text", expected="its tokens", found=brief(error)) from None
+
+
 def token_text(tokenizer: Tokenizer, number: int) -> str:
     """A token decoded alone.
 

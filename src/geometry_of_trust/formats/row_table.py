@@ -6,7 +6,7 @@ others read it as it is. Columns and digest: docs/formats.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,10 @@ from geometry_of_trust.formats.row_writer import (
     LABEL_PREFIX,
     MAX_ROWS,
     NONE,
+    PLACES,
     ROW_BYTES,
     Kept,
+    Places,
     RowDigest,
     arrow,
     fields,
@@ -52,6 +54,8 @@ class RowTable:
         special: bool.
         tokens: ids of all tokens of the text, at the first of its rows; else None.
         labels: int8, 0 or 1, by the name of the dimension.
+        turn, role: of chosen tokens (`extract --tokens`) the message of a chat that the row is of,
+            from 0, int64, and its role, or None; both None of a table of other rows.
     """
 
     text: NDArray[np.int64]
@@ -64,6 +68,8 @@ class RowTable:
     special: NDArray[np.bool_]
     tokens: tuple[tuple[int, ...] | None, ...]
     labels: dict[str, NDArray[np.int8]]
+    turn: NDArray[np.int64] | None = None
+    role: tuple[str | None, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.text)
@@ -101,7 +107,7 @@ class RowTable:
 
     def digest(self) -> str:
         """The digest that stands in the extraction record."""
-        digest = RowDigest()
+        digest = RowDigest(placed=self.turn is not None)
         columns = (self.token_index, self.token_id, self.start, self.end, self.special)
         numbers = np.stack(columns, axis=1).astype("<i8")
         labels = {name: column.tolist() for name, column in self.labels.items()}
@@ -114,8 +120,16 @@ class RowTable:
                 token=self.token[rows],
                 labels={name: column[first] for name, column in labels.items()},
                 tokens=self.tokens[first],
+                places=self._places(rows, labels),
             )
         return digest.hexdigest()
+
+    def _places(self, rows: slice, labels: Mapping[str, Sequence[int]]) -> Places | None:
+        """Where the rows of one text stand."""
+        if self.turn is None or self.role is None:
+            return None
+        own = {name: column[rows] for name, column in labels.items()}
+        return Places(self.turn[rows].tolist(), self.role[rows], own)
 
 
 def read_rows(path: PathLike) -> RowTable:
@@ -145,9 +159,10 @@ def read_rows(path: PathLike) -> RowTable:
 def _label_columns(table: ParquetTable) -> list[str]:
     """The names of the label columns; BadRowTable for other columns than a row table's."""
     pa, _ = arrow()
-    names = [kind.name for kind in fields()]
+    columns = fields(placed=set(PLACES) <= set(table.names))
+    names = [kind.name for kind in columns]
     labels = [name for name in table.names if name.startswith(LABEL_PREFIX)]
-    types = {kind.name: kind.type for kind in fields()} | dict.fromkeys(labels, pa.int8())
+    types = {kind.name: kind.type for kind in columns} | dict.fromkeys(labels, pa.int8())
     if list(table.names) != names + labels or any(
         table.schema.field(name).type != kind for name, kind in types.items()
     ):
@@ -168,10 +183,13 @@ class _Rows:
     def __init__(self, table: ParquetTable, labels: Sequence[str]) -> None:
         self._where, count = table.where, table.layout.rows
         self._unpacked, self._kept = table.unpacked(KEPT_TIMES), Kept()
-        self._numbers = {name: np.empty(count, np.int64) for name in _INTEGERS}
+        self._placed = set(PLACES) <= set(table.names)
+        integers = (*_INTEGERS, "turn") if self._placed else _INTEGERS
+        self._numbers = {name: np.empty(count, np.int64) for name in integers}
         self._labels = {name: np.empty(count, np.int8) for name in labels}
         self._special = np.empty(count, np.bool_)
-        self._texts: dict[str, list[str | None]] = {"group": [], "token": []}
+        texts = ("group", "token", "role") if self._placed else ("group", "token")
+        self._texts: dict[str, list[str | None]] = {name: [] for name in texts}
         self._tokens: list[tuple[int, ...] | None] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -207,6 +225,7 @@ class _Rows:
         return RowTable(
             group=tuple(self._texts.pop("group")),
             token=tuple(self._texts.pop("token")),
+            role=tuple(self._texts.pop("role")) if self._placed else None,
             special=self._special,
             tokens=tuple(self._tokens),
             labels={name.removeprefix(LABEL_PREFIX): column for name, column in prefixed},
@@ -224,9 +243,11 @@ def _check(table: RowTable, path: PathLike) -> None:
     for fine, expected in (
         (len(table) > 0, "at least one row"),
         (not (table.text < 0).any() and not (np.diff(table.text) < 0).any(), "texts in order"),
+        (table.turn is None or not (table.turn < NONE).any(), "turns from 0"),
         (all(np.isin(column, (0, 1)).all() for column in table.labels.values()), "labels 0 and 1"),
         (
-            not any((np.diff(column)[same] != 0).any() for column in table.labels.values()),
+            table.turn is not None  # of chosen tokens each has its own
+            or not any((np.diff(column)[same] != 0).any() for column in table.labels.values()),
             "one label for all rows of a text",
         ),
         (all(table.group[i] == table.group[i - 1] for i in inner), "one group for a text"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, BinaryIO
@@ -58,9 +58,10 @@ def arrow() -> tuple[ModuleType, ModuleType]:
     return pa, pq
 
 
-def fields() -> tuple[pa.Field, ...]:
-    """The columns of every row table, before those of labels."""
+def fields(*, placed: bool = False) -> tuple[pa.Field, ...]:
+    """The columns of a row table, before those of labels; with `PLACES`, or without."""
     pa, _ = arrow()
+    places = (pa.field("turn", pa.int32()), pa.field("role", pa.string()))
     return (
         pa.field("text", pa.int64(), nullable=False),
         pa.field("group", pa.string()),
@@ -71,7 +72,27 @@ def fields() -> tuple[pa.Field, ...]:
         pa.field("end", pa.int32()),
         pa.field("special", pa.bool_(), nullable=False),
         pa.field("tokens", pa.list_(pa.int32())),
+        *(places if placed else ()),
     )
+
+
+PLACES = ("turn", "role")
+"""Columns of a table whose rows are of chosen tokens, beside those that every table has."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the rows of one text stand, if its tokens were chosen; labels are then of each row.
+
+    Attributes:
+        turn: the message of a chat that each row is of, from 0, or None.
+        role: that message's role, or None.
+        labels: 0 or 1 for each row, by the name of the dimension.
+    """
+
+    turn: Sequence[int | None]
+    role: Sequence[str | None]
+    labels: Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -87,6 +108,7 @@ class TextRows:
         special: whether it is a special token.
         labels: 0 or 1 by the name of the dimension; the same for all rows of the text.
         tokens: ids of all tokens of the text, those that give no row too; None: not known.
+        places: of a table of chosen tokens, which then has the labels; else None.
     """
 
     text: int
@@ -98,6 +120,7 @@ class TextRows:
     special: Sequence[bool]
     labels: dict[str, int] = field(default_factory=dict)
     tokens: Sequence[int] | None = None
+    places: Places | None = None
 
 
 def _string(text: str | None) -> bytes:
@@ -105,11 +128,21 @@ def _string(text: str | None) -> bytes:
     return struct.pack("<BI", text is not None, len(data)) + data
 
 
-class RowDigest:
-    """SHA-256 of the content of a row table, given text by text. Its bytes: docs/formats.md."""
+def _placed(places: Places) -> Iterator[bytes]:
+    turns = [NONE if turn is None else turn for turn in places.turn]
+    yield struct.pack(f"<{len(turns)}q", *turns)
+    yield from map(_string, places.role)
 
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256(b"GOT-ROWS-V1\0")
+
+class RowDigest:
+    """SHA-256 of the content of a row table, given text by text. Its bytes: docs/formats.md.
+
+    Args:
+        placed: whether the table has `PLACES`.
+    """
+
+    def __init__(self, *, placed: bool = False) -> None:
+        self._hash = hashlib.sha256(b"GOT-ROWS-V2\0" if placed else b"GOT-ROWS-V1\0")
 
     def add(self, rows: TextRows) -> None:
         """Take the rows of the next text."""
@@ -122,8 +155,9 @@ class RowDigest:
         ]
         data = np.array(numbers, "<i8").T.tobytes()
         self.add_text(
-            rows.text, rows.group, data, token=rows.token, labels=rows.labels, tokens=rows.tokens
-        )
+            rows.text, rows.group, data, token=rows.token, labels=rows.labels, tokens=rows.tokens,
+            places=rows.places,
+        )  # fmt: skip
 
     def add_text(
         self,
@@ -134,14 +168,19 @@ class RowDigest:
         token: Sequence[str | None],
         labels: Mapping[str, int],
         tokens: Sequence[int] | None,
+        places: Places | None = None,
     ) -> None:
         """Take the rows of the next text.
 
         Args:
-            text, group, token, labels, tokens: as of `TextRows`.
+            text, group, token, labels, tokens, places: as of `TextRows`.
             numbers: token_index, token_id, start, end and special of each row, int64 little-endian.
         """
         ids = () if tokens is None else tokens
+        if places is None:
+            of_labels = {name: bytes([label]) for name, label in labels.items()}
+        else:
+            of_labels = {name: bytes(column) for name, column in places.labels.items()}
         self._hash.update(
             b"".join(
                 [
@@ -149,8 +188,9 @@ class RowDigest:
                     _string(group),
                     numbers,
                     *map(_string, token),
-                    struct.pack("<I", len(labels)),
-                    *(_string(name) + bytes([labels[name]]) for name in sorted(labels)),
+                    *([] if places is None else _placed(places)),
+                    struct.pack("<I", len(of_labels)),
+                    *(_string(name) + of_labels[name] for name in sorted(of_labels)),
                     struct.pack("<BI", tokens is not None, len(ids)),
                     struct.pack(f"<{len(ids)}q", *ids),
                 ]
@@ -178,7 +218,7 @@ class Kept:
     def add(self, batch: pa.RecordBatch) -> int:
         """Take these rows; returns how many bytes they add."""
         before, known = self.bytes, len(self.words) + len(self.ids)
-        for name in ("group", "token"):
+        for name in {"group", "token", "role"} & set(batch.schema.names):
             column = batch.column(name)
             self.bytes += text_bytes(column)
             self.words |= {word: word for word in column.unique().to_pylist() if word is not None}
@@ -201,21 +241,24 @@ class RowWriter:
     Args:
         handle: where the Parquet file goes.
         label_columns: names of the dimensions that every text has a label of.
+        placed: whether every text has `places`.
 
     Attributes:
         digest: of what was added so far.
         rows: how many were added so far.
     """
 
-    def __init__(self, handle: BinaryIO, label_columns: Sequence[str] = ()) -> None:
+    def __init__(
+        self, handle: BinaryIO, label_columns: Sequence[str] = (), *, placed: bool = False
+    ) -> None:
         pa, pq = arrow()
-        self.digest = RowDigest()
+        self.digest = RowDigest(placed=placed)
         self.rows = 0
         self._handle = handle
         self._kept = Kept()
         self._labels = tuple(label_columns)
         labels = [pa.field(LABEL_PREFIX + name, pa.int8(), nullable=False) for name in self._labels]
-        self._schema = pa.schema([*fields(), *labels])
+        self._schema = pa.schema([*fields(placed=placed), *labels])
         self._writer = pq.ParquetWriter(handle, self._schema, compression="zstd")
         self._columns: list[list[Cell]] = [[] for _ in self._schema]
 
@@ -238,8 +281,11 @@ class RowWriter:
             [rows.text] * count, [rows.group] * count, rows.token_index, rows.token_id,
             rows.token, [a for a, _ in spans], [b for _, b in spans], rows.special,
             [rows.tokens, *[None] * (count - 1)],
-            *([rows.labels[name]] * count for name in self._labels),
         ]  # fmt: skip
+        if (places := rows.places) is None:
+            columns += ([rows.labels[name]] * count for name in self._labels)
+        else:
+            columns += [places.turn, places.role, *(places.labels[name] for name in self._labels)]
         for column, values in zip(self._columns, columns, strict=True):
             column.extend(values)
         self.digest.add(rows)

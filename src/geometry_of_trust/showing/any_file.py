@@ -201,7 +201,11 @@ def _rows(table: RowTable) -> Iterator[str]:
             "mean" if token is None
             else f"token {table.token_index[row]}{mark} {quoted_prose(token)}"
         )  # fmt: skip
-        yield f"{row:>{width}}  text {table.text[row] + 1}, {what}{group}"
+        turn = ""
+        if table.turn is not None and table.turn[row] >= 0:
+            said_by = "" if table.role is None else bare_or_quoted(table.role[row] or "")
+            turn = f", message {table.turn[row] + 1} {said_by}"
+        yield f"{row:>{width}}  text {table.text[row] + 1}, {what}{turn}{group}"
 
 
 def _row_table(table: RowTable) -> Iterator[str]:

@@ -19,6 +19,7 @@ from geometry_of_trust.documents.extraction_record import (
     UnusedWeights,
 )
 from geometry_of_trust.documents.recorded_identity import RecordedIdentity
+from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.showing.text import SEES_LATER, table
 from geometry_of_trust.terminal import bare_or_quoted, quoted
 
@@ -116,10 +117,14 @@ def _corpus_rows(corpus: Corpus) -> list[tuple[str, str]]:
     skipped = " (special tokens left out)" if corpus.skip_special_tokens else ""
     prompt = ", then the start of an answer" if corpus.add_generation_prompt else ""
     template = corpus.chat_template_sha256
+    among = "each text"
+    if corpus.tokens != ALL:
+        among = f"{bare_or_quoted(corpus.tokens)} of each text"
     return [
         ("texts", f"{corpus.texts}"),
         ("chats", "" if template is None else f"by template {template}{prompt}"),
-        ("tokens kept", f"{bare_or_quoted(corpus.position)} of each text{skipped}"),
+        ("date", bare_or_quoted(corpus.date) if corpus.date else ""),
+        ("tokens kept", f"{bare_or_quoted(corpus.position)} of {among}{skipped}"),
         ("rows sha256", corpus.rows_sha256),
     ]
 
@@ -158,21 +163,14 @@ def _check(check: Check) -> str:
     return f"{ended}: {quoted(check.name)}"
 
 
-_BEGUN_TWICE = (
-    "the tokenizer puts its first token before {}, which had it already: take it out, "
-    "or give chats as messages"
-)
-
-
 def extraction(result: Extraction) -> str:
     """What `extract` prints."""
     vocab_size, hidden_dim = result.unembedding_shape
     layers, positions, _ = result.activations.values.shape
     labels = "kept: it was edited" if result.labels_kept else "a stub of zeros: edit it"
-    twice = _BEGUN_TWICE.format("the text") if result.begun_twice else ""
     return "\n".join(
         (
-            table([*record_rows(result.record), ("begun twice", twice)]),
+            table(record_rows(result.record)),
             "",
             table(
                 [
@@ -206,10 +204,9 @@ def corpus_extraction(result: CorpusExtraction) -> str:
         (result.rows_path, "text, group and token of each row"),
         (result.record_path, "what was run"),
     ]
-    twice = _BEGUN_TWICE.format(f"{result.begun_twice} of the texts") if result.begun_twice else ""
     return "\n".join(
         (
-            table([*record_rows(result.record), ("begun twice", twice)]),
+            table(record_rows(result.record)),
             "",
             table([(os.fspath(path), what) for path, what in files]),
         )

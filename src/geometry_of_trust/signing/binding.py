@@ -37,6 +37,7 @@ from geometry_of_trust.documents.schema import (
     record,
     vector,
 )
+from geometry_of_trust.documents.token_choice import ALL
 
 BINDING_VERSION = 1
 BINDING_DOMAIN = b"GOT-BINDING-V1\0"
@@ -136,6 +137,8 @@ class BoundRecord:
         stored: what the weights had been rounded to in the model's own files, as of `Record`.
         adapter: digest of what was put into the model, or None.
         stream: which of several residual streams was read; None where there is one.
+        tokens: which tokens gave rows, as of `TokenChoice.parse`.
+        date: what day it was for a chat template, if that was said.
     """
 
     sha256: str
@@ -145,6 +148,8 @@ class BoundRecord:
     stored: str | None = None
     adapter: str | None = None
     stream: str | None = None
+    tokens: str = ALL
+    date: str | None = None
 
 
 @dataclass(frozen=True)
@@ -238,6 +243,8 @@ BINDING = record(
             member("stored", STRING, default=None, omitted=True),
             member("adapter", DIGEST, default=None, omitted=True),
             member("stream", STRING, default=None, omitted=True),
+            member("tokens", STRING, default=ALL, omitted=True),
+            member("date", STRING, default=None, omitted=True),
         ),
         default=None,
         omitted=True,

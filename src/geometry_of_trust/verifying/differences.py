@@ -136,7 +136,7 @@ def record_difference(record: Record, digest: str, original: PathLike | None) ->
         if theirs.digest == digest:
             ours, signed = ({**one.measured(), "tokens": one.tokens} for one in (record, theirs))
             return first_difference("extraction record", ours, signed)
-    options = "--position, --skip-special-tokens or --add-generation-prompt"
+    options = "--position, --chars-column, --skip-special-tokens or --add-generation-prompt"
     cause = "the text's spelling"
     if record.corpus is not None:
         cause = f"labels, groups, names of their columns, {options}: give those of the signer"

@@ -12,6 +12,7 @@ from geometry_of_trust.attesting.assemble import bound_activations, differences,
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.documents.extraction_record import Record
+from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import (
     BadOption,
     DigestMismatch,
@@ -34,6 +35,7 @@ from geometry_of_trust.outputs.temporary_files import scratch_folder
 from geometry_of_trust.probing.sources import open_sources
 from geometry_of_trust.progress import Progress
 from geometry_of_trust.signing.attestation import Attestation
+from geometry_of_trust.signing.binding import BoundRecord
 from geometry_of_trust.signing.keys import PublicKey
 from geometry_of_trust.terminal import escaped, quoted
 from geometry_of_trust.verifying.differences import (
@@ -156,7 +158,8 @@ def reproduce(
         public_key: the signer's.
         model, text: as for `extract`.
         corpus: instead of a text, as for `extract_corpus`.
-        row_options: how the signer's corpus gave rows, or which tokens of the text did.
+        row_options: how the signer's corpus gave rows, or which tokens of the text did; the
+            tokens and the date are as they were signed.
         probes: the signer's probe sets, in the order signed.
         activations: the signer's activations, if you have them: a mismatch is then located to
             layer, position and units in the last place.
@@ -167,14 +170,13 @@ def reproduce(
 
     Raises:
         Refused: the document itself does not verify.
-        BadOption: not one of text and corpus, or a text with options that only a corpus has.
+        BadOption: not one of text and corpus, a text with options that only a corpus has, or other
+            tokens or another date than those signed.
         GotError: a file cannot be read.
     """
     if (text is None) == (corpus is None):
         found = "neither" if text is None else "both"
         raise BadOption("--input", expected="a text or a corpus", found=found)
-    if text is not None and (chosen := row_options.of_one_text()) is not None:
-        corpus, row_options, text = [text], chosen, None
     signed = verify(attestation, public_key).attestation
     compared = _Compared(signed)
     bound = compared.bound
@@ -182,6 +184,9 @@ def reproduce(
     missing = _missing(signed, probes, geometry_reference, options)
     if missing:
         return compared.ends("UNVERIFIABLE", missing)
+    row_options = _rows_as_signed(row_options, bound.extraction_record)
+    if text is not None and (chosen := row_options.of_one_text()) is not None:
+        corpus, row_options, text = [text], chosen, None
     if geometry_reference is not None and not compared.takes_reference(geometry_reference):
         return compared.ends("MISMATCH", f"geometry reference: {compared.links[-1].detail}")
     probe_files = [FileBytes.of(path) for path in probes]
@@ -218,6 +223,23 @@ def reproduce(
                 raise  # not what was signed, but what was asked for here
             return compared.ends("UNVERIFIABLE", f"cannot extract: {error.what}")
         return _compare(compared, again, probe_files, original, str(model))
+
+
+def _rows_as_signed(rows: RowOptions, record: BoundRecord | None) -> RowOptions:
+    """Which rows there were: what is signed of it, and what the auditor says of the rest.
+
+    Raises:
+        BadOption: the auditor says something else than what is signed.
+    """
+    if record is None:
+        return rows
+    for name, signed, given, default in (
+        ("--tokens", record.tokens, rows.tokens, ALL),
+        ("--date", record.date, rows.date, None),
+    ):
+        if given not in (default, signed):
+            raise BadOption(name, expected=f"{signed or 'none'}, as signed, or none", found=given)
+    return replace(rows, tokens=record.tokens, date=record.date)
 
 
 def _as_signed(attestation: Attestation, options: LoadingOptions) -> ExtractionOptions:
@@ -295,11 +317,23 @@ def _missing(
         return f"the model had an adapter in it ({record.adapter}): give that with --adapter"
     if record.stream is not None and not is_stream(record.stream):
         return f"no residual stream of a model is called {quoted(record.stream)}, as signed"
+    if not _readable(record):
+        named = ", ".join(map(quoted, filter(None, (record.tokens, record.date))))
+        return f"no tokens, or no date, are called so, as signed: {named}"
     if len(probes) != len(bound.probe_sets):
         return f"probe sets: {len(bound.probe_sets)} needed (--probes), {len(probes)} given"
     if bound.geometry_reference is not None and reference is None:
         return "the checkpoint that drift was measured from is needed (--geometry-reference)"
     return ""
+
+
+def _readable(record: BoundRecord) -> bool:
+    """Whether the tokens and the date that are signed are some."""
+    try:
+        RowOptions(tokens=record.tokens, date=record.date)
+    except BadOption:
+        return False
+    return True
 
 
 def _unsigned_model(compared: _Compared, record: Record) -> Reproduction | None:

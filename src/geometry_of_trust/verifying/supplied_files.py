@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path
+from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import BadOption, DigestMismatch, RecordMismatch
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.signing.attestation import Attestation
@@ -201,6 +202,7 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         RecordMismatch: it is that of another one.
     """
     activations, bound = binding.activations, binding.extraction_record
+    corpus = record.corpus
     # 5.5 The record is of the files that are bound, and says of them what is bound.
     for name, signed, found in (
         ("activations", activations.sha256, record.activations.sha256),
@@ -214,6 +216,8 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         ("stored", bound and bound.stored, record.stored),
         ("adapter", bound and bound.adapter, record.adapter and record.adapter.sha256),
         ("stream", bound and bound.stream, record.stream),
+        ("tokens", bound and bound.tokens, ALL if corpus is None else corpus.tokens),
+        ("date", bound and bound.date, corpus and corpus.date),
         # 5.13 The record says of the model what is bound.
         ("which model it was", binding.model, BoundModel.of(record)),
     ):
