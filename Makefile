@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+NODE_PACKAGES := $(VENV)-node/node_modules/.package-lock.json
 KERNELS := src/geometry_of_trust/arithmetic/_kernels.so
 KERNEL_SOURCES := hatch_build.py $(wildcard src/geometry_of_trust/arithmetic/kernels/*.[ch])
 # For which systems and processors `make wheels` compiles, by the names in hatch_build.py.
@@ -26,7 +27,7 @@ TARGETS :=
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup kernels model demo test lint bench fuzz lock audit models mutants inspect wheels
+.PHONY: help setup kernels model demo test lint bench fuzz lock audit models mutants inspect sigstore wheels
 
 help: ## list these commands
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -41,7 +42,7 @@ demo: $(KERNELS) $(MODEL_MADE) ## the six steps on a real model, then three forg
 	@$(BIN)/python scripts/demo.py
 
 test: $(KERNELS) $(MODEL_MADE) ## all tests but the heavy ones, with branch coverage
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not heavy" --cov --cov-report=term --cov-fail-under=$(COVERAGE)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not heavy and not node" --cov --cov-report=term --cov-fail-under=$(COVERAGE)
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .
@@ -78,7 +79,7 @@ models: $(KERNELS) ## the table of families with the newest transformers: which 
 	@$(VENV)-models/bin/python -c 'import transformers; print("transformers", transformers.__version__)'
 	@PYTHONPATH=src $(VENV)-models/bin/python -m pytest -n 2 -q --show-capture=no --tb=line -m "heavy or not heavy" tests/families
 
-# Inspect brings sixty packages, and holds back fsspec: docs/decisions/0020-inspect.md.
+# Inspect brings fifty packages, and holds back fsspec: docs/decisions/0020-inspect.md.
 inspect: $(KERNELS) ## the test of Inspect's logs, with Inspect itself, in an environment of its own
 	@$(PYTHON) -m venv $(VENV)-inspect
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
@@ -94,6 +95,16 @@ mutants: $(KERNELS) ## small faults in the code that a verdict rests on: does a 
 	@$(VENV)-mutants/bin/pip install -qq $(MUTATORS)
 	@$(VENV)-mutants/bin/python -m pytest -q scripts/mutation/test_making.py tests/scripts/test_mutants.py
 	@$(VENV)-mutants/bin/python scripts/mutants.py $(MODULES)
+
+# node's packages are needed by nothing but this command.
+sigstore: $(KERNELS) $(NODE_PACKAGES) ## do npm's verifiers accept our bundles? Needs node and npm
+	$(BIN)/pytest -m node tests/evidence
+
+$(NODE_PACKAGES): tests/evidence/node/package-lock.json
+	@mkdir -p $(VENV)-node
+	@cp tests/evidence/node/package.json tests/evidence/node/package-lock.json $(VENV)-node
+	@npm ci --prefix $(VENV)-node --ignore-scripts --silent --fetch-retries=1 --fetch-timeout=30000
+	@touch $@
 
 # A folder without its stamp is a broken or outdated installation; pip brings it up to date.
 # `-qq` keeps errors and drops warnings and progress. pip compiles on one processor, `compileall` on

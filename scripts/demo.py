@@ -57,6 +57,7 @@ VERIFY = "got-cli verify --attestation demo-output/{attestation} --pubkey demo-o
 FILES = """ \\
   --activations demo-output/question.gotact --unembedding demo-output/unembedding.gotue \\
   --probes demo-output/{probes}"""
+MODEL = " --model .models/smollm2-135m-instruct"
 SWAP = 'sed \'s/"true"/"honesty"/g\' demo-output/probes.json > demo-output/swapped-probes.json'
 
 
@@ -126,10 +127,10 @@ def six_steps() -> None:
     title("5. attest: read and sign the new statement, on a city that the probe never saw")
     run("cat examples/question.txt")
     run(ATTEST)
-    title("6. verify: with the public key alone, then with every file")
+    title("6. verify: with the public key alone, then with every file and the model")
     document = VERIFY.format(attestation="attestation.json", key="key")
     run(document, verdict="VERIFIED, SIGNATURE AND BINDING ONLY: .*")
-    run(document + FILES.format(probes="probes.json"), verdict="VERIFIED")
+    run(document + FILES.format(probes="probes.json") + MODEL, verdict="VERIFIED")
 
 
 def forgeries() -> None:

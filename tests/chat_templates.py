@@ -157,14 +157,22 @@ def tokenizer_of(name: str) -> Any:
 
 
 def chosen(
-    name: str, kind: str, said: Any, *, prompt: bool = False, date: str | None = "2026-02-01"
+    name: str,
+    kind: str,
+    said: Any,
+    *,
+    prompt: bool = False,
+    date: str | None = "2026-02-01",
+    written: str | None = None,
 ) -> tuple[str, dict[int, Origin], list[tuple[int, int] | None]]:
     """The text, the tokens chosen of it, and the characters of all of its tokens.
 
     Args:
         said: messages, a text, or an entry of a corpus.
+        written: another template.
     """
     tokenizer = tokenizer_of(name)
+    tokenizer.chat_template = written or tokenizer.chat_template
     template = ChatTemplate(tokenizer, add_generation_prompt=prompt, date=date, reproducible=True)
     if isinstance(said, Entry):
         entry = said

@@ -33,9 +33,10 @@ ROOMS: dict[str, set[str]] = {
     "option_types": {"errors"},
     "documents": {"terminal", "errors", "files"},
     "signing": {"errors", "files", "ownership", "outputs", "documents"},
+    "evidence": {"version", "errors", "files", "documents", "signing"},
     "formats": {"errors", "extras", "files", "outputs", "documents"},
     "geometry": {"errors", "files", "memory", "progress", "documents", "formats"},
-    "identity": {"errors", "extras", "files", "ownership", "documents", "formats"},
+    "identity": {"errors", "extras", "files", "ownership", "documents", "evidence", "formats"},
     "arithmetic": {"errors"},
     "extraction": {
         "version", "errors", "extras", "files", "outputs", "memory", "progress", "option_types",
@@ -54,12 +55,13 @@ ROOMS: dict[str, set[str]] = {
         "version", "errors", "files", "documents", "signing", "formats", "geometry", "probing",
     },
     "verifying": {
-        "terminal", "errors", "files", "outputs", "progress", "documents", "signing", "formats",
-        "geometry", "identity", "arithmetic", "extraction", "corpus", "probing", "attesting",
+        "terminal", "errors", "files", "outputs", "progress", "documents", "signing", "evidence",
+        "formats", "geometry", "identity", "arithmetic", "extraction", "corpus", "probing",
+        "attesting",
     },
     "showing": {
-        "terminal", "errors", "files", "documents", "signing", "formats", "geometry", "identity",
-        "extraction",
+        "terminal", "errors", "files", "documents", "signing", "evidence", "formats", "geometry",
+        "identity", "extraction",
         "corpus", "converting", "probing", "verifying",
     },
     "plotting": {
@@ -67,7 +69,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "cli": {
         "version", "terminal", "errors", "extras", "files", "outputs", "documents", "signing",
-        "geometry", "identity", "extraction",
+        "evidence", "geometry", "identity", "extraction",
         "corpus", "converting", "probing", "attesting", "verifying", "showing", "plotting",
     },
     "__main__": {"cli"},
@@ -85,6 +87,7 @@ FLOORS: dict[str, str] = {
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
         signed_bytes attestation checks keyrings histories key_making
     """,
+    "evidence": "reading envelopes statements attested verification_results",
     "formats": """
         mapped_arrays arrays labels thrift_compact parquet_layout parquet_table table_rows
         label_tables row_writer row_table binary_file gotact activations_file gotue gotgeo
@@ -119,13 +122,15 @@ FLOORS: dict[str, str] = {
         model_files differences supplied_files file_contents trusted_keys verify history reproduce
     """,
     "showing": """
-        text verdicts histories keyrings cards probes drifts conversions extractions reproductions
+        text verdicts evidence histories keyrings cards probes drifts conversions extractions
+        reproductions
         sweeps token_readings identities any_file
     """,
     "plotting": "image_files panels pictures",
     "cli": """
-        signals layer_spelling places streams common extract keygen train attest verify reproduce
-        show read calibration_report sweep convert checkpoint drift keyring model
+        signals layer_spelling places streams common evidence_files extract keygen train attest
+        verify reproduce export show read calibration_report sweep convert checkpoint drift keyring
+        model
     """,
 }
 """The files of each room with several, from its ground up: each imports only files before it.
@@ -135,13 +140,13 @@ The room itself, its `__init__`, stands above them.
 
 NO_NUMPY = {
     "version", "terminal", "errors", "extras", "files", "steady_files", "ownership", "outputs",
-    "memory", "progress", "option_types", "documents", "signing", "cli",
+    "memory", "progress", "option_types", "documents", "signing", "evidence", "cli",
 }  # fmt: skip
 """Folders that import no numpy, whatever files they hold."""
 
 ALSO_WITHOUT_NUMPY = {
     "verifying.verify", "verifying.history", "showing.verdicts", "showing.histories",
-    "showing.keyrings", "showing.any_file", "showing.identities",
+    "showing.keyrings", "showing.evidence", "showing.any_file", "showing.identities",
     "identity.model_identity", "identity.model_signature", "identity.hub_cache",
 }  # fmt: skip
 """What those of other folders are that the check of a document runs, or `show` of one."""

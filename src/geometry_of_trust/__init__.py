@@ -51,6 +51,10 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.token_choice import TokenChoice as TokenChoice
     from geometry_of_trust.documents.trained_tokens import TrainedTokens as TrainedTokens
     from geometry_of_trust.errors import GotError as GotError
+    from geometry_of_trust.evidence.attested import make_evidence as make_evidence
+    from geometry_of_trust.evidence.verification_results import (
+        make_verification_result as make_verification_result,
+    )
     from geometry_of_trust.extraction.one_text import Extraction as Extraction
     from geometry_of_trust.extraction.one_text import extract as extract
     from geometry_of_trust.extraction.options import ExtractionOptions as ExtractionOptions
@@ -201,6 +205,8 @@ _NAMES = {
     "documents.token_choice": ("TokenChoice",),
     "documents.trained_tokens": ("TrainedTokens",),
     "errors": ("GotError",),
+    "evidence.attested": ("make_evidence",),
+    "evidence.verification_results": ("make_verification_result",),
     "extraction.one_text": ("Extraction", "extract"),
     "extraction.options": ("ExtractionOptions", "LoadingOptions"),
     "formats.arrays": ("Activations", "Unembedding"),

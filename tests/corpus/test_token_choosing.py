@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -25,9 +26,10 @@ from geometry_of_trust.formats.row_writer import NONE
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.signing.attestation import write_attestation
+from geometry_of_trust.signing.checks import sign
 from geometry_of_trust.signing.keys import SecretKey
 from geometry_of_trust.verifying.reproduce import reproduce
-from geometry_of_trust.verifying.verify import verify
+from geometry_of_trust.verifying.verify import Refused, verify
 from options import arguments_of
 from tiny_models import TinyModel
 
@@ -63,7 +65,7 @@ def chats(tmp_path: Path) -> Path:
     return path
 
 
-def test_answers_from_the_model_to_the_auditor(
+def test_answers_alone(
     chats: Path, tiny_model: TinyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = model_of("llama-3", tiny_model("llama"), tmp_path)
@@ -94,7 +96,21 @@ def test_answers_from_the_model_to_the_auditor(
     said = json.loads(done.record_path.read_bytes())["corpus"]
     assert (said["tokens"], said["date"]) == ("assistant", "2026-02-01")
     assert not {"tokens"} & set(json.loads(every.record_path.read_bytes())["corpus"])
+    capsys.readouterr()
+    assert main(["show", str(done.rows_path)]) == 0
+    assert ", message 2 assistant" in capsys.readouterr().out
+    assert main(["show", str(done.record_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "all of assistant of each text" in shown
+    assert "2026-02-01" in shown
 
+
+def test_answers_from_the_model_to_the_auditor(
+    chats: Path, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    model = model_of("llama-3", tiny_model("llama"), tmp_path)
+    dated = {"date": "2026-02-01", "label_columns": ("true",)}
+    done = run(model, tmp_path, chats, tokens="assistant", position="all", **dated)
     trained = train_files(
         activations=done.activations_path, labels=done.labels_path, layer=2,
         unembedding=done.unembedding_path,
@@ -122,13 +138,17 @@ def test_answers_from_the_model_to_the_auditor(
         other = RowOptions(position="all", label_columns=("true",), **wrong)
         with pytest.raises(errors.BadOption):
             reproduce(tmp_path / "s.json", KEY.public, row_options=other, **auditor)
-    capsys.readouterr()
-    assert main(["show", str(done.rows_path)]) == 0
-    assert ", message 2 assistant" in capsys.readouterr().out
-    assert main(["show", str(done.record_path)]) == 0
-    shown = capsys.readouterr().out
-    assert "all of assistant of each text" in shown
-    assert "2026-02-01" in shown
+    for lie in ({"tokens": "user"}, {"date": "2026-02-02"}, {"tokens": "nobody"}, {"date": "x"}):
+        lied: Any = dataclasses.replace(bound, **lie)  # type: ignore[arg-type]
+        binding = dataclasses.replace(document.bound(), extraction_record=lied)
+        made = dataclasses.replace(document, binding=binding, probe_commitment=binding.digest)
+        write_attestation(tmp_path / "lie.json", sign(made, KEY))
+        with pytest.raises(Refused) as refuted:
+            verify(tmp_path / "lie.json", KEY.public, record=done.record_path)
+        assert refuted.value.cause.where.endswith(", " + next(iter(lie)))
+        found = reproduce(tmp_path / "lie.json", KEY.public, row_options=rest, **auditor)
+        known = not {"nobody", "x"} & set(lie.values())
+        assert found.outcome == ("MISMATCH" if known else "UNVERIFIABLE")
 
 
 def test_today_is_said_of_a_fast_run(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chat_templates import chosen, covered, tokenizer_of
+from chat_templates import SMOLLM_2, chosen, covered, tokenizer_of
 from geometry_of_trust import errors
 from geometry_of_trust.corpus.chats import ChatTemplate
 
@@ -199,6 +199,52 @@ def test_what_cannot_be_told_is_refused(
         chosen(name, kind, messages)
     assert caught.value.where.startswith("row 1")
     assert str(caught.value).count("\n") == 0
+
+
+def test_an_answer_that_nothing_asks_for() -> None:
+    text, found, spans = chosen("smollm-2", "assistant", [CHAT[2]])
+    assert "".join(text[c] for c in sorted(covered(spans, found))) == "Paris<|im_end|>"
+
+
+LAST_MARKED = (
+    "{% for m in messages %}{{ m.role + ':' }}{% if loop.last %}"
+    "{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}"
+    "{{ '\n' }}{% endfor %}"
+)
+ONE_TOKEN = (
+    "{% for m in messages %}{{ ' P' + m.content + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ ' P' }}{% endif %}"
+)
+REASONS_TWICE = (
+    "{% for m in messages %}{{ m.role + ':' + m.content }}"
+    "{{ m.thinking + m.thinking if m.thinking else '' }}{{ '\n' }}{% endfor %}"
+)
+UPPER = "{% for m in messages %}{{ m.role + ': ' + m.content | upper + '\n' }}{% endfor %}"
+
+
+@pytest.mark.parametrize(("written", "kind", "messages"), [
+    (LAST_MARKED, "assistant", CHAT[1:]),
+    (ONE_TOKEN, "assistant", [CHAT[1], {"role": "assistant", "content": "aris"}]),
+    (ONE_TOKEN, "user", [{"role": "user", "content": "aris"}]),
+    (REASONS_TWICE, "thinking", [CHAT[1], {**CHAT[2], "thinking": "Hm"}]),
+    (UPPER, "user", CHAT),
+    (UPPER, "last-assistant", CHAT),
+])  # fmt: skip
+def test_templates_that_do_not_show_their_turns(written: str, kind: str, messages: Any) -> None:
+    with pytest.raises(errors.AmbiguousTurns):
+        chosen("smollm-2", kind, messages, written=written)
+
+
+@pytest.mark.parametrize("later", [[], [{"role": "tool", "content": "7"}]])
+def test_calls_of_tools_are_the_model_s(later: list[dict[str, str]]) -> None:
+    written = SMOLLM_2.replace(
+        "message['content'] +", "message['content'] + (message.tool_calls|string if "
+        "message.tool_calls else '') +",
+    )  # fmt: skip
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f"}}]}
+    text, found, spans = chosen("smollm-2", "assistant", [CHAT[1], call, *later], written=written)
+    said = "".join(text[c] for c in sorted(covered(spans, found)))
+    assert said == "[{'function': {'name': 'f'}}]<|im_end|>"
 
 
 def test_a_date_in_the_template() -> None:

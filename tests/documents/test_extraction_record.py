@@ -14,6 +14,7 @@ import pytest
 
 from geometry_of_trust import errors
 from geometry_of_trust.documents.extraction_record import (
+    Corpus,
     Record,
     RecordedAdapter,
     RecordedGguf,
@@ -231,6 +232,21 @@ def test_a_token_a_line() -> None:
     lines = RECORD.to_json().decode().splitlines()
     assert '    {"id": 0, "text": "<s>", "span": null, "special": true},' in lines
     assert '  "prompt_sha256": "' + "ef" * 32 + '",' in lines
+
+
+def test_chosen_tokens_and_a_date_are_there_only_if_they_were_given(tmp_path: Path) -> None:
+    corpus = Corpus(1, 2, "all", False, False, None, "ab" * 32)
+    digests = set()
+    given: Any
+    for given in ({}, {"tokens": "user"}, {"date": "2026-02-01"}):
+        record = replace(RECORD, corpus=replace(corpus, **given), tokens=())
+        assert read(record.to_json(), tmp_path) == record
+        said = json.loads(record.to_json())["corpus"]
+        assert {name: said.get(name) for name in ("tokens", "date")} == {
+            "tokens": None, "date": None, **given,
+        }  # fmt: skip
+        digests.add(record.digest)
+    assert len(digests) == 3
 
 
 def test_the_digest_of_a_reproducible_run_leaves_the_environment_out() -> None:

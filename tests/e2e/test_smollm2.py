@@ -102,13 +102,14 @@ def test_the_probe_means_something(shell: Shell) -> None:
         assert (card.verdict, card.converged) == ("SUFFICIENT", True)
 
 
-def test_verified_with_the_key_alone_and_with_everything(shell: Shell) -> None:
+def test_verified_with_the_key_alone_and_with_everything(shell: Shell, smollm2: Path) -> None:
     alone = shell(*VERIFY).splitlines()[-1]
     assert alone == (
         "VERIFIED, SIGNATURE AND BINDING ONLY: not checked: activations, unembedding, probes, "
-        "extraction record, readings"
+        "extraction record, model, readings"
     )
-    assert shell(*VERIFY, *FILES).splitlines()[-1] == "VERIFIED"
+    assert shell(*VERIFY, *FILES).splitlines()[-1].endswith("AND READINGS: not checked: model")
+    assert shell(*VERIFY, *FILES, "--model", smollm2).splitlines()[-1] == "VERIFIED"
 
 
 def test_tampering_swapping_and_another_key_are_refused(shell: Shell) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -13,7 +14,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from geometry_of_trust.documents import strictjson
+from geometry_of_trust.documents.schema import write_members
+from geometry_of_trust.errors import GotError
+from geometry_of_trust.evidence.attested import PREDICATE_TYPE, subjects_of
+from geometry_of_trust.evidence.envelopes import Envelope
+from geometry_of_trust.evidence.statements import statement
+from geometry_of_trust.evidence.verification_results import make_verification_result
 from geometry_of_trust.formats.row_writer import RowWriter, TextRows
+from geometry_of_trust.signing.attestation import MEMBERS, parse_document
 from geometry_of_trust.signing.keyrings import KeyEntry, new_keyring, with_key, with_revocation
 from geometry_of_trust.signing.keys import SecretKey
 from places import VECTORS
@@ -72,6 +81,20 @@ def keyrings() -> tuple[bytes, ...]:
     key_id = other.public.key_id
     gone = with_revocation(full, key_id, offline, at=5, reason="lost", issued=2)
     return empty.to_json(), gone.to_json()
+
+
+def evidence() -> tuple[bytes, ...]:
+    """Of the vectors that have a binding, one in both forms and the others' payloads; a verdict."""
+    key = SecretKey.from_seed(bytes([1]) * 32)
+    payloads = []
+    for data in of_vectors("attestation"):
+        with contextlib.suppress(GotError):
+            signed = parse_document(data, "vector").attestation
+            predicate = write_members(signed, MEMBERS)
+            tree = statement(subjects_of(signed), PREDICATE_TYPE, predicate)
+            payloads.append(strictjson.dumps(tree))
+    forms = [Envelope(payloads[0], bytes(64), "k", hint).to_json() for hint in (None, "k")]
+    return *forms, *payloads[:5], make_verification_result("00" * 32, ["GOT_SIGNATURE"], key, 0)
 
 
 def row_tables() -> tuple[bytes, ...]:

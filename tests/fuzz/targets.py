@@ -25,6 +25,8 @@ from geometry_of_trust.corpus.entries import Columns, read_corpus
 from geometry_of_trust.documents import strictjson
 from geometry_of_trust.documents.probe_card_reading import CARD
 from geometry_of_trust.errors import GotError
+from geometry_of_trust.evidence.attested import parse_evidence
+from geometry_of_trust.evidence.envelopes import Envelope
 from geometry_of_trust.formats.label_tables import read_label_table
 from geometry_of_trust.formats.row_table import read_rows
 from geometry_of_trust.geometry.inner_product import Geometry
@@ -173,6 +175,15 @@ def read_keyring(data: bytes) -> None:
         attempt(lambda: got.load_keyring(path, KEY))
 
 
+def read_evidence(data: bytes) -> None:
+    """As an envelope or a bundle, and as the payload of one."""
+    with each(one=True) as attempt:
+        for text in (data, Envelope(data, bytes(64)).to_json()):
+            attempt(partial(parse_evidence, text, "input", reformatted=True))
+            attempt(partial(shown, placed("e.json", text)))
+            attempt(partial(got.verify, text, KEY, now=1.8e9))
+
+
 def read_labels(data: bytes) -> None:
     path = placed("a.labels", data)
     with each() as attempt:
@@ -239,6 +250,7 @@ TARGETS: dict[str, Target] = {
     "gotue": Target(read_gotue, vectors("gotue"), mutate_bytes, 4096),
     "gotgeo": Target(read_gotgeo, seeds.checkpoints, mutate_bytes),
     "keyring": Target(read_keyring, seeds.keyrings, mutate_json),
+    "evidence": Target(read_evidence, seeds.evidence, mutate_json),
     "labels": Target(read_labels, vectors("labels"), mutate_bytes),
     "row-table": Target(read_row_table, seeds.row_tables, mutate_parquet),
     "label-parquet": Target(

@@ -166,6 +166,20 @@ def _written(binding: Binding) -> Any:
     return BINDING.write(binding)
 
 
+def test_chosen_tokens_and_a_date_in_a_binding(signed: Attestation) -> None:
+    record = signed.bound().extraction_record
+    assert record is not None
+    assert not {"tokens", "date"} & set(_written(signed.bound())["extraction_record"])
+    digests = {signed.bound().digest}
+    for named in ({"tokens": "assistant"}, {"tokens": "after:x"}, {"date": "2026-02-01"}):
+        changed: Any = dataclasses.replace(record, **named)  # type: ignore[arg-type]
+        binding: Binding = dataclasses.replace(signed.bound(), extraction_record=changed)
+        assert named.items() <= _written(binding)["extraction_record"].items()
+        assert BINDING.read(_written(binding), "b") == binding
+        digests.add(binding.digest)
+    assert len(digests) == 4
+
+
 @pytest.mark.parametrize("name", ["stored", "adapter"])
 def test_what_weights_came_from_in_a_binding(name: str, signed: Attestation) -> None:
     """Absent, as in bindings from before, if there is nothing to say."""

@@ -8,7 +8,7 @@ from geometry_of_trust.verifying.verify import STEPS
 from places import ROOT
 
 PAGE = ROOT / "docs" / "verification.md"
-ROOMS = ("verifying", "signing", "attesting")
+ROOMS = ("verifying", "signing", "attesting", "evidence")
 
 
 def test_every_check_of_the_page_is_in_the_code_once_and_no_other() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, RowOptions
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path
+from geometry_of_trust.evidence.attested import make_evidence
 from geometry_of_trust.extraction import deterministic_operations
 from geometry_of_trust.extraction.one_text import extract
 from geometry_of_trust.extraction.options import ExtractionOptions, LoadingOptions
@@ -39,6 +41,7 @@ from gguf_files import write_gguf
 from pipeline import KEY, OTHER_KEY, TIMESTAMP, replaced, signed_anew
 from quantised_models import fp8
 from signed_cases import Case, copied, make, other_weights
+from signed_documents import payload_of
 from tiny_models import FAMILIES, TEXT, Family, adapter_of, build, gemma3n, quick
 
 pytestmark = pytest.mark.usefixtures("quickly")
@@ -215,6 +218,35 @@ def test_tokens_chosen_of_one_text(
     with pytest.raises(errors.BadOption):
         own.reproduce(row_options=RowOptions(position="mean", limit=1))
     assert own.reproduce(row_options=RowOptions(position="mean")).line == "MATCH"
+
+
+def test_a_result_is_written_of_a_match_alone(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of evidence in the place of the attestation, too."""
+    bundle, svr = tmp_path / "t.bundle", tmp_path / "t.svr"
+    bundle.write_bytes(make_evidence(read_attestation(case.document), KEY, bundle=True))
+    (tmp_path / "k.pub").write_bytes(KEY.public.raw)
+    assert main(["keygen", "--output", str(tmp_path / "auditor")]) == 0
+    command = [
+        "reproduce", "--attestation", str(bundle), "--pubkey", str(tmp_path / "k.pub"),
+        "--model", str(case.model), "--probes", str(case.probes), "--device", "cpu",
+        "--svr", str(svr), "--svr-key", str(tmp_path / "auditor"), "--input",
+    ]  # fmt: skip
+    assert main([*command, "Another text."]) == 1
+    assert not svr.exists()
+    assert main([*command, TEXT]) == 0
+    assert "GOT_REPRODUCED" in capsys.readouterr().err
+    statement = json.loads(payload_of(svr.read_bytes()))
+    properties = ["GOT_SIGNATURE", "GOT_BINDING", "GOT_REPRODUCED", "GOT_MODEL_IDENTITY"]
+    assert statement["predicate"]["properties"] == properties
+    own = hashlib.sha256(case.document.read_bytes()).hexdigest()
+    assert statement["subject"][0]["digest"]["sha256"] == own
+    model = json.loads(payload_of(bundle.read_bytes()))["subject"][-1]
+    root = read_attestation(case.document).model_hash
+    assert model == {"name": "model tiny", "digest": {"sha256": root}}
+    assert "GOT_MODEL_IDENTITY" not in verify(bundle, KEY.public).properties
+    assert "GOT_MODEL_IDENTITY" in verify(bundle, KEY.public, model=case.model).properties
 
 
 def test_nothing_is_left_in_the_temporary_folder(

@@ -17,7 +17,9 @@ from geometry_of_trust.cli.common import (
     progress_on,
     talk,
 )
+from geometry_of_trust.cli.evidence_files import check_evidence_places, stage_evidence
 from geometry_of_trust.outputs.places import check_replaces
+from geometry_of_trust.outputs.staged_files import StagedFiles
 from geometry_of_trust.terminal import escaped, quoted
 
 
@@ -29,6 +31,8 @@ def attest(
     unembedding: Path,
     key: Path,
     output: Path,
+    dsse: Path | None = None,
+    bundle: Path | None = None,
     model_id: str | None = None,
     corpus_version: str = "unversioned",
     position: str = "last",
@@ -58,6 +62,10 @@ def attest(
         The secret key.
     output
         Where the attestation (JSON) goes. Replaces no other kind of file.
+    dsse
+        Where it goes, too, as an in-toto statement in a DSSE envelope, signed with the same key.
+    bundle
+        Where such an envelope goes in a Sigstore bundle.
     model_id
         Must be the activations' own [default: that].
     corpus_version
@@ -90,11 +98,11 @@ def attest(
     """
     from geometry_of_trust.attesting.attest import attest as sign
     from geometry_of_trust.showing import verdicts
-    from geometry_of_trust.signing.attestation import write_attestation
     from geometry_of_trust.signing.core_dumps import forbid_core_dumps
     from geometry_of_trust.signing.keys import load_secret_key
 
     check_replaces(output, "an attestation", re.compile(rb'\s*\{\s*"schema_version"'))
+    check_evidence_places(dsse, bundle)
     forbid_core_dumps()
     ring = opened_keyring(keyring, keyring_key)
     secret = load_secret_key(key, passphrase_from(passphrase_file))
@@ -116,7 +124,9 @@ def attest(
             unknown_training=unknown_training,
             anyway=anyway,
         )
-        write_attestation(output, attestation)
+        with StagedFiles() as staged:
+            staged.write(output, attestation.to_json())
+            stage_evidence(staged, attestation, secret, dsse=dsse, bundle=bundle)
     for bound in attestation.bound().probe_sets:
         if bound.unknown_training:
             talk(
@@ -139,9 +149,8 @@ def attest(
             "warning: INSUFFICIENT by its own card, which got-cli show prints: "
             f"probe {quoted(name)}"
         )
-    print(
-        verdicts.attestation_json(attestation)
-        if json
-        else f"{verdicts.attestation(attestation)}\nwrote {escaped(output)}"
-    )
+    print(verdicts.attestation_json(attestation) if json else verdicts.attestation(attestation))
+    if not json:
+        for path in filter(None, (output, dsse, bundle)):
+            print(f"wrote {escaped(path)}")
     return OK

@@ -10,7 +10,10 @@ from geometry_of_trust.documents.names_beside import labels_path, record_path, r
 from geometry_of_trust.outputs.places import check_outputs
 
 _WRITTEN = frozenset(
-    ("output", "output_activations", "output_unembedding", "plot", "html", "destination")
+    {
+        *("output", "output_activations", "output_unembedding", "plot", "html", "destination"),
+        *("dsse", "bundle", "svr"),
+    }
 )
 _NAMED_IN_TEXT = frozenset(("model", "input_file"))
 """Inputs that may be files or folders, or names of something else."""
@@ -76,5 +79,5 @@ def _read(name: str, value: object) -> Iterator[Path]:
             yield path
             if name in ("activations", "source"):
                 yield from (beside(path) for beside in (record_path, rows_path, labels_path))
-            if name == "key":
+            if name in ("key", "svr_key"):
                 yield from (path.with_name(f"{path.name}.pub"), path.with_suffix(".pub"))

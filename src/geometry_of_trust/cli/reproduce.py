@@ -17,6 +17,7 @@ from geometry_of_trust.cli.common import (
     progress_on,
     warn_of_low_memory,
 )
+from geometry_of_trust.cli.evidence_files import result_key, write_result
 from geometry_of_trust.corpus.options import RowOptions
 from geometry_of_trust.extraction.options import LoadingOptions
 
@@ -36,6 +37,9 @@ def reproduce(
     model_signature: Path | None = None,
     model_key: Path | None = None,
     options: Annotated[LoadingOptions, Flat] = LoadingOptions(),
+    svr: Path | None = None,
+    svr_key: Path | None = None,
+    passphrase_file: Path | None = None,
     json: Annotated[bool, Switch] = False,
     low_memory: Annotated[bool, Dropped] = False,
 ) -> int:
@@ -46,7 +50,7 @@ def reproduce(
     Parameters
     ----------
     attestation
-        The attestation (JSON).
+        The attestation (JSON); or an envelope or a bundle with it in.
     pubkey
         The public key of the signer that you expect.
     model
@@ -65,12 +69,19 @@ def reproduce(
         Check that this signature covers the model's files (OpenSSF Model Signing, by key).
     model_key
         The public key of the signer of the model (ECDSA, PEM).
+    svr
+        Where to say that it matched, as an in-toto verification result in an envelope.
+    svr_key
+        Your own secret key, to sign that with.
+    passphrase_file
+        First line: the passphrase of that key, if it is encrypted.
     json
         Print the result as JSON.
     low_memory
         Does nothing any more.
     """
     warn_of_low_memory(low_memory)
+    key = result_key(svr, svr_key, passphrase_file)
     from geometry_of_trust.verifying.reproduce import reproduce as again
     from geometry_of_trust.verifying.verify import Refused
 
@@ -99,4 +110,8 @@ def reproduce(
     from geometry_of_trust.showing import reproductions
 
     print(reproductions.reproduction_json(result) if json else reproductions.reproduction(result))
-    return OK if result.outcome == "MATCH" else REFUSED
+    if result.outcome != "MATCH":
+        return REFUSED
+    if svr is not None and key is not None:
+        write_result(svr, key, result.sha256, result.properties)
+    return OK

@@ -15,6 +15,7 @@ from geometry_of_trust.cli.common import (
     app,
     opened_keyring,
 )
+from geometry_of_trust.cli.evidence_files import result_key, write_result
 from geometry_of_trust.errors import BadOption
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def verify(
     pubkey: Annotated[list[Path] | None, PublicKeys] = None,
     keyring: Path | None = None,
     keyring_key: Path | None = None,
+    evidence: Path | None = None,
     chain: Annotated[list[Path] | None, Many] = None,
     activations: Path | None = None,
     unembedding: Path | None = None,
@@ -41,6 +43,9 @@ def verify(
     adapter: Path | None = None,
     model_signature: Path | None = None,
     model_key: Path | None = None,
+    svr: Path | None = None,
+    svr_key: Path | None = None,
+    passphrase_file: Path | None = None,
     allow_legacy: Annotated[bool, Switch] = False,
     allow_reformatted: Annotated[bool, Switch] = False,
     json: Annotated[bool, Switch] = False,
@@ -50,13 +55,15 @@ def verify(
     Parameters
     ----------
     attestation
-        The attestation (JSON).
+        The attestation (JSON); or an envelope or a bundle with it in, which is checked as well.
     pubkey
         The public key of the signer that you expect; several, if any of them may have signed.
     keyring
         Instead of a public key: a keyring (got-cli keyring) that lists the signer's keys.
     keyring_key
         The public key that the keyring is signed with.
+    evidence
+        Check that this DSSE envelope or Sigstore bundle is evidence of the attestation.
     chain
         Instead of an attestation: a whole history, as files or a folder of .json files.
     activations
@@ -80,6 +87,12 @@ def verify(
         Check that this signature covers the model's files (OpenSSF Model Signing, by key).
     model_key
         The public key of the signer of the model (ECDSA, PEM).
+    svr
+        Where to say what was checked and passed, as an in-toto verification result in an envelope.
+    svr_key
+        Your own secret key, to sign that with.
+    passphrase_file
+        First line: the passphrase of that key, if it is encrypted.
     allow_legacy
         Accept documents without a binding, as the reference makes them.
     allow_reformatted
@@ -89,6 +102,7 @@ def verify(
     """
     trusted = _trusted(pubkey, opened_keyring(keyring, keyring_key))
     files = {
+        "evidence": evidence,
         "activations": activations,
         "unembedding": unembedding,
         "probes": probes,
@@ -99,6 +113,7 @@ def verify(
         "adapter": adapter,
         "model_signature": model_signature,
         "model_key": model_key,
+        "svr": svr,
     }
     if (attestation is None) == (chain is None):
         found = "both" if chain else "neither"
@@ -107,7 +122,7 @@ def verify(
         given = next((name for name, value in files.items() if value is not None), None)
         if given is not None:
             option = f"--{given.replace('_', '-')}"
-            hint = "Check the files of each document by itself."
+            hint = "Check each document by itself for that."
             raise BadOption(option, expected="none with --chain", found="one", hint=hint)
         return _history(
             chain or [],
@@ -116,6 +131,10 @@ def verify(
             allow_reformatted=allow_reformatted,
             json=json,
         )
+    if svr is not None and allow_legacy:
+        raise BadOption("--svr", expected="none with --allow-legacy", found="one",
+                        hint="A result says less of such a document than it seems to.")  # fmt: skip
+    key = result_key(svr, svr_key, passphrase_file)
     from geometry_of_trust.showing import verdicts
     from geometry_of_trust.verifying.verify import Refused
     from geometry_of_trust.verifying.verify import verify as check
@@ -124,6 +143,7 @@ def verify(
         verdict = check(
             attestation,
             trusted,
+            evidence=evidence,
             activations=activations,
             unembedding=unembedding,
             probes=probes or (),
@@ -141,6 +161,8 @@ def verify(
         print(verdicts.refusal_json(refused) if json else verdicts.refusal(refused))
         return refused.exit_code
     print(verdicts.verdict_json(verdict) if json else verdicts.verdict(verdict))
+    if svr is not None and key is not None:
+        write_result(svr, key, verdict.sha256, verdict.properties)
     return OK
 
 

@@ -7,8 +7,6 @@ here: a bundle that needs them is refused.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
@@ -20,7 +18,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from geometry_of_trust.documents.recorded_identity import RecordedFile, manifest_root
-from geometry_of_trust.documents.strictjson import loads
 from geometry_of_trust.errors import (
     BadBundle,
     BadKey,
@@ -29,14 +26,14 @@ from geometry_of_trust.errors import (
     OtherModel,
     WrongKeyKind,
 )
+from geometry_of_trust.evidence.envelopes import Envelope, read_envelope
+from geometry_of_trust.evidence.reading import brief, expect, json_object
+from geometry_of_trust.evidence.statements import read_statement
 from geometry_of_trust.files import PathLike, read_bounded
 from geometry_of_trust.identity.digesting import digest_files
 from geometry_of_trust.identity.model_folder import find_named, would_be_covered
 from geometry_of_trust.identity.model_identity import CoveredFile, ModelIdentity
 
-MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
 
 _HASHES: Mapping[str, hashes.HashAlgorithm] = {
@@ -80,25 +77,19 @@ def check_model_signature(signature: PathLike, key: PathLike) -> SignedModel:
     """
     public = _load_key(key)
     where = str(signature)
-    bundle = _object(loads(read_bounded(signature), where), where)
-    _expect(where, "mediaType", MEDIA_TYPE, bundle.get("mediaType"))
+    envelope = read_envelope(read_bounded(signature), where)
     fingerprint = _fingerprint(public)
-    _check_material(where, bundle.get("verificationMaterial"), fingerprint)
-    envelope = _object(bundle.get("dsseEnvelope"), f"{where}, dsseEnvelope")
-    if "messageSignature" in bundle:
-        raise BadBundle(where, expected="a DSSE envelope alone", found="messageSignature too")
-    _expect(where, "payloadType", PAYLOAD_TYPE, envelope.get("payloadType"))
-    payload = _decoded(f"{where}, payload", envelope.get("payload"))
-    signed = _only_signature(where, envelope.get("signatures"))
+    _check_hints(envelope, fingerprint, where)
     try:
-        public.verify(signed, _encoded(payload), ec.ECDSA(_HASHES[public.curve.name]))
+        algorithm = ec.ECDSA(_HASHES[public.curve.name])
+        public.verify(envelope.signature, envelope.signed_bytes, algorithm)
     except InvalidSignature:
         raise BadSignature(
             where,
             expected=f"a signature by key {fingerprint[:16]}",
             found="one that does not verify",
         ) from None
-    return _read_statement(loads(payload, f"{where}, payload"), f"{where}, payload", fingerprint)
+    return _signed_model(envelope.payload, f"{where}, payload", fingerprint)
 
 
 def check_signed_files(
@@ -180,90 +171,51 @@ def _fingerprint(key: ec.EllipticCurvePublicKey) -> str:
     return hashlib.sha256(pem).hexdigest()
 
 
-def _encoded(payload: bytes) -> bytes:
-    """DSSE's pre-authentication encoding: what is signed."""
-    kind = PAYLOAD_TYPE.encode()
-    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
-
-
 # --- the parts of a bundle --------------------------------------------------------------------
 
 
-def _object(tree: object, where: str) -> dict[str, object]:
-    if not isinstance(tree, dict):
-        raise BadBundle(where, expected="a JSON object", found=type(tree).__name__)
-    return tree
-
-
-def _expect(where: str, member: str, expected: str, found: object) -> None:
-    if found != expected:
-        raise BadBundle(f"{where}, {member}", expected=expected, found=_brief(found))
-
-
-def _check_material(where: str, tree: object, fingerprint: str) -> None:
-    material = _object(tree, f"{where}, verificationMaterial")
-    if "publicKey" not in material:
-        raise BadBundle(
-            f"{where}, verificationMaterial", expected="publicKey", found=_brief(sorted(material)),
-            hint="Signatures by certificate are not checked here; model_signing verify does it.",
-        )  # fmt: skip
-    hint = _object(material["publicKey"], f"{where}, publicKey").get("hint")
-    if hint not in (None, "", fingerprint):
+def _check_hints(envelope: Envelope, fingerprint: str, where: str) -> None:
+    """It is a bundle, and its hints lead to no other key."""
+    if envelope.hint is None:
+        raise BadBundle(where, expected="a Sigstore bundle", found="an envelope without one")
+    if envelope.hint not in ("", fingerprint):
         raise BadSignature(
-            where, expected=f"one by key {fingerprint}", found=f"one by {_brief(hint)}"
+            where, expected=f"one by key {fingerprint}", found=f"one by {brief(envelope.hint)}"
         )
+    if envelope.key_id:
+        raise BadBundle(f"{where}, keyid", expected="none", found=brief(envelope.key_id))
 
 
-def _only_signature(where: str, tree: object) -> bytes:
-    if not isinstance(tree, list) or len(tree) != 1:
-        raise BadBundle(f"{where}, signatures", expected="one signature", found=_brief(tree))
-    entry = _object(tree[0], f"{where}, signatures")
-    if entry.get("keyid") not in (None, ""):
-        raise BadBundle(f"{where}, keyid", expected="none", found=_brief(entry["keyid"]))
-    return _decoded(f"{where}, sig", entry.get("sig"))
-
-
-def _decoded(where: str, text: object) -> bytes:
-    if isinstance(text, str):
-        try:
-            return base64.b64decode(text, validate=True)
-        except (ValueError, binascii.Error):
-            pass
-    raise BadBundle(where, expected="base64", found=_brief(text))
-
-
-def _read_statement(tree: object, where: str, key: str) -> SignedModel:
-    statement = _object(tree, where)
-    _expect(where, "_type", STATEMENT_TYPE, statement.get("_type"))
-    _expect(where, "predicateType", PREDICATE_TYPE, statement.get("predicateType"))
-    predicate = _object(statement.get("predicate"), f"{where}, predicate")
-    method = _object(predicate.get("serialization"), f"{where}, serialization")
-    _expect(where, "serialization.method", "files", method.get("method"))
-    _expect(where, "serialization.hash_type", "sha256", method.get("hash_type"))
+def _signed_model(payload: bytes, where: str, key: str) -> SignedModel:
+    statement = read_statement(payload, where, PREDICATE_TYPE)
+    predicate = json_object(statement.get("predicate"), f"{where}, predicate")
+    method = json_object(predicate.get("serialization"), f"{where}, serialization")
+    expect(method, "method", "files", f"{where}, serialization")
+    expect(method, "hash_type", "sha256", f"{where}, serialization")
     files = _read_resources(predicate.get("resources"), f"{where}, resources")
     subjects = statement.get("subject")
     if not isinstance(subjects, list) or len(subjects) != 1:
-        raise BadBundle(f"{where}, subject", expected="one subject", found=_brief(subjects))
-    subject = _object(subjects[0], f"{where}, subject")
-    stated = _object(subject.get("digest"), f"{where}, subject").get("sha256")
+        raise BadBundle(f"{where}, subject", expected="one subject", found=brief(subjects))
+    subject = json_object(subjects[0], f"{where}, subject")
+    stated = json_object(subject.get("digest"), f"{where}, subject").get("sha256")
     root = manifest_root(files.values())
     if stated != root:
-        raise Inconsistent(f"{where}, subject", expected=f"root {root}", found=_brief(stated))
+        raise Inconsistent(f"{where}, subject", expected=f"root {root}", found=brief(stated))
     return SignedModel(str(subject.get("name", "")), files, root, key)
 
 
 def _read_resources(tree: object, where: str) -> dict[str, str]:
     if not isinstance(tree, list):
-        raise BadBundle(where, expected="a list", found=_brief(tree))
+        raise BadBundle(where, expected="a list", found=brief(tree))
     files: dict[str, str] = {}
     for entry in tree:
-        resource = _object(entry, where)
+        resource = json_object(entry, where)
         name, digest = resource.get("name"), resource.get("digest")
-        _expect(where, "algorithm", "sha256", resource.get("algorithm"))
+        expect(resource, "algorithm", "sha256", where)
         if not isinstance(name, str) or not _is_relative(name) or name in files:
-            raise BadBundle(where, expected="a relative path, each once", found=_brief(name))
+            raise BadBundle(where, expected="a relative path, each once", found=brief(name))
         if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-            raise BadBundle(where, expected="64 lower-case hex digits", found=_brief(digest))
+            raise BadBundle(where, expected="64 lower-case hex digits", found=brief(digest))
         files[name] = digest
     return files
 
@@ -272,8 +224,3 @@ def _is_relative(name: str) -> bool:
     path = PurePosixPath(name)
     plain = name not in ("", ".") and "\0" not in name and str(path) == name
     return plain and not path.is_absolute() and ".." not in path.parts
-
-
-def _brief(value: object) -> str:
-    text = "nothing" if value is None else str(value)
-    return text if len(text) <= 100 else f"{text[:100]}..."

@@ -17,8 +17,9 @@ from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.documents.strictjson import loads, shortest_float32
 from geometry_of_trust.errors import BadJson, ForeignFile, LabelCount, MissingExtra
+from geometry_of_trust.evidence.envelopes import is_envelope
 from geometry_of_trust.files import FileBytes, PathLike, read_bounded
-from geometry_of_trust.showing import extractions, keyrings, probes, verdicts
+from geometry_of_trust.showing import evidence, extractions, keyrings, probes, verdicts
 from geometry_of_trust.showing.text import table as columns
 from geometry_of_trust.signing.attestation import parse_document
 from geometry_of_trust.signing.keyrings import parse_keyring
@@ -222,7 +223,9 @@ def _row_table(table: RowTable) -> Iterator[str]:
 def _document(path: FileBytes) -> Iterator[str]:
     data = read_bounded(path)
     tree = loads(data, path)
-    if isinstance(tree, dict) and "issued" in tree:
+    if is_envelope(data):
+        yield from evidence.evidence(data, path)
+    elif isinstance(tree, dict) and "issued" in tree:
         yield keyrings.keyring(parse_keyring(data, path), verified=False)
     elif isinstance(tree, dict) and ({"signature", "verifying_key_hex"} & set(tree)):
         yield from _attestation(data, path)
@@ -235,8 +238,8 @@ def _document(path: FileBytes) -> Iterator[str]:
     else:
         raise BadJson(
             path,
-            expected="activations, an unembedding, labels, a probe set, an attestation, a keyring "
-            "or a record",
+            expected="activations, an unembedding, labels, a probe set, an attestation, a keyring, "
+            "a record, an envelope or a bundle",
             found="another JSON document",
         )
 

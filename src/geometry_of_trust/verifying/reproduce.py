@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,7 +49,7 @@ from geometry_of_trust.verifying.differences import (
     record_difference,
 )
 from geometry_of_trust.verifying.model_files import SuppliedModel
-from geometry_of_trust.verifying.verify import verify
+from geometry_of_trust.verifying.verify import MODEL_IDENTITY, PROPERTIES, verify
 
 if TYPE_CHECKING:
     from geometry_of_trust.corpus.corpus_run import CorpusExtraction
@@ -89,6 +90,21 @@ class Reproduction:
     links: tuple[Link, ...]
     detail: str = ""
     not_checked: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Of the document's file, which is the one text of the attestation."""
+        return hashlib.sha256(self.attestation.to_json()).hexdigest()
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """What holds of the document, in the names that stand in a verification result."""
+        found = [PROPERTIES["signature"], PROPERTIES["binding"]]
+        if self.outcome == "MATCH":
+            found.append("GOT_REPRODUCED")
+            if any(link.name == "model" for link in self.links):
+                found.append(MODEL_IDENTITY)
+        return tuple(found)
 
     def __bool__(self) -> NoReturn:
         """Raise TypeError: a reproduction that is not a `MATCH` must not pass for one."""

@@ -9,6 +9,7 @@ no numpy; only step 6 needs it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ from geometry_of_trust.errors import (
     LegacyDocument,
     WrongKeyKind,
 )
+from geometry_of_trust.evidence.attested import Evidence, parse_evidence
+from geometry_of_trust.evidence.envelopes import is_envelope
 from geometry_of_trust.files import PathLike, read_bounded
 from geometry_of_trust.signing.attestation import (
     LEGACY_HINT,
@@ -48,6 +51,14 @@ if TYPE_CHECKING:
     from geometry_of_trust.verifying.file_contents import Contents
 
 STEPS = ("format", "structure", "signature", "binding", "files", "readings")
+PROPERTIES = {
+    "signature": "GOT_SIGNATURE",
+    "binding": "GOT_BINDING",
+    "readings": "GOT_READINGS_RECOMPUTED",
+}
+"""What a step that passed lets a verifier say to others."""
+MODEL_IDENTITY = "GOT_MODEL_IDENTITY"
+"""The same of a model that is bound and was compared, which is a part of a step."""
 Outcome = Literal["passed", "failed", "not run"]
 
 
@@ -73,12 +84,14 @@ class Verdict:
         not_checked: what nobody looked at, in words; empty only for `VERIFIED` without more.
         unsigned: members that no signature covers (legacy documents only).
         signer: the key that signed.
+        sha256: of the document's file; of evidence, of the one that is in it.
     """
 
     attestation: Attestation
     steps: tuple[Step, ...]
     not_checked: tuple[str, ...]
     signer: PublicKey
+    sha256: str
     unsigned: tuple[str, ...] = ()
     legacy: bool = False
 
@@ -90,6 +103,23 @@ class Verdict:
     def complete(self) -> bool:
         """Every step ran, over everything the binding names."""
         return not self.not_checked and not self.legacy
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """What holds of the document, in the names that stand in a verification result.
+
+        Raises:
+            LegacyDocument: of a document without a binding they would say more than was checked.
+        """
+        if self.legacy:
+            raise LegacyDocument(
+                "verification result", expected="a document with a binding", found="one without"
+            )
+        passed = [step.name for step in self.steps if step.outcome == "passed"]
+        found = [PROPERTIES[name] for name in passed if name in PROPERTIES]
+        if self.attestation.bound().model is not None and MODEL not in self.not_checked:
+            found.append(MODEL_IDENTITY)
+        return (*found, "GOT_COMPLETE") if self.complete else tuple(found)
 
     @property
     def line(self) -> str:
@@ -161,6 +191,7 @@ def verify(
     attestation: PathLike | bytes,
     public_key: Trust,
     *,
+    evidence: PathLike | None = None,
     activations: PathLike | None = None,
     unembedding: PathLike | None = None,
     probes: Sequence[PathLike] = (),
@@ -178,9 +209,11 @@ def verify(
     """Check an attestation as far as what is supplied allows.
 
     Args:
-        attestation: the file, or its bytes.
+        attestation: the file, or its bytes; or evidence of it (an envelope or a bundle), which is
+            checked as well.
         public_key: the file, or a key already loaded; several, of which one must have signed;
             or a keyring (`load_keyring`).
+        evidence: an envelope or a bundle, which must be evidence of this very attestation.
         activations, unembedding, probes: the files that the binding digests; with all of them
             the readings are recomputed.
         record: the extraction record; None: the one beside the activations, if there is one.
@@ -200,7 +233,7 @@ def verify(
 
     Raises:
         Refused: a step failed; its `cause` says how.
-        Unreadable, TooLarge: the attestation or the key cannot be read.
+        Unreadable, TooLarge: the attestation, the evidence or the key cannot be read.
         BadKey, WrongKeyKind, LowOrderKey: the key is no public key, or one to distrust.
     """
     trusted = TrustedKeys.of(public_key)
@@ -208,18 +241,24 @@ def verify(
     data = attestation if isinstance(attestation, bytes) else read_bounded(attestation)
     files = (activations, unembedding, tuple(probes), record, rows, geometry_reference)
     supplied = Supplied(*files, SuppliedModel(model, adapter, model_signature, model_key))
+    beside = None if evidence is None else (read_bounded(evidence), evidence)
     run = _Run()
     with run.step(1) as passed:
-        document = parse_document(data, where, reformatted=allow_reformatted, wrapped=allow_legacy)
-        passed(f"{len(data)} bytes, schema version 1")
+        document, data, held = _opened(
+            (data, where), beside, reformatted=allow_reformatted, wrapped=allow_legacy
+        )
+        passed(f"{len(data)} bytes, schema version 1{_of_each(held, 'says the same')}")
     claimed = document.attestation
     with run.step(2) as passed:
         check_structure(claimed, where, now)
         passed(_counted(claimed))
     with run.step(3) as passed:
         layout, key = _check_signature(document, trusted, where, allow_legacy=allow_legacy)
+        for envelope in held:
+            envelope.check_signed_by(key)
         # 3.4 By the keyring, if that is given, the key was valid at the time that is stated.
-        passed(f"Ed25519 by {trusted.described(key, claimed.timestamp, where)}, {layout} layout")
+        by = trusted.described(key, claimed.timestamp, where)
+        passed(f"Ed25519 by {by}, {layout} layout{_of_each(held, 'is signed by it, too')}")
     with run.step(4) as passed:
         if claimed.binding is None:
             check_no_binding(claimed, layout, where)
@@ -229,11 +268,39 @@ def verify(
                 "its digest is signed; model, geometry, probes, positions and key agree"
                 f"{_both_ways(claimed)}{_unknown_training(claimed)}{_off_range(claimed)}"
             )
+    sha256 = hashlib.sha256(data).hexdigest()
     if claimed.binding is None:
-        return _legacy_verdict(run, document, layout, key, supplied)
+        return _legacy_verdict(run, document, layout, key, supplied, sha256=sha256)
     missing, contents = _files_step(run, claimed, supplied)
     missing += _readings_step(run, claimed, contents, missing)
-    return Verdict(claimed, tuple(run.steps), (*missing, *claimed.not_made_here), key)
+    return Verdict(claimed, tuple(run.steps), (*missing, *claimed.not_made_here), key, sha256)
+
+
+def _opened(
+    given: tuple[bytes, PathLike],
+    beside: tuple[bytes, PathLike] | None,
+    *,
+    reformatted: bool,
+    wrapped: bool,
+) -> tuple[Document, bytes, list[Evidence]]:
+    """Step 1; the document, its text, and what is evidence of it: what was given, or beside it."""
+    data, where = given
+    held = []
+    if is_envelope(data):
+        held.append(parse_evidence(data, where, reformatted=reformatted))
+        document = Document(held[0].attestation)
+        data = document.to_json()
+    else:
+        document = parse_document(data, where, reformatted=reformatted, wrapped=wrapped)
+    if beside is not None:
+        held.append(parse_evidence(*beside, reformatted=reformatted))
+        held[-1].check_holds(document.attestation, where)
+    return document, data, held
+
+
+def _of_each(held: Sequence[Evidence], seen: str) -> str:
+    """What was seen of evidence, in words."""
+    return "".join(f"; {evidence.kind} {seen}" for evidence in held)
 
 
 def _both_ways(claimed: Attestation) -> str:
@@ -352,7 +419,13 @@ def _readings_step(
 
 
 def _legacy_verdict(
-    run: _Run, document: Document, layout: ByteLayout, key: PublicKey, supplied: Supplied
+    run: _Run,
+    document: Document,
+    layout: ByteLayout,
+    key: PublicKey,
+    supplied: Supplied,
+    *,
+    sha256: str,
 ) -> Verdict:
     """Steps 4 to 6 of a document without binding, which has the digest of the activations alone.
 
@@ -381,6 +454,7 @@ def _legacy_verdict(
         tuple(run.steps),
         (*missing, "unembedding", "probes", *supplied.unbound, "readings", *claimed.not_made_here),
         key,
+        sha256,
         tuple(unsigned),
         legacy=True,
     )

@@ -1,0 +1,82 @@
+"""Files of evidence, as several commands write them: of an attestation, and of a verdict."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geometry_of_trust.cli.common import passphrase_from, talk
+from geometry_of_trust.errors import BadOption
+from geometry_of_trust.outputs.places import check_replaces
+from geometry_of_trust.outputs.staged_files import StagedFiles, write_file
+from geometry_of_trust.terminal import escaped
+
+if TYPE_CHECKING:
+    from geometry_of_trust.signing.attestation import Attestation
+    from geometry_of_trust.signing.keys import SecretKey
+
+_ENVELOPE = re.compile(rb'\s*\{\s*"payload')
+_BUNDLE = re.compile(rb'\s*\{\s*"mediaType"')
+
+
+def check_evidence_places(dsse: Path | None, bundle: Path | None = None) -> None:
+    """An envelope and a bundle replace nothing but their own kind.
+
+    Raises:
+        OutputExists: something else is there.
+    """
+    if dsse is not None:
+        check_replaces(dsse, "a DSSE envelope", _ENVELOPE)
+    if bundle is not None:
+        check_replaces(bundle, "a Sigstore bundle", _BUNDLE)
+
+
+def stage_evidence(
+    staged: StagedFiles,
+    attestation: Attestation,
+    key: SecretKey,
+    *,
+    dsse: Path | None,
+    bundle: Path | None,
+    where: Path | str = "attestation",
+) -> None:
+    """Stage an attestation as an envelope, as a bundle, or both. Errors: as `make_evidence`."""
+    from geometry_of_trust.evidence.attested import make_evidence
+
+    for path, bundled in ((dsse, False), (bundle, True)):
+        if path is not None:
+            staged.write(path, make_evidence(attestation, key, bundle=bundled, where=where))
+
+
+def result_key(
+    svr: Path | None, svr_key: Path | None, passphrase_file: Path | None
+) -> SecretKey | None:
+    """The secret key that signs a verdict; None if none is to be written.
+
+    Raises:
+        BadOption: one of the two options alone. Others: as `load_secret_key`.
+    """
+    if svr is None and svr_key is None:
+        return None
+    if svr is None or svr_key is None:
+        name = "--svr" if svr is None else "--svr-key"
+        raise BadOption(name, expected="--svr and --svr-key, or neither", found="none")
+    from geometry_of_trust.signing.core_dumps import forbid_core_dumps
+    from geometry_of_trust.signing.keys import load_secret_key
+
+    check_evidence_places(svr)
+    forbid_core_dumps()
+    return load_secret_key(svr_key, passphrase_from(passphrase_file))
+
+
+def write_result(svr: Path, key: SecretKey, document: str, properties: tuple[str, ...]) -> None:
+    """Write what holds of a document, and say so.
+
+    Args:
+        document: its SHA-256.
+    """
+    from geometry_of_trust.evidence.verification_results import make_verification_result
+
+    write_file(svr, make_verification_result(document, properties, key))
+    talk(f"wrote {escaped(svr)}: {', '.join(properties)}")

@@ -1,0 +1,1 @@
+"""Attestations and verdicts in the formats of others: in-toto, DSSE, Sigstore bundles."""
