@@ -110,7 +110,14 @@ def reading(weights: Single | Array, phi: Single | None, states: Single | Array,
 def readings(
     weights: Single | Array, phi: Single | None, states: Single | Array, b: float
 ) -> list[float]:
-    """`reading` of each of the states by itself; arguments as there."""
+    """`reading` of each of the states by itself.
+
+    Args:
+        weights, phi, b: as of `reading`. states: shape (k, d), finite float32 values.
+
+    Returns:
+        k float32 values; infinite where one overflows.
+    """
     image = _image(weights, phi)
     return [_reading(image, weights, phi, states[i : i + 1], b) for i in range(len(states))]
 

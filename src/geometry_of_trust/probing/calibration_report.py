@@ -122,7 +122,7 @@ def calibration_report(
     check_inputs(states, columns, states.hidden_dim, layers=(probe_set.layer,), rows=rows)
     texts = None
     if probe_set.aggregate is not None:
-        texts = texts_of(probe_set.aggregate, rows, columns)
+        texts = texts_of(probe_set.aggregate, rows, columns, states.layer(probe_set.layer))
     other, trained = _elsewhere(sources, texts), probe_set.trained_tokens
     if other and trained is not None and not anyway:
         raise refused_tokens(sources.probe_files[0].path, trained, "other tokens among the rows")

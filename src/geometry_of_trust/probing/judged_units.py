@@ -6,6 +6,7 @@ Figures of held-out scores are made in float64; a reading that is signed is made
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,8 @@ class Units:
 
     Attributes:
         sample: their labels, groups and folds.
-        members: of each text its rows, as indices of the split, in the order of the text.
+        members: of each text its rows, as indices of the split, in the order of the text, each of
+            shape (its tokens,).
         aggregate: how their scores become one; None: each row is a unit, without members.
     """
 
@@ -50,7 +52,7 @@ class Units:
     def texts(
         cls, order: Indices, rows: Sample, texts: Sequence[slice], aggregate: Aggregate
     ) -> Units:
-        """Texts, in an order that depends on the content of their rows only.
+        """Texts, in the order given.
 
         Args:
             order: where each row was in the table, shape (n,). rows: of these rows.
@@ -59,7 +61,7 @@ class Units:
         """
         at = np.empty(len(order), np.intp)
         at[order] = np.arange(len(order))
-        members = sorted((at[text] for text in texts), key=lambda rows: int(rows.min()))
+        members = [at[text] for text in texts]
         first = np.array([rows[0] for rows in members])
         sample = Sample(rows.y[first], rows.groups[first], rows.fold[first])
         return cls(sample, members, aggregate)
@@ -144,7 +146,7 @@ class TextsJudged:
     """The texts of a row table, whose rows' readings are aggregated.
 
     Attributes:
-        spans: the rows of each text, in the order of the table.
+        spans: the rows of each text, in an order that depends on their content only.
     """
 
     aggregate: Aggregate
@@ -160,12 +162,13 @@ class TextsJudged:
 
 
 def texts_of(
-    aggregate: Aggregate, rows: RowTable | None, labels: Mapping[str, Labels]
+    aggregate: Aggregate, rows: RowTable | None, labels: Mapping[str, Labels], H: Array
 ) -> TextsJudged:
     """The texts of a row table, each of which has one label.
 
     Args:
-        rows: the table. labels: by the name of the dimension, one a row, shape (n,).
+        rows: the table. H: the states of its rows, shape (n, d).
+        labels: by the name of the dimension, one a row, shape (n,).
 
     Raises:
         BadOption: there is no table. BadLabel: a text has both labels.
@@ -182,4 +185,8 @@ def texts_of(
                     expected="one label for all its tokens, as the text is what is judged",
                     found="both",
                 )
-    return TextsJudged(aggregate, spans)
+    columns = np.column_stack([*labels.values()]).astype("<i1")
+    keys = [hashlib.sha256((H[span] + 0.0).astype("<f8").tobytes() + columns[span.start].tobytes())
+            for span in spans]  # fmt: skip
+    order = sorted(range(len(spans)), key=lambda i: keys[i].digest())
+    return TextsJudged(aggregate, [spans[i] for i in order])

@@ -146,7 +146,9 @@ def train(
     if beside is None and geometry.inner_product != "Euclidean":
         beside = Geometry("Euclidean", 0.0, geometry.hidden_dim, None)
     tokens = _tokens(context.tokens, aggregate)  # refused before the long arithmetic
-    texts = None if aggregate is None else texts_of(aggregate, rows, columns)
+    texts = (
+        None if aggregate is None else texts_of(aggregate, rows, columns, activations.layer(layer))
+    )
     trainer = _Trainer(activations.layer(layer), geometry, beside, l2, rows, texts, progress)
     trained = [trainer.probe(name, column) for name, column in columns.items()]
     training = Training(
