@@ -245,7 +245,7 @@ def _read_set(
     activations: Activations, probe_set: ProbeSet, at: ReadAt, geometry: Geometry
 ) -> tuple[Reading, ...]:
     if at.rows is not None:
-        rows = activations.layer(probe_set.layer)[slice(*at.rows)]
+        rows = activations.rows(probe_set.layer, *at.rows)
         return read_probe_set_at(probe_set, geometry, rows, at.aggregate)
     index = at.index(len(activations.positions))
     if index is None:

@@ -131,7 +131,7 @@ def read_tokens(
     span = tokens[0].row, tokens[-1].row + 1
     at = ReadAt("all", probe_set.aggregate, span)
     if probe_set.aggregate is not None:
-        rows = acts.layer(probe_set.layer)[slice(*span)]
+        rows = acts.rows(probe_set.layer, *span)
         whole = read_probe_set_at(probe_set, geometry, rows, probe_set.aggregate)
         at = at.held_against(trained, origins)
     verdicts = [card.verdict for card in training.cards] if training else [None] * len(whole)
