@@ -309,8 +309,8 @@ def recomputed(
         drift = measured_drift(reference, geometry, sources.probe_sets)
     # 6.4 The tokens that are read are those trained on, unless it is signed that they are not.
     places = [
-        _as_signed(bound, file, origins, recorded=binding.extraction_record is not None)
-        for bound, file in zip(binding.probe_sets, sources.probe_files, strict=True)
+        _as_signed(bound, probes, origins, recorded=binding.extraction_record is not None)
+        for bound, probes in zip(binding.probe_sets, sources.probe_sets, strict=True)
     ]
     again = assemble(sources, geometry, places, statement, drift=drift)
     # Until 0.1.0 a version was written once a probe set, equal ones too; what was signed so holds.
@@ -325,21 +325,28 @@ def read_at(bound: BoundProbeSet) -> ReadAt:
     return ReadAt(bound.position, aggregate, rows, other_tokens=bound.other_tokens)
 
 
+def tokens_told(bound: BoundProbeSet, probes: ProbeSet, origins: RowOrigins | None) -> bool:
+    """Whether the row table is there, if it is needed to tell what tokens were read."""
+    try:
+        read_at(bound).held_against(probes.trained_tokens, origins)
+    except (Unreadable, MissingExtra):
+        return False
+    return True
+
+
 def _as_signed(
-    bound: BoundProbeSet, file: ProbeSetFile, origins: RowOrigins | None, *, recorded: bool
+    bound: BoundProbeSet, probes: ProbeSet, origins: RowOrigins | None, *, recorded: bool
 ) -> ReadAt:
     """What is read again; whether that is at other tokens stands as it was signed if nothing tells.
 
     Args:
         recorded: whether an extraction record is bound.
     """
-    at, trained = read_at(bound), file.probe_set.trained_tokens
-    if recorded and origins is None and trained is not None:
+    at = read_at(bound)
+    untold = recorded and origins is None and probes.trained_tokens is not None
+    if untold or not tokens_told(bound, probes, origins):
         return at
-    try:
-        return at.held_against(trained, origins if recorded else None)
-    except (Unreadable, MissingExtra):  # the row table
-        return at
+    return at.held_against(probes.trained_tokens, origins if recorded else None)
 
 
 def differences(again: Attestation, signed: Attestation) -> Iterator[tuple[str, object, object]]:
