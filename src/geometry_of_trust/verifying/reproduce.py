@@ -33,6 +33,7 @@ from geometry_of_trust.identity.model_signature import (
     check_model_signature,
 )
 from geometry_of_trust.outputs.temporary_files import scratch_folder
+from geometry_of_trust.probing.row_origins import RowOrigins
 from geometry_of_trust.probing.sources import open_sources
 from geometry_of_trust.progress import Progress
 from geometry_of_trust.signing.attestation import Attestation
@@ -447,7 +448,8 @@ def _compare(
     if not compared.equal("extraction record", record.digest, signed_digest):
         return compared.ends("MISMATCH", record_difference(record, signed_digest, original))
     try:
-        made = recomputed(attestation, sources, compared.reference)
+        origins = RowOrigins.of(sources.activations_file)
+        made = recomputed(attestation, sources, compared.reference, origins)
     except GotError as error:  # of files that are all as signed
         return compared.ends("MISMATCH", f"readings: not of the files signed: {error.what}")
     for name, ours_, signed_ in differences(made, attestation):
