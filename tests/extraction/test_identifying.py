@@ -145,10 +145,3 @@ def test_nothing_goes_on_after_a_run_that_fails(
         extract(model, TEXT, [99], **places(tmp_path))
     assert started.is_set()
     assert threading.active_count() == before
-
-
-@pytest.mark.parametrize("name", ["", "/home/someone/model", "~/model"])
-def test_a_signed_name_is_no_path(name: str, tmp_path: Path) -> None:
-    with pytest.raises(errors.BadOption) as caught:
-        recorded(tmp_path, tmp_path, model_id=name)
-    assert caught.value.where == "model id"

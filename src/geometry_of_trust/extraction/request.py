@@ -66,9 +66,6 @@ class Request:
         if size > MAX_MODEL_ID_BYTES:
             limit = f"at most {MAX_MODEL_ID_BYTES} bytes"
             raise BadOption("model id", expected=limit, found=f"{size} bytes")
-        if not self.model_id or self.model_id.startswith(("/", "~")):
-            # A path is the affair of one machine, and may tell whose; it would be signed.
-            raise BadOption("model id", expected="a name, not a path", found=repr(self.model_id))
         if self.layers == ():
             raise BadOption("layers", expected="at least one layer", found="none")
         check_each_once(self.layers or ())
