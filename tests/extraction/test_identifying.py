@@ -12,6 +12,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from geometry_of_trust import errors
+from geometry_of_trust.cli import main
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.documents.recorded_identity import RecordedIdentity
 from geometry_of_trust.extraction import identifying, one_text
@@ -145,3 +146,12 @@ def test_nothing_goes_on_after_a_run_that_fails(
         extract(model, TEXT, [99], **places(tmp_path))
     assert started.is_set()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("name", ["", "/home/someone/model", "~/model"])
+def test_a_name_that_is_signed_is_no_path(
+    name: str, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["extract", "--model", str(model), "--input", TEXT, "--layers", "0"]
+    assert main([*words, f"--model-id={name}"]) == 2
+    assert f"--model-id: expected a name, not a path, found {name!r}" in capsys.readouterr().err

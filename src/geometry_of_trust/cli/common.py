@@ -123,8 +123,13 @@ def arithmetic(options: ExtractionOptions, *, fast: bool) -> ExtractionOptions:
     """The options with `--fast`, which is short for a run that is not reproducible.
 
     Raises:
-        BadOption: --reproducible too.
+        BadOption: --reproducible too; or a model id that is no name.
     """
+    if options.model_id is not None and (not options.model_id or options.model_id[0] in "/~"):
+        # A path is the affair of one machine, and may tell whose; it would be signed. Documents of
+        # such models that were signed before are still made again.
+        found = repr(options.model_id)
+        raise BadOption("--model-id", expected="a name, not a path", found=found)
     if not fast:
         return options
     if options.reproducible:
