@@ -69,7 +69,7 @@ def write_corpus(folder: Path, order: list[int], names: dict[int, str]) -> Corpu
                     text=place,
                     group=names[text // 4],
                     token_index=[0, 1, 2],
-                    token_id=[7, 8 + text % 5, 9],
+                    token_id=[7, 8 + text % 5, 20 + text],
                     token=["a", "b", "c"],
                     span=[(0, 1), (2, 3), (4, 5)],
                     special=[False] * 3,

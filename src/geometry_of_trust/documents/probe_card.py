@@ -62,6 +62,26 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class Repeats:
+    """Rows that are one observation, though they stand in several places.
+
+    Attributes:
+        equal_rows: rows whose state another row has, too.
+        joined_groups: groups, or rows without groups, that were not counted as one of their own, as
+            they share a row or a text with another.
+        near_rows: rows that equal one of another group after that, or nearly do.
+    """
+
+    equal_rows: int
+    joined_groups: int
+    near_rows: int
+
+
+A_FEW = 0.05
+"""A greater share of rows that equal others, or nearly do, is warned of."""
+
+
+@dataclass(frozen=True)
 class Controls:
     """Held-out AUROC, on the same splits, of what the probe has to surpass; None: not measurable.
 
@@ -130,6 +150,7 @@ class Card:
         bins_before, bins: held-out probabilities in ten bins, before and after Platt scaling.
         other_inner_product, other: held-out figures under the other inner product, if measured.
         controls: what else would have done. verdict, reason: of `judged`.
+        repeats: rows that equal others; None: nobody looked (0.2.0).
     """
 
     dimension: str
@@ -152,6 +173,7 @@ class Card:
     controls: Controls
     verdict: Verdict
     reason: str
+    repeats: Repeats | None = None
 
     @property
     def selectivity(self) -> float:

@@ -17,6 +17,7 @@ from geometry_of_trust.documents.probe_card import (
     Controls,
     Figure,
     Quality,
+    Repeats,
     judged,
 )
 from geometry_of_trust.documents.schema import (
@@ -107,11 +108,13 @@ _CONTROLS = record(
     *_all(_SHARE, "shuffled_labels", "random_directions", "difference_in_means"),
     *_all(optional(_SHARE), "bag_of_tokens", "position_and_length"),
 )
+_REPEATS = record(Repeats, *_all(U32, "equal_rows", "joined_groups", "near_rows"))
 _UNCHECKED = record(
     Card,
     member("dimension", STRING),
     *_all(U32, "positives", "negatives", "groups"),
     member("grouped", BOOL),
+    member("repeats", optional(_REPEATS), default=None, omitted=True),
     member("l2", _POSITIVE),
     member("l2_chosen", BOOL),
     member("folds", U32),
@@ -212,7 +215,7 @@ def _losses(rows: float, p: float) -> float:
 
 
 def _check_groups(card: Card, where: str) -> None:
-    """There are no more groups than rows, and in no bin more than in all.
+    """There are no more groups than rows, and in no bin more than in all; nor more repeats.
 
     Raises:
         Inconsistent: there are not.
@@ -221,6 +224,16 @@ def _check_groups(card: Card, where: str) -> None:
     most = max(entry.groups for entry in (*card.bins, *card.bins_before))
     if not most <= card.groups <= rows:
         raise Inconsistent(f"{where}.groups", expected=f"{most} to {rows}", found=card.groups)
+    if card.repeats is None:
+        return
+    for name, most in (
+        ("equal_rows", rows),
+        ("joined_groups", rows - card.groups),
+        ("near_rows", rows),
+    ):
+        found = getattr(card.repeats, name)
+        if found > most:
+            raise Inconsistent(f"{where}.repeats.{name}", expected=f"at most {most}", found=found)
 
 
 CARD = Kind(_read_card, _UNCHECKED.write)

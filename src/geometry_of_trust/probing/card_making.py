@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
-from geometry_of_trust.documents.probe_card import Card, Quality, judged
+from geometry_of_trust.documents.probe_card import Card, Quality, Repeats, judged
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.causal_probe import CausalProbe
 from geometry_of_trust.probing.controls import measured_controls
@@ -17,6 +17,7 @@ from geometry_of_trust.probing.cross_validation import (
     cross_validate,
     nested_scores,
 )
+from geometry_of_trust.probing.equal_rows import equal_row_count, near_row_count
 from geometry_of_trust.probing.held_out_figures import figure_with_interval, quality_figures
 from geometry_of_trust.probing.metrics import ExpectedCalibrationError, within_fold_auroc
 from geometry_of_trust.probing.reliability_bins import reliability_bins
@@ -44,7 +45,7 @@ def make_card(
     dimension: str,
     fitted: FittedProbe,
     *,
-    grouped: bool,
+    given_groups: int | None = None,
     beside: Geometry | None = None,
     surface: SurfaceFeatures | None = None,
     progress: Progress | None = None,
@@ -52,7 +53,8 @@ def make_card(
     """The card of a fitted probe.
 
     Args:
-        dimension: the probe's name. grouped: whether groups were given.
+        dimension: the probe's name.
+        given_groups: how many groups of rows were given; None: none were.
         beside: the other inner product, to be measured too.
         surface: what can be seen of the rows without a model, in the order given to
             `SplitRows.of`.
@@ -76,7 +78,7 @@ def make_card(
         positives=int((y == 1).sum()),
         negatives=int((y == 0).sum()),
         groups=split.group_count,
-        grouped=grouped,
+        grouped=given_groups is not None,
         l2=probe.l2_,
         l2_chosen=probe.l2 is None,
         folds=split.fold_count,
@@ -92,6 +94,11 @@ def make_card(
         controls=controls,
         verdict=verdict,
         reason=reason,
+        repeats=Repeats(
+            equal_rows=equal_row_count(split.H),
+            joined_groups=(given_groups or len(split.y)) - split.group_count,
+            near_rows=near_row_count(split.X, split.groups),
+        ),
     )
 
 

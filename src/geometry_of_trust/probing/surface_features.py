@@ -41,7 +41,7 @@ def surface_features(rows: RowTable, labels: Labels) -> SurfaceFeatures:
         rows: n of them. labels: 0 or 1, shape (n,).
     """
     spans = rows.text_rows()
-    texts = [_text(rows, span) for span in spans]
+    texts = [text_tokens(rows, span) for span in spans]
     ends = [
         int(rows.token_index[span].max()) + 1 if text is None else len(text)
         for span, text in zip(spans, texts, strict=True)
@@ -57,8 +57,8 @@ def surface_features(rows: RowTable, labels: Labels) -> SurfaceFeatures:
     return SurfaceFeatures(tokens, _place(rows, spans, ends))
 
 
-def _text(rows: RowTable, span: slice) -> Sequence[int] | None:
-    """Ids of all tokens of a text, None if not known."""
+def text_tokens(rows: RowTable, span: slice) -> Sequence[int] | None:
+    """Ids of all tokens of the text that has these rows, None if not known."""
     told: Sequence[int] | None = rows.tokens[span.start]
     every = np.array_equal(rows.token_index[span], np.arange(span.stop - span.start))
     if told is None and every:

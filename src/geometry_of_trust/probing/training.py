@@ -25,6 +25,7 @@ from geometry_of_trust.probing.array_types import Array, Labels
 from geometry_of_trust.probing.card_making import FittedProbe, make_card
 from geometry_of_trust.probing.causal_probe import CausalProbe, as_probe
 from geometry_of_trust.probing.cross_validation import cross_validate
+from geometry_of_trust.probing.equal_rows import text_groups
 from geometry_of_trust.probing.label_checks import check_label_column
 from geometry_of_trust.probing.probes import Probe, ProbeSet, Training
 from geometry_of_trust.probing.score_histogram import ScoreHistogram, score_histogram
@@ -199,9 +200,9 @@ class _Trainer:
             if self.progress is not None:
                 self.progress(f"{name}: {text}")
 
-        groups = groups_of(self.rows)
+        given = groups_of(self.rows)
         tell("Whitening")
-        split = SplitRows.of(self.states, labels, self.geometry, groups)
+        split = SplitRows.of(self.states, labels, self.geometry, text_groups(self.rows))
         classifier = CausalProbe(gram=self.geometry, l2=self.l2)
         cross = cross_validate(
             split.X, split.y, split.fold, classifier.strengths(), nested=True, progress=tell
@@ -210,7 +211,7 @@ class _Trainer:
         card = make_card(
             name,
             FittedProbe(split, classifier, cross),
-            grouped=groups is not None,
+            given_groups=None if given is None else int(given.max()) + 1,
             beside=self.beside,
             surface=surface_features(self.rows, labels) if self.rows is not None else None,
             progress=tell,

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from geometry_of_trust.documents.probe_card import (
+    A_FEW,
     BIN_COUNT,
     Bin,
     Card,
@@ -72,6 +73,7 @@ def card(measured: Card, inner_product: str) -> str:
         f"{measured.verdict}: probe {quoted(measured.dimension)}",
         f"  {judged(measured.quality.auroc, measured.controls)[1]}",
         f"  rows: {measured.positives} positive, {measured.negatives} negative, {apart}",
+        *(f"  {line}" for line in _repeats(measured)),
         f"  L2 penalty {shortest_float32(measured.l2)}, {chosen}; figures {nested}; {end}",
         "",
         *(f"  {line}" for line in figures(columns)),
@@ -83,6 +85,46 @@ def card(measured: Card, inner_product: str) -> str:
         *(f"  {line}" for line in reliability(measured.bins)),
     ]
     return "\n".join(lines)
+
+
+def _repeats(measured: Card) -> list[str]:
+    """What is to be known of rows that equal others; nothing where there are none."""
+    found = measured.repeats
+    if found is None:
+        return []
+    rows = measured.positives + measured.negatives
+    lines = []
+    if found.equal_rows:
+        lines.append(f"{found.equal_rows} of {rows} rows equal another")
+    if found.joined_groups:
+        unit = "groups" if measured.grouped else "rows"
+        lines.append(
+            f"{found.joined_groups + measured.groups} {unit} became {measured.groups} groups, as "
+            "those that share a row or a text are one"
+        )
+    if found.near_rows:
+        lines.append(f"{found.near_rows} of {rows} rows equal one of another group, or nearly do")
+    return lines
+
+
+def warnings(measured: Card) -> list[str]:
+    """What is wrong with the rows of a card, a line each."""
+    found, few = measured.repeats, A_FEW * (measured.positives + measured.negatives)
+    if found is None:
+        return []
+    name = quoted(measured.dimension)
+    lines = []
+    if found.equal_rows > few:
+        lines.append(
+            f"{found.equal_rows} rows of {name} equal another: they say less than their number, "
+            "and stand in one group where they can"
+        )
+    if found.near_rows > few:
+        lines.append(
+            f"{found.near_rows} rows of {name} equal one of another group, or nearly do: the "
+            "figures may be learnt by heart; put into one group what shares its words"
+        )
+    return lines
 
 
 def _controls(measured: Card) -> list[str]:
