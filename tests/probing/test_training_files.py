@@ -124,7 +124,8 @@ def test_several_dimensions_make_one_probe_set(corpus: Corpus, both: ProbeSet) -
     assert training is not None
     assert (training.rows, training.labels_sha256) == (120, None)
     assert training.rows_digest == read_rows(rows_path(corpus.sources["activations"])).digest()
-    assert 1.5 < training.effective_dimension <= 2
+    assert 1 <= training.effective_dimension <= 2
+    assert 1.5 < (training.unit_effective_dimension or 0) <= 2
     assert training.spectrum.mean_share is not None
     assert ProbeSet.from_json(both.to_json(), "p").to_json() == both.to_json()
 

@@ -80,9 +80,12 @@ class Training:
             the data did not come from a file.
         rows_digest: digest of the content of the row table, or None without one.
         inner_product, epsilon: of the geometry; epsilon is what was added to its diagonal.
-        spectrum: of Φ. effective_dimension: of the probes together, from 1 to their number.
+        spectrum: of Φ. effective_dimension: of the probes together, from 1 to their number, as the
+            reference has it.
         cards: one a probe, in their order. versions: of Python and the libraries, by name.
         weights: which model the states are of, as their extraction record has it; None without.
+        unit_effective_dimension: of the probes together, each of Φ-length 1; None: nobody looked
+            (0.2.0).
     """
 
     precision: str
@@ -100,6 +103,7 @@ class Training:
     cards: tuple[Card, ...]
     versions: Mapping[str, str]
     weights: Weights | None = None
+    unit_effective_dimension: float | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,8 @@ def _check_training(probe_set: ProbeSet, training: Training, where: str) -> None
             raise Inconsistent(f"{where}.cards[{i}]", expected=f"{training.rows} rows", found=rows)
     for name, most, found in (
         ("effective_dimension", len(probe_set.probes), training.effective_dimension),
+        ("unit_effective_dimension", len(probe_set.probes),
+         training.unit_effective_dimension or 1.0),
         ("spectrum.effective_rank", probe_set.probes[0].weights.size,
          training.spectrum.effective_rank),
     ):  # fmt: skip
@@ -254,6 +260,7 @@ _TRAINING = record(
     member("epsilon", real(0)),
     member("spectrum", _SPECTRUM),
     member("effective_dimension", real(1)),
+    member("unit_effective_dimension", optional(real(1)), default=None, omitted=True),
     member("cards", vector(CARD)),
     member(
         "versions",

@@ -19,7 +19,11 @@ from geometry_of_trust.errors import BadOption, BadRowTable, DimensionMismatch, 
 from geometry_of_trust.formats.arrays import Activations, check_not_zero
 from geometry_of_trust.formats.row_table import RowTable, groups_of
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.geometry.spectrum import Spectrum, effective_dimension
+from geometry_of_trust.geometry.spectrum import (
+    Spectrum,
+    effective_dimension,
+    unit_effective_dimension,
+)
 from geometry_of_trust.geometry.spectrum import spectrum as spectrum_of
 from geometry_of_trust.probing.array_types import Array, Labels
 from geometry_of_trust.probing.card_making import FittedProbe, make_card
@@ -133,6 +137,7 @@ def train(
         beside = Geometry("Euclidean", 0.0, geometry.hidden_dim, None)
     trainer = _Trainer(activations.layer(layer), geometry, beside, l2, rows, progress)
     trained = [trainer.probe(name, column) for name, column in columns.items()]
+    weights = [one.probe.weights for one in trained]
     training = Training(
         precision=activations.precision,
         model_id=activations.model_id,
@@ -145,10 +150,11 @@ def train(
         inner_product=geometry.inner_product,
         epsilon=geometry.epsilon,
         spectrum=context.spectrum or spectrum_of(geometry),
-        effective_dimension=effective_dimension([one.probe.weights for one in trained], geometry),
+        effective_dimension=effective_dimension(weights, geometry),
         cards=tuple(one.card for one in trained),
         versions=_versions(),
         weights=context.weights,
+        unit_effective_dimension=unit_effective_dimension(weights, geometry),
     )
     probe_set = ProbeSet(
         probes=tuple(one.probe for one in trained),
