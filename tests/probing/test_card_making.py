@@ -44,7 +44,7 @@ def test_rows_and_figures_are_those_of_the_fit() -> None:
     scores = nested_scores(made.cross, split.y, split.fold)
     sample = Sample(split.y, split.groups, split.fold)
     assert card.quality == quality_figures(sample, scores.logits, scores.log_odds)
-    assert (card.verdict, card.reason) == judged(card.quality.auroc, card.controls)
+    assert (card.verdict, card.reason) == judged(card.quality.auroc, card.controls, card.null)
     for bins in (card.bins_before, card.bins):
         assert sum(b.rows for b in bins) == N
 

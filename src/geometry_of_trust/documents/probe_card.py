@@ -100,6 +100,27 @@ class Controls:
     position_and_length: float | None
 
 
+@dataclass(frozen=True)
+class PermutationNull:
+    """How many orders of labels that mean nothing a probe does as well on.
+
+    Attributes:
+        permutations: how many orders were tried, at least one.
+        as_good: of how many of them the held-out AUROC was that of the labels, or more.
+    """
+
+    permutations: int
+    as_good: int
+
+    @property
+    def p(self) -> float:
+        """The p-value: the share of orders that do as well, the labels' own counted in."""
+        return (1 + self.as_good) / (1 + self.permutations)
+
+
+MOST_BY_CHANCE = 0.025
+"""The greatest p-value of a sufficient probe: the level of an interval's lower end."""
+
 DECISIVE = {
     "shuffled_labels": "shuffled labels",
     "random_directions": "random directions",
@@ -113,10 +134,13 @@ simple direction, not the lack of one.
 """
 
 
-def judged(auroc: Figure, controls: Controls) -> tuple[Verdict, str]:
+def judged(
+    auroc: Figure, controls: Controls, null: PermutationNull | None = None
+) -> tuple[Verdict, str]:
     """The verdict, `SUFFICIENT` or `INSUFFICIENT`, and the reason.
 
-    Sufficient is an AUROC whose interval lies above one half and above every decisive control.
+    Sufficient is an AUROC whose interval lies above one half and above every decisive control, if
+    at most `MOST_BY_CHANCE` of the permutations of the labels, where they were tried, do as well.
     """
     rivals = {"chance": 0.5} | {
         label: value
@@ -126,9 +150,15 @@ def judged(auroc: Figure, controls: Controls) -> tuple[Verdict, str]:
     best = max(rivals, key=rivals.__getitem__)
     rival = f"the best control, {best} ({rivals[best]:.3f})"
     interval = f"the AUROC's interval, {auroc.low:.3f} to {auroc.high:.3f},"
-    if auroc.low > rivals[best]:
-        return "SUFFICIENT", f"{interval} lies above {rival}"
-    return "INSUFFICIENT", f"{interval} does not lie above {rival}"
+    if not auroc.low > rivals[best]:
+        return "INSUFFICIENT", f"{interval} does not lie above {rival}"
+    above = f"{interval} lies above {rival}"
+    if null is None:
+        return "SUFFICIENT", above
+    share = f"{null.as_good} of {null.permutations} permutations of the labels do as well"
+    if null.p <= MOST_BY_CHANCE:
+        return "SUFFICIENT", f"{above}; {share}"
+    return "INSUFFICIENT", f"{share} (p = {null.p:.3f})"
 
 
 @dataclass(frozen=True)
@@ -150,7 +180,8 @@ class Card:
         bins_before, bins: held-out probabilities in ten bins, before and after Platt scaling.
         other_inner_product, other: held-out figures under the other inner product, if measured.
         controls: what else would have done. verdict, reason: of `judged`.
-        repeats: rows that equal others; None: nobody looked (0.2.0).
+        repeats: rows that equal others; null: permutations of the labels; None: nobody looked
+            (0.2.0).
     """
 
     dimension: str
@@ -174,6 +205,7 @@ class Card:
     verdict: Verdict
     reason: str
     repeats: Repeats | None = None
+    null: PermutationNull | None = None
 
     @property
     def selectivity(self) -> float:

@@ -16,6 +16,7 @@ from geometry_of_trust.documents.probe_card import (
     Card,
     Controls,
     Figure,
+    PermutationNull,
     Quality,
     Repeats,
     judged,
@@ -109,6 +110,7 @@ _CONTROLS = record(
     *_all(optional(_SHARE), "bag_of_tokens", "position_and_length"),
 )
 _REPEATS = record(Repeats, *_all(U32, "equal_rows", "joined_groups", "near_rows"))
+_NULL = record(PermutationNull, *_all(U32, "permutations", "as_good"))
 _UNCHECKED = record(
     Card,
     member("dimension", STRING),
@@ -126,6 +128,7 @@ _UNCHECKED = record(
     member("other_inner_product", optional(INNER_PRODUCT)),
     member("other", optional(_QUALITY)),
     member("controls", _CONTROLS),
+    member("null", optional(_NULL), written="permutation_null", default=None, omitted=True),
     member("verdict", choice(VERDICTS)),
     member("reason", STRING),
 )
@@ -146,7 +149,13 @@ def _read_card(value: object, where: str) -> Card:
     if (card.other is None) != (card.other_inner_product is None):
         raise Inconsistent(f"{where}.other", expected="figures, and of which inner product",
                            found="only one of them")  # fmt: skip
-    verdict, _ = judged(card.quality.auroc, card.controls)
+    if card.null is not None and not 0 < card.null.permutations >= card.null.as_good:
+        raise Inconsistent(
+            f"{where}.permutation_null.as_good",
+            expected=f"at most {card.null.permutations}, of one permutation or more",
+            found=card.null.as_good,
+        )
+    verdict, _ = judged(card.quality.auroc, card.controls, card.null)
     if verdict != card.verdict:
         raise Inconsistent(f"{where}.verdict", expected=verdict, found=card.verdict)
     return card

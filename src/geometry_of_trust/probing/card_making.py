@@ -20,6 +20,7 @@ from geometry_of_trust.probing.cross_validation import (
 from geometry_of_trust.probing.equal_rows import equal_row_count, near_row_count
 from geometry_of_trust.probing.held_out_figures import figure_with_interval, quality_figures
 from geometry_of_trust.probing.metrics import ExpectedCalibrationError, within_fold_auroc
+from geometry_of_trust.probing.permutation_null import permutation_null
 from geometry_of_trust.probing.reliability_bins import reliability_bins
 from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.split_rows import SplitRows
@@ -70,7 +71,10 @@ def make_card(
     before, after = expit(scores.logits), expit(scores.log_odds)
     ordered = None if surface is None else surface.in_order(split.order)
     controls = measured_controls(split, probe.l2_, ordered, progress)
-    verdict, reason = judged(quality.auroc, controls)
+    if progress is not None:
+        progress("Permutations of the labels")
+    null = permutation_null(split.X, y, split.groups, probe.strengths())
+    verdict, reason = judged(quality.auroc, controls, null)
     with threadpool_limits(1, user_api="blas"):
         logits = probe.logits(split.H).astype(np.float32).astype(np.float64)
     return Card(
@@ -94,6 +98,7 @@ def make_card(
         controls=controls,
         verdict=verdict,
         reason=reason,
+        null=null,
         repeats=Repeats(
             equal_rows=equal_row_count(split.H),
             joined_groups=(given_groups or len(split.y)) - split.group_count,

@@ -34,6 +34,7 @@ from geometry_of_trust.probing.layer_choice import (
     choose_layer,
 )
 from geometry_of_trust.probing.options import FittingOptions
+from geometry_of_trust.probing.permutation_null import permutation_null
 from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.splits import assign_folds, canonical_order, groups_by_class
@@ -200,7 +201,10 @@ class _Sweeper:
                 bag_of_tokens=known.bag_of_tokens,
                 position_and_length=known.position_and_length,
             )
-        return LayerFigures(layer, l2, quality, controls, *judged(quality.auroc, controls))
+        tell("Permutations of the labels")
+        null = permutation_null(split.X, split.y, split.groups, strengths)
+        verdict, reason = judged(quality.auroc, controls, null)
+        return LayerFigures(layer, l2, quality, controls, verdict, reason, null)
 
     def _surface(self, order: Indices) -> SurfaceFeatures | None:
         if self.rows is None:

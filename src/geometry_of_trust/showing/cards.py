@@ -71,7 +71,7 @@ def card(measured: Card, inner_product: str) -> str:
     end = "converged" if measured.converged else "NOT CONVERGED"
     lines = [
         f"{measured.verdict}: probe {quoted(measured.dimension)}",
-        f"  {judged(measured.quality.auroc, measured.controls)[1]}",
+        f"  {judged(measured.quality.auroc, measured.controls, measured.null)[1]}",
         f"  rows: {measured.positives} positive, {measured.negatives} negative, {apart}",
         *(f"  {line}" for line in _repeats(measured)),
         f"  L2 penalty {shortest_float32(measured.l2)}, {chosen}; figures {nested}; {end}",
@@ -134,6 +134,11 @@ def _controls(measured: Card) -> list[str]:
         shown = "not measured" if value is None else f"{value:.3f}"
         lines.append(f"{NAMES[field.name]:<{_WIDTH}}{shown}")
     lines.append(f"{'selectivity':<{_WIDTH}}{measured.selectivity:.3f} above shuffled labels")
+    if measured.null is not None:
+        lines.append(
+            f"{'labels permuted by group':<{_WIDTH}}{measured.null.as_good} of "
+            f"{measured.null.permutations} do as well, p = {measured.null.p:.3f}"
+        )
     lines.append(f"{'on the rows trained on':<{_WIDTH}}{measured.training_auroc:.3f}")
     return lines
 
