@@ -112,8 +112,9 @@ FLOORS: dict[str, str] = {
         probes sources drifts probe_readings token_readings array_types counted_random splits
         score_histogram intervals reliability_bins resampling metrics logistic whitening
         layer_choice held_out_figures cross_validation label_checks surface_features
-        permutation_null equal_rows split_rows controls fresh_rows options causal_probe card_making
-        training probe_set_files training_files calibration_report layer_sweep
+        permutation_null equal_rows word_classifier split_rows controls fresh_rows options
+        causal_probe card_making training probe_set_files training_files calibration_report
+        layer_sweep
     """,
     "attesting": "drifts assemble attest",
     "verifying": """

@@ -91,6 +91,7 @@ class Controls:
         difference_in_means: the direction from one class's mean to the other's.
         bag_of_tokens: a classifier that sees which tokens there are, and no state.
         position_and_length: one that sees where in the text, and how long the text is.
+        ngrams: one that sees which tokens, words and characters stand side by side, by TF-IDF.
     """
 
     shuffled_labels: float
@@ -98,6 +99,7 @@ class Controls:
     difference_in_means: float
     bag_of_tokens: float | None
     position_and_length: float | None
+    ngrams: float | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ DECISIVE = {
     "random_directions": "random directions",
     "bag_of_tokens": "a bag of tokens",
     "position_and_length": "position and length",
+    "ngrams": "TF-IDF of n-grams",
 }
 """Controls that a probe must surpass.
 

@@ -108,6 +108,7 @@ _CONTROLS = record(
     Controls,
     *_all(_SHARE, "shuffled_labels", "random_directions", "difference_in_means"),
     *_all(optional(_SHARE), "bag_of_tokens", "position_and_length"),
+    member("ngrams", optional(_SHARE), default=None, omitted=True),
 )
 _REPEATS = record(Repeats, *_all(U32, "equal_rows", "joined_groups", "near_rows"))
 _NULL = record(PermutationNull, *_all(U32, "permutations", "as_good"))

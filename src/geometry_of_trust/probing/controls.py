@@ -24,6 +24,7 @@ from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.surface_features import SurfaceFeatures
 from geometry_of_trust.probing.whitening import factor
+from geometry_of_trust.probing.word_classifier import word_scores
 from geometry_of_trust.progress import Progress
 
 SHUFFLES = 3
@@ -58,14 +59,17 @@ def measured_controls(
     tell("Controls: directions")
     with threadpool_limits(1, user_api="blas"):
         random, means = _random(split, sample), _means(split, sample)
-    words = place = None
+    words = place = ngrams = None
     if surface is not None and surface.tokens is not None:
         tell("Control: bag of tokens")
         words = _fitted(bag_of_tokens(surface.tokens, split.groups), split, sample)
+        tell("Control: n-grams")
+        scores = word_scores(surface, split.y, split.groups, split.fold)
+        ngrams = within_fold_auroc(sample, scores)
     if surface is not None:
         tell("Control: position and length")
         place = _fitted(_with_squares(surface.place), split, sample)
-    return Controls(shuffled, random, means, words, place)
+    return Controls(shuffled, random, means, words, place, ngrams)
 
 
 def shuffled_by_group(y: Labels, groups: Indices, seed: int) -> Labels:

@@ -200,6 +200,7 @@ class _Sweeper:
                 controls,
                 bag_of_tokens=known.bag_of_tokens,
                 position_and_length=known.position_and_length,
+                ngrams=known.ngrams,
             )
         tell("Permutations of the labels")
         null = permutation_null(split.X, split.y, split.groups, strengths)

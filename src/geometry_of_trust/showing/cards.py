@@ -34,6 +34,7 @@ NAMES = {
     "difference_in_means": "difference in means",
     "bag_of_tokens": "bag of tokens",
     "position_and_length": "position and length",
+    "ngrams": "TF-IDF of n-grams",
 }
 _WIDTH = 32
 _COLUMN = 24
