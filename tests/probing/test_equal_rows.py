@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from geometry_of_trust.documents.probe_card import Card
+from geometry_of_trust.cli import main
+from geometry_of_trust.documents.probe_card import Card, Repeats
 from geometry_of_trust.errors import TooFewOfClass
 from geometry_of_trust.formats.arrays import Activations
+from geometry_of_trust.formats.gotact import write_activations
+from geometry_of_trust.formats.gotue import write_unembedding
 from geometry_of_trust.formats.row_table import RowTable
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Indices, Labels
@@ -20,6 +25,7 @@ from geometry_of_trust.probing.equal_rows import (
     near_row_count,
     text_groups,
 )
+from geometry_of_trust.probing.probes import read_probe_set
 from geometry_of_trust.probing.training import train
 from geometry_of_trust.showing.cards import card as shown
 from geometry_of_trust.showing.cards import warnings
@@ -58,6 +64,28 @@ def test_copies_of_random_rows_teach_nothing() -> None:
     assert np.mean((probe.held_out_ > 0) == LABELS[twice]) < 0.7
     with pytest.raises(TooFewOfClass):
         card(np.ones((8, D)), LABELS[:8])
+
+
+def test_the_command_warns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    states = STATES[np.arange(120) % 60].astype(np.float32)[np.newaxis]
+    write_activations(tmp_path / "a.gotact", Activations("t", "Fp32", (0,), range(120), states))
+    write_unembedding(tmp_path / "u.gotue", RNG.normal(size=(50, D)).astype(np.float32))
+    (tmp_path / "a.labels").write_text("".join(f"{label}\n" for label in [*LABELS, *LABELS]))
+    places = (
+        f"--{name}={tmp_path / file}"
+        for name, file in (
+            ("activations", "a.gotact"), ("unembedding", "u.gotue"), ("labels", "a.labels"),
+            ("output", "p.json"),
+        )
+    )  # fmt: skip
+    assert main(["train", *places, "--layer", "0", "--json"]) == 0
+    said = capsys.readouterr()
+    assert "warning: 120 rows of 'unnamed' equal another" in said.err
+    read = read_probe_set(tmp_path / "p.json")
+    assert read.training is not None
+    assert read.training.cards[0].repeats == Repeats(120, 60, 0)
+    tree = json.loads(said.out)["training"]["cards"][0]
+    assert (tree["repeats"]["joined_groups"], tree["null"]["permutations"]) == (60, 499)
 
 
 def test_copies_that_are_nearly_equal_are_warned_of() -> None:
