@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.corpus.options import CorpusOptions as CorpusOptions
     from geometry_of_trust.corpus.options import Listener as Listener
     from geometry_of_trust.corpus.options import RowOptions as RowOptions
+    from geometry_of_trust.documents.aggregates import Aggregate as Aggregate
     from geometry_of_trust.documents.extraction_record import Check as Check
     from geometry_of_trust.documents.extraction_record import Corpus as Corpus
     from geometry_of_trust.documents.extraction_record import Record as Record
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.recorded_identity import RecordedTensor as RecordedTensor
     from geometry_of_trust.documents.recorded_identity import Weights as Weights
     from geometry_of_trust.documents.token_choice import TokenChoice as TokenChoice
+    from geometry_of_trust.documents.trained_tokens import TrainedTokens as TrainedTokens
     from geometry_of_trust.errors import GotError as GotError
     from geometry_of_trust.evidence.attested import make_evidence as make_evidence
     from geometry_of_trust.evidence.verification_results import (
@@ -104,6 +106,8 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.drifts import ProbeDrift as ProbeDrift
     from geometry_of_trust.probing.drifts import ProbeSetDrift as ProbeSetDrift
     from geometry_of_trust.probing.drifts import measure_drift as measure_drift
+    from geometry_of_trust.probing.fitted_range import FittedRange as FittedRange
+    from geometry_of_trust.probing.fitted_range import Range as Range
     from geometry_of_trust.probing.layer_choice import DimensionSweep as DimensionSweep
     from geometry_of_trust.probing.layer_choice import FinalTest as FinalTest
     from geometry_of_trust.probing.layer_choice import LayerFigures as LayerFigures
@@ -209,7 +213,9 @@ _NAMES = {
         "RecordedTensor",
         "Weights",
     ),
+    "documents.aggregates": ("Aggregate",),
     "documents.token_choice": ("TokenChoice",),
+    "documents.trained_tokens": ("TrainedTokens",),
     "errors": ("GotError",),
     "evidence.attested": ("make_evidence",),
     "evidence.verification_results": ("make_verification_result",),
@@ -259,6 +265,7 @@ _NAMES = {
         "ProbeSetDrift",
         "measure_drift",
     ),
+    "probing.fitted_range": ("FittedRange", "Range"),
     "probing.layer_choice": ("DimensionSweep", "FinalTest", "LayerFigures", "Sweep"),
     "probing.layer_sweep": ("sweep", "sweep_files"),
     "probing.options": ("FittingOptions", "TrainingOptions"),

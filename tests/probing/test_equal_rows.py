@@ -83,7 +83,7 @@ def test_the_command_warns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "warning: 120 rows of 'unnamed' equal another" in said.err
     read = read_probe_set(tmp_path / "p.json")
     assert read.training is not None
-    assert read.training.cards[0].repeats == Repeats(120, 60, 0)
+    assert read.training.cards[0].repeats == Repeats(120, 120, 60, 0)
     tree = json.loads(said.out)["training"]["cards"][0]
     assert (tree["repeats"]["joined_groups"], tree["null"]["permutations"]) == (60, 499)
 

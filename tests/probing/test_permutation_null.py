@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
+from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.probing import permutation_null as room
 from geometry_of_trust.probing.array_types import Array, Indices, Labels
 from geometry_of_trust.probing.cross_validation import L2_GRID
+from geometry_of_trust.probing.judged_units import Units
 from geometry_of_trust.probing.permutation_null import permutation_null, permuted_labels
+from geometry_of_trust.probing.resampling import Sample
 
 Rows = tuple[Array, Labels, Indices]
 Maker = Callable[[np.random.Generator, float], Rows]
@@ -91,3 +94,18 @@ def test_blocks_of_permutations_change_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert 0 < whole.as_good < whole.permutations == 499
     monkeypatch.setattr(room, "_AT_ONCE", 11 * 60 * 7)
     assert permutation_null(X, y, groups, L2_GRID) == whole
+
+
+def test_texts_move_as_a_whole() -> None:
+    """Of 24 texts, in pairs; a label at one token of five, at random or as it says."""
+    rng = np.random.default_rng(5)
+    groups, owner = np.repeat(np.arange(12), 10), np.repeat(np.arange(24), 5)
+    marks = rng.permutation(np.arange(24) % 2).astype(np.int8)
+    texts = [slice(5 * i, 5 * i + 5) for i in rng.permutation(24).tolist()]
+    X, y = rng.normal(size=(120, 4)), marks[owner]
+    units = Units.texts(
+        np.arange(120), Sample.of_one_scorer(y, groups), texts, Aggregate.parse("max")
+    )
+    assert permutation_null(X, y, groups, L2_GRID, units).p > 0.05
+    X[::5, 0] += 6 * y[::5]
+    assert permutation_null(X, y, groups, L2_GRID, units).p < 0.025

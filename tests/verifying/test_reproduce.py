@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from geometry_of_trust import errors
 from geometry_of_trust.arithmetic import ARITHMETIC
@@ -187,7 +188,7 @@ def test_whatever_position_was_read(case: Case, tmp_path: Path, position: str) -
     moved = Case(tmp_path, case.model)
     for path in case.folder.glob("*.*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    moved.sign(position=position, corpus_version="c")
+    moved.sign(position=position, corpus_version="c", anyway=position == "mean")
     assert moved.reproduce().line == "MATCH"
 
 
@@ -205,7 +206,7 @@ def test_tokens_chosen_of_one_text(
         "--output-activations", str(own.activations),
         "--output-unembedding", str(tmp_path / "u.gotue"),
     ]) == 0  # fmt: skip
-    own.sign()
+    own.sign(anyway=True)
     command = [
         "reproduce", "--attestation", str(own.document), "--pubkey", str(tmp_path / "k.pub"),
         *chosen, "--probes", str(own.probes),
@@ -328,6 +329,11 @@ def test_other_files_with_the_same_tensors(case: Case, tmp_path: Path) -> None:
     assert result.outcome == "UNVERIFIABLE"
     assert "of the same tensors" in result.line
     assert "generation_config.json" in result.line
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    pickled = case.reproduce(model=folder)
+    assert pickled.outcome == "UNVERIFIABLE"
+    assert "pickled ones are not read" in pickled.line
 
 
 def test_another_probe_set(case: Case, tmp_path: Path) -> None:

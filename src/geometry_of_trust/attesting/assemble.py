@@ -10,15 +10,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from geometry_of_trust.attesting.drifts import SignedDrift, measured_drift, signed_drift
+from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.names import check_name
-from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.strictjson import shortest_float32
+from geometry_of_trust.errors import MissingExtra, Unreadable
 from geometry_of_trust.formats.arrays import Activations, Unembedding
 from geometry_of_trust.geometry.checkpoints import Checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.probe_readings import Reading, read_probe
+from geometry_of_trust.probing.probe_readings import Reading, read_probe_set_at
 from geometry_of_trust.probing.probes import ProbeSet
+from geometry_of_trust.probing.row_origins import ReadAt, RowOrigins
 from geometry_of_trust.probing.sources import (
     ProbeSetFile,
     Sources,
@@ -108,12 +110,17 @@ def bound_unembedding(unembedding: Unembedding, sha256: str) -> BoundUnembedding
 
 
 def bound_probe_set(
-    file: ProbeSetFile, position: str, bound: BoundActivations, weights: Weights | None
+    file: ProbeSetFile,
+    at: ReadAt,
+    bound: BoundActivations,
+    weights: Weights | None,
+    outside: Sequence[bool] = (),
 ) -> BoundProbeSet:
-    """What a binding says of a probe set that is read at a position of these activations.
+    """What a binding says of a probe set that is read at a place of these activations.
 
     Args:
         weights: of the activations, if these are known.
+        outside: of each reading, whether it is far from what its probe was fitted on.
 
     Raises:
         BadOption, PositionMissing: as `position_index`.
@@ -124,12 +131,16 @@ def bound_probe_set(
     return BoundProbeSet(
         sha256=file.sha256,
         layer=probe_set.layer,
-        position=position,
-        position_index=position_index(position, bound.positions),
+        position=at.position,
+        position_index=at.index(bound.positions),
         dimensions=tuple(probe.name for probe in probe_set.probes),
         verdicts=tuple(card.verdict for card in cards),
         other_weights=training is not None and not same_weights(training, bound.model_id, weights),
         unknown_training=probe_set.training is None,
+        other_tokens=at.other_tokens,
+        outside=tuple(outside) if any(outside) else (),
+        aggregate=None if at.rows is None else str(at.aggregate),
+        rows=at.rows,
     )
 
 
@@ -152,14 +163,15 @@ def version_of_each(probe_sets: Sequence[ProbeSet]) -> str:
 def assemble(
     sources: Sources,
     geometry: Geometry,
-    positions: Sequence[str],
+    places: Sequence[ReadAt],
     statement: Statement,
+    *,
     drift: SignedDrift | None = None,
 ) -> Attestation:
     """Read the probes: the attestation of these files, not yet signed.
 
     Args:
-        positions: `last`, `first`, `mean` or a number, one a probe set.
+        places: what is read, one a probe set.
         drift: how far the geometry is from a reference, if that was measured.
 
     Raises:
@@ -172,8 +184,8 @@ def assemble(
     check_geometry(sources, geometry)
     activations = sources.activations
     read = [
-        _read_set(activations, probe_set, position, geometry)
-        for probe_set, position in zip(sources.probe_sets, positions, strict=True)
+        _read_set(activations, probe_set, at, geometry)
+        for probe_set, at in zip(sources.probe_sets, places, strict=True)
     ]
     sources.check_unchanged()
     readings = [reading for row in read for reading in row]
@@ -190,8 +202,14 @@ def assemble(
             sha256=geometry.digest,
         ),
         probe_sets=tuple(
-            bound_probe_set(file, position, bound, None if model is None else model.weights)
-            for file, position in zip(sources.probe_files, positions, strict=True)
+            bound_probe_set(
+                file,
+                at,
+                bound,
+                None if model is None else model.weights,
+                [reading.outside for reading in row],
+            )
+            for file, at, row in zip(sources.probe_files, places, read, strict=True)
         ),
         extraction_record=statement.record,
         key_id=statement.key_id,
@@ -224,23 +242,33 @@ def assemble(
 
 
 def _read_set(
-    activations: Activations, probe_set: ProbeSet, position: str, geometry: Geometry
-) -> list[Reading]:
-    index = position_index(position, len(activations.positions))
+    activations: Activations, probe_set: ProbeSet, at: ReadAt, geometry: Geometry
+) -> tuple[Reading, ...]:
+    if at.rows is not None:
+        rows = activations.rows(probe_set.layer, *at.rows)
+        return read_probe_set_at(probe_set, geometry, rows, at.aggregate)
+    index = at.index(len(activations.positions))
     if index is None:
         states = activations.layer(probe_set.layer)
     else:
         states = activations.row(probe_set.layer, index)[None, :]
-    return [read_probe(probe, geometry, states) for probe in probe_set.probes]
+    return read_probe_set_at(probe_set, geometry, states)
 
 
 def recomputed(
-    attestation: Attestation, sources: Sources, reference: Checkpoint | None = None
+    attestation: Attestation,
+    sources: Sources,
+    reference: Checkpoint | None = None,
+    origins: RowOrigins | None = None,
 ) -> Attestation:
     """What `assemble` gives for what an attestation says: it again, if that is true; unsigned.
 
     Positions, inner product and `Statement` are the attestation's; so is the drift without the
-    reference that it was measured from. Members that nothing here makes are absent.
+    reference that it was measured from, and which probes were read at other tokens, without the
+    record and the row table that say so. Members that nothing here makes are absent.
+
+    Args:
+        origins: what the bound record and its row table say of the rows, if they are there.
 
     Raises:
         LegacyDocument: nothing is bound.
@@ -275,15 +303,50 @@ def recomputed(
         place=place_of(attestation),
         model=binding.model,
     )
-    positions = [bound.position for bound in binding.probe_sets]
     drift = signed_drift(attestation)
     if drift is not None and reference is not None:
         # 6.3 The drift from the reference is as it was signed.
         drift = measured_drift(reference, geometry, sources.probe_sets)
-    again = assemble(sources, geometry, positions, statement, drift)
+    # 6.4 The tokens that are read are those trained on, unless it is signed that they are not.
+    places = [
+        _as_signed(bound, probes, origins, recorded=binding.extraction_record is not None)
+        for bound, probes in zip(binding.probe_sets, sources.probe_sets, strict=True)
+    ]
+    again = assemble(sources, geometry, places, statement, drift=drift)
     # Until 0.1.0 a version was written once a probe set, equal ones too; what was signed so holds.
     each = version_of_each(sources.probe_sets)
     return replace(again, probe_version=each) if attestation.probe_version == each else again
+
+
+def read_at(bound: BoundProbeSet) -> ReadAt:
+    """What was read, as it is bound."""
+    aggregate = None if bound.aggregate is None else Aggregate.parse(bound.aggregate)
+    rows = None if bound.rows is None else (bound.rows[0], bound.rows[1])
+    return ReadAt(bound.position, aggregate, rows, other_tokens=bound.other_tokens)
+
+
+def tokens_told(bound: BoundProbeSet, probes: ProbeSet, origins: RowOrigins | None) -> bool:
+    """Whether the row table is there, if it is needed to tell what tokens were read."""
+    try:
+        read_at(bound).held_against(probes.trained_tokens, origins)
+    except (Unreadable, MissingExtra):
+        return False
+    return True
+
+
+def _as_signed(
+    bound: BoundProbeSet, probes: ProbeSet, origins: RowOrigins | None, *, recorded: bool
+) -> ReadAt:
+    """What is read again; whether that is at other tokens stands as it was signed if nothing tells.
+
+    Args:
+        recorded: whether an extraction record is bound.
+    """
+    at = read_at(bound)
+    untold = recorded and origins is None and probes.trained_tokens is not None
+    if untold or not tokens_told(bound, probes, origins):
+        return at
+    return at.held_against(probes.trained_tokens, origins if recorded else None)
 
 
 def differences(again: Attestation, signed: Attestation) -> Iterator[tuple[str, object, object]]:

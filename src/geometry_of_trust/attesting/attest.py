@@ -11,16 +11,17 @@ from geometry_of_trust.attesting.assemble import (
     differences,
     joined_version,
     recomputed,
+    tokens_told,
 )
 from geometry_of_trust.attesting.drifts import measured_drift
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names import check_name
-from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.documents.token_choice import ALL
-from geometry_of_trust.errors import ReadingsMismatch
+from geometry_of_trust.errors import BadOption, ReadingsMismatch
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.probing.row_origins import ReadAt, RowOrigins, refused_tokens, text_span
 from geometry_of_trust.probing.sources import Sources, check_agreement, open_sources
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import BoundModel, BoundRecord
@@ -39,7 +40,8 @@ def attest(
     key: PathLike | SecretKey,
     model_id: str | None = None,
     corpus_version: str = "unversioned",
-    position: str = "last",
+    position: str | None = None,
+    text: int | None = None,
     timestamp: int | None = None,
     epsilon: float = 1e-6,
     previous: PathLike | None = None,
@@ -47,6 +49,7 @@ def attest(
     geometry_reference: PathLike | None = None,
     other_weights: bool = False,
     unknown_training: bool = False,
+    anyway: bool = False,
 ) -> Attestation:
     """Read the probes and sign the readings, bound to everything they came from.
 
@@ -55,7 +58,9 @@ def attest(
         key: the secret key, or its file (not encrypted).
         model_id: None, or the activations' own.
         corpus_version: a name that is signed as it is; at most 256 bytes.
-        position: token to read: `last`, `first`, `mean` of all, or a number.
+        position: token to read: `last`, `first`, `mean` of all, or a number; None: `last`, or of
+            probes that were trained with an aggregate all tokens of a text.
+        text: whose tokens, by its index in the corpus; None: the only one's.
         timestamp: Unix seconds; None: SOURCE_DATE_EPOCH if set, else the clock.
         epsilon: relative regularisation, as given to training; unused if Φ needs none.
         previous: the attestation before this one in a history.
@@ -64,6 +69,8 @@ def attest(
         other_weights: whether probes may have been trained on another model; that is bound.
         unknown_training: also take probe sets that do not say what they were trained on, as the
             reference makes them; the binding says of which.
+        anyway: also read probes at other tokens than they were trained on; the binding says of
+            which.
 
     Returns:
         The attestation, signed. Same files, options and timestamp: the same bytes.
@@ -74,6 +81,7 @@ def attest(
         BadOption: no probe set, a position that is none, or a timestamp that is none.
         ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch, ProvenanceMissing,
         LayerMissing, PositionMissing, RecordMismatch: the files do not fit together.
+        OtherTokens: a probe was trained on other tokens, as far as record and row table say.
         NotPositiveDefinite, NonFinite, ZeroState: Φ or a state cannot be computed with.
         Inconsistent, NotOurSpelling: a probe set or record contradicts itself or is re-spelled.
         LimitExceeded, BadText, TimestampInFuture: of what may be signed.
@@ -93,7 +101,7 @@ def attest(
         unknown_training=unknown_training,
     )
     # All that can be refused is refused before the long arithmetic.
-    position_index(position, len(sources.activations.positions))
+    places = _places(sources, position, text, anyway=anyway)
     check_name(corpus_version, "--corpus-version")
     for file in sources.probe_files:
         for probe in file.probe_set.probes:
@@ -122,8 +130,39 @@ def attest(
     drift = None
     if reference is not None:
         drift = measured_drift(reference, geometry, sources.probe_sets)
-    made = assemble(sources, geometry, [position] * len(probes), statement, drift)
+    made = assemble(sources, geometry, places, statement, drift=drift)
     return sign(made, secret)
+
+
+def _places(
+    sources: Sources, position: str | None, text: int | None, *, anyway: bool
+) -> list[ReadAt]:
+    """What each probe set reads.
+
+    Raises:
+        BadOption, PositionMissing: a position or a text that is none, or a text without an
+            aggregate. OtherTokens: a set was trained on others, and that is not allowed.
+    """
+    file = sources.activations_file
+    origins, places = RowOrigins.of(file), []
+    for probes in sources.probe_files:
+        aggregate, trained = probes.probe_set.aggregate, probes.probe_set.trained_tokens
+        if aggregate is not None and position in (None, "all"):
+            _, span = text_span(file, text)
+            at = ReadAt("all", aggregate, (span.start, span.stop))
+        elif text is not None:
+            raise BadOption(
+                "--text", expected="probes that read texts, without --position",
+                found=f"{probes.path}, at a position: give the number of the row as --position",
+            )  # fmt: skip
+        else:
+            at = ReadAt(position or "last")
+            at.index(len(file.activations.positions))
+        at = at.held_against(trained, origins)
+        if at.other_tokens and trained is not None and not anyway:
+            raise refused_tokens(probes.path, trained, f"other tokens (--position {at.position})")
+        places.append(at)
+    return places
 
 
 def _bound_record(record: Record) -> BoundRecord:
@@ -142,18 +181,28 @@ def _bound_record(record: Record) -> BoundRecord:
 
 
 def check_readings(
-    attestation: Attestation, sources: Sources, reference: Checkpoint | None = None
-) -> None:
+    attestation: Attestation,
+    sources: Sources,
+    reference: Checkpoint | None = None,
+    origins: RowOrigins | None = None,
+) -> list[str]:
     """Recompute everything that an attestation says of its files (step 6 of a verification).
 
     Args:
         reference: the geometry reference, if one is bound and it is there.
+        origins: the bound extraction record and its row table, if they are there.
+
+    Returns:
+        What was needed and was not there, beside the record: the row table, or nothing.
 
     Raises:
         ReadingsMismatch: naming the first member that differs, and both values.
         LegacyDocument and others: as `recomputed`.
     """
-    again = recomputed(attestation, sources, reference)
+    again = recomputed(attestation, sources, reference, origins)
     # 6.2 All that follows from the files is as it was signed.
     for name, ours, signed in differences(again, attestation):
         raise ReadingsMismatch(name, expected=f"{ours}, as recomputed", found=signed)
+    sets = zip(attestation.bound().probe_sets, sources.probe_sets, strict=True)
+    told = all(tokens_told(bound, probe_set, origins) for bound, probe_set in sets)
+    return [] if told else ["row table"]

@@ -35,7 +35,8 @@ def attest(
     bundle: Path | None = None,
     model_id: str | None = None,
     corpus_version: str = "unversioned",
-    position: str = "last",
+    position: str | None = None,
+    text: int | None = None,
     timestamp: int | None = None,
     epsilon: float = 1e-6,
     previous: Path | None = None,
@@ -44,6 +45,7 @@ def attest(
     geometry_reference: Path | None = None,
     other_weights: Annotated[bool, Switch] = False,
     unknown_training: Annotated[bool, Switch] = False,
+    anyway: Annotated[bool, Switch] = False,
     passphrase_file: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -70,7 +72,10 @@ def attest(
     corpus_version
         Name of the data, signed as it is.
     position
-        Token to read: last, first, mean (of all) or a number.
+        Token to read: last, first, mean (of all) or a number [default: last; of probes trained with
+        --aggregate all tokens of a text].
+    text
+        Which text such probes read, by its number from 0 [default: the only one].
     timestamp
         Unix seconds [default: SOURCE_DATE_EPOCH, else now].
     epsilon
@@ -88,6 +93,8 @@ def attest(
     unknown_training
         Also take probe sets that do not say what they were trained on, as the reference makes
         them; the document says so.
+    anyway
+        Also read probes at other tokens than they were trained on; the document says so.
     passphrase_file
         First line: the passphrase of an encrypted key.
     json
@@ -112,6 +119,7 @@ def attest(
             model_id=model_id,
             corpus_version=corpus_version,
             position=position,
+            text=text,
             timestamp=timestamp,
             epsilon=epsilon,
             previous=previous,
@@ -119,15 +127,32 @@ def attest(
             geometry_reference=geometry_reference,
             other_weights=other_weights,
             unknown_training=unknown_training,
+            anyway=anyway,
         )
         with StagedFiles() as staged:
             staged.write(output, attestation.to_json())
             stage_evidence(staged, attestation, secret, dsse=dsse, bundle=bundle)
-    for bound in attestation.bound().probe_sets:
+    for bound, path in zip(attestation.bound().probe_sets, probes, strict=True):
         if bound.unknown_training:
             talk(
                 "warning: it does not say what it was trained on, so that nothing holds it against "
                 f"model and precision: probes for {', '.join(map(quoted, bound.dimensions))}"
+            )
+        elif attestation.model_hash and not bound.other_weights and _nameless(path):
+            talk(
+                "warning: it does not say which weights it was trained on, so that the model's "
+                f"name decides: {escaped(path)}"
+            )
+        if bound.other_tokens:
+            talk(
+                "warning: it was trained on other tokens than those that are read, and says "
+                f"nothing of these: probes for {', '.join(map(quoted, bound.dimensions))}"
+            )
+        far = [name for name, out in zip(bound.dimensions, bound.outside, strict=False) if out]
+        if far:
+            talk(
+                "warning: far outside of what the probe was fitted on, which makes its probability "
+                f"worthless: {', '.join(map(quoted, far))}"
             )
     for name in attestation.insufficient:
         talk(
@@ -139,3 +164,11 @@ def attest(
         for path in filter(None, (output, dsse, bundle)):
             print(f"wrote {escaped(path)}")
     return OK
+
+
+def _nameless(probe_set: Path) -> bool:
+    """Whether a probe set that was just read does not say which weights it was trained on."""
+    from geometry_of_trust.probing.probes import read_probe_set
+
+    training = read_probe_set(probe_set).training
+    return training is not None and training.weights is None

@@ -66,12 +66,14 @@ class Repeats:
     """Rows that are one observation, though they stand in several places.
 
     Attributes:
+        rows: how many were looked at; where texts are judged, there are more of them than texts.
         equal_rows: rows whose state another row has, too.
         joined_groups: groups, or rows without groups, that were not counted as one of their own, as
             they share a row or a text with another.
         near_rows: rows that equal one of another group after that, or nearly do.
     """
 
+    rows: int
     equal_rows: int
     joined_groups: int
     near_rows: int
@@ -179,6 +181,8 @@ class Card:
         converged: whether the solver of the final fit did. Its number of steps stands nowhere in
             a file: it hangs on the last bits of sums, which differ between machines.
         training_auroc: on the rows trained on.
+        token_quality: where the readings of a text are aggregated, the same figures of its tokens
+            by themselves; all others on the card are then of texts.
         quality: held out. ece_before_platt: of the uncalibrated logits.
         bins_before, bins: held-out probabilities in ten bins, before and after Platt scaling.
         other_inner_product, other: held-out figures under the other inner product, if measured.
@@ -207,6 +211,7 @@ class Card:
     controls: Controls
     verdict: Verdict
     reason: str
+    token_quality: Quality | None = None
     repeats: Repeats | None = None
     null: PermutationNull | None = None
 

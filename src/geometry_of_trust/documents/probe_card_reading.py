@@ -110,7 +110,7 @@ _CONTROLS = record(
     *_all(optional(_SHARE), "bag_of_tokens", "position_and_length"),
     member("ngrams", optional(_SHARE), default=None, omitted=True),
 )
-_REPEATS = record(Repeats, *_all(U32, "equal_rows", "joined_groups", "near_rows"))
+_REPEATS = record(Repeats, *_all(U32, "rows", "equal_rows", "joined_groups", "near_rows"))
 _NULL = record(PermutationNull, *_all(U32, "permutations", "as_good"))
 _UNCHECKED = record(
     Card,
@@ -124,6 +124,7 @@ _UNCHECKED = record(
     *_all(BOOL, "nested", "converged"),
     member("training_auroc", _SHARE),
     member("quality", _QUALITY),
+    member("token_quality", _QUALITY, default=None, omitted=True),
     member("ece_before_platt", _OF_ONE),
     *_all(Kind(_read_table, _TABLE.write), "bins_before", "bins"),
     member("other_inner_product", optional(INNER_PRODUCT)),
@@ -236,14 +237,17 @@ def _check_groups(card: Card, where: str) -> None:
         raise Inconsistent(f"{where}.groups", expected=f"{most} to {rows}", found=card.groups)
     if card.repeats is None:
         return
-    for name, most in (
-        ("equal_rows", rows),
-        ("joined_groups", rows - card.groups),
-        ("near_rows", rows),
+    most = card.repeats.rows
+    if most < rows or (most > rows and card.token_quality is None):
+        raise Inconsistent(f"{where}.repeats.rows", expected=rows, found=most)
+    for name, limit in (
+        ("equal_rows", most),
+        ("joined_groups", most - card.groups),
+        ("near_rows", most),
     ):
         found = getattr(card.repeats, name)
-        if found > most:
-            raise Inconsistent(f"{where}.repeats.{name}", expected=f"at most {most}", found=found)
+        if found > limit:
+            raise Inconsistent(f"{where}.repeats.{name}", expected=f"at most {limit}", found=found)
 
 
 CARD = Kind(_read_card, _UNCHECKED.write)

@@ -104,17 +104,49 @@ def reading(weights: Single | Array, phi: Single | None, states: Single | Array,
     Returns:
         A float32 value; infinite if it overflows.
     """
+    return _reading(_image(weights, phi), weights, phi, states, b)
+
+
+def readings(
+    weights: Single | Array, phi: Single | None, states: Single | Array, b: float
+) -> list[float]:
+    """`reading` of each of the states by itself.
+
+    Args:
+        weights, phi, b: as of `reading`. states: shape (k, d), finite float32 values.
+
+    Returns:
+        k float32 values; infinite where one overflows.
+    """
+    image = _image(weights, phi)
+    return [_reading(image, weights, phi, states[i : i + 1], b) for i in range(len(states))]
+
+
+def _image(weights: Single | Array, phi: Single | None) -> tuple[Array, Array]:
+    """Φw and |Φ||w|, as a BLAS adds up, both of shape (d,)."""
+    w = weights.astype(np.float64)
+    if phi is None:
+        return w, np.abs(w)
+    image, image_size = np.empty(len(w)), np.empty(len(w))
+    for part in row_slices(len(w)):
+        block = phi[part].astype(np.float64)
+        image[part] = block @ w
+        image_size[part] = np.abs(block, out=block) @ np.abs(w)
+    return image, image_size
+
+
+def _reading(
+    images: tuple[Array, Array],
+    weights: Single | Array,
+    phi: Single | None,
+    states: Single | Array,
+    b: float,
+) -> float:
     w, rows = weights.astype(np.float64), states.astype(np.float64)
     k, d = rows.shape
     total = rows.sum(axis=0)
     size = np.abs(rows).sum(axis=0)
-    image, image_size = w, np.abs(w)
-    if phi is not None:
-        image, image_size = np.empty(d), np.empty(d)
-        for part in row_slices(d):
-            block = phi[part].astype(np.float64)
-            image[part] = block @ w
-            image_size[part] = np.abs(block, out=block) @ np.abs(w)
+    image, image_size = images
     value = float(image @ total) / k + b
     # No product passes through more than 2d + k additions and 3 further roundings.
     bound = gamma(2 * d + k + 8) * (float(image_size @ size) / k + abs(b)) * SLACK

@@ -15,11 +15,18 @@ from geometry_of_trust.probing.array_types import Array, Labels
 from geometry_of_trust.probing.equal_rows import text_groups
 from geometry_of_trust.probing.fresh_rows import score_fresh_rows
 from geometry_of_trust.probing.held_out_figures import figure_with_interval, quality_figures
+from geometry_of_trust.probing.judged_units import TextsJudged, texts_of
 from geometry_of_trust.probing.metrics import ExpectedCalibrationError
 from geometry_of_trust.probing.probes import Probe
 from geometry_of_trust.probing.reliability_bins import reliability_bins
+from geometry_of_trust.probing.row_origins import RowOrigins, refused_tokens
 from geometry_of_trust.probing.score_histogram import ScoreHistogram, score_histogram
-from geometry_of_trust.probing.sources import check_agreement, open_sources, trained_geometry
+from geometry_of_trust.probing.sources import (
+    Sources,
+    check_agreement,
+    open_sources,
+    trained_geometry,
+)
 from geometry_of_trust.probing.training import check_inputs
 from geometry_of_trust.probing.training_files import named_labels
 from geometry_of_trust.progress import Progress
@@ -61,6 +68,7 @@ class CalibrationReport:
         trained_on: whether the activations are those that the probes were trained on.
         probes: one entry a probe.
         unknown_training: whether the set does not say what it was trained on.
+        other_tokens: whether some rows are of other tokens than it was trained on.
     """
 
     layer: int
@@ -68,6 +76,7 @@ class CalibrationReport:
     trained_on: bool
     probes: tuple[Calibration, ...]
     unknown_training: bool = False
+    other_tokens: bool = False
 
 
 def calibration_report(
@@ -79,6 +88,7 @@ def calibration_report(
     label_columns: Sequence[str] = (),
     other_weights: bool = False,
     unknown_training: bool = False,
+    anyway: bool = False,
     progress: Progress | None = None,
 ) -> CalibrationReport:
     """Bins, ECE and figures of quality of probes on labelled activations.
@@ -89,6 +99,7 @@ def calibration_report(
         other_weights: whether the probes may have been trained on another model.
         unknown_training: also take a probe set that does not say what it was trained on, as the
             reference makes it.
+        anyway: also take rows of other tokens than the probes were trained on.
 
     Raises:
         MalformedInput and its kinds: a file cannot be read.
@@ -96,6 +107,7 @@ def calibration_report(
         ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch, ProvenanceMissing:
             the files do not fit together.
         LabelCount, BadLabel, OneClass, MissingMember, BadOption: the labels.
+        OtherTokens: the probes were trained on other tokens, as far as record and row table say.
         TooFewOfClass: all rows are said to be of one group.
     """
     sources = open_sources(activations, [probes], unembedding)
@@ -105,23 +117,41 @@ def calibration_report(
         sources, weights=weights, other_weights=other_weights, unknown_training=unknown_training
     )
     probe_set, states = sources.probe_sets[0], sources.activations
-    rows = sources.activations_file.rows
+    rows, training = sources.activations_file.rows, probe_set.training
     columns = _by_probe(named_labels(labels, label_columns, None, rows), probe_set.probes)
     check_inputs(states, columns, states.hidden_dim, layers=(probe_set.layer,), rows=rows)
+    texts = None
+    if probe_set.aggregate is not None:
+        texts = texts_of(probe_set.aggregate, rows, columns, states.layer(probe_set.layer))
+    other, trained = _elsewhere(sources, texts), probe_set.trained_tokens
+    if other and trained is not None and not anyway:
+        raise refused_tokens(sources.probe_files[0].path, trained, "other tokens among the rows")
     geometry = trained_geometry(sources, progress)
     groups, H = text_groups(rows), states.layer(probe_set.layer)
-    training = probe_set.training
     return CalibrationReport(
         layer=probe_set.layer,
         grouped=groups is not None,
         trained_on=training is not None
         and training.activations_sha256 == sources.activations_file.sha256,
         probes=tuple(
-            _calibration(probe, geometry, H, columns[probe.name], groups)
+            _calibration(probe, geometry, H, columns[probe.name], groups, texts=texts)
             for probe in probe_set.probes
         ),
         unknown_training=training is None,
+        other_tokens=other,
     )
+
+
+def _elsewhere(sources: Sources, texts: TextsJudged | None) -> bool:
+    """Whether some rows, or texts, are of other tokens than the probes were trained on."""
+    origins = RowOrigins.of(sources.activations_file)
+    trained = sources.probe_sets[0].trained_tokens
+    if origins is None or trained is None:
+        return False
+    if not origins.trained_on(trained).all():
+        return True
+    spans = () if texts is None else texts.spans
+    return not all(origins.whole_text(trained, (span.start, span.stop)) for span in spans)
 
 
 def _by_probe(columns: Mapping[str, Labels], probes: Sequence[Probe]) -> dict[str, Labels]:
@@ -137,9 +167,15 @@ def _by_probe(columns: Mapping[str, Labels], probes: Sequence[Probe]) -> dict[st
 
 
 def _calibration(
-    probe: Probe, geometry: Geometry, H: Array, labels: Labels, groups: Labels | None
+    probe: Probe,
+    geometry: Geometry,
+    H: Array,
+    labels: Labels,
+    groups: Labels | None,
+    *,
+    texts: TextsJudged | None,
 ) -> Calibration:
-    scores = score_fresh_rows(probe, geometry, H, labels, groups)
+    scores = score_fresh_rows(probe, geometry, H, labels, groups, texts=texts)
     sample, y = scores.sample, scores.sample.y
     positives, negatives, count = scores.counts
     before, after = expit(scores.logits), expit(scores.log_odds)

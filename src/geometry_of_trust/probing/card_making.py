@@ -19,6 +19,7 @@ from geometry_of_trust.probing.cross_validation import (
 )
 from geometry_of_trust.probing.equal_rows import equal_row_count, near_row_count
 from geometry_of_trust.probing.held_out_figures import figure_with_interval, quality_figures
+from geometry_of_trust.probing.judged_units import Units, judged_scores
 from geometry_of_trust.probing.metrics import ExpectedCalibrationError, within_fold_auroc
 from geometry_of_trust.probing.permutation_null import permutation_null
 from geometry_of_trust.probing.reliability_bins import reliability_bins
@@ -35,11 +36,13 @@ class FittedProbe:
     Attributes:
         split: the rows that it was fitted to, n of them. probe: fitted to these.
         cross: their cross-validation, nested where that is possible.
+        units: what is judged: these rows, or texts.
     """
 
     split: SplitRows
     probe: CausalProbe
     cross: CrossValidation
+    units: Units
 
 
 def make_card(
@@ -58,25 +61,26 @@ def make_card(
         given_groups: how many groups of rows were given; None: none were.
         beside: the other inner product, to be measured too.
         surface: what can be seen of the rows without a model, in the order given to
-            `SplitRows.of`.
+            `SplitRows.of`; of a text the first of its rows counts.
         progress: called with what is being done.
 
     Raises:
         DidNotConverge: a solver stalled. NotPositiveDefinite: a Φ has no Cholesky factor.
     """
     split, probe, cross = fitted.split, fitted.probe, fitted.cross
-    y, sample = split.y, Sample(split.y, split.groups, split.fold)
-    scores = nested_scores(cross, y, split.fold)
+    units = fitted.units
+    sample, y = units.sample, units.sample.y
+    scores = judged_scores(cross, split, units)
     quality = quality_figures(sample, scores.logits, scores.log_odds)
     before, after = expit(scores.logits), expit(scores.log_odds)
-    ordered = None if surface is None else surface.in_order(split.order)
-    controls = measured_controls(split, probe.l2_, ordered, progress)
+    ordered = None if surface is None else surface.in_order(split.order[units.first])
+    controls = measured_controls(split, probe.l2_, ordered, units, progress)
     if progress is not None:
         progress("Permutations of the labels")
-    null = permutation_null(split.X, y, split.groups, probe.strengths())
+    null = permutation_null(split.X, split.y, split.groups, probe.strengths(), units)
     verdict, reason = judged(quality.auroc, controls, null)
     with threadpool_limits(1, user_api="blas"):
-        logits = probe.logits(split.H).astype(np.float32).astype(np.float64)
+        logits = units.of(probe.logits(split.H).astype(np.float32).astype(np.float64))
     return Card(
         dimension=dimension,
         positives=int((y == 1).sum()),
@@ -88,18 +92,20 @@ def make_card(
         folds=split.fold_count,
         nested=cross.inner is not None,
         converged=True,
-        training_auroc=within_fold_auroc(Sample.of_one_scorer(y, split.groups), logits),
+        training_auroc=within_fold_auroc(Sample.of_one_scorer(y, sample.groups), logits),
         quality=quality,
         ece_before_platt=figure_with_interval(sample, ExpectedCalibrationError(sample, before)),
-        bins_before=reliability_bins(before, y, split.groups),
-        bins=reliability_bins(after, y, split.groups),
+        bins_before=reliability_bins(before, y, sample.groups),
+        bins=reliability_bins(after, y, sample.groups),
         other_inner_product=beside.inner_product if beside else None,
-        other=_quality_under(beside, fitted, sample, progress) if beside else None,
+        other=_quality_under(beside, fitted, progress) if beside else None,
         controls=controls,
         verdict=verdict,
         reason=reason,
+        token_quality=None if units.aggregate is None else _of_tokens(split, cross),
         null=null,
         repeats=Repeats(
+            rows=len(split.y),
             equal_rows=equal_row_count(split.H),
             joined_groups=(given_groups or len(split.y)) - split.group_count,
             near_rows=near_row_count(split.X, split.groups),
@@ -107,12 +113,17 @@ def make_card(
     )
 
 
-def _quality_under(
-    geometry: Geometry, fitted: FittedProbe, sample: Sample, progress: Progress | None
-) -> Quality:
-    """Held-out figures of the same rows under another inner product."""
+def _of_tokens(split: SplitRows, cross: CrossValidation) -> Quality:
+    """Held-out figures of the rows by themselves."""
+    scores = nested_scores(cross, split.y, split.fold)
+    sample = Sample(split.y, split.groups, split.fold)
+    return quality_figures(sample, scores.logits, scores.log_odds)
+
+
+def _quality_under(geometry: Geometry, fitted: FittedProbe, progress: Progress | None) -> Quality:
+    """Held-out figures of what is judged under another inner product."""
     split = fitted.split.under(geometry)
     strengths = fitted.probe.strengths()
     cross = cross_validate(split.X, split.y, split.fold, strengths, nested=True, progress=progress)
-    scores = nested_scores(cross, split.y, split.fold)
-    return quality_figures(sample, scores.logits, scores.log_odds)
+    scores = judged_scores(cross, split, fitted.units)
+    return quality_figures(fitted.units.sample, scores.logits, scores.log_odds)

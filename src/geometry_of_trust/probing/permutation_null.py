@@ -16,7 +16,9 @@ from threadpoolctl import threadpool_limits
 from geometry_of_trust.documents.probe_card import PermutationNull
 from geometry_of_trust.probing import counted_random
 from geometry_of_trust.probing.array_types import Array, Indices, Labels
+from geometry_of_trust.probing.judged_units import Units
 from geometry_of_trust.probing.logistic import LogisticProblem
+from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.splits import MAX_FOLDS
 
 PERMUTATIONS = 499
@@ -26,7 +28,11 @@ _AT_ONCE = 2**23
 
 
 def permutation_null(
-    X: Array, y: Labels, groups: Indices, strengths: Sequence[float]
+    X: Array,
+    y: Labels,
+    groups: Indices,
+    strengths: Sequence[float],
+    units: Units | None = None,
 ) -> PermutationNull:
     """Of how many permutations of the labels by group a probe does as well as of the labels.
 
@@ -38,14 +44,19 @@ def permutation_null(
     Args:
         X: coordinates in which the inner product is the ordinary one, shape (n, r).
         y: 0 or 1, shape (n,). groups: 0, 1, 2, …, shape (n,). strengths: λ to choose from.
+        units: what is judged, of these rows; labels move from one to another. None: each row.
     """
     folds = _blind_folds(groups)
-    columns = permuted_labels(y, groups, PERMUTATIONS)
+    units = units or Units(Sample.of_one_scorer(y, groups))
+    sample = units.sample
+    order = np.argsort(sample.groups, kind="stable")
+    columns = np.empty((len(order), 1 + PERMUTATIONS))
+    columns[order] = permuted_labels(sample.y[order], sample.groups[order], PERMUTATIONS)
     with threadpool_limits(1, user_api="blas"):
         ridges = [_Ridge.of(X, folds == k) for k in range(int(folds.max()) + 1)]
         step = max(1, _AT_ONCE // (len(strengths) * len(y)))
         parts = [
-            _aurocs(ridges, columns[:, start : start + step], strengths)
+            _aurocs(ridges, columns[:, start : start + step], strengths, units)
             for start in range(0, columns.shape[1], step)
         ]
     aurocs = np.concatenate(parts)
@@ -135,18 +146,22 @@ class _Ridge:
         return np.stack([self.inner @ part + mean for part in shrunk])
 
 
-def _aurocs(ridges: Sequence[_Ridge], columns: Array, strengths: Sequence[float]) -> Array:
-    """The AUROC of pairs within folds for each column of labels, at its own λ."""
-    held_out = np.empty((len(strengths), *columns.shape))
+def _aurocs(
+    ridges: Sequence[_Ridge], columns: Array, strengths: Sequence[float], units: Units
+) -> Array:
+    """The AUROC of pairs within folds for each column of the units' labels, at its own λ."""
+    of_rows = columns[units.spread(np.arange(len(columns)))]
+    held_out = np.empty((len(strengths), *of_rows.shape))
     for ridge in ridges:
-        held_out[:, ridge.inside] = ridge.scores(columns, strengths)
-    losses = np.square(held_out - columns).sum(axis=1)
-    best = losses.argmin(axis=0)
+        held_out[:, ridge.inside] = ridge.scores(of_rows, strengths)
+    best = np.square(held_out - of_rows).sum(axis=1).argmin(axis=0)
     chosen = np.take_along_axis(held_out, best[np.newaxis, np.newaxis], axis=0)[0]
+    scores, first = units.of(chosen).astype(np.float32), units.first
     wins = pairs = np.zeros(columns.shape[1])
     for ridge in ridges:
-        labels = columns[ridge.inside]
-        ranks = rankdata(chosen[ridge.inside].astype(np.float32), axis=0)
+        inside = ridge.inside[first]
+        labels = columns[inside]
+        ranks = rankdata(scores[inside], axis=0)
         count = labels.sum(axis=0)
         wins = wins + (ranks * labels).sum(axis=0) - count * (count + 1) / 2
         pairs = pairs + count * (len(labels) - count)

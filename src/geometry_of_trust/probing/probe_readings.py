@@ -6,16 +6,18 @@ Formulas: docs/mathematics.md, section 3.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.errors import DimensionMismatch, NonFinite
 from geometry_of_trust.formats.arrays import check_not_zero
 from geometry_of_trust.geometry import exact
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.probes import Probe
+from geometry_of_trust.probing.fitted_range import norm, range_of_norms
+from geometry_of_trust.probing.probes import Probe, ProbeSet
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,14 @@ class Reading:
         raw: the logit wᵀΦh + b, a float32 value.
         confidence: p = σ(a·raw + c), a float32 value from 0 to 1.
         flagged: unreliable: max(p, 1 − p) is below the probe's threshold.
+        outside: far from what the probe was fitted on: the logit, or the norm of the state, is
+            beyond its range (`fitted_range`); False where that is not known.
     """
 
     raw: float
     confidence: float
     flagged: bool
+    outside: bool = False
 
 
 def read_probe(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> Reading:
@@ -48,6 +53,19 @@ def read_probe(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> 
         NonFinite: a row is not finite, or the logit is beyond float32.
         ZeroState: a row is zero in every coordinate.
     """
+    _check(probe, geometry, rows)
+    raw = exact.reading(probe.weights, geometry.phi, rows, probe.bias)
+    if not math.isfinite(raw):
+        raise NonFinite(f"probe {probe.name!r}", expected="a logit within float32", found=raw)
+    return _calibrated(probe, raw)
+
+
+def _calibrated(probe: Probe, raw: float) -> Reading:
+    p = exact.sigmoid(probe.platt_scale, raw, probe.platt_shift)
+    return Reading(raw, p, max(p, 1.0 - p) < probe.reliability_threshold)
+
+
+def _check(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> None:
     d = geometry.hidden_dim
     if probe.weights.size != d or rows.ndim != 2 or rows.shape[1] != d or not len(rows):
         raise DimensionMismatch(
@@ -58,8 +76,57 @@ def read_probe(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> 
     if not np.isfinite(rows).all():
         raise NonFinite(f"probe {probe.name!r}", expected="finite states", found="others")
     check_not_zero(f"probe {probe.name!r}", rows)
-    raw = exact.reading(probe.weights, geometry.phi, rows, probe.bias)
-    if not math.isfinite(raw):
-        raise NonFinite(f"probe {probe.name!r}", expected="a logit within float32", found=raw)
-    p = exact.sigmoid(probe.platt_scale, raw, probe.platt_shift)
-    return Reading(raw, p, max(p, 1.0 - p) < probe.reliability_threshold)
+
+
+def read_aggregate(
+    probe: Probe, geometry: Geometry, rows: NDArray[np.floating], aggregate: Aggregate
+) -> Reading:
+    """Read a text: the aggregate of what `read_probe` says of each of its rows by itself.
+
+    The float32 readings of the rows are aggregated over the reals, and that is rounded once.
+
+    Args:
+        geometry: that the probe was trained under.
+        rows: of the text's tokens, in order, shape (k, d), k ≥ 1, float32 values.
+
+    Raises:
+        DimensionMismatch, NonFinite, ZeroState: as `read_probe`.
+    """
+    _check(probe, geometry, rows)
+    each = exact.readings(probe.weights, geometry.phi, rows, probe.bias)
+    if not np.isfinite(each).all():
+        raise NonFinite(f"probe {probe.name!r}", expected="logits within float32", found="others")
+    return _calibrated(probe, exact.round32(aggregate.of(each)))
+
+
+def read_probe_set_at(
+    probe_set: ProbeSet,
+    geometry: Geometry,
+    rows: NDArray[np.floating],
+    aggregate: Aggregate | None = None,
+) -> tuple[Reading, ...]:
+    """What each probe of a set says of rows, held against the range that it was fitted on.
+
+    Args:
+        geometry: that the set was trained under. rows: shape (k, d), k ≥ 1, float32 values.
+        aggregate: of the readings of the rows; None: the reading of their mean.
+
+    Raises:
+        DimensionMismatch, NonFinite, ZeroState: as `read_probe`.
+    """
+    if aggregate is None:
+        readings = [read_probe(probe, geometry, rows) for probe in probe_set.probes]
+    else:
+        readings = [read_aggregate(p, geometry, rows, aggregate) for p in probe_set.probes]
+    fitted = None if probe_set.training is None else probe_set.training.fitted
+    if fitted is None:
+        return tuple(readings)
+    if aggregate is None:
+        far = fitted.norms.far(norm(geometry, rows))
+    else:
+        norms = range_of_norms(geometry, rows.astype(np.float64))
+        far = fitted.norms.far(norms.low) or fitted.norms.far(norms.high)
+    return tuple(
+        replace(reading, outside=far or scores.far(reading.raw))
+        for reading, scores in zip(readings, fitted.scores, strict=True)
+    )

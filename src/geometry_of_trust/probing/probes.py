@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.codes import InnerProduct
 from geometry_of_trust.documents.probe_card import Card
 from geometry_of_trust.documents.probe_card_reading import CARD
@@ -34,9 +35,11 @@ from geometry_of_trust.documents.schema import (
     wrong_type,
 )
 from geometry_of_trust.documents.strictjson import dumps, loads
+from geometry_of_trust.documents.trained_tokens import TRAINED_TOKENS, TrainedTokens
 from geometry_of_trust.errors import DimensionMismatch, Inconsistent
 from geometry_of_trust.files import PathLike, read_bounded
 from geometry_of_trust.geometry.spectrum import Spectrum
+from geometry_of_trust.probing.fitted_range import FITTED_RANGE, FittedRange
 
 PROBE_SET_VERSION = "v0.1.0"
 RELIABILITY_THRESHOLD = float(np.float32(0.7))
@@ -84,6 +87,9 @@ class Training:
             reference has it.
         cards: one a probe, in their order. versions: of Python and the libraries, by name.
         weights: which model the states are of, as their extraction record has it; None without.
+        tokens: which tokens of their texts the states are of, as that record has it.
+        fitted: the range of scores and norms of the states; None in files that were written
+            before, and where a norm is beyond float32.
         unit_effective_dimension: of the probes together, each of Φ-length 1; None: nobody looked
             (0.2.0).
     """
@@ -103,6 +109,8 @@ class Training:
     cards: tuple[Card, ...]
     versions: Mapping[str, str]
     weights: Weights | None = None
+    tokens: TrainedTokens | None = None
+    fitted: FittedRange | None = None
     unit_effective_dimension: float | None = None
 
 
@@ -127,6 +135,18 @@ class ProbeSet:
     max_drift: float | None = None
     max_directional_drift: float | None = None
     training: Training | None = None
+
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """What becomes of the readings of a text's tokens, if its probes read texts."""
+        trained = self.trained_tokens
+        named = None if trained is None else trained.aggregate
+        return None if named is None else Aggregate.parse(named)
+
+    @property
+    def trained_tokens(self) -> TrainedTokens | None:
+        """Which tokens its probes were trained on, if it says so."""
+        return None if self.training is None else self.training.tokens
 
     @classmethod
     def from_json(cls, data: bytes, where: PathLike) -> ProbeSet:
@@ -174,8 +194,14 @@ def _check_training(probe_set: ProbeSet, training: Training, where: str) -> None
         raise Inconsistent(f"{where}.layer", expected=probe_set.layer, found=training.layer)
     for i, card in enumerate(training.cards):
         rows = card.positives + card.negatives
-        if rows != training.rows:
+        texts = training.tokens is not None and training.tokens.aggregate is not None
+        if rows > training.rows if texts else rows != training.rows:
             raise Inconsistent(f"{where}.cards[{i}]", expected=f"{training.rows} rows", found=rows)
+    if training.fitted is not None and len(training.fitted.scores) != len(probe_set.probes):
+        raise Inconsistent(
+            f"{where}.fitted.scores",
+            expected=f"{len(probe_set.probes)}, one a probe", found=len(training.fitted.scores),
+        )  # fmt: skip
     for name, most, found in (
         ("effective_dimension", len(probe_set.probes), training.effective_dimension),
         ("unit_effective_dimension", len(probe_set.probes),
@@ -250,6 +276,7 @@ _TRAINING = record(
         default=None,
         omitted=True,
     ),
+    member("tokens", TRAINED_TOKENS, default=None, omitted=True),
     member("layer", U32),
     member("rows", U32),
     member("activations_sha256", optional(DIGEST)),
@@ -261,6 +288,7 @@ _TRAINING = record(
     member("spectrum", _SPECTRUM),
     member("effective_dimension", real(1)),
     member("unit_effective_dimension", optional(real(1)), default=None, omitted=True),
+    member("fitted", FITTED_RANGE, default=None, omitted=True),
     member("cards", vector(CARD)),
     member(
         "versions",

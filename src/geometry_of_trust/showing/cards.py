@@ -67,13 +67,19 @@ def card(measured: Card, inner_product: str) -> str:
     chosen = f"chosen by {measured.folds}-fold cross-validation" if measured.l2_chosen else "given"
     nested = "nested" if measured.nested else "not nested, as there are too few groups"
     columns = [(inner_product, measured.quality)]
+    if measured.token_quality is not None:
+        columns = [
+            (f"{inner_product}, texts", measured.quality),
+            ("tokens", measured.token_quality),
+        ]
     if measured.other is not None and measured.other_inner_product is not None:
         columns.append((measured.other_inner_product, measured.other))
     end = "converged" if measured.converged else "NOT CONVERGED"
+    what = "rows" if measured.token_quality is None else "texts"
     lines = [
         f"{measured.verdict}: probe {quoted(measured.dimension)}",
         f"  {judged(measured.quality.auroc, measured.controls, measured.null)[1]}",
-        f"  rows: {measured.positives} positive, {measured.negatives} negative, {apart}",
+        f"  {what}: {measured.positives} positive, {measured.negatives} negative, {apart}",
         *(f"  {line}" for line in _repeats(measured)),
         f"  L2 penalty {shortest_float32(measured.l2)}, {chosen}; figures {nested}; {end}",
         "",
@@ -93,7 +99,7 @@ def _repeats(measured: Card) -> list[str]:
     found = measured.repeats
     if found is None:
         return []
-    rows = measured.positives + measured.negatives
+    rows = found.rows
     lines = []
     if found.equal_rows:
         lines.append(f"{found.equal_rows} of {rows} rows equal another")
@@ -110,10 +116,10 @@ def _repeats(measured: Card) -> list[str]:
 
 def warnings(measured: Card) -> list[str]:
     """What is wrong with the rows of a card, a line each."""
-    found, few = measured.repeats, A_FEW * (measured.positives + measured.negatives)
+    found, name = measured.repeats, quoted(measured.dimension)
     if found is None:
         return []
-    name = quoted(measured.dimension)
+    few = A_FEW * found.rows
     lines = []
     if found.equal_rows > few:
         lines.append(

@@ -52,6 +52,10 @@ class ReadingEntry:
     dimension: str | None = None
     verdict: str = ""
     other_weights: bool = False
+    other_tokens: bool = False
+    outside: bool = False
+    aggregate: str | None = None
+    rows: tuple[int, ...] | None = None
     unbound: bool = False
 
     def tree(self) -> dict[str, object]:
@@ -65,6 +69,10 @@ class ReadingEntry:
                 "dimension": self.dimension,
                 "verdict": self.verdict or None,
                 "other_weights": self.other_weights,
+                "other_tokens": self.other_tokens,
+                "outside": self.outside,
+                "aggregate": self.aggregate,
+                "rows": None if self.rows is None else list(self.rows),
             }
         return {
             "probe_set": self.probe_set,
@@ -80,12 +88,16 @@ class ReadingEntry:
             flag = "flagged" if self.flagged else "not flagged"
         else:
             flag = "unreliable: flagged" if self.flagged else "reliable"
+        if self.outside:
+            flag = "OUTSIDE of what the probe was fitted on"
         p = "?" if self.probability is None else shortest_float32(self.probability)
         numbers = f"p = {p} ({flag}), raw = {shortest_float32(self.raw)}"
         if self.verdict == "INSUFFICIENT":
             numbers += ", by a probe that is INSUFFICIENT"
         if self.other_weights:
             numbers += ", by a probe TRAINED ON OTHER WEIGHTS"
+        if self.other_tokens:
+            numbers += ", by a probe TRAINED ON OTHER TOKENS"
         if self.dimension is not None and not self.verdict:
             numbers += ", by a probe of unknown training"
         if self.dimension is None:
@@ -93,6 +105,9 @@ class ReadingEntry:
         index = self.position_index
         exact = "" if index is None or self.position == str(index) else f" ({index})"
         where = f"layer {self.layer}, position {bare_or_quoted(self.position)}{exact}"
+        if self.rows is not None and len(self.rows) == 2:
+            text = f"rows {self.rows[0]} to {self.rows[1] - 1}"
+            where = f"layer {self.layer}, {bare_or_quoted(self.aggregate or '')} of {text}"
         return f"{numbers}, {where}: {quoted(self.dimension)}"
 
 
@@ -118,6 +133,10 @@ def readings(attestation: Attestation) -> list[ReadingEntry]:
                     dimension=bound.dimensions[j],
                     verdict=verdicts[j],
                     other_weights=bound.other_weights,
+                    other_tokens=bound.other_tokens,
+                    outside=j < len(bound.outside) and bound.outside[j],
+                    aggregate=bound.aggregate,
+                    rows=bound.rows,
                 )
             entries.append(entry)
     return entries

@@ -81,10 +81,15 @@ class BoundProbeSet:
     Attributes:
         sha256: of the file. layer: index of the layer.
         position: `last`, `first`, `mean` or a number; `position_index` the row that this was, or
-            None for the mean of all rows.
+            None for the mean of all rows. `all` of a text whose readings are aggregated.
         dimensions, verdicts: one a probe.
         other_weights: whether it was trained on those of another model, which was allowed.
         unknown_training: whether it does not say what it was trained on; it has no verdicts then.
+        other_tokens: whether it was read at other tokens than it was trained on, which was allowed.
+        outside: whether each reading, or the state that was read, is far from what its probe was
+            fitted on; empty where none is, and where that range is not known.
+        aggregate: how the readings of a text's tokens became one, as of `Aggregate.parse`, or None.
+        rows: the rows of that text, from the first to before the last; None of one position.
     """
 
     sha256: str
@@ -95,6 +100,10 @@ class BoundProbeSet:
     verdicts: tuple[Verdict, ...]
     other_weights: bool = False
     unknown_training: bool = False
+    other_tokens: bool = False
+    outside: tuple[bool, ...] = ()
+    aggregate: str | None = None
+    rows: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -229,6 +238,10 @@ BINDING = record(
                 member("verdicts", vector(choice(VERDICTS))),
                 member("other_weights", BOOL, default=False, omitted=True),
                 member("unknown_training", BOOL, default=False, omitted=True),
+                member("other_tokens", BOOL, default=False, omitted=True),
+                member("outside", vector(BOOL), default=(), omitted=True),
+                member("aggregate", STRING, default=None, omitted=True),
+                member("rows", vector(U32), default=None, omitted=True),
             )
         ),
     ),

@@ -33,6 +33,7 @@ from geometry_of_trust.identity.model_signature import (
     check_model_signature,
 )
 from geometry_of_trust.outputs.temporary_files import scratch_folder
+from geometry_of_trust.probing.row_origins import RowOrigins
 from geometry_of_trust.probing.sources import open_sources
 from geometry_of_trust.progress import Progress
 from geometry_of_trust.signing.attestation import Attestation
@@ -359,7 +360,9 @@ def _unsigned_model(compared: _Compared, record: Record) -> Reproduction | None:
     """
     signed, found = compared.bound.model, record.identity
     if signed is not None and found is not None:
-        compared.equal("model", found.manifest_root, signed.manifest_root)
+        files = compared.equal("model", found.manifest_root, signed.manifest_root)
+        if files and found.tensor_root != signed.tensor_root:
+            compared.equal("model's tensors", found.tensor_root, signed.tensor_root)
     if compared.signed_model is not None and found is not None:
         try:
             check_covered(found.files, compared.signed_model, "signature of the model")
@@ -376,9 +379,21 @@ def _other_model(
 ) -> Reproduction | None:
     """How it ends if all that was measured is as signed, and the model is not."""
     signed, found = compared.bound.model, record.identity
-    if signed is None or found is None or signed.manifest_root == found.manifest_root:
+    if signed is None or found is None or signed.weights == found.weights:
         return None
+    if signed.manifest_root == found.manifest_root:
+        return compared.ends(
+            "MISMATCH",
+            "model: what was measured is equal, and so are its files, which have other tensors "
+            f"than those signed: root {found.tensor_root}",
+        )
     names = files_named(original, found)
+    if None in (signed.tensor_root, found.tensor_root):
+        return compared.ends(
+            "UNVERIFIABLE",
+            "all that was measured is equal, but the model has other files, and whether the same "
+            f"tensors cannot be told, as pickled ones are not read: {names}",
+        )
     if not signed.weights.are(found.weights):
         return compared.ends(
             "MISMATCH", f"model: what was measured is equal, but its weights are others: {names}"
@@ -433,7 +448,8 @@ def _compare(
     if not compared.equal("extraction record", record.digest, signed_digest):
         return compared.ends("MISMATCH", record_difference(record, signed_digest, original))
     try:
-        made = recomputed(attestation, sources, compared.reference)
+        origins = RowOrigins.of(sources.activations_file)
+        made = recomputed(attestation, sources, compared.reference, origins)
     except GotError as error:  # of files that are all as signed
         return compared.ends("MISMATCH", f"readings: not of the files signed: {error.what}")
     for name, ours_, signed_ in differences(made, attestation):

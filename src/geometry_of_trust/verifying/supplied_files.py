@@ -22,6 +22,15 @@ from geometry_of_trust.verifying.model_files import NO_MODEL, SuppliedModel, che
 RECORD = "extraction record"
 REFERENCE = "geometry reference"
 MODEL = "model"
+MATRIX = "that the unembedding is the model's"
+
+_IDENTITY = (
+    ("manifest root", "manifest_root"),
+    ("tensor root", "tensor_root"),
+    ("the model's commit", "commit"),
+    ("not covered of the model", "not_covered"),
+)
+"""What is bound of a model's identity, in words and by its attributes."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +211,7 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         RecordMismatch: it is that of another one.
     """
     activations, bound = binding.activations, binding.extraction_record
-    corpus = record.corpus
+    recorded, corpus = BoundModel.of(record), record.corpus
     # 5.5 The record is of the files that are bound, and says of them what is bound.
     for name, signed, found in (
         ("activations", activations.sha256, record.activations.sha256),
@@ -219,7 +228,10 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         ("tokens", bound and bound.tokens, ALL if corpus is None else corpus.tokens),
         ("date", bound and bound.date, corpus and corpus.date),
         # 5.13 The record says of the model what is bound.
-        ("which model it was", binding.model, BoundModel.of(record)),
+        *(
+            (label, getattr(binding.model, name, None), getattr(recorded, name, None))
+            for label, name in _IDENTITY
+        ),
     ):
         _hold_run(path, name, signed, found)
 

@@ -38,6 +38,7 @@ from geometry_of_trust.signing.keys import PublicKey
 from geometry_of_trust.signing.signed_bytes import LAYOUT_MEMBERS, ByteLayout
 from geometry_of_trust.verifying.model_files import SuppliedModel
 from geometry_of_trust.verifying.supplied_files import (
+    MATRIX,
     MODEL,
     RECORD,
     REFERENCE,
@@ -266,7 +267,7 @@ def verify(
             check_binding(claimed, key, where)
             passed(
                 "its digest is signed; model, geometry, probes, positions and key agree"
-                f"{_both_ways(claimed)}{_unknown_training(claimed)}"
+                f"{_both_ways(claimed)}{_unknown_training(claimed)}{_off_range(claimed)}"
             )
     sha256 = hashlib.sha256(data).hexdigest()
     if claimed.binding is None:
@@ -313,6 +314,14 @@ def _unknown_training(claimed: Attestation) -> str:
     """What is to be said of probes that do not say what they were trained on."""
     sets = () if claimed.binding is None else claimed.binding.probe_sets
     return "; probes of UNKNOWN TRAINING" if any(x.unknown_training for x in sets) else ""
+
+
+def _off_range(claimed: Attestation) -> str:
+    """What is to be said of readings that are not of what their probes were trained on."""
+    sets = () if claimed.binding is None else claimed.binding.probe_sets
+    elsewhere = "; probes read at OTHER TOKENS" if any(x.other_tokens for x in sets) else ""
+    far = sum(sum(x.outside) for x in sets)
+    return f"{elsewhere}{f'; readings OUTSIDE of the fitted range: {far}' if far else ''}"
 
 
 def _counted(attestation: Attestation) -> str:
@@ -376,6 +385,12 @@ def _files_step(
         absent = f"; not supplied: {', '.join(missing)}" if missing else ""
         checked = check_files(binding, supplied)
         contents, more = _contents(claimed, supplied)
+        # No one signs that a record names no tensor: then 5.14 has nothing to check, and says so.
+        whole = supplied.unembedding is not None and supplied.record is not None
+        if binding.model is not None and whole and not more:
+            missing.append(MATRIX)
+        if named := contents.by_name(binding):
+            more += f"; of the model by its NAME alone, as no weights are named: {named}"
         passed(f"sha256 of {', '.join(checked)}{more}{absent}")
     return missing, contents
 
@@ -398,16 +413,16 @@ def _readings_step(
     """Step 6; what was not checked of it."""
     sources = None if contents is None else contents.sources
     if contents is None or sources is None:
-        needed = [name for name in missing if name not in (RECORD, REFERENCE, MODEL)]
+        needed = [name for name in missing if name not in (RECORD, REFERENCE, MODEL, MATRIX)]
         run.skip(6, f"needs {', '.join(needed)}")
         return ["readings"]
     # What step 6 calls needs numpy, which a document-only check must not import.
     from geometry_of_trust.attesting.attest import check_readings  # noqa: PLC0415
 
     with run.step(6) as passed:
-        check_readings(claimed, sources, contents.reference)
+        untold = check_readings(claimed, sources, contents.reference, contents.origins)
         passed("recomputed from the files: equal, bit for bit")
-    return []
+    return untold
 
 
 def _legacy_verdict(
