@@ -113,9 +113,10 @@ FLOORS: dict[str, str] = {
         array_types fitted_range probes sources drifts probe_readings row_origins token_readings
         counted_random splits
         score_histogram intervals reliability_bins resampling metrics logistic whitening
-        layer_choice held_out_figures cross_validation label_checks split_rows surface_features
-        judged_units controls fresh_rows options causal_probe card_making training probe_set_files
-        training_files calibration_report layer_sweep
+        layer_choice held_out_figures cross_validation label_checks surface_features
+        equal_rows word_classifier split_rows judged_units permutation_null controls fresh_rows
+        options causal_probe card_making training probe_set_files training_files
+        calibration_report layer_sweep
     """,
     "attesting": "drifts assemble attest",
     "verifying": """

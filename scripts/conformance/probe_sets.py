@@ -163,6 +163,9 @@ def _probe_sets_read() -> Iterator[Vector]:
          "figures under the other inner product were not measured"),
     ):  # fmt: skip
         yield _probe_set_read(name, text(tree).encode(), tree, comment)
+    yield _probe_set_read(
+        "newer-members", text(NEWER).encode(), NEWER, "members that older files lack"
+    )
     for name in ("geometry_hash", "max_drift", "max_directional_drift"):
         less = changed(REFERENCE, (name,), REMOVE)
         yield _probe_set_read(f"without-{name.replace('_', '-')}", text(less).encode(), less,
@@ -174,6 +177,15 @@ def _probe_sets_read() -> Iterator[Vector]:
     yield _probe_set_read("numbers", text(numbers).encode(), numbers,
                           "shortest decimals, plain and with an exponent")  # fmt: skip
 
+
+NEWER = WARM
+for _path, _value in (
+    ((*CARD, "repeats"), {"rows": 12, "equal_rows": 4, "joined_groups": 2, "near_rows": 0}),
+    ((*CARD, "permutation_null"), {"permutations": 199, "as_good": 4}),
+    ((*CARD, "controls", "ngrams"), 0.75),
+    ((*TRAINING, "unit_effective_dimension"), 1.0),
+):
+    NEWER = changed(NEWER, _path, _value)
 
 CHANGES: list[tuple[str, str, Path, object, str]] = [
     ("unknown-member", "UnknownMember", ("more",), 1, "at the top"),
@@ -222,6 +234,20 @@ CHANGES: list[tuple[str, str, Path, object, str]] = [
     ("bins-of-another-ece", "Inconsistent", (*CARD, "bins_before"),
      table({4: (12, 6, 0.40625, 0.25)}), "the figure says 0.1875"),
     ("other-without-its-name", "Inconsistent", (*CARD, "other_inner_product"), None, "of which"),
+    ("more-equal-rows-than-rows", "Inconsistent", (*CARD, "repeats"),
+     {"rows": 12, "equal_rows": 13, "joined_groups": 0, "near_rows": 0}, "13 of 12"),
+    ("more-groups-joined-than-rows", "Inconsistent", (*CARD, "repeats"),
+     {"rows": 12, "equal_rows": 8, "joined_groups": 7, "near_rows": 0}, "6 groups and 7 more"),
+    ("repeats-of-other-rows", "Inconsistent", (*CARD, "repeats"),
+     {"rows": 13, "equal_rows": 0, "joined_groups": 0, "near_rows": 0}, "12 rows"),
+    ("permutations-against-the-verdict", "Inconsistent", (*CARD, "permutation_null"),
+     {"permutations": 199, "as_good": 5}, "6 of 200 are more than 2.5 %"),
+    ("more-as-good-than-permutations", "Inconsistent", (*CARD, "permutation_null"),
+     {"permutations": 1, "as_good": 2}, "2 of 1"),
+    ("ngrams-against-the-verdict", "Inconsistent", (*CARD, "controls", "ngrams"), 0.875,
+     "n-grams do as well"),
+    ("span-of-two-of-one-probe", "Inconsistent", (*TRAINING, "unit_effective_dimension"), 2.0,
+     "one probe spans one dimension"),
     ("trained-at-another-layer", "Inconsistent", (*TRAINING, "layer"), 2, "layer is 1"),
     ("verdict-unknown", "WrongType", (*CARD, "verdict"), "GOOD", "two words are defined"),
     ("layer-a-float", "WrongType", ("layer",), 1.0, "1.0 is no integer"),

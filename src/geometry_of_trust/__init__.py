@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.probe_card import Card as Card
     from geometry_of_trust.documents.probe_card import Controls as Controls
     from geometry_of_trust.documents.probe_card import Figure as Figure
+    from geometry_of_trust.documents.probe_card import PermutationNull as PermutationNull
     from geometry_of_trust.documents.probe_card import Quality as Quality
+    from geometry_of_trust.documents.probe_card import Repeats as Repeats
     from geometry_of_trust.documents.recorded_identity import RecordedFile as RecordedFile
     from geometry_of_trust.documents.recorded_identity import RecordedIdentity as RecordedIdentity
     from geometry_of_trust.documents.recorded_identity import RecordedTensor as RecordedTensor
@@ -196,7 +198,15 @@ _NAMES = {
         "WrittenFile",
     ),
     "documents.extraction_record_reading": ("read_record",),
-    "documents.probe_card": ("Bin", "Card", "Controls", "Figure", "Quality"),
+    "documents.probe_card": (
+        "Bin",
+        "Card",
+        "Controls",
+        "Figure",
+        "PermutationNull",
+        "Quality",
+        "Repeats",
+    ),
     "documents.recorded_identity": (
         "RecordedFile",
         "RecordedIdentity",

@@ -8,7 +8,11 @@ import pytest
 from geometry_of_trust.errors import DimensionMismatch
 from geometry_of_trust.formats.arrays import Unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.geometry.spectrum import effective_dimension, spectrum
+from geometry_of_trust.geometry.spectrum import (
+    effective_dimension,
+    spectrum,
+    unit_effective_dimension,
+)
 
 V2 = np.array([[1, 0], [0, 2], [1, 1]], np.float32)
 
@@ -55,6 +59,21 @@ def test_effective_dimension() -> None:
     # Length is no matter, even where the squares would vanish.
     tiny = [w * np.float32(1e-6) for w in eye]
     assert effective_dimension(tiny, geometry) == effective_dimension(list(eye), geometry)
+
+
+def test_one_long_probe_hides_no_direction() -> None:
+    """Case 22: lengths of 30 and 1, by different penalties, made two directions one."""
+    identity = Geometry("Euclidean", 0.0, 2, None)
+    eye = np.eye(2, dtype=np.float32)
+    unequal = [30 * eye[0], eye[1]]
+    assert effective_dimension(unequal, identity) == pytest.approx(1.002, abs=1e-3)
+    assert unit_effective_dimension(unequal, identity) == 2.0
+    assert unit_effective_dimension([eye[0], -9 * eye[0]], identity) == 1.0
+    assert unit_effective_dimension([eye[0], 0 * eye[0]], identity) == 1.0
+    # With cosine c under Φ it is 4 / (2 + 2c²); here ⟨e1, e2⟩ = 1, of lengths √2 and √5.
+    assert unit_effective_dimension(unequal, Geometry.from_unembedding(V2)) == pytest.approx(
+        2 / (1 + 1 / 10), rel=1e-3
+    )
 
 
 def test_figures_have_four_digits() -> None:

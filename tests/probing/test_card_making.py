@@ -37,7 +37,7 @@ def fitted(
 
 def test_rows_and_figures_are_those_of_the_fit() -> None:
     made = fitted()
-    card = make_card("warm", made, grouped=True)
+    card = make_card("warm", made, given_groups=24)
     assert (card.dimension, card.positives, card.negatives) == ("warm", 16, 32)
     assert (card.groups, card.grouped, card.folds, card.nested) == (24, True, 5, True)
     assert (card.l2, card.l2_chosen) == (float(np.float32(0.01)), False)
@@ -45,50 +45,50 @@ def test_rows_and_figures_are_those_of_the_fit() -> None:
     scores = nested_scores(made.cross, split.y, split.fold)
     sample = Sample(split.y, split.groups, split.fold)
     assert card.quality == quality_figures(sample, scores.logits, scores.log_odds)
-    assert (card.verdict, card.reason) == judged(card.quality.auroc, card.controls)
+    assert (card.verdict, card.reason) == judged(card.quality.auroc, card.controls, card.null)
     for bins in (card.bins_before, card.bins):
         assert sum(b.rows for b in bins) == N
 
 
 def test_the_auroc_on_the_rows_trained_on_is_of_all_pairs() -> None:
     made = fitted()
-    card = make_card("warm", made, grouped=True)
+    card = make_card("warm", made, given_groups=24)
     expected = oracle.auroc(made.probe.logits(made.split.H).astype(np.float32), made.split.y)
     assert card.training_auroc == float(np.float32(expected))
 
 
 def test_the_other_inner_product_is_measured_on_the_same_splits() -> None:
-    card = make_card("warm", fitted(), grouped=True, beside=EUCLIDEAN)
+    card = make_card("warm", fitted(), given_groups=24, beside=EUCLIDEAN)
     assert card.other_inner_product == "Euclidean"
-    assert card.other == make_card("warm", fitted(EUCLIDEAN), grouped=True).quality
-    alone = make_card("warm", fitted(), grouped=True)
+    assert card.other == make_card("warm", fitted(EUCLIDEAN), given_groups=24).quality
+    alone = make_card("warm", fitted(), given_groups=24)
     assert (alone.other_inner_product, alone.other) == (None, None)
     assert alone.quality == card.quality
 
 
 def test_two_folds_are_too_few_to_nest() -> None:
-    card = make_card("warm", fitted(l2=None, most_folds=2), grouped=False)
+    card = make_card("warm", fitted(l2=None, most_folds=2), given_groups=None)
     assert (card.folds, card.nested, card.l2_chosen, card.grouped) == (2, False, True, False)
 
 
 def test_what_can_be_seen_is_taken_in_the_order_of_the_rows() -> None:
     """A place that gives the label away does so only where it stands beside its own row."""
     seen = SurfaceFeatures([[int(label)] for label in Y], Y[:, np.newaxis].astype(np.float64))
-    card = make_card("warm", fitted(), grouped=True, surface=seen)
+    card = make_card("warm", fitted(), given_groups=24, surface=seen)
     assert card.controls.position_and_length == 1.0
     assert card.controls.bag_of_tokens == 1.0
     assert card.verdict == "INSUFFICIENT"
     moved = SurfaceFeatures(None, np.roll(seen.place, 1, axis=0))
-    shifted = make_card("warm", fitted(), grouped=True, surface=moved)
+    shifted = make_card("warm", fitted(), given_groups=24, surface=moved)
     assert shifted.controls.bag_of_tokens is None
     assert shifted.controls.position_and_length is not None
     assert shifted.controls.position_and_length < 0.9
-    assert make_card("warm", fitted(), grouped=True).controls.position_and_length is None
+    assert make_card("warm", fitted(), given_groups=24).controls.position_and_length is None
 
 
 def test_progress_is_told() -> None:
     said: list[str] = []
-    make_card("warm", fitted(), grouped=True, beside=EUCLIDEAN, progress=said.append)
+    make_card("warm", fitted(), given_groups=24, beside=EUCLIDEAN, progress=said.append)
     assert any("shuffled" in text for text in said)
     assert any("Cross-validation" in text for text in said)
     assert said.index("Control: shuffled labels") < said.index("Controls: directions")
@@ -96,6 +96,6 @@ def test_progress_is_told() -> None:
 
 @pytest.mark.parametrize("l2", [0.01, None])
 def test_a_card_of_the_same_fit_is_the_same_card(l2: float | None) -> None:
-    assert make_card("warm", fitted(l2=l2), grouped=True) == make_card(
-        "warm", fitted(l2=l2), grouped=True
+    assert make_card("warm", fitted(l2=l2), given_groups=24) == make_card(
+        "warm", fitted(l2=l2), given_groups=24
     )

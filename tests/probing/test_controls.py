@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from geometry_of_trust.documents.probe_card import DECISIVE, Card, Controls, Figure, judged
+from geometry_of_trust.documents.probe_card import (
+    DECISIVE,
+    Card,
+    Controls,
+    Figure,
+    PermutationNull,
+    judged,
+)
 from geometry_of_trust.errors import BadRowTable
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.row_table import RowTable
@@ -87,7 +94,7 @@ def test_words_alone_are_caught() -> None:
     assert told.controls.bag_of_tokens is not None
     assert told.controls.bag_of_tokens > 0.97
     assert told.verdict == "INSUFFICIENT"
-    assert replace(alone.controls, bag_of_tokens=told.controls.bag_of_tokens) == told.controls
+    assert replace(told.controls, bag_of_tokens=None, ngrams=None) == alone.controls
 
 
 def test_position_and_length_are_caught() -> None:
@@ -179,3 +186,18 @@ def test_row_table_of_another_length_is_refused() -> None:
 def test_verdict(low: float, changes: dict[str, Any], verdict: str) -> None:
     controls = replace(Controls(0.5, 0.6, 0.9, 0.7, 0.55), **changes)
     assert judged(Figure(0.9, low, 0.95), controls)[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "as_good", "verdict"),
+    [(0.8, 0, "SUFFICIENT"), (0.8, 4, "SUFFICIENT"), (0.8, 5, "INSUFFICIENT"),
+     (0.6, 0, "INSUFFICIENT")],
+)  # fmt: skip
+def test_a_verdict_needs_the_interval_and_the_permutations(
+    low: float, as_good: int, verdict: str
+) -> None:
+    null = PermutationNull(199, as_good)
+    controls = Controls(0.5, 0.6, 0.9, 0.7, 0.55)
+    found, reason = judged(Figure(0.9, low, 0.95), controls, null)
+    assert found == verdict
+    assert ("of 199 permutations" in reason) == (low > 0.7)

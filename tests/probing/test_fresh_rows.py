@@ -34,11 +34,14 @@ def test_scores_are_the_readings_of_the_rows() -> None:
 def test_a_probe_of_another_dimension_is_refused() -> None:
     wide = Probe("warm", np.ones(3, np.float32), 0.0)
     with pytest.raises(DimensionMismatch):
-        score_fresh_rows(wide, GEOMETRY, np.ones((2, 2)), np.array([0, 1]), None)
+        score_fresh_rows(wide, GEOMETRY, np.eye(2), np.array([0, 1]), None)
 
 
 def test_rows_of_one_group_are_refused() -> None:
-    states, labels = np.ones((4, 2)), np.array([0, 1, 0, 1])
+    states, labels = np.arange(8.0).reshape(4, 2), np.array([0, 1, 0, 1])
     assert score_fresh_rows(PROBE, GEOMETRY, states, labels, np.array([0, 0, 0, 7])).counts[2] == 2
+    same = np.ones((4, 2))  # equal rows are of one group, whatever they are said to be of
     with pytest.raises(TooFewOfClass):
         score_fresh_rows(PROBE, GEOMETRY, states, labels, np.zeros(4, np.int64))
+    with pytest.raises(TooFewOfClass):
+        score_fresh_rows(PROBE, GEOMETRY, same, labels, None)

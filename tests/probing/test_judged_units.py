@@ -23,11 +23,13 @@ from row_tables import last_rows, table_of
 D, TEXTS, LENGTHS = 6, 24, (1, 4, 7)
 RNG = np.random.default_rng(11)
 GEOMETRY = Geometry.from_unembedding(RNG.normal(size=(40, D)).astype(np.float32))
-TOKENS = [[*range(LENGTHS[n % 3])] for n in range(TEXTS)]
+TOKENS = [[*range(LENGTHS[n % 3] - 1), 100 + n] for n in range(TEXTS)]
 LABELS = [n // 3 % 2 for n in range(TEXTS)]
-# All texts begin alike, as those of a language model do; the label shows at one of their tokens.
+# Texts begin alike, as those of a language model do; the label shows at one of their tokens.
 STATES = [
-    np.concatenate([np.ones((1, D)), RNG.normal(size=(len(tokens), D))])[: len(tokens)]
+    np.concatenate([np.ones((1, D))[len(tokens) == 1 :], RNG.normal(size=(len(tokens), D))])[
+        : len(tokens)
+    ]
     + (np.arange(len(tokens)) == len(tokens) // 2)[:, np.newaxis] * 3 * (2 * label - 1)
     for tokens, label in zip(TOKENS, LABELS, strict=True)
 ]

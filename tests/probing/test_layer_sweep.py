@@ -78,7 +78,7 @@ def states_of(signal: tuple[float, ...], seed: int = 1) -> NDArray[np.float32]:
 
 
 def write(folder: Path, states: NDArray[np.float32], order: list[int] | None = None) -> Files:
-    """A corpus of texts of one token, in groups of two, in some order."""
+    """A corpus of texts with a row each, in groups of two, in some order."""
     folder.mkdir(exist_ok=True)
     files, order = Files(folder), order or list(range(TEXTS))
     with (
@@ -90,11 +90,12 @@ def write(folder: Path, states: NDArray[np.float32], order: list[int] | None = N
                 TextRows(
                     text=place,
                     group=f"{(text // 2) * 37 % 101}",
-                    token_index=[0],
-                    token_id=[text % 7],
+                    token_index=[1],
+                    token_id=[10 + text],
                     token=["a"],
                     span=[(0, 1)],
                     special=[False],
+                    tokens=[text % 7, 10 + text],
                     labels={"warm": int(LABELS[text]), "tall": int(OTHER[text])},
                 )
             )

@@ -182,6 +182,7 @@ def test_weights_are_frozen() -> None:
         (("training", "rows"), 10**6, Inconsistent),
         (("training", "effective_dimension"), 900.0, Inconsistent),
         (("training", "effective_dimension"), 0.5, WrongType),
+        (("training", "unit_effective_dimension"), 900.0, Inconsistent),
         (("training", "spectrum", "effective_rank"), 1e6, Inconsistent),
         (("training", "spectrum", "condition"), 0.5, WrongType),
         (("training", "spectrum", "mean_share"), 7.0, WrongType),

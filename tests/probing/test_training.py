@@ -35,11 +35,13 @@ from geometry_of_trust.formats.gotue import write_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing import logistic, training
 from geometry_of_trust.probing.array_types import Array, Labels
+from geometry_of_trust.probing.causal_probe import CausalProbe, as_probe
 from geometry_of_trust.probing.cross_validation import L2_GRID, cross_validate
 from geometry_of_trust.probing.logistic import fit_logistic, platt_scaling
 from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.probing.probe_readings import read_probe
 from geometry_of_trust.probing.probes import ProbeSet
+from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.splits import assign_folds, canonical_order
 from geometry_of_trust.probing.training import TrainingContext, train
 from geometry_of_trust.probing.training_files import train_files
@@ -221,12 +223,18 @@ def test_two_of_each_class_suffice() -> None:
     assert trained.verdict == "INSUFFICIENT"
 
 
-def test_equal_states_give_the_base_rate() -> None:
+def test_states_that_say_nothing_give_the_base_rate() -> None:
+    """And of equal losses the one of the stronger penalty is taken."""
     H, y = np.ones((30, D)), (np.arange(30) % 3 == 0).astype(np.int8)
-    result = fitted(H, y, l2=None)
-    probe = result.probe_set.probes[0]
+    order, groups = canonical_order(H, y)
+    split = SplitRows(
+        order, H, y[order], groups, assign_folds(y[order], groups), GEOMETRY, 0 * H
+    )  # as `SplitRows.of` refuses equal rows
+    fit = CausalProbe(gram=GEOMETRY).fit_split(split)
+    probe = as_probe("flat", fit)
     assert not probe.weights.any()
     assert read_probe(probe, GEOMETRY, H[:1]).confidence == pytest.approx(1 / 3, abs=0.03)
+    assert fit.l2_ == max(L2_GRID)
 
 
 # --- held out ---------------------------------------------------------------------------------
@@ -258,11 +266,6 @@ def test_strength_is_that_of_least_held_out_loss() -> None:
     assert (card(again).l2, card(again).l2_chosen) == (trained.l2, False)
     assert np.array_equal(again.probe_set.probes[0].weights, result.probe_set.probes[0].weights)
     assert again.probe_set.probes[0].platt_scale == result.probe_set.probes[0].platt_scale
-
-
-def test_equal_losses_take_the_stronger_penalty() -> None:
-    H, y = np.ones((30, D)), (np.arange(30) % 3 == 0).astype(np.int8)
-    assert card(fitted(H, y, l2=None)).l2 == max(L2_GRID)
 
 
 # --- calibration ------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def write_corpus(folder: Path, order: list[int], names: dict[int, str]) -> Corpu
                     text=place,
                     group=names[text // 4],
                     token_index=[0, 1, 2],
-                    token_id=[7, 8 + text % 5, 9],
+                    token_id=[7, 8 + text % 5, 20 + text],
                     token=["a", "b", "c"],
                     span=[(0, 1), (2, 3), (4, 5)],
                     special=[False] * 3,
@@ -124,7 +124,8 @@ def test_several_dimensions_make_one_probe_set(corpus: Corpus, both: ProbeSet) -
     assert training is not None
     assert (training.rows, training.labels_sha256) == (120, None)
     assert training.rows_digest == read_rows(rows_path(corpus.sources["activations"])).digest()
-    assert 1.5 < training.effective_dimension <= 2
+    assert 1 <= training.effective_dimension <= 2
+    assert 1.5 < (training.unit_effective_dimension or 0) <= 2
     assert training.spectrum.mean_share is not None
     assert ProbeSet.from_json(both.to_json(), "p").to_json() == both.to_json()
 

@@ -61,6 +61,7 @@ def train(
     from geometry_of_trust.probing.probe_set_files import write_probe_sets
     from geometry_of_trust.probing.training_files import train_layers
     from geometry_of_trust.showing import probes
+    from geometry_of_trust.showing.cards import warnings
     from geometry_of_trust.showing.text import as_json
 
     if plot is not None:
@@ -86,6 +87,10 @@ def train(
         print(as_json(trees[0] if layer is not None else trees))
     else:
         print("\n\n".join(probes.training(result, place) for result, place in shown))
+    for result in results:
+        for card in result.training.cards:
+            for line in warnings(card):
+                talk(f"warning: {line}")
     if any(result.unread for result in results):
         talk(
             "warning: the unembedding does not read these states, says their extraction record: "

@@ -62,6 +62,28 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class Repeats:
+    """Rows that are one observation, though they stand in several places.
+
+    Attributes:
+        rows: how many were looked at; where texts are judged, there are more of them than texts.
+        equal_rows: rows whose state another row has, too.
+        joined_groups: groups, or rows without groups, that were not counted as one of their own, as
+            they share a row or a text with another.
+        near_rows: rows that equal one of another group after that, or nearly do.
+    """
+
+    rows: int
+    equal_rows: int
+    joined_groups: int
+    near_rows: int
+
+
+A_FEW = 0.05
+"""A greater share of rows that equal others, or nearly do, is warned of."""
+
+
+@dataclass(frozen=True)
 class Controls:
     """Held-out AUROC, on the same splits, of what the probe has to surpass; None: not measurable.
 
@@ -71,6 +93,7 @@ class Controls:
         difference_in_means: the direction from one class's mean to the other's.
         bag_of_tokens: a classifier that sees which tokens there are, and no state.
         position_and_length: one that sees where in the text, and how long the text is.
+        ngrams: one that sees which tokens, words and characters stand side by side, by TF-IDF.
     """
 
     shuffled_labels: float
@@ -78,13 +101,36 @@ class Controls:
     difference_in_means: float
     bag_of_tokens: float | None
     position_and_length: float | None
+    ngrams: float | None = None
 
+
+@dataclass(frozen=True)
+class PermutationNull:
+    """How many orders of labels that mean nothing a probe does as well on.
+
+    Attributes:
+        permutations: how many orders were tried, at least one.
+        as_good: of how many of them the held-out AUROC was that of the labels, or more.
+    """
+
+    permutations: int
+    as_good: int
+
+    @property
+    def p(self) -> float:
+        """The p-value: the share of orders that do as well, the labels' own counted in."""
+        return (1 + self.as_good) / (1 + self.permutations)
+
+
+MOST_BY_CHANCE = 0.025
+"""The greatest p-value of a sufficient probe: the level of an interval's lower end."""
 
 DECISIVE = {
     "shuffled_labels": "shuffled labels",
     "random_directions": "random directions",
     "bag_of_tokens": "a bag of tokens",
     "position_and_length": "position and length",
+    "ngrams": "TF-IDF of n-grams",
 }
 """Controls that a probe must surpass.
 
@@ -93,10 +139,13 @@ simple direction, not the lack of one.
 """
 
 
-def judged(auroc: Figure, controls: Controls) -> tuple[Verdict, str]:
+def judged(
+    auroc: Figure, controls: Controls, null: PermutationNull | None = None
+) -> tuple[Verdict, str]:
     """The verdict, `SUFFICIENT` or `INSUFFICIENT`, and the reason.
 
-    Sufficient is an AUROC whose interval lies above one half and above every decisive control.
+    Sufficient is an AUROC whose interval lies above one half and above every decisive control, if
+    at most `MOST_BY_CHANCE` of the permutations of the labels, where they were tried, do as well.
     """
     rivals = {"chance": 0.5} | {
         label: value
@@ -106,9 +155,15 @@ def judged(auroc: Figure, controls: Controls) -> tuple[Verdict, str]:
     best = max(rivals, key=rivals.__getitem__)
     rival = f"the best control, {best} ({rivals[best]:.3f})"
     interval = f"the AUROC's interval, {auroc.low:.3f} to {auroc.high:.3f},"
-    if auroc.low > rivals[best]:
-        return "SUFFICIENT", f"{interval} lies above {rival}"
-    return "INSUFFICIENT", f"{interval} does not lie above {rival}"
+    if not auroc.low > rivals[best]:
+        return "INSUFFICIENT", f"{interval} does not lie above {rival}"
+    above = f"{interval} lies above {rival}"
+    if null is None:
+        return "SUFFICIENT", above
+    share = f"{null.as_good} of {null.permutations} permutations of the labels do as well"
+    if null.p <= MOST_BY_CHANCE:
+        return "SUFFICIENT", f"{above}; {share}"
+    return "INSUFFICIENT", f"{share} (p = {null.p:.3f})"
 
 
 @dataclass(frozen=True)
@@ -132,6 +187,8 @@ class Card:
         bins_before, bins: held-out probabilities in ten bins, before and after Platt scaling.
         other_inner_product, other: held-out figures under the other inner product, if measured.
         controls: what else would have done. verdict, reason: of `judged`.
+        repeats: rows that equal others; null: permutations of the labels; None: nobody looked
+            (0.2.0).
     """
 
     dimension: str
@@ -155,6 +212,8 @@ class Card:
     verdict: Verdict
     reason: str
     token_quality: Quality | None = None
+    repeats: Repeats | None = None
+    null: PermutationNull | None = None
 
     @property
     def selectivity(self) -> float:

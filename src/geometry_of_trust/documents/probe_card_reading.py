@@ -16,7 +16,9 @@ from geometry_of_trust.documents.probe_card import (
     Card,
     Controls,
     Figure,
+    PermutationNull,
     Quality,
+    Repeats,
     judged,
 )
 from geometry_of_trust.documents.schema import (
@@ -106,12 +108,16 @@ _CONTROLS = record(
     Controls,
     *_all(_SHARE, "shuffled_labels", "random_directions", "difference_in_means"),
     *_all(optional(_SHARE), "bag_of_tokens", "position_and_length"),
+    member("ngrams", optional(_SHARE), default=None, omitted=True),
 )
+_REPEATS = record(Repeats, *_all(U32, "rows", "equal_rows", "joined_groups", "near_rows"))
+_NULL = record(PermutationNull, *_all(U32, "permutations", "as_good"))
 _UNCHECKED = record(
     Card,
     member("dimension", STRING),
     *_all(U32, "positives", "negatives", "groups"),
     member("grouped", BOOL),
+    member("repeats", optional(_REPEATS), default=None, omitted=True),
     member("l2", _POSITIVE),
     member("l2_chosen", BOOL),
     member("folds", U32),
@@ -124,6 +130,7 @@ _UNCHECKED = record(
     member("other_inner_product", optional(INNER_PRODUCT)),
     member("other", optional(_QUALITY)),
     member("controls", _CONTROLS),
+    member("null", optional(_NULL), written="permutation_null", default=None, omitted=True),
     member("verdict", choice(VERDICTS)),
     member("reason", STRING),
 )
@@ -144,7 +151,13 @@ def _read_card(value: object, where: str) -> Card:
     if (card.other is None) != (card.other_inner_product is None):
         raise Inconsistent(f"{where}.other", expected="figures, and of which inner product",
                            found="only one of them")  # fmt: skip
-    verdict, _ = judged(card.quality.auroc, card.controls)
+    if card.null is not None and not 0 < card.null.permutations >= card.null.as_good:
+        raise Inconsistent(
+            f"{where}.permutation_null.as_good",
+            expected=f"at most {card.null.permutations}, of one permutation or more",
+            found=card.null.as_good,
+        )
+    verdict, _ = judged(card.quality.auroc, card.controls, card.null)
     if verdict != card.verdict:
         raise Inconsistent(f"{where}.verdict", expected=verdict, found=card.verdict)
     return card
@@ -213,7 +226,7 @@ def _losses(rows: float, p: float) -> float:
 
 
 def _check_groups(card: Card, where: str) -> None:
-    """There are no more groups than rows, and in no bin more than in all.
+    """There are no more groups than rows, and in no bin more than in all; nor more repeats.
 
     Raises:
         Inconsistent: there are not.
@@ -222,6 +235,19 @@ def _check_groups(card: Card, where: str) -> None:
     most = max(entry.groups for entry in (*card.bins, *card.bins_before))
     if not most <= card.groups <= rows:
         raise Inconsistent(f"{where}.groups", expected=f"{most} to {rows}", found=card.groups)
+    if card.repeats is None:
+        return
+    most = card.repeats.rows
+    if most < rows or (most > rows and card.token_quality is None):
+        raise Inconsistent(f"{where}.repeats.rows", expected=rows, found=most)
+    for name, limit in (
+        ("equal_rows", most),
+        ("joined_groups", most - card.groups),
+        ("near_rows", most),
+    ):
+        found = getattr(card.repeats, name)
+        if found > limit:
+            raise Inconsistent(f"{where}.repeats.{name}", expected=f"at most {limit}", found=found)
 
 
 CARD = Kind(_read_card, _UNCHECKED.write)

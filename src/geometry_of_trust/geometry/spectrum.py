@@ -91,10 +91,11 @@ def _mean_share(unembedding: Unembedding) -> float:
 
 
 def effective_dimension(weights: Sequence[NDArray[np.float32]], geometry: Geometry) -> float:
-    """(Σλ)²/Σλ² over the positive eigenvalues λ of WᵀΦW; 1 where Σλ² ≤ 2^-23.
+    """(Σλ)²/Σλ² over the positive eigenvalues λ of WᵀΦW, W of the probes as long as they are.
 
-    W is first divided by the Φ-length of its longest probe, which the ratio does not notice:
-    probes of states a thousand long are a thousandth long, and would all fall under the bound.
+    The reference's figure: 1 where Σλ² ≤ 2^-23. W is first divided by the Φ-length of its longest
+    probe, which the ratio does not notice: probes of states a thousand long are a thousandth long,
+    and would all fall under the bound.
 
     Args:
         weights: of each probe, shape (d,), float32; at least one.
@@ -106,9 +107,32 @@ def effective_dimension(weights: Sequence[NDArray[np.float32]], geometry: Geomet
     Raises:
         DimensionMismatch: the weights are not of dimension d.
     """
+    G = _products(weights, geometry)
+    return _participation(G / (np.diagonal(G).max() or 1.0))
+
+
+def unit_effective_dimension(weights: Sequence[NDArray[np.float32]], geometry: Geometry) -> float:
+    """The same of W whose probes have Φ-length 1, so that directions alone count.
+
+    A probe's length follows from its penalty: with a tenth of λ it is several times longer, and
+    one long probe among short ones makes `effective_dimension` near 1, wherever they point.
+
+    Args, returns and raises as `effective_dimension`; a probe of zeros spans nothing.
+    """
+    G = _products(weights, geometry)
+    lengths = np.sqrt(np.diagonal(G))
+    lengths = np.where(lengths > 0, lengths, 1.0)
+    return _participation(G / lengths / lengths[:, np.newaxis])
+
+
+def _products(weights: Sequence[NDArray[np.float32]], geometry: Geometry) -> Array:
     W = np.array(weights, np.float64)
-    G = geometry.apply(W) @ W.T
-    values = np.linalg.eigvalsh((G + G.T) / 2 / (np.diagonal(G).max() or 1.0))
+    G: Array = geometry.apply(W) @ W.T
+    return (G + G.T) / 2
+
+
+def _participation(G: Array) -> float:
+    values = np.linalg.eigvalsh(G)
     positive = values[values > 0]
     squares = float(np.square(positive).sum())
     return 1.0 if squares <= 2.0**-23 else _rounded(float(positive.sum()) ** 2 / squares)

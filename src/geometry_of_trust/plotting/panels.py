@@ -32,6 +32,7 @@ _CONTROLS = {
     "difference_in_means": ("difference in means", "D", "-."),
     "bag_of_tokens": ("bag of tokens", "^", (0, (5, 1, 1, 1, 1, 1))),
     "position_and_length": ("position and length", "x", (0, (1, 3))),
+    "ngrams": ("TF-IDF of n-grams", "+", (0, (3, 1, 1, 1))),
 }
 _CONTROL_NAMES = {label for label, _, _ in _CONTROLS.values()}
 

@@ -10,9 +10,9 @@ from scipy.special import expit
 from geometry_of_trust.documents.probe_card import Bin, Figure, Quality
 from geometry_of_trust.errors import MissingMember
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.formats.row_table import groups_of
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Labels
+from geometry_of_trust.probing.equal_rows import text_groups
 from geometry_of_trust.probing.fresh_rows import score_fresh_rows
 from geometry_of_trust.probing.held_out_figures import figure_with_interval, quality_figures
 from geometry_of_trust.probing.judged_units import TextsJudged, texts_of
@@ -127,7 +127,7 @@ def calibration_report(
     if other and trained is not None and not anyway:
         raise refused_tokens(sources.probe_files[0].path, trained, "other tokens among the rows")
     geometry = trained_geometry(sources, progress)
-    groups, H = groups_of(rows), states.layer(probe_set.layer)
+    groups, H = text_groups(rows), states.layer(probe_set.layer)
     return CalibrationReport(
         layer=probe_set.layer,
         grouped=groups is not None,

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
-from geometry_of_trust.documents.probe_card import Card, Quality, judged
+from geometry_of_trust.documents.probe_card import Card, Quality, Repeats, judged
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.causal_probe import CausalProbe
 from geometry_of_trust.probing.controls import measured_controls
@@ -17,9 +17,11 @@ from geometry_of_trust.probing.cross_validation import (
     cross_validate,
     nested_scores,
 )
+from geometry_of_trust.probing.equal_rows import equal_row_count, near_row_count
 from geometry_of_trust.probing.held_out_figures import figure_with_interval, quality_figures
 from geometry_of_trust.probing.judged_units import Units, judged_scores
 from geometry_of_trust.probing.metrics import ExpectedCalibrationError, within_fold_auroc
+from geometry_of_trust.probing.permutation_null import permutation_null
 from geometry_of_trust.probing.reliability_bins import reliability_bins
 from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.split_rows import SplitRows
@@ -47,7 +49,7 @@ def make_card(
     dimension: str,
     fitted: FittedProbe,
     *,
-    grouped: bool,
+    given_groups: int | None = None,
     beside: Geometry | None = None,
     surface: SurfaceFeatures | None = None,
     progress: Progress | None = None,
@@ -55,7 +57,8 @@ def make_card(
     """The card of a fitted probe.
 
     Args:
-        dimension: the probe's name. grouped: whether groups were given.
+        dimension: the probe's name.
+        given_groups: how many groups of rows were given; None: none were.
         beside: the other inner product, to be measured too.
         surface: what can be seen of the rows without a model, in the order given to
             `SplitRows.of`; of a text the first of its rows counts.
@@ -72,7 +75,10 @@ def make_card(
     before, after = expit(scores.logits), expit(scores.log_odds)
     ordered = None if surface is None else surface.in_order(split.order[units.first])
     controls = measured_controls(split, probe.l2_, ordered, units, progress)
-    verdict, reason = judged(quality.auroc, controls)
+    if progress is not None:
+        progress("Permutations of the labels")
+    null = permutation_null(split.X, split.y, split.groups, probe.strengths(), units)
+    verdict, reason = judged(quality.auroc, controls, null)
     with threadpool_limits(1, user_api="blas"):
         logits = units.of(probe.logits(split.H).astype(np.float32).astype(np.float64))
     return Card(
@@ -80,7 +86,7 @@ def make_card(
         positives=int((y == 1).sum()),
         negatives=int((y == 0).sum()),
         groups=split.group_count,
-        grouped=grouped,
+        grouped=given_groups is not None,
         l2=probe.l2_,
         l2_chosen=probe.l2 is None,
         folds=split.fold_count,
@@ -97,6 +103,13 @@ def make_card(
         verdict=verdict,
         reason=reason,
         token_quality=None if units.aggregate is None else _of_tokens(split, cross),
+        null=null,
+        repeats=Repeats(
+            rows=len(split.y),
+            equal_rows=equal_row_count(split.H),
+            joined_groups=(given_groups or len(split.y)) - split.group_count,
+            near_rows=near_row_count(split.X, split.groups),
+        ),
     )
 
 

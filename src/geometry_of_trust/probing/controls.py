@@ -26,6 +26,7 @@ from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.surface_features import SurfaceFeatures
 from geometry_of_trust.probing.whitening import factor
+from geometry_of_trust.probing.word_classifier import word_scores
 from geometry_of_trust.progress import Progress
 
 SHUFFLES = 3
@@ -62,14 +63,18 @@ def measured_controls(
     tell("Controls: directions")
     with threadpool_limits(1, user_api="blas"):
         random, means = _random(split, units), _means(split, units)
-    words = place = None
+    words = place = ngrams = None
+    sample = units.sample
     if surface is not None and surface.tokens is not None:
         tell("Control: bag of tokens")
-        words = _fitted(bag_of_tokens(surface.tokens, units.sample.groups), units.sample)
+        words = _fitted(bag_of_tokens(surface.tokens, sample.groups), sample)
+        tell("Control: n-grams")
+        scores = word_scores(surface, sample.y, sample.groups, sample.fold)
+        ngrams = within_fold_auroc(sample, scores)
     if surface is not None:
         tell("Control: position and length")
-        place = _fitted(_with_squares(surface.place), units.sample)
-    return Controls(shuffled, random, means, words, place)
+        place = _fitted(_with_squares(surface.place), sample)
+    return Controls(shuffled, random, means, words, place, ngrams)
 
 
 def shuffled_by_group(y: Labels, groups: Indices, seed: int) -> Labels:

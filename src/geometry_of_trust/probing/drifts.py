@@ -13,7 +13,7 @@ from geometry_of_trust.files import PathLike
 from geometry_of_trust.geometry.checkpoints import needs_epsilon, open_geometry
 from geometry_of_trust.geometry.drift import Moved, gram_moved, principal_angles, probe_moved
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.geometry.spectrum import effective_dimension
+from geometry_of_trust.geometry.spectrum import unit_effective_dimension
 from geometry_of_trust.probing.probes import Probe
 from geometry_of_trust.probing.sources import ProbeSetFile, open_probe_set
 from geometry_of_trust.progress import Progress
@@ -43,7 +43,8 @@ class ProbeSetDrift:
         path: of the file. probes: one a probe.
         angles: principal angles between the spans of Φref·w and of Φw, in degrees, the smallest
             first; empty where probes are not independent.
-        dimension_before, dimension_after: effective dimension of the probes under both.
+        dimension_before, dimension_after: effective dimension of the probes under both, of
+            length 1 each.
     """
 
     path: str
@@ -156,8 +157,8 @@ def _probe_set_drift(file: ProbeSetFile, before: Geometry, after: Geometry) -> P
         path=file.path,
         probes=tuple(_probe_drift(probe, layer, before, after) for probe in probes),
         angles=principal_angles(before.apply(W).T, after.apply(W).T) if independent else (),
-        dimension_before=effective_dimension(weights, before),
-        dimension_after=effective_dimension(weights, after),
+        dimension_before=unit_effective_dimension(weights, before),
+        dimension_after=unit_effective_dimension(weights, after),
     )
 
 

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from geometry_of_trust.errors import TooFewOfClass
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Labels
+from geometry_of_trust.probing.equal_rows import joined_groups
 from geometry_of_trust.probing.judged_units import TextsJudged
 from geometry_of_trust.probing.probes import Probe
 from geometry_of_trust.probing.resampling import Sample
@@ -51,13 +52,14 @@ def score_fresh_rows(
         probe: of d weights. geometry: that it was trained under.
         H: states, shape (n, d), float64. y: 0 or 1, shape (n,).
         groups: equal for rows that belong together, shape (n,); None: each on its own.
+            Groups that share a row are one (`equal_rows`).
         texts: to score instead of rows, of a probe that reads texts.
 
     Raises:
         DimensionMismatch: the probe and the geometry differ in dimension.
         TooFewOfClass: all rows are of one group, of whose like nothing says how they scatter.
     """
-    order, numbers = canonical_order(H, y, groups)
+    order, numbers = canonical_order(H, y, joined_groups(H, groups))
     if not numbers.any():
         raise TooFewOfClass("groups", expected="two or more", found="1 in all")
     direction = geometry.apply(probe.weights.astype(np.float64))

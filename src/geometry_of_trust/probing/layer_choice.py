@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from geometry_of_trust.documents.probe_card import Controls, Quality
+from geometry_of_trust.documents.probe_card import Controls, PermutationNull, Quality
 from geometry_of_trust.probing.intervals import standard_error
 
 
@@ -15,6 +15,7 @@ class LayerFigures:
 
     Attributes:
         l2: λ, chosen by cross-validation unless given. quality, controls: as on a probe's card.
+        null: permutations of the labels; None: not tried.
         verdict, reason: of `probe_card.judged`.
     """
 
@@ -24,6 +25,7 @@ class LayerFigures:
     controls: Controls
     verdict: str
     reason: str
+    null: PermutationNull | None = None
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from geometry_of_trust.errors import TooFewGroups
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.activations_file import open_activations
 from geometry_of_trust.formats.arrays import Activations
-from geometry_of_trust.formats.row_table import RowTable, groups_of
+from geometry_of_trust.formats.row_table import RowTable
 from geometry_of_trust.formats.unembedding_file import open_unembedding
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Indices, Labels
 from geometry_of_trust.probing.causal_probe import CausalProbe, as_probe
 from geometry_of_trust.probing.controls import measured_controls
 from geometry_of_trust.probing.cross_validation import cross_validate, nested_scores
+from geometry_of_trust.probing.equal_rows import joined_groups, text_groups
 from geometry_of_trust.probing.fresh_rows import score_fresh_rows
 from geometry_of_trust.probing.held_out_figures import quality_figures
 from geometry_of_trust.probing.layer_choice import (
@@ -33,6 +34,7 @@ from geometry_of_trust.probing.layer_choice import (
     choose_layer,
 )
 from geometry_of_trust.probing.options import FittingOptions
+from geometry_of_trust.probing.permutation_null import permutation_null
 from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.splits import assign_folds, canonical_order, groups_by_class
@@ -114,7 +116,7 @@ def sweep(
     """
     wanted = _ascending(activations, layers)
     check_inputs(activations, labels, geometry.hidden_dim, layers=wanted, l2=l2, rows=rows)
-    groups = groups_of(rows)
+    groups = text_groups(rows)
     return Sweep(
         model_id=activations.model_id,
         inner_product=geometry.inner_product,
@@ -198,8 +200,12 @@ class _Sweeper:
                 controls,
                 bag_of_tokens=known.bag_of_tokens,
                 position_and_length=known.position_and_length,
+                ngrams=known.ngrams,
             )
-        return LayerFigures(layer, l2, quality, controls, *judged(quality.auroc, controls))
+        tell("Permutations of the labels")
+        null = permutation_null(split.X, split.y, split.groups, strengths)
+        verdict, reason = judged(quality.auroc, controls, null)
+        return LayerFigures(layer, l2, quality, controls, verdict, reason, null)
 
     def _surface(self, order: Indices) -> SurfaceFeatures | None:
         if self.rows is None:
@@ -231,7 +237,7 @@ def rows_of_test_fold(H: Array, y: Labels, groups: Labels | None) -> Indices:
     Raises:
         TooFewGroups: in no fold are there `LEAST_GROUPS` groups with each class.
     """
-    order, numbers = canonical_order(H, y, groups)
+    order, numbers = canonical_order(H, y, joined_groups(H, groups))
     y, most = y[order], 0
     fewest = min(groups_by_class(y, numbers))
     if fewest >= TEST_SHARE:

@@ -83,12 +83,15 @@ class Training:
             the data did not come from a file.
         rows_digest: digest of the content of the row table, or None without one.
         inner_product, epsilon: of the geometry; epsilon is what was added to its diagonal.
-        spectrum: of Φ. effective_dimension: of the probes together, from 1 to their number.
+        spectrum: of Φ. effective_dimension: of the probes together, from 1 to their number, as the
+            reference has it.
         cards: one a probe, in their order. versions: of Python and the libraries, by name.
         weights: which model the states are of, as their extraction record has it; None without.
         tokens: which tokens of their texts the states are of, as that record has it.
         fitted: the range of scores and norms of the states; None in files that were written
             before, and where a norm is beyond float32.
+        unit_effective_dimension: of the probes together, each of Φ-length 1; None: nobody looked
+            (0.2.0).
     """
 
     precision: str
@@ -108,6 +111,7 @@ class Training:
     weights: Weights | None = None
     tokens: TrainedTokens | None = None
     fitted: FittedRange | None = None
+    unit_effective_dimension: float | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +204,8 @@ def _check_training(probe_set: ProbeSet, training: Training, where: str) -> None
         )  # fmt: skip
     for name, most, found in (
         ("effective_dimension", len(probe_set.probes), training.effective_dimension),
+        ("unit_effective_dimension", len(probe_set.probes),
+         training.unit_effective_dimension or 1.0),
         ("spectrum.effective_rank", probe_set.probes[0].weights.size,
          training.spectrum.effective_rank),
     ):  # fmt: skip
@@ -281,6 +287,7 @@ _TRAINING = record(
     member("epsilon", real(0)),
     member("spectrum", _SPECTRUM),
     member("effective_dimension", real(1)),
+    member("unit_effective_dimension", optional(real(1)), default=None, omitted=True),
     member("fitted", FITTED_RANGE, default=None, omitted=True),
     member("cards", vector(CARD)),
     member(

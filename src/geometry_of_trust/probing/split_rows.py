@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from geometry_of_trust.errors import TooFewOfClass
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Indices, Labels
+from geometry_of_trust.probing.equal_rows import joined_groups
 from geometry_of_trust.probing.label_checks import check_two_of_each
 from geometry_of_trust.probing.splits import (
     MAX_FOLDS,
@@ -52,7 +53,7 @@ class SplitRows:
         groups: Labels | None = None,
         most_folds: int = MAX_FOLDS,
     ) -> SplitRows:
-        """Put rows in order and split them.
+        """Put rows in order and split them; groups that share a row are one (`equal_rows`).
 
         Args:
             H: states, shape (n, d), float64. y: 0 or 1, shape (n,). geometry: of dimension d.
@@ -65,14 +66,15 @@ class SplitRows:
             NotPositiveDefinite: Φ has no Cholesky factor.
         """
         check_two_of_each(y)
-        order, numbers = canonical_order(H, y, groups)
+        order, numbers = canonical_order(H, y, joined_groups(H, groups))
         H, y = H[order], y[order]
         if min(groups_by_class(y, numbers)) < 2:
             raise TooFewOfClass(
                 "groups",
                 expected="both classes in two groups or more",
                 found=f"{numbers.max() + 1} in all",
-                hint="Without groups (extract without --group-column) each text is one.",
+                hint="Groups that share a row of equal numbers are one. Without groups (extract "
+                "without --group-column) each text is one.",
             )
         fold = assign_folds(y, numbers, most_folds)
         if not both_classes_remain(y, fold, 1):

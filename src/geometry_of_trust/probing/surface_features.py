@@ -19,15 +19,18 @@ class SurfaceFeatures:
     Attributes:
         tokens: ids of the tokens that count as the row's words; None: not known.
         place: where the row is and how long its text is, shape (n, k), any units.
+        texts: the same words as one string a row; None: not known.
     """
 
     tokens: Sequence[Sequence[int]] | None
     place: Array
+    texts: Sequence[str] | None = None
 
     def in_order(self, order: Indices) -> SurfaceFeatures:
         """Those of the rows with these indices, shape (m,), one after the other."""
         tokens = None if self.tokens is None else [self.tokens[i] for i in order.tolist()]
-        return SurfaceFeatures(tokens, self.place[order])
+        texts = None if self.texts is None else [self.texts[i] for i in order.tolist()]
+        return SurfaceFeatures(tokens, self.place[order], texts)
 
 
 def surface_features(rows: RowTable, labels: Labels) -> SurfaceFeatures:
@@ -41,7 +44,7 @@ def surface_features(rows: RowTable, labels: Labels) -> SurfaceFeatures:
         rows: n of them. labels: 0 or 1, shape (n,).
     """
     spans = rows.text_rows()
-    texts = [_text(rows, span) for span in spans]
+    texts = [text_tokens(rows, span) for span in spans]
     ends = [
         int(rows.token_index[span].max()) + 1 if text is None else len(text)
         for span, text in zip(spans, texts, strict=True)
@@ -54,14 +57,33 @@ def surface_features(rows: RowTable, labels: Labels) -> SurfaceFeatures:
         tokens = []
         for span, text in zip(spans, texts, strict=True):
             tokens += [text or ()] * (span.stop - span.start)
-    return SurfaceFeatures(tokens, _place(rows, spans, ends))
+    return SurfaceFeatures(tokens, _place(rows, spans, ends), _strings(rows, spans, whole))
 
 
-def _text(rows: RowTable, span: slice) -> Sequence[int] | None:
-    """Ids of all tokens of a text, None if not known."""
+def _strings(rows: RowTable, spans: Sequence[slice], whole: bool) -> list[str] | None:
+    """The words as strings: known where each token has a row, which has its string."""
+    pieces = [piece or "" for piece in rows.token]
+    if not whole:
+        return pieces
+    strings: list[str] = []
+    for span in spans:
+        count = span.stop - span.start
+        known = rows.tokens[span.start]
+        if not _every_token(rows, span) or (known is not None and len(known) != count):
+            return None
+        strings += ["".join(pieces[span])] * count
+    return strings
+
+
+def _every_token(rows: RowTable, span: slice) -> bool:
+    """Whether a text has a row for each token, from its first on."""
+    return np.array_equal(rows.token_index[span], np.arange(span.stop - span.start))
+
+
+def text_tokens(rows: RowTable, span: slice) -> Sequence[int] | None:
+    """Ids of all tokens of the text that has these rows, None if not known."""
     told: Sequence[int] | None = rows.tokens[span.start]
-    every = np.array_equal(rows.token_index[span], np.arange(span.stop - span.start))
-    if told is None and every:
+    if told is None and _every_token(rows, span):
         told = [int(number) for number in rows.token_id[span]]
     return told
 

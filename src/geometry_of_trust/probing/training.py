@@ -23,12 +23,17 @@ from geometry_of_trust.formats.arrays import Activations, check_not_zero
 from geometry_of_trust.formats.row_table import RowTable, groups_of
 from geometry_of_trust.geometry import exact
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.geometry.spectrum import Spectrum, effective_dimension
+from geometry_of_trust.geometry.spectrum import (
+    Spectrum,
+    effective_dimension,
+    unit_effective_dimension,
+)
 from geometry_of_trust.geometry.spectrum import spectrum as spectrum_of
 from geometry_of_trust.probing.array_types import Array, Labels
 from geometry_of_trust.probing.card_making import FittedProbe, make_card
 from geometry_of_trust.probing.causal_probe import CausalProbe, as_probe
 from geometry_of_trust.probing.cross_validation import cross_validate
+from geometry_of_trust.probing.equal_rows import text_groups
 from geometry_of_trust.probing.fitted_range import FittedRange, Range, range_of_norms
 from geometry_of_trust.probing.judged_units import TextsJudged, Units, texts_of
 from geometry_of_trust.probing.label_checks import check_label_column
@@ -151,6 +156,7 @@ def train(
     )
     trainer = _Trainer(activations.layer(layer), geometry, beside, l2, rows, texts, progress)
     trained = [trainer.probe(name, column) for name, column in columns.items()]
+    weights = [one.probe.weights for one in trained]
     training = Training(
         precision=activations.precision,
         model_id=activations.model_id,
@@ -163,12 +169,13 @@ def train(
         inner_product=geometry.inner_product,
         epsilon=geometry.epsilon,
         spectrum=context.spectrum or spectrum_of(geometry),
-        effective_dimension=effective_dimension([one.probe.weights for one in trained], geometry),
+        effective_dimension=effective_dimension(weights, geometry),
         cards=tuple(one.card for one in trained),
         versions=_versions(),
         weights=context.weights,
         tokens=tokens,
         fitted=trainer.fitted_range(trained),
+        unit_effective_dimension=unit_effective_dimension(weights, geometry),
     )
     probe_set = ProbeSet(
         probes=tuple(one.probe for one in trained),
@@ -223,9 +230,9 @@ class _Trainer:
             if self.progress is not None:
                 self.progress(f"{name}: {text}")
 
-        groups = groups_of(self.rows)
+        given = groups_of(self.rows)
         tell("Whitening")
-        split = SplitRows.of(self.states, labels, self.geometry, groups)
+        split = SplitRows.of(self.states, labels, self.geometry, text_groups(self.rows))
         classifier = CausalProbe(gram=self.geometry, l2=self.l2)
         cross = cross_validate(
             split.X, split.y, split.fold, classifier.strengths(), nested=True, progress=tell
@@ -244,7 +251,7 @@ class _Trainer:
         card = make_card(
             name,
             FittedProbe(split, classifier, cross, units),
-            grouped=groups is not None,
+            given_groups=None if given is None else int(given.max()) + 1,
             beside=self.beside,
             surface=surface_features(self.rows, labels) if self.rows is not None else None,
             progress=tell,

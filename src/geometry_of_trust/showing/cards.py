@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from geometry_of_trust.documents.probe_card import (
+    A_FEW,
     BIN_COUNT,
     Bin,
     Card,
@@ -33,6 +34,7 @@ NAMES = {
     "difference_in_means": "difference in means",
     "bag_of_tokens": "bag of tokens",
     "position_and_length": "position and length",
+    "ngrams": "TF-IDF of n-grams",
 }
 _WIDTH = 32
 _COLUMN = 24
@@ -76,8 +78,9 @@ def card(measured: Card, inner_product: str) -> str:
     what = "rows" if measured.token_quality is None else "texts"
     lines = [
         f"{measured.verdict}: probe {quoted(measured.dimension)}",
-        f"  {judged(measured.quality.auroc, measured.controls)[1]}",
+        f"  {judged(measured.quality.auroc, measured.controls, measured.null)[1]}",
         f"  {what}: {measured.positives} positive, {measured.negatives} negative, {apart}",
+        *(f"  {line}" for line in _repeats(measured)),
         f"  L2 penalty {shortest_float32(measured.l2)}, {chosen}; figures {nested}; {end}",
         "",
         *(f"  {line}" for line in figures(columns)),
@@ -91,6 +94,46 @@ def card(measured: Card, inner_product: str) -> str:
     return "\n".join(lines)
 
 
+def _repeats(measured: Card) -> list[str]:
+    """What is to be known of rows that equal others; nothing where there are none."""
+    found = measured.repeats
+    if found is None:
+        return []
+    rows = found.rows
+    lines = []
+    if found.equal_rows:
+        lines.append(f"{found.equal_rows} of {rows} rows equal another")
+    if found.joined_groups:
+        unit = "groups" if measured.grouped else "rows"
+        lines.append(
+            f"{found.joined_groups + measured.groups} {unit} became {measured.groups} groups, as "
+            "those that share a row or a text are one"
+        )
+    if found.near_rows:
+        lines.append(f"{found.near_rows} of {rows} rows equal one of another group, or nearly do")
+    return lines
+
+
+def warnings(measured: Card) -> list[str]:
+    """What is wrong with the rows of a card, a line each."""
+    found, name = measured.repeats, quoted(measured.dimension)
+    if found is None:
+        return []
+    few = A_FEW * found.rows
+    lines = []
+    if found.equal_rows > few:
+        lines.append(
+            f"{found.equal_rows} rows of {name} equal another: they say less than their number, "
+            "and stand in one group where they can"
+        )
+    if found.near_rows > few:
+        lines.append(
+            f"{found.near_rows} rows of {name} equal one of another group, or nearly do: the "
+            "figures may be learnt by heart; put into one group what shares its words"
+        )
+    return lines
+
+
 def _controls(measured: Card) -> list[str]:
     lines = [f"{'controls, on the same splits':<{_WIDTH}}AUROC"]
     for field in dataclasses.fields(Controls):
@@ -98,6 +141,11 @@ def _controls(measured: Card) -> list[str]:
         shown = "not measured" if value is None else f"{value:.3f}"
         lines.append(f"{NAMES[field.name]:<{_WIDTH}}{shown}")
     lines.append(f"{'selectivity':<{_WIDTH}}{measured.selectivity:.3f} above shuffled labels")
+    if measured.null is not None:
+        lines.append(
+            f"{'labels permuted by group':<{_WIDTH}}{measured.null.as_good} of "
+            f"{measured.null.permutations} do as well, p = {measured.null.p:.3f}"
+        )
     lines.append(f"{'on the rows trained on':<{_WIDTH}}{measured.training_auroc:.3f}")
     return lines
 

@@ -9,7 +9,7 @@ import numpy as np
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.drifts import DriftReport, ProbeDrift, ProbeSetDrift
-from geometry_of_trust.showing.text import as_json, table
+from geometry_of_trust.showing.text import as_json, spread, table
 from geometry_of_trust.terminal import bare_or_quoted, quoted
 
 
@@ -49,8 +49,8 @@ def _probe_set(moved: ProbeSetDrift) -> str:
     count = len(moved.probes)
     if count > 1:
         lines.append(
-            f"probes span {_spread(moved.dimension_before, count)} in the reference, "
-            f"{_spread(moved.dimension_after, count)} now"
+            f"probes span {spread(moved.dimension_before, count)} in the reference, "
+            f"{spread(moved.dimension_after, count)} now"
         )
         angles = ", ".join(f"{angle:.4g}" for angle in moved.angles)
         lines.append(
@@ -59,15 +59,6 @@ def _probe_set(moved: ProbeSetDrift) -> str:
             else "no principal angles: the probes are not independent of each other"
         )
     return "\n".join(lines)
-
-
-def _spread(dimension: float, count: int) -> str:
-    share = dimension / count
-    word = (
-        "fully spread" if share > 0.8 else
-        "partially collapsed" if share > 0.4 else "severely collapsed"
-    )  # fmt: skip
-    return f"{dimension:.4g} of {count} dimensions ({word})"
 
 
 def _probe(probe: ProbeDrift) -> str:

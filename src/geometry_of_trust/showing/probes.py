@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.showing.cards import card, figures, number, reliability
-from geometry_of_trust.showing.text import as_json, table
+from geometry_of_trust.showing.text import as_json, spread, table
 from geometry_of_trust.terminal import bare_or_quoted, escaped, quoted
 
 if TYPE_CHECKING:
@@ -29,12 +29,6 @@ def training_rows(trained: Training) -> list[tuple[str, str]]:
         "" if phi.mean_share is None else f", mean row {100 * phi.mean_share:.3g} % of the trace"
     )
     fitted = () if trained.fitted is None else trained.fitted.scores
-    count = len(trained.cards)
-    spread = trained.effective_dimension / count
-    word = (
-        "fully spread" if spread > 0.8 else
-        "partially collapsed" if spread > 0.4 else "severely collapsed"
-    )  # fmt: skip
     return [
         ("trained on", f"layer {trained.layer}, {trained.rows} rows, {trained.precision}, of "
                        f"{bare_or_quoted(trained.model_id)}"),
@@ -45,8 +39,7 @@ def training_rows(trained: Training) -> list[tuple[str, str]]:
         ("inner product", trained.inner_product + added),
         ("its spectrum", f"condition number {phi.condition:.4g}, "
                          f"effective rank {phi.effective_rank:.4g}{share}"),
-        ("probes span", f"{trained.effective_dimension:.4g} of {count} dimensions ({word})"
-                        if count > 1 else ""),
+        ("probes span", _span(trained) if len(trained.cards) > 1 else ""),
         ("activations", trained.activations_sha256 or ""),
         ("unembedding", trained.unembedding_sha256 or ""),
         ("labels", trained.labels_sha256 or ""),
@@ -55,6 +48,14 @@ def training_rows(trained: Training) -> list[tuple[str, str]]:
             f"{name} {bare_or_quoted(v)}" for name, v in trained.versions.items()
         )),
     ]  # fmt: skip
+
+
+def _span(trained: Training) -> str:
+    count, whole = len(trained.cards), trained.effective_dimension
+    if trained.unit_effective_dimension is None:
+        return f"{spread(whole, count)}; lengths count, too"
+    of_units = spread(trained.unit_effective_dimension, count)
+    return f"{of_units}; effective dimension with lengths, as the reference has it, {whole:.4g}"
 
 
 def _range(values: Range) -> str:

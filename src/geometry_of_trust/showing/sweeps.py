@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from geometry_of_trust.documents.probe_card import DECISIVE
+from geometry_of_trust.documents.probe_card import DECISIVE, judged
 from geometry_of_trust.showing import cards
 from geometry_of_trust.showing.text import as_json
 from geometry_of_trust.terminal import escaped, quoted
@@ -19,6 +19,7 @@ _COLUMNS = (
     ("difference_in_means", "means"),
     ("bag_of_tokens", "tokens"),
     ("position_and_length", "place"),
+    ("ngrams", "n-grams"),
 )
 _DIAGRAM = 31
 
@@ -67,7 +68,7 @@ def _table(dimension: DimensionSweep) -> list[str]:
         marks = [
             "chosen" if entry.layer == dimension.chosen else "",
             "greatest" if entry.layer == dimension.best else "",
-            "" if entry.verdict == "SUFFICIENT" else "insufficient",
+            "" if entry.verdict == "SUFFICIENT" else _why(entry),
         ]
         said = ", ".join(mark for mark in marks if mark)
         lines.append(
@@ -75,6 +76,14 @@ def _table(dimension: DimensionSweep) -> list[str]:
             f"{_line(entry)}  {said}".rstrip()
         )
     return [*lines, "o AUROC, - its interval, x the best control that decides"]
+
+
+def _why(entry: LayerFigures) -> str:
+    """In a word what a layer lacks; what the interval lacks is to be seen beside it."""
+    verdict, _ = judged(entry.quality.auroc, entry.controls)
+    if entry.null is None or verdict != "SUFFICIENT":
+        return "insufficient"
+    return f"insufficient: p = {entry.null.p:.3f}"
 
 
 def _line(entry: LayerFigures) -> str:

@@ -15,6 +15,16 @@ def as_json(tree: object) -> str:
     return json.dumps(tree, indent=2)
 
 
+def spread(dimension: float, count: int) -> str:
+    """How many dimensions so many probes span, in a word of the reference's."""
+    share = dimension / count
+    word = (
+        "fully spread" if share > 0.8 else
+        "partially collapsed" if share > 0.4 else "severely collapsed"
+    )  # fmt: skip
+    return f"{dimension:.4g} of {count} dimensions ({word})"
+
+
 def table(rows: list[tuple[str, str]]) -> str:
     """Names and values in two columns; both are escaped and whole, empty values left out.
 
