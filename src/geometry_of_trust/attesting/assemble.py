@@ -6,6 +6,7 @@ verification compares what it returns with what was signed.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.strictjson import shortest_float32
+from geometry_of_trust.errors import LimitExceeded
 from geometry_of_trust.formats.arrays import Activations, Unembedding
 from geometry_of_trust.geometry.checkpoints import Checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
@@ -136,12 +138,20 @@ def bound_probe_set(
 def joined_version(probe_sets: Sequence[ProbeSet]) -> str:
     """The versions of probe sets, each written once, in order, joined by `+`.
 
+    Where that is longer than what can be signed, how many they are and the SHA-256 of it in UTF-8
+    stand in its place: `80 versions, sha256 …`. Each of them is under the digest of its file.
+
     Raises:
-        LimitExceeded: longer than what can be signed.
+        BadText: one that cannot be written in UTF-8.
     """
-    version = "+".join(dict.fromkeys(probe_set.version for probe_set in probe_sets))
-    check_name(version, "probe_version", hint="Attest probe sets of fewer versions at a time.")
-    return version
+    versions = dict.fromkeys(probe_set.version for probe_set in probe_sets)
+    joined = "+".join(versions)
+    try:
+        check_name(joined, "probe_version")
+    except LimitExceeded:
+        digest = hashlib.sha256(joined.encode()).hexdigest()
+        return f"{len(versions)} version{'s'[: len(versions) != 1]}, sha256 {digest}"
+    return joined
 
 
 def version_of_each(probe_sets: Sequence[ProbeSet]) -> str:
@@ -164,7 +174,6 @@ def assemble(
 
     Raises:
         GeometryMismatch: a probe set was trained under another geometry.
-        LimitExceeded: the versions of the probe sets are too long together.
         BadOption, PositionMissing, LayerMissing, NonFinite, ZeroState, DimensionMismatch: a state
             cannot be read.
         FileChanged: a file was written to meanwhile.
@@ -247,7 +256,7 @@ def recomputed(
         ModelMismatch, PrecisionMismatch, DimensionMismatch, ProvenanceMissing: as
             `check_agreement`.
         NotPositiveDefinite, NonFinite: Φ cannot be made.
-        GeometryMismatch, LimitExceeded, PositionMissing, LayerMissing: as `assemble`.
+        GeometryMismatch, PositionMissing, LayerMissing: as `assemble`.
     """
     binding = attestation.bound()
     # 6.1 The files fit together: model, precision, dimensions, geometry.
