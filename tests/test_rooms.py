@@ -117,7 +117,8 @@ FLOORS: dict[str, str] = {
     """,
     "attesting": "drifts assemble attest",
     "verifying": """
-        model_files differences supplied_files file_contents trusted_keys verify history reproduce
+        model_files differences supplied_files file_contents trusted_keys verify history signers
+        token_differences reproduce
     """,
     "showing": """
         text verdicts evidence histories keyrings cards probes drifts conversions extractions

@@ -33,6 +33,8 @@ def reproduce(
     row_options: Annotated[RowOptions, Flat] = RowOptions(),
     probes: Annotated[list[Path] | None, Many] = None,
     activations: Path | None = None,
+    record: Path | None = None,
+    rows: Path | None = None,
     geometry_reference: Path | None = None,
     model_signature: Path | None = None,
     model_key: Path | None = None,
@@ -63,6 +65,11 @@ def reproduce(
         The signer's probe sets, in the order signed.
     activations
         The signer's .gotact file, if you have it: locates a mismatch.
+    record
+        The signer's extraction record, if you have it: names the first token that differs
+        [default: the one beside the activations].
+    rows
+        The signer's row table, which that needs of a corpus [default: as the record].
     geometry_reference
         The .gotgeo file that drift was measured from, if the signer measured it.
     model_signature
@@ -96,6 +103,8 @@ def reproduce(
                 row_options=row_options,
                 probes=probes or (),
                 activations=activations,
+                record=record,
+                rows=rows,
                 geometry_reference=geometry_reference,
                 model_signature=model_signature,
                 model_key=model_key,

@@ -13,6 +13,7 @@ from geometry_of_trust.attesting.assemble import bound_activations, differences,
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.documents.extraction_record import Record
+from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import (
     BadOption,
@@ -26,6 +27,7 @@ from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions, is_stream
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.gotact import read_activations
+from geometry_of_trust.formats.row_table import read_own_rows
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.identity.model_signature import (
     SignedModel,
@@ -33,7 +35,7 @@ from geometry_of_trust.identity.model_signature import (
     check_model_signature,
 )
 from geometry_of_trust.outputs.temporary_files import scratch_folder
-from geometry_of_trust.probing.sources import open_sources
+from geometry_of_trust.probing.sources import Sources, open_sources
 from geometry_of_trust.progress import Progress
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import BoundRecord
@@ -48,6 +50,8 @@ from geometry_of_trust.verifying.differences import (
     record_difference,
 )
 from geometry_of_trust.verifying.model_files import SuppliedModel
+from geometry_of_trust.verifying.signers import Signers
+from geometry_of_trust.verifying.token_differences import decoder_of, token_difference, tokens_of
 from geometry_of_trust.verifying.verify import MODEL_IDENTITY, PROPERTIES, verify
 
 if TYPE_CHECKING:
@@ -119,9 +123,10 @@ class Reproduction:
 class _Compared:
     """The links so far; an outcome when one of them differs."""
 
-    def __init__(self, attestation: Attestation) -> None:
+    def __init__(self, attestation: Attestation, signers: Signers) -> None:
         self.attestation = attestation
         self.bound = attestation.bound()
+        self.signers = signers
         self.links = [Link("attestation", True, "steps 1 to 4 of verify passed")]
         self.reference: Checkpoint | None = None
         self.signed_model: SignedModel | None = None
@@ -161,6 +166,8 @@ def reproduce(
     row_options: RowOptions = RowOptions(),
     probes: Sequence[PathLike] = (),
     activations: PathLike | None = None,
+    record: PathLike | None = None,
+    rows: PathLike | None = None,
     geometry_reference: PathLike | None = None,
     model_signature: PathLike | None = None,
     model_key: PathLike | None = None,
@@ -179,6 +186,8 @@ def reproduce(
         probes: the signer's probe sets, in the order signed.
         activations: the signer's activations, if you have them: a mismatch is then located to
             layer, position and units in the last place.
+        record, rows: the signer's extraction record and row table, if you have them: the first
+            token that differs is then named. None: those beside `activations`.
         geometry_reference: the checkpoint that drift was measured from, if one is bound.
         model_signature, model_key: what others signed of the model, as of `SuppliedModel`.
         options: where the model comes from and where it runs, here.
@@ -194,8 +203,9 @@ def reproduce(
         found = "neither" if text is None else "both"
         raise BadOption("--input", expected="a text or a corpus", found=found)
     signed = verify(attestation, public_key).attestation
-    compared = _Compared(signed)
-    bound = compared.bound
+    original = None if activations is None else FileBytes.of(activations)
+    bound = signed.bound()
+    compared = _Compared(signed, Signers(bound.extraction_record, original, record, rows))
     compared.takes_signature(model_signature, model_key)
     missing = _missing(signed, probes, geometry_reference, options)
     if missing:
@@ -206,10 +216,11 @@ def reproduce(
     if geometry_reference is not None and not compared.takes_reference(geometry_reference):
         return compared.ends("MISMATCH", f"geometry reference: {compared.links[-1].detail}")
     probe_files = [FileBytes.of(path) for path in probes]
-    original = None if activations is None else FileBytes.of(activations)
-    ended = _supplied(compared, probe_files, original)
+    ended = _supplied(compared, probe_files)
     if ended is not None:
         return ended
+    if record is not None or rows is not None:  # refused before the long run
+        compared.signers.read_rows()
     with scratch_folder() as folder:
         to = {
             "output_activations": Path(folder, "activations.gotact"),
@@ -238,7 +249,7 @@ def reproduce(
             if isinstance(error, BadOption) and error.where not in ("quantization", "dtype"):
                 raise  # not what was signed, but what was asked for here
             return compared.ends("UNVERIFIABLE", f"cannot extract: {error.what}")
-        return _compare(compared, again, probe_files, original, str(model))
+        return _compare(compared, again, probe_files, str(model), options)
 
 
 def _rows_as_signed(rows: RowOptions, record: BoundRecord | None) -> RowOptions:
@@ -276,11 +287,10 @@ def _as_signed(attestation: Attestation, options: LoadingOptions) -> ExtractionO
     )
 
 
-def _supplied(
-    compared: _Compared, probes: Sequence[FileBytes], activations: FileBytes | None
-) -> Reproduction | None:
+def _supplied(compared: _Compared, probes: Sequence[FileBytes]) -> Reproduction | None:
     """Compare the files supplied with what was signed of them; how it ends, or None."""
     attestation, bound = compared.attestation, compared.bound
+    activations = compared.signers.activations
     if activations is not None:
         if activations.sha256 != attestation.input_hash:
             raise DigestMismatch(
@@ -371,14 +381,12 @@ def _unsigned_model(compared: _Compared, record: Record) -> Reproduction | None:
     return None
 
 
-def _other_model(
-    compared: _Compared, record: Record, original: PathLike | None
-) -> Reproduction | None:
+def _other_model(compared: _Compared, record: Record) -> Reproduction | None:
     """How it ends if all that was measured is as signed, and the model is not."""
     signed, found = compared.bound.model, record.identity
     if signed is None or found is None or signed.manifest_root == found.manifest_root:
         return None
-    names = files_named(original, found)
+    names = files_named(compared.signers.read_record(), found)
     if not signed.weights.are(found.weights):
         return compared.ends(
             "MISMATCH", f"model: what was measured is equal, but its weights are others: {names}"
@@ -390,12 +398,67 @@ def _other_model(
     )
 
 
+def _other_tokens(
+    compared: _Compared,
+    again: Extraction | CorpusExtraction,
+    model: str,
+    options: LoadingOptions,
+) -> Reproduction | None:
+    """Whether the tokens are those signed, if these are there; how it ends if they are not."""
+    theirs = compared.signers.read_record()
+    if theirs is None:
+        return None
+    own = rows_path(again.activations_path)
+    ours = tokens_of(again.record, read_own_rows(own, again.record) if own.exists() else None)
+    signed = tokens_of(theirs, compared.signers.read_rows())
+    if ours is None or signed is None:
+        return None
+
+    apart = token_difference(ours, signed, decoder_of(model, options))
+    count = sum(map(len, ours.values()))
+    compared.links.append(Link("tokens", apart is None, apart or f"{count}, as in the record"))
+    return None if apart is None else compared.ends("MISMATCH", f"tokens: {apart}")
+
+
+def _other_states(
+    compared: _Compared,
+    again: Extraction | CorpusExtraction,
+    sources: Sources,
+    model: str,
+    options: LoadingOptions,
+) -> Reproduction | None:
+    """Whether activations and record are those signed; how it ends if not: tokens first."""
+    attestation, record = compared.attestation, again.record
+    digest, signed = sources.activations_file.sha256, compared.bound.extraction_record
+    signed_digest = "" if signed is None else signed.sha256
+    if (digest, record.digest) != (attestation.input_hash, signed_digest):
+        ended = _other_tokens(compared, again, model, options)
+        if ended is not None:
+            return ended
+    if compared.equal("activations", digest, attestation.input_hash):
+        if compared.equal("extraction record", record.digest, signed_digest):
+            return None
+        theirs = compared.signers.read_record()
+        return compared.ends("MISMATCH", record_difference(record, theirs))
+    apart = activations_difference(
+        attestation, sources, compared.signers.activations, corpus=record.corpus is not None
+    )
+    if record.unproved:
+        names = ", ".join(record.unproved)
+        return compared.ends(
+            "UNVERIFIABLE",
+            f"the model has operations that are not proved to have one value ({names}); "
+            f"activations: {apart}",
+        )
+    return compared.ends("MISMATCH", f"activations: {apart}")
+
+
 def _compare(
     compared: _Compared,
     again: Extraction | CorpusExtraction,
     probes: Sequence[PathLike],
-    original: PathLike | None,
     model: str,
+    options: LoadingOptions,
 ) -> Reproduction:
     """Compare an extraction with what was signed, link by link, up to the first that differs."""
     attestation, bound = compared.attestation, compared.bound
@@ -417,21 +480,9 @@ def _compare(
     signed_in = signed_record and signed_record.adapter
     if (ours_in or signed_in) and not compared.equal("adapter", ours_in, signed_in):
         return compared.ends("MISMATCH", f"adapter: {compared.links[-1].detail}")
-    if not compared.equal("activations", sources.activations_file.sha256, attestation.input_hash):
-        apart = activations_difference(
-            attestation, sources, original, corpus=record.corpus is not None
-        )
-        if record.unproved:
-            names = ", ".join(record.unproved)
-            return compared.ends(
-                "UNVERIFIABLE",
-                f"the model has operations that are not proved to have one value ({names}); "
-                f"activations: {apart}",
-            )
-        return compared.ends("MISMATCH", f"activations: {apart}")
-    signed_digest = "" if signed_record is None else signed_record.sha256
-    if not compared.equal("extraction record", record.digest, signed_digest):
-        return compared.ends("MISMATCH", record_difference(record, signed_digest, original))
+    ended = _other_states(compared, again, sources, model, options)
+    if ended is not None:
+        return ended
     try:
         made = recomputed(attestation, sources, compared.reference)
     except GotError as error:  # of files that are all as signed
@@ -459,7 +510,7 @@ def _compare(
         return compared.ends(
             "UNVERIFIABLE", f"all that can be made again is equal; nothing here makes {names}"
         )
-    ended = _other_model(compared, record, original)
+    ended = _other_model(compared, record)
     if ended is not None:
         return ended
     subject = quoted(model) if bound.model is None else "the model of these digests"
