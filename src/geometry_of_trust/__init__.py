@@ -133,6 +133,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.signing.attestation import write_attestation as write_attestation
     from geometry_of_trust.signing.binding import Binding as Binding
     from geometry_of_trust.signing.binding import BoundActivations as BoundActivations
+    from geometry_of_trust.signing.binding import BoundCorpus as BoundCorpus
     from geometry_of_trust.signing.binding import BoundGeometry as BoundGeometry
     from geometry_of_trust.signing.binding import BoundModel as BoundModel
     from geometry_of_trust.signing.binding import BoundProbeSet as BoundProbeSet
@@ -264,6 +265,7 @@ _NAMES = {
     "signing.binding": (
         "Binding",
         "BoundActivations",
+        "BoundCorpus",
         "BoundGeometry",
         "BoundProbeSet",
         "BoundModel",

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 
 from geometry_of_trust.attesting.drifts import SignedDrift, measured_drift, signed_drift
 from geometry_of_trust.documents.names import check_name
-from geometry_of_trust.documents.positions import position_index
+from geometry_of_trust.documents.positions import EVERY, position_index
 from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import LimitExceeded
 from geometry_of_trust.formats.arrays import Activations, Unembedding
 from geometry_of_trust.geometry.checkpoints import Checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.probe_readings import Reading, read_probe
+from geometry_of_trust.probing.probe_readings import Reading, read_each, read_probe
 from geometry_of_trust.probing.probes import ProbeSet
 from geometry_of_trust.probing.sources import (
     ProbeSetFile,
@@ -33,6 +33,7 @@ from geometry_of_trust.signing.binding import (
     BINDING_VERSION,
     Binding,
     BoundActivations,
+    BoundCorpus,
     BoundGeometry,
     BoundModel,
     BoundProbeSet,
@@ -78,6 +79,7 @@ class Statement:
         record: what is bound of the extraction record, or None without one.
         place: where it stands in a history.
         model: which model it was, if the record says.
+        corpus: whose every row is read, if it is one.
     """
 
     timestamp: int
@@ -87,6 +89,7 @@ class Statement:
     record: BoundRecord | None
     place: Place = FIRST
     model: BoundModel | None = None
+    corpus: BoundCorpus | None = None
 
 
 def bound_activations(activations: Activations, sha256: str) -> BoundActivations:
@@ -169,7 +172,7 @@ def assemble(
     """Read the probes: the attestation of these files, not yet signed.
 
     Args:
-        positions: `last`, `first`, `mean` or a number, one a probe set.
+        positions: `last`, `first`, `mean`, `every` or a number, one a probe set.
         drift: how far the geometry is from a reference, if that was measured.
 
     Raises:
@@ -206,6 +209,7 @@ def assemble(
         key_id=statement.key_id,
         geometry_reference=None if drift is None else drift.reference,
         model=model,
+        corpus=statement.corpus,
     )
     return Attestation(
         model_id=activations.model_id,
@@ -235,6 +239,10 @@ def assemble(
 def _read_set(
     activations: Activations, probe_set: ProbeSet, position: str, geometry: Geometry
 ) -> list[Reading]:
+    if position == EVERY:  # all probes of a row, row by row
+        states = activations.layer(probe_set.layer)
+        columns = [read_each(probe, geometry, states) for probe in probe_set.probes]
+        return [reading for row in zip(*columns, strict=True) for reading in row]
     index = position_index(position, len(activations.positions))
     if index is None:
         states = activations.layer(probe_set.layer)
@@ -283,6 +291,7 @@ def recomputed(
         record=binding.extraction_record,
         place=place_of(attestation),
         model=binding.model,
+        corpus=binding.corpus,
     )
     positions = [bound.position for bound in binding.probe_sets]
     drift = signed_drift(attestation)

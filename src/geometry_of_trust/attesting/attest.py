@@ -15,16 +15,16 @@ from geometry_of_trust.attesting.assemble import (
 from geometry_of_trust.attesting.drifts import measured_drift
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names import check_name
-from geometry_of_trust.documents.positions import position_index
+from geometry_of_trust.documents.positions import EVERY, position_index
 from geometry_of_trust.documents.token_choice import ALL
-from geometry_of_trust.errors import ReadingsMismatch
+from geometry_of_trust.errors import LimitExceeded, ReadingsMismatch
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.sources import Sources, check_agreement, open_sources
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import BoundModel, BoundRecord
-from geometry_of_trust.signing.checks import sign, stated_time
+from geometry_of_trust.signing.binding import BoundCorpus, BoundModel, BoundRecord
+from geometry_of_trust.signing.checks import MAX_READINGS, sign, stated_time
 from geometry_of_trust.signing.histories import place_after
 from geometry_of_trust.signing.keyrings import Keyring
 from geometry_of_trust.signing.keys import SecretKey, load_secret_key
@@ -55,7 +55,9 @@ def attest(
         key: the secret key, or its file (not encrypted).
         model_id: None, or the activations' own.
         corpus_version: a name that is signed as it is; at most 256 bytes.
-        position: token to read: `last`, `first`, `mean` of all, or a number.
+        position: token to read: `last`, `first`, `mean` of all, a number, or `every`: each row by
+            itself, all probes of a row, then the next row. Of a corpus its texts and row table are
+            bound, too.
         timestamp: Unix seconds; None: SOURCE_DATE_EPOCH if set, else the clock.
         epsilon: relative regularisation, as given to training; unused if Φ needs none.
         previous: the attestation before this one in a history.
@@ -94,6 +96,8 @@ def attest(
     )
     # All that can be refused is refused before the long arithmetic.
     position_index(position, len(sources.activations.positions))
+    if position == EVERY:
+        _check_count(sources)
     check_name(corpus_version, "--corpus-version")
     for file in sources.probe_files:
         for probe in file.probe_set.probes:
@@ -106,6 +110,7 @@ def attest(
         key_id=secret.public.key_id,
         record=None if record is None else _bound_record(record),
         model=None if record is None else BoundModel.of(record),
+        corpus=BoundCorpus.of(record) if record is not None and position == EVERY else None,
     )
     if previous is not None:
         place = place_after(previous, secret.public, statement.timestamp, keyring)
@@ -124,6 +129,24 @@ def attest(
         drift = measured_drift(reference, geometry, sources.probe_sets)
     made = assemble(sources, geometry, [position] * len(probes), statement, drift)
     return sign(made, secret)
+
+
+def _check_count(sources: Sources) -> None:
+    """Not more readings than can be signed, if every row is read.
+
+    Raises:
+        LimitExceeded: there would be more.
+    """
+    rows, probes = (
+        len(sources.activations.positions),
+        sum(len(x.probes) for x in sources.probe_sets),
+    )
+    if rows * probes > MAX_READINGS:
+        raise LimitExceeded(
+            "--position every", expected=f"at most {MAX_READINGS} readings",
+            found=f"{rows} rows of {probes} probes",
+            hint="Attest fewer probes at a time, or a corpus in parts.",
+        )  # fmt: skip
 
 
 def _bound_record(record: Record) -> BoundRecord:

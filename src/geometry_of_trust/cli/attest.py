@@ -70,7 +70,7 @@ def attest(
     corpus_version
         Name of the data, signed as it is.
     position
-        Token to read: last, first, mean (of all) or a number.
+        Token to read: last, first, mean (of all), a number, or every: each row of a corpus.
     timestamp
         Unix seconds [default: SOURCE_DATE_EPOCH, else now].
     epsilon

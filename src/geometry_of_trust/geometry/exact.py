@@ -108,13 +108,7 @@ def reading(weights: Single | Array, phi: Single | None, states: Single | Array,
     k, d = rows.shape
     total = rows.sum(axis=0)
     size = np.abs(rows).sum(axis=0)
-    image, image_size = w, np.abs(w)
-    if phi is not None:
-        image, image_size = np.empty(d), np.empty(d)
-        for part in row_slices(d):
-            block = phi[part].astype(np.float64)
-            image[part] = block @ w
-            image_size[part] = np.abs(block, out=block) @ np.abs(w)
+    image, image_size = _image(w, phi)
     value = float(image @ total) / k + b
     # No product passes through more than 2d + k additions and 3 further roundings.
     bound = gamma(2 * d + k + 8) * (float(image_size @ size) / k + abs(b)) * SLACK
@@ -123,6 +117,47 @@ def reading(weights: Single | Array, phi: Single | None, states: Single | Array,
         return float(low)
     exact = sum(map(_times, exact_image(w, phi), exact_sums(rows.T)), Fraction(0))
     return round32(exact / k + Fraction(b))
+
+
+def readings(
+    weights: Single | Array, phi: Single | None, states: Single | Array, b: float
+) -> Single:
+    """RN₃₂(wᵀΦh + b) over the reals for each state h: what `reading` gives for it alone.
+
+    Args:
+        weights, phi, b: as of `reading`. states: shape (n, d), finite float32 values.
+
+    Returns:
+        Shape (n,), float32; infinite where it overflows.
+    """
+    w = weights.astype(np.float64)
+    image, image_size = _image(w, phi)
+    in_full: list[Fraction] = []  # Φw, made once a reading is first left open
+    read = np.empty(len(states), np.float32)
+    for start in range(0, len(states), step := max(1, 2**20 // len(w))):
+        rows = states[start : start + step].astype(np.float64)
+        value = rows @ image + b
+        # As of `reading`, with k = 1.
+        bound = gamma(2 * len(w) + 9) * (np.abs(rows) @ image_size + abs(b)) * SLACK
+        low, high = bracket32(value - bound, value + bound)
+        for i in np.flatnonzero(low != high).tolist():
+            in_full = in_full or exact_image(w, phi)
+            exact = sum(map(_times, in_full, map(Fraction, rows[i].tolist())), Fraction(b))
+            low[i] = round32(exact)
+        read[start : start + step] = low
+    return read
+
+
+def _image(w: Array, phi: Single | None) -> tuple[Array, Array]:
+    """Φw and |Φ||w| in float64, each of shape (d,)."""
+    if phi is None:
+        return w, np.abs(w)
+    image, image_size = np.empty(len(w)), np.empty(len(w))
+    for part in row_slices(len(w)):
+        block = phi[part].astype(np.float64)
+        image[part] = block @ w
+        image_size[part] = np.abs(block, out=block) @ np.abs(w)
+    return image, image_size
 
 
 def row_slices(d: int) -> list[slice]:

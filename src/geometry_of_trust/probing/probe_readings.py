@@ -48,6 +48,25 @@ def read_probe(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> 
         NonFinite: a row is not finite, or the logit is beyond float32.
         ZeroState: a row is zero in every coordinate.
     """
+    _check(probe, geometry, rows)
+    return _reading(probe, exact.reading(probe.weights, geometry.phi, rows, probe.bias))
+
+
+def read_each(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> list[Reading]:
+    """Read each of several states: what `read_probe` gives for it alone, but much faster.
+
+    Args:
+        probe, geometry: as of `read_probe`. rows: shape (n, d), n ≥ 1, float32 values.
+
+    Raises:
+        DimensionMismatch, NonFinite, ZeroState: as `read_probe`.
+    """
+    _check(probe, geometry, rows)
+    raw = exact.readings(probe.weights, geometry.phi, rows, probe.bias)
+    return [_reading(probe, value) for value in raw.tolist()]
+
+
+def _check(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> None:
     d = geometry.hidden_dim
     if probe.weights.size != d or rows.ndim != 2 or rows.shape[1] != d or not len(rows):
         raise DimensionMismatch(
@@ -58,7 +77,9 @@ def read_probe(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> 
     if not np.isfinite(rows).all():
         raise NonFinite(f"probe {probe.name!r}", expected="finite states", found="others")
     check_not_zero(f"probe {probe.name!r}", rows)
-    raw = exact.reading(probe.weights, geometry.phi, rows, probe.bias)
+
+
+def _reading(probe: Probe, raw: float) -> Reading:
     if not math.isfinite(raw):
         raise NonFinite(f"probe {probe.name!r}", expected="a logit within float32", found=raw)
     p = exact.sigmoid(probe.platt_scale, raw, probe.platt_shift)

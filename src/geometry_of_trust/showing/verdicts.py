@@ -6,10 +6,11 @@ import dataclasses
 import datetime
 from dataclasses import dataclass
 
+from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.showing.text import SEES_LATER, as_json, table
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import BoundModel
+from geometry_of_trust.signing.binding import BoundCorpus, BoundModel
 from geometry_of_trust.terminal import bare_or_quoted, escaped_line, quoted
 from geometry_of_trust.verifying.verify import Refused, Step, Verdict
 
@@ -103,7 +104,10 @@ def readings(attestation: Attestation) -> list[ReadingEntry]:
     entries = []
     for i, row in enumerate(attestation.layer_readings):
         bound = bound_sets[i] if i < len(bound_sets) else None
-        for j, raw in enumerate(row):
+        every = bound is not None and bound.position == EVERY and len(bound.dimensions) > 0
+        for n, raw in enumerate(row):
+            # Of every row all probes, then of the next.
+            number, j = divmod(n, len(bound.dimensions)) if bound and every else (None, n)
             confidence, flagged = next(flat, (None, None))
             entry = ReadingEntry(i, raw, confidence, flagged, unbound=attestation.binding is None)
             verdicts: tuple[str, ...] = () if bound is None else bound.verdicts
@@ -114,7 +118,7 @@ def readings(attestation: Attestation) -> list[ReadingEntry]:
                     entry,
                     layer=bound.layer,
                     position=bound.position,
-                    position_index=bound.position_index,
+                    position_index=number if every else bound.position_index,
                     dimension=bound.dimensions[j],
                     verdict=verdicts[j],
                     other_weights=bound.other_weights,
@@ -153,6 +157,7 @@ def attestation(signed: Attestation) -> str:
             ("weights came in", (record and record.stored and bare_or_quoted(record.stored)) or ""),
             ("adapter", (record and record.adapter) or ""),
             ("geometry reference", bound.geometry_reference or ""),
+            *_corpus_rows(bound.corpus),
             *_model_rows(bound.model),
             ("made with", bare_or_quoted(bound.tool)),
             ("key id", bound.key_id),
@@ -166,6 +171,13 @@ def attestation(signed: Attestation) -> str:
     if signed.binding is None:
         rows.append(("flags", REFERENCE_FLAGS))
     return table(rows)
+
+
+def _corpus_rows(corpus: BoundCorpus | None) -> list[tuple[str, str]]:
+    """Which texts were read, row by row, as the document says."""
+    if corpus is None:
+        return []
+    return [("texts", f"{corpus.texts}, {corpus.texts_sha256}"), ("row table", corpus.rows_sha256)]
 
 
 def _model_rows(model: BoundModel | None) -> list[tuple[str, str]]:

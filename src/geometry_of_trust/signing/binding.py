@@ -21,6 +21,7 @@ from geometry_of_trust.documents.codes import (
     Verdict,
 )
 from geometry_of_trust.documents.extraction_record import Record
+from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.schema import (
     BOOL,
@@ -80,8 +81,8 @@ class BoundProbeSet:
 
     Attributes:
         sha256: of the file. layer: index of the layer.
-        position: `last`, `first`, `mean` or a number; `position_index` the row that this was, or
-            None for the mean of all rows.
+        position: `last`, `first`, `mean`, a number, or `every` for a reading of every row by
+            itself; `position_index` the row that this was, None for the mean and for every row.
         dimensions, verdicts: one a probe.
         other_weights: whether it was trained on those of another model, which was allowed.
         unknown_training: whether it does not say what it was trained on; it has no verdicts then.
@@ -153,11 +154,34 @@ class BoundRecord:
 
 
 @dataclass(frozen=True)
+class BoundCorpus:
+    """The corpus whose every row was read, as its extraction record says.
+
+    Attributes:
+        texts: how many. texts_sha256: of the texts with their lengths (`Record.prompt_sha256`).
+        rows_sha256: digest of the row table's content.
+    """
+
+    texts: int
+    texts_sha256: str
+    rows_sha256: str
+
+    @classmethod
+    def of(cls, record: Record) -> BoundCorpus | None:
+        """What is bound of the corpus in a record; None of a record of one text."""
+        corpus = record.corpus
+        if corpus is None:
+            return None
+        return cls(corpus.texts, record.prompt_sha256, corpus.rows_sha256)
+
+
+@dataclass(frozen=True)
 class Binding:
     """What readings came from, and who signed; `extraction_record` is None if there was none.
 
     `geometry_reference` is the digest of the checkpoint that drift was measured from, if it was;
-    `model` says which model it was, if the record does.
+    `model` says which model it was, if the record does; `corpus` which texts, where every row was
+    read and the record is of a corpus.
     """
 
     version: int
@@ -170,6 +194,12 @@ class Binding:
     key_id: str
     geometry_reference: str | None = None
     model: BoundModel | None = None
+    corpus: BoundCorpus | None = None
+
+    @property
+    def reads_every_row(self) -> bool:
+        """Whether a probe set is read at every row."""
+        return any(bound.position == EVERY for bound in self.probe_sets)
 
     @property
     def digest(self) -> str:
@@ -259,6 +289,17 @@ BINDING = record(
             member("tensor_root", optional(DIGEST)),
             member("commit", optional(hexadecimal(20))),
             member("not_covered", vector(STRING)),
+        ),
+        default=None,
+        omitted=True,
+    ),
+    member(
+        "corpus",
+        record(
+            BoundCorpus,
+            member("texts", U32),
+            member("texts_sha256", DIGEST),
+            member("rows_sha256", DIGEST),
         ),
         default=None,
         omitted=True,

@@ -12,7 +12,7 @@ import os
 import time
 
 from geometry_of_trust.documents.names import check_name
-from geometry_of_trust.documents.positions import position_index
+from geometry_of_trust.documents.positions import EVERY, position_index
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import (
     BadOption,
@@ -222,6 +222,15 @@ def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> 
             f"{where}.binding.model.manifest_root",
             expected=attestation.model_hash, found=binding.model.manifest_root,
         )  # fmt: skip
+    # 4.18 A bound corpus is that of a bound record, and every row of it was read.
+    if binding.corpus is not None and (
+        binding.extraction_record is None or not binding.reads_every_row
+    ):
+        raise BindingMismatch(
+            f"{where}.binding.corpus",
+            expected="none, without an extraction record and a reading of every row",
+            found=f"{binding.corpus.texts} texts",
+        )
     layers = frozenset(bound.layers)
     for i, (row, bound_set) in enumerate(zip(attestation.layer_readings, sets, strict=True)):
         here = f"{where}.binding.probe_sets[{i}]"
@@ -240,10 +249,12 @@ def _check_bound_set(bound: BoundProbeSet, readings: int, positions: int, where:
         index = position_index(bound.position, positions, f"{where}.position")
     except GotError as error:
         raise BindingMismatch(error.where, expected=error.expected, found=error.found) from None
+    count = len(bound.dimensions)
     for name, expected, found in (
-        # 4.11 It has a name and a verdict for each reading; of unknown training no verdict.
-        ("dimensions", readings, len(bound.dimensions)),
-        ("verdicts", 0 if bound.unknown_training else readings, len(bound.verdicts)),
+        # 4.11 It has a name and a verdict for each reading, or for each of a row if every row is
+        # read; of unknown training no verdict.
+        ("dimensions", readings, count * positions if bound.position == EVERY else count),
+        ("verdicts", 0 if bound.unknown_training else count, len(bound.verdicts)),
         # 4.12 The row is the one that the position names.
         ("position_index", index, bound.position_index),
     ):

@@ -16,7 +16,7 @@ from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import BadOption, DigestMismatch, RecordMismatch
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import Binding, BoundModel, BoundRecord
+from geometry_of_trust.signing.binding import Binding, BoundCorpus, BoundModel, BoundRecord
 from geometry_of_trust.verifying.model_files import NO_MODEL, SuppliedModel, check_model
 
 RECORD = "extraction record"
@@ -218,6 +218,8 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         ("stream", bound and bound.stream, record.stream),
         ("tokens", bound and bound.tokens, ALL if corpus is None else corpus.tokens),
         ("date", bound and bound.date, corpus and corpus.date),
+        # 5.17 The record is of the corpus that is bound, where every row was read.
+        ("corpus", binding.corpus, BoundCorpus.of(record) if binding.reads_every_row else None),
         # 5.13 The record says of the model what is bound.
         ("which model it was", binding.model, BoundModel.of(record)),
     ):
