@@ -125,6 +125,14 @@ def rebound(tree: Tree, path: Path, value: object) -> Tree:
     return committed(changed(tree, ("binding", *path), value))
 
 
+def of_model(model_hash: str, manifest_root: str) -> Tree:
+    """The document of a run that says which model it was, and what it signs of it."""
+    model: Tree = {"manifest_root": manifest_root, "tensor_root": "fb" * 32, "commit": "0c" * 20,
+                   "not_covered": ["README.md"]}  # fmt: skip
+    binding: Tree = {**document()["binding"], "model": model}  # type: ignore[dict-item]
+    return committed(ordered(document() | {"binding": binding, "model_hash": model_hash}))
+
+
 def signed(tree: Tree, key: Key = KEY, layout: str = "full") -> Tree:
     """The same with a signature, last."""
     body = {name: value for name, value in tree.items() if name != "signature"}

@@ -13,6 +13,7 @@ from conformance.numbers import Json, bits32, spelled, text
 from conformance.vector import Headers, Repeat, Vector, accepted, refused
 
 ALL_MISSING = "activations, unembedding, probes, extraction record, readings"
+WITH_MODEL = ALL_MISSING.replace(", readings", ", model, readings")
 GOOD = signed_file(DOCUMENT)
 
 
@@ -124,6 +125,10 @@ def positives() -> Iterator[Vector]:
                         "divergence_flag": False}  # fmt: skip
     full = signed_file(a.rebound(empty, ("probe_sets",), sets))
     yield from _with_1024_rows(full, a.rebound(empty, ("probe_sets",), sets))
+    yield verified("model", a.of_model("fa" * 32, "fa" * 32), "which model it was is bound",
+                   not_checked=WITH_MODEL)  # fmt: skip
+    pickled = a.rebound(a.of_model("fa" * 32, "fa" * 32), ("model", "tensor_root"), None)
+    yield verified("model-pickled", pickled, "its tensors were not read", not_checked=WITH_MODEL)
     score: Tree = {"delta_plus": 1.0, "delta_minus": 1.0, "consistency": 1.0, "is_causal": True}
     causal = a.ordered(DOCUMENT | {"causal_scores": [score], "intervention_delta": 0.5,
                                    "causal_flag": True})  # fmt: skip

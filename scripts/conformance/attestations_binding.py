@@ -68,6 +68,11 @@ def binding_step() -> Iterator[Vector]:
         data = signed_file(changed(DOCUMENT, (name,), REMOVE))
         yield fails(4, f"member-no-{name.replace('_', '-')}", "BindingMismatch", data,
                     "absent, and there is a binding")  # fmt: skip
+    yield fails(4, "lie-model-root", "BindingMismatch", signed_file(a.of_model(HEX, "fa" * 32)),
+                "the signed model_hash is another root")  # fmt: skip
+    nothing = changed(a.of_model(HEX, HEX), ("model_hash",), REMOVE)
+    yield fails(4, "lie-model-no-hash", "BindingMismatch", signed_file(nothing),
+                "a model is bound, and no model_hash signed")  # fmt: skip
     negative = DOCUMENT | {"inner_product": {"CausalRegularised": {"epsilon": -0.5}}}
     negative = rebound(negative, ("geometry", "inner_product"), "CausalRegularised")
     negative = rebound(negative, ("geometry", "epsilon"), "-0.5")

@@ -90,6 +90,25 @@ def _since_0_2() -> Tree:
     return changed(with_arithmetic(PLAIN), ("environment", "low_memory"), REMOVE)
 
 
+def _identified(root: str | None = None) -> Tree:
+    """Which model it was, from two files; the root over their digests or another one."""
+    digests = ["1a" * 32, "2b" * 32]
+    files: Json = [
+        {"name": name, "sha256": digest, "size": 2}
+        for name, digest in zip(("a.json", "model.safetensors"), digests, strict=True)
+    ]
+    identity: Tree = {
+        "manifest_root": root or hashlib.sha256(bytes.fromhex("".join(digests))).hexdigest(),
+        "tensor_root": "fb" * 32, "files": files, "not_covered": ["README.md"],
+        "unembedding": {"name": "lm_head.weight", "dtype": "BF16", "shape": [3, 2],
+                        "sha256": "3c" * 32, "index": 1, "count": 2, "path": ["4d" * 32]},
+    }  # fmt: skip
+    environment: Tree = PLAIN["environment"]  # type: ignore[assignment]
+    before = ("tool_version", "argument", "revision", "commit")
+    made = {name: environment[name] for name in before} | {"identity": identity}
+    return changed(PLAIN, ("environment",), made | environment | {"identity": identity})
+
+
 def _quantised() -> Tree:
     tree = changed(PLAIN, ("run", "precision"), "Int8")
     tree = changed(tree, ("run", "quantization"), "int8")
@@ -110,6 +129,7 @@ def records() -> Iterator[Vector]:
         ("reproducible-elsewhere", elsewhere, 3, "another environment, the same digest"),
         ("arithmetic", with_arithmetic(PLAIN), 3, "it says what it computed in"),
         ("no-low-memory", _since_0_2(), 3, "low_memory is left out, as since 0.2.0"),
+        ("identity", _identified(), 3, "which model it was; the digest leaves it out"),
         ("fast", FAST, 3, "the digest is of the whole file"),
         ("corpus", _corpus(), 5, "two texts, five rows, one self-check"),
         ("quantised", _quantised(), 3, "the blocks' weights in 8-bit integers"),
@@ -119,6 +139,20 @@ def records() -> Iterator[Vector]:
                        mode="reproducible" if run["reproducible"] else "fast", layers="1 4",
                        positions=str(positions), digest=record_digest(tree))  # fmt: skip
     yield from _records_changed()
+    yield refused(
+        "record",
+        "identity-of-other-files",
+        "Inconsistent",
+        record_text(_identified("5e" * 32)),
+        "the digests lead to another root",
+    )
+    for name, path, value in (
+        ("identity-null", ("identity",), None),
+        ("identity-size-below-0", ("identity", "files", 0, "size"), -1),
+        ("identity-path-short", ("identity", "unembedding", "path"), ["4d"]),
+    ):  # fmt: skip
+        tree = changed(_identified(), ("environment", *path), value)
+        yield refused("record", name, "WrongType", record_text(tree), "not the member's type")
     yield from _records_text()
 
 
