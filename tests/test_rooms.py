@@ -80,7 +80,8 @@ FLOORS: dict[str, str] = {
     "outputs": "interruptions ledger places temporary_files folder_locks commits staged_files",
     "documents": """
         names names_beside strictjson codes token_choice recorded_identity extraction_record schema
-        extraction_record_reading probe_card probe_card_reading positions model_names
+        extraction_record_reading probe_card probe_card_reading positions
+        trained_tokens model_names
     """,
     "signing": """
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
@@ -109,7 +110,8 @@ FLOORS: dict[str, str] = {
     """,
     "converting": "tensorfile exchange in_memory npy tensors tables vllm conversion",
     "probing": """
-        probes sources drifts probe_readings token_readings array_types counted_random splits
+        array_types fitted_range probes sources drifts probe_readings row_origins token_readings
+        counted_random splits
         score_histogram intervals reliability_bins resampling metrics logistic whitening
         layer_choice held_out_figures cross_validation label_checks split_rows surface_features
         controls fresh_rows options causal_probe card_making training probe_set_files

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.recorded_identity import RecordedTensor as RecordedTensor
     from geometry_of_trust.documents.recorded_identity import Weights as Weights
     from geometry_of_trust.documents.token_choice import TokenChoice as TokenChoice
+    from geometry_of_trust.documents.trained_tokens import TrainedTokens as TrainedTokens
     from geometry_of_trust.errors import GotError as GotError
     from geometry_of_trust.evidence.attested import make_evidence as make_evidence
     from geometry_of_trust.evidence.verification_results import (
@@ -102,6 +103,8 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.drifts import ProbeDrift as ProbeDrift
     from geometry_of_trust.probing.drifts import ProbeSetDrift as ProbeSetDrift
     from geometry_of_trust.probing.drifts import measure_drift as measure_drift
+    from geometry_of_trust.probing.fitted_range import FittedRange as FittedRange
+    from geometry_of_trust.probing.fitted_range import Range as Range
     from geometry_of_trust.probing.layer_choice import DimensionSweep as DimensionSweep
     from geometry_of_trust.probing.layer_choice import FinalTest as FinalTest
     from geometry_of_trust.probing.layer_choice import LayerFigures as LayerFigures
@@ -201,6 +204,7 @@ _NAMES = {
         "Weights",
     ),
     "documents.token_choice": ("TokenChoice",),
+    "documents.trained_tokens": ("TrainedTokens",),
     "errors": ("GotError",),
     "evidence.attested": ("make_evidence",),
     "evidence.verification_results": ("make_verification_result",),
@@ -250,6 +254,7 @@ _NAMES = {
         "ProbeSetDrift",
         "measure_drift",
     ),
+    "probing.fitted_range": ("FittedRange", "Range"),
     "probing.layer_choice": ("DimensionSweep", "FinalTest", "LayerFigures", "Sweep"),
     "probing.layer_sweep": ("sweep", "sweep_files"),
     "probing.options": ("FittingOptions", "TrainingOptions"),

@@ -140,6 +140,10 @@ class ModelMismatch(Refusal):
     """Two inputs name different models."""
 
 
+class OtherTokens(Refusal):
+    """A probe would be read at other tokens than it was trained on."""
+
+
 class PrecisionMismatch(Refusal):
     """Two inputs carry different precision tags."""
 

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from geometry_of_trust.documents.probe_card import Bin, Card, Controls, Figure, Quality, judged
+from geometry_of_trust.documents.trained_tokens import TrainedTokens
 from geometry_of_trust.errors import GotError, Inconsistent, Unreadable, WrongType
 from geometry_of_trust.geometry.spectrum import Spectrum
+from geometry_of_trust.probing.fitted_range import FittedRange, Range
 from geometry_of_trust.probing.probes import (
     Probe,
     ProbeSet,
@@ -95,10 +97,33 @@ def test_the_references_files_are_rewritten_byte_for_byte(interop: Path, name: s
 
 
 def test_round_trip() -> None:
-    data = sample().to_json()
-    again = ProbeSet.from_json(data, "p.json")
-    assert fields(again) == fields(sample())
-    assert again.to_json() == data
+    of_last = TrainedTokens("assistant", "last", skip_special_tokens=True)
+    fitted = FittedRange(Range(0.5, 2.0), (Range(-3.0, 3.0),))
+    old, training = sample(), sample().training
+    assert training is not None
+    new = replace(old, training=replace(training, tokens=of_last, fitted=fitted))
+    for probe_set in (old, new):
+        data = probe_set.to_json()
+        again = ProbeSet.from_json(data, "p.json")
+        assert fields(again) == fields(probe_set)
+        assert again.to_json() == data
+    assert not {"tokens", "fitted"} & set(json.loads(old.to_json())["training"])
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "error"),
+    [
+        ("tokens", {"chosen": "some", "position": "last", "skip_special_tokens": False}, WrongType),
+        ("tokens", {"chosen": "all", "position": "07", "skip_special_tokens": False}, WrongType),
+        ("fitted", {"norms": {"low": 1.0, "high": 2.0}, "scores": []}, Inconsistent),
+    ],
+)
+def test_tokens_and_ranges_that_are_none(member: str, value: object, error: type[GotError]) -> None:
+    tree = json.loads(sample().to_json())
+    tree["training"][member] = value
+    with pytest.raises(error) as refused:
+        ProbeSet.from_json(json.dumps(tree).encode(), "p.json")
+    assert refused.value.where.startswith(f"p.json.training.{member}")
 
 
 def test_members_stand_where_the_reference_looks() -> None:

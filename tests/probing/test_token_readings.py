@@ -283,7 +283,7 @@ def test_command_prints_json(corpus: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(arguments(corpus, "--text", 3, "--json")) == 0
     tree = json.loads(capsys.readouterr().out)
     assert [token["text"] for token in tree["tokens"]] == NASTY
-    assert set(tree["probes"][0]["readings"][0]) == {"raw", "confidence", "flagged"}
+    assert set(tree["probes"][0]["readings"][0]) == {"raw", "confidence", "flagged", "outside"}
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,8 @@ def test_what_was_added_to_the_diagonal(signed: Attestation) -> None:
         ("dimensions", {"dimensions": ("true", "x"), "verdicts": ("SUFFICIENT",) * 2}),
         ("verdicts", {"verdicts": ()}),
         ("verdicts", {"verdicts": ("SUFFICIENT",) * 2}),
+        ("outside", {"outside": (True, False)}),
+        ("outside", {"outside": (False,)}),
     ],
 )
 def test_a_bound_probe_set(signed: Attestation, where: str, changes: dict[str, Any]) -> None:
@@ -267,6 +269,7 @@ def test_a_bound_probe_set(signed: Attestation, where: str, changes: dict[str, A
         {"position": "0", "position_index": 0},
         {"position": "first", "position_index": 0},
         {"position": "mean", "position_index": None},
+        {"other_tokens": True, "outside": (True,)},
     ],
 )
 def test_other_positions_and_layers_may_be_bound(

@@ -106,6 +106,30 @@ def test_every_row_is_read_as_it_would_be_alone(
     assert verdicts.readings(signed)[48 + 5].position_index == 5
 
 
+def test_what_is_far_outside_is_said_of_each_reading(evaluation: Evaluation) -> None:
+    """As it is of a row alone; and rows that the probes were not trained on need --anyway."""
+    tree = json.loads(evaluation.probes[1].read_bytes())
+    scores = tree["training"]["fitted"]["scores"][0]
+    scores["low"] = scores["high"] = evaluation.attest().layer_readings[1][7]
+    narrow = evaluation.folder / "narrow.json"
+    narrow.write_text(json.dumps(tree))
+    every = evaluation.attest(probes=[narrow]).bound().probe_sets[0].outside
+    for n in (6, 7):
+        alone = evaluation.attest(probes=[narrow], position=str(n)).bound().probe_sets[0].outside
+        assert (every[n],) == (alone or (False,))
+    assert every.count(False) < 24
+    tree["training"]["tokens"]["position"] = "first"
+    narrow.write_text(json.dumps(tree))
+    with pytest.raises(errors.OtherTokens):
+        evaluation.attest(probes=[narrow])
+    elsewhere = evaluation.attest(probes=[narrow], anyway=True)
+    assert elsewhere.bound().probe_sets[0].other_tokens
+    entry = verdicts.readings(elsewhere)[6]
+    assert entry.outside is elsewhere.bound().probe_sets[0].outside[6]
+    assert evaluation.verify(elsewhere, probes=[narrow]).complete
+    narrow.unlink()
+
+
 def test_the_corpus_is_bound(evaluation: Evaluation, signed: Attestation) -> None:
     record, binding = read_record(record_path(evaluation.activations)), signed.bound()
     assert record.corpus is not None

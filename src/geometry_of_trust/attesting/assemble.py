@@ -15,12 +15,17 @@ from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import EVERY, position_index
 from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.errors import LimitExceeded
+from geometry_of_trust.errors import LimitExceeded, MissingExtra, Unreadable
 from geometry_of_trust.formats.arrays import Activations, Unembedding
 from geometry_of_trust.geometry.checkpoints import Checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.probe_readings import Reading, read_each, read_probe
+from geometry_of_trust.probing.probe_readings import (
+    Reading,
+    read_probe_set_at,
+    read_probe_set_at_each,
+)
 from geometry_of_trust.probing.probes import ProbeSet
+from geometry_of_trust.probing.row_origins import RowOrigins, other_tokens
 from geometry_of_trust.probing.sources import (
     ProbeSetFile,
     Sources,
@@ -113,12 +118,20 @@ def bound_unembedding(unembedding: Unembedding, sha256: str) -> BoundUnembedding
 
 
 def bound_probe_set(
-    file: ProbeSetFile, position: str, bound: BoundActivations, weights: Weights | None
+    file: ProbeSetFile,
+    position: str,
+    bound: BoundActivations,
+    weights: Weights | None,
+    *,
+    other_tokens: bool = False,
+    outside: Sequence[bool] = (),
 ) -> BoundProbeSet:
     """What a binding says of a probe set that is read at a position of these activations.
 
     Args:
         weights: of the activations, if these are known.
+        other_tokens: whether the probes were trained on others than are read.
+        outside: of each reading, whether it is far from what its probe was fitted on.
 
     Raises:
         BadOption, PositionMissing: as `position_index`.
@@ -135,6 +148,8 @@ def bound_probe_set(
         verdicts=tuple(card.verdict for card in cards),
         other_weights=training is not None and not same_weights(training, bound.model_id, weights),
         unknown_training=probe_set.training is None,
+        other_tokens=other_tokens,
+        outside=tuple(outside) if any(outside) else (),
     )
 
 
@@ -166,13 +181,16 @@ def assemble(
     sources: Sources,
     geometry: Geometry,
     positions: Sequence[str],
+    elsewhere: Sequence[bool],
     statement: Statement,
+    *,
     drift: SignedDrift | None = None,
 ) -> Attestation:
     """Read the probes: the attestation of these files, not yet signed.
 
     Args:
         positions: `last`, `first`, `mean`, `every` or a number, one a probe set.
+        elsewhere: whether its probes were trained on other tokens, one a probe set.
         drift: how far the geometry is from a reference, if that was measured.
 
     Raises:
@@ -202,8 +220,17 @@ def assemble(
             sha256=geometry.digest,
         ),
         probe_sets=tuple(
-            bound_probe_set(file, position, bound, None if model is None else model.weights)
-            for file, position in zip(sources.probe_files, positions, strict=True)
+            bound_probe_set(
+                file,
+                position,
+                bound,
+                None if model is None else model.weights,
+                other_tokens=other,
+                outside=[reading.outside for reading in row],
+            )
+            for file, position, other, row in zip(
+                sources.probe_files, positions, elsewhere, read, strict=True
+            )
         ),
         extraction_record=statement.record,
         key_id=statement.key_id,
@@ -238,26 +265,31 @@ def assemble(
 
 def _read_set(
     activations: Activations, probe_set: ProbeSet, position: str, geometry: Geometry
-) -> list[Reading]:
+) -> tuple[Reading, ...]:
     if position == EVERY:  # all probes of a row, row by row
-        states = activations.layer(probe_set.layer)
-        columns = [read_each(probe, geometry, states) for probe in probe_set.probes]
-        return [reading for row in zip(*columns, strict=True) for reading in row]
+        return read_probe_set_at_each(probe_set, geometry, activations.layer(probe_set.layer))
     index = position_index(position, len(activations.positions))
     if index is None:
         states = activations.layer(probe_set.layer)
     else:
         states = activations.row(probe_set.layer, index)[None, :]
-    return [read_probe(probe, geometry, states) for probe in probe_set.probes]
+    return read_probe_set_at(probe_set, geometry, states)
 
 
 def recomputed(
-    attestation: Attestation, sources: Sources, reference: Checkpoint | None = None
+    attestation: Attestation,
+    sources: Sources,
+    reference: Checkpoint | None = None,
+    origins: RowOrigins | None = None,
 ) -> Attestation:
     """What `assemble` gives for what an attestation says: it again, if that is true; unsigned.
 
     Positions, inner product and `Statement` are the attestation's; so is the drift without the
-    reference that it was measured from. Members that nothing here makes are absent.
+    reference that it was measured from, and which probes were read at other tokens, without the
+    record and the row table that say so. Members that nothing here makes are absent.
+
+    Args:
+        origins: what the bound record and its row table say of the rows, if they are there.
 
     Raises:
         LegacyDocument: nothing is bound.
@@ -298,10 +330,26 @@ def recomputed(
     if drift is not None and reference is not None:
         # 6.3 The drift from the reference is as it was signed.
         drift = measured_drift(reference, geometry, sources.probe_sets)
-    again = assemble(sources, geometry, positions, statement, drift)
+    # 6.4 The tokens that are read are those trained on, unless it is signed that they are not.
+    elsewhere = [
+        binding.extraction_record is not None and _other_tokens(bound, file, origins)
+        for bound, file in zip(binding.probe_sets, sources.probe_files, strict=True)
+    ]
+    again = assemble(sources, geometry, positions, elsewhere, statement, drift=drift)
     # Until 0.1.0 a version was written once a probe set, equal ones too; what was signed so holds.
     each = version_of_each(sources.probe_sets)
     return replace(again, probe_version=each) if attestation.probe_version == each else again
+
+
+def _other_tokens(bound: BoundProbeSet, file: ProbeSetFile, origins: RowOrigins | None) -> bool:
+    """Whether a probe set was read at other tokens; as it was signed where nothing tells."""
+    trained = file.probe_set.trained_tokens
+    if origins is None and trained is not None:
+        return bound.other_tokens
+    try:
+        return other_tokens(origins, trained, bound.position)
+    except (Unreadable, MissingExtra):  # the row table
+        return bound.other_tokens
 
 
 def differences(again: Attestation, signed: Attestation) -> Iterator[tuple[str, object, object]]:

@@ -21,6 +21,7 @@ from geometry_of_trust.errors import LimitExceeded, ReadingsMismatch
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.probing.row_origins import RowOrigins, other_tokens, refused_tokens
 from geometry_of_trust.probing.sources import Sources, check_agreement, open_sources
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import BoundCorpus, BoundModel, BoundRecord
@@ -47,6 +48,7 @@ def attest(
     geometry_reference: PathLike | None = None,
     other_weights: bool = False,
     unknown_training: bool = False,
+    anyway: bool = False,
 ) -> Attestation:
     """Read the probes and sign the readings, bound to everything they came from.
 
@@ -66,6 +68,8 @@ def attest(
         other_weights: whether probes may have been trained on another model; that is bound.
         unknown_training: also take probe sets that do not say what they were trained on, as the
             reference makes them; the binding says of which.
+        anyway: also read probes at other tokens than they were trained on; the binding says of
+            which.
 
     Returns:
         The attestation, signed. Same files, options and timestamp: the same bytes.
@@ -76,6 +80,7 @@ def attest(
         BadOption: no probe set, a position that is none, or a timestamp that is none.
         ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch, ProvenanceMissing,
         LayerMissing, PositionMissing, RecordMismatch: the files do not fit together.
+        OtherTokens: a probe was trained on other tokens, as far as record and row table say.
         NotPositiveDefinite, NonFinite, ZeroState: Φ or a state cannot be computed with.
         Inconsistent, NotOurSpelling: a probe set or record contradicts itself or is re-spelled.
         LimitExceeded, BadText, TimestampInFuture: of what may be signed.
@@ -98,6 +103,7 @@ def attest(
     position_index(position, len(sources.activations.positions))
     if position == EVERY:
         _check_count(sources)
+    elsewhere = _elsewhere(sources, position, anyway=anyway)
     check_name(corpus_version, "--corpus-version")
     for file in sources.probe_files:
         for probe in file.probe_set.probes:
@@ -127,7 +133,7 @@ def attest(
     drift = None
     if reference is not None:
         drift = measured_drift(reference, geometry, sources.probe_sets)
-    made = assemble(sources, geometry, [position] * len(probes), statement, drift)
+    made = assemble(sources, geometry, [position] * len(probes), elsewhere, statement, drift=drift)
     return sign(made, secret)
 
 
@@ -149,6 +155,23 @@ def _check_count(sources: Sources) -> None:
         )  # fmt: skip
 
 
+def _elsewhere(sources: Sources, position: str, *, anyway: bool) -> list[bool]:
+    """Of each probe set, whether it was trained on other tokens than those at a position.
+
+    Raises:
+        OtherTokens: one was, and that is not allowed.
+    """
+    origins = RowOrigins.of(sources.activations_file)
+    elsewhere = []
+    for file in sources.probe_files:
+        trained = file.probe_set.trained_tokens
+        other = other_tokens(origins, trained, position)
+        if other and trained is not None and not anyway:
+            raise refused_tokens(file.path, trained, f"other tokens (--position {position})")
+        elsewhere.append(other)
+    return elsewhere
+
+
 def _bound_record(record: Record) -> BoundRecord:
     """What is bound of the record beside the activations."""
     return BoundRecord(
@@ -165,18 +188,22 @@ def _bound_record(record: Record) -> BoundRecord:
 
 
 def check_readings(
-    attestation: Attestation, sources: Sources, reference: Checkpoint | None = None
+    attestation: Attestation,
+    sources: Sources,
+    reference: Checkpoint | None = None,
+    origins: RowOrigins | None = None,
 ) -> None:
     """Recompute everything that an attestation says of its files (step 6 of a verification).
 
     Args:
         reference: the geometry reference, if one is bound and it is there.
+        origins: the bound extraction record and its row table, if they are there.
 
     Raises:
         ReadingsMismatch: naming the first member that differs, and both values.
         LegacyDocument and others: as `recomputed`.
     """
-    again = recomputed(attestation, sources, reference)
+    again = recomputed(attestation, sources, reference, origins)
     # 6.2 All that follows from the files is as it was signed.
     for name, ours, signed in differences(again, attestation):
         raise ReadingsMismatch(name, expected=f"{ours}, as recomputed", found=signed)

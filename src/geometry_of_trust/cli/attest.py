@@ -44,6 +44,7 @@ def attest(
     geometry_reference: Path | None = None,
     other_weights: Annotated[bool, Switch] = False,
     unknown_training: Annotated[bool, Switch] = False,
+    anyway: Annotated[bool, Switch] = False,
     passphrase_file: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -88,6 +89,8 @@ def attest(
     unknown_training
         Also take probe sets that do not say what they were trained on, as the reference makes
         them; the document says so.
+    anyway
+        Also read probes at other tokens than they were trained on; the document says so.
     passphrase_file
         First line: the passphrase of an encrypted key.
     json
@@ -119,6 +122,7 @@ def attest(
             geometry_reference=geometry_reference,
             other_weights=other_weights,
             unknown_training=unknown_training,
+            anyway=anyway,
         )
         with StagedFiles() as staged:
             staged.write(output, attestation.to_json())
@@ -128,6 +132,17 @@ def attest(
             talk(
                 "warning: it does not say what it was trained on, so that nothing holds it against "
                 f"model and precision: probes for {', '.join(map(quoted, bound.dimensions))}"
+            )
+        if bound.other_tokens:
+            talk(
+                "warning: it was trained on other tokens than those that are read, and says "
+                f"nothing of these: probes for {', '.join(map(quoted, bound.dimensions))}"
+            )
+        far = [name for name, out in zip(bound.dimensions, bound.outside, strict=False) if out]
+        if far:
+            talk(
+                "warning: far outside of what the probe was fitted on, which makes its probability "
+                f"worthless: {', '.join(map(quoted, far))}"
             )
     for name in attestation.insufficient:
         talk(

@@ -28,6 +28,7 @@ def calibration_report(
     label_column: Annotated[list[str] | None, Many] = None,
     other_weights: Annotated[bool, Switch] = False,
     unknown_training: Annotated[bool, Switch] = False,
+    anyway: Annotated[bool, Switch] = False,
     plot: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -51,6 +52,8 @@ def calibration_report(
         Take probes that were trained on another model's weights.
     unknown_training
         Also take a probe set that does not say what it was trained on, as the reference makes it.
+    anyway
+        Also take rows of other tokens than the probes were trained on.
     plot
         A picture of reliability and scores, .png or .svg.
     json
@@ -71,6 +74,7 @@ def calibration_report(
             labels=labels,
             label_columns=label_column or (),
             unknown_training=unknown_training,
+            anyway=anyway,
             other_weights=other_weights,
             progress=progress,
         )

@@ -69,6 +69,11 @@ def read(
         for probe in text_readings.probes:
             _show(text_readings, probe)
         print(f"\n{token_readings.LEGEND}")
+    if text_readings.others:
+        talk(
+            f"warning: {text_readings.others} of {len(text_readings.tokens)} tokens are others "
+            "than the probes were trained on, and are marked"
+        )
     if html is not None:
         talk(f"wrote {escaped(html)}")
     return OK

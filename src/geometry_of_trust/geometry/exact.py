@@ -134,8 +134,8 @@ def readings(
     image, image_size = _image(w, phi)
     in_full: list[Fraction] = []  # Φw, made once a reading is first left open
     read = np.empty(len(states), np.float32)
-    for start in range(0, len(states), step := max(1, 2**20 // len(w))):
-        rows = states[start : start + step].astype(np.float64)
+    for part in row_slices(len(w), len(states)):
+        rows = states[part].astype(np.float64)
         value = rows @ image + b
         # As of `reading`, with k = 1.
         bound = gamma(2 * len(w) + 9) * (np.abs(rows) @ image_size + abs(b)) * SLACK
@@ -144,7 +144,7 @@ def readings(
             in_full = in_full or exact_image(w, phi)
             exact = sum(map(_times, in_full, map(Fraction, rows[i].tolist())), Fraction(b))
             low[i] = round32(exact)
-        read[start : start + step] = low
+        read[part] = low
     return read
 
 
@@ -160,10 +160,10 @@ def _image(w: Array, phi: Single | None) -> tuple[Array, Array]:
     return image, image_size
 
 
-def row_slices(d: int) -> list[slice]:
-    """Rows of a matrix of d columns, some MB of float64 at a time."""
-    step = max(1, 2**20 // d)
-    return [slice(start, min(start + step, d)) for start in range(0, d, step)]
+def row_slices(d: int, rows: int | None = None) -> list[slice]:
+    """Rows of a matrix of d columns, d of them or so many, some MB of float64 at a time."""
+    step, count = max(1, 2**20 // d), d if rows is None else rows
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def _times(x: Fraction, y: Fraction) -> Fraction:

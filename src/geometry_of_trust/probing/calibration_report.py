@@ -18,6 +18,7 @@ from geometry_of_trust.probing.held_out_figures import figure_with_interval, qua
 from geometry_of_trust.probing.metrics import ExpectedCalibrationError
 from geometry_of_trust.probing.probes import Probe
 from geometry_of_trust.probing.reliability_bins import reliability_bins
+from geometry_of_trust.probing.row_origins import RowOrigins, refused_tokens
 from geometry_of_trust.probing.score_histogram import ScoreHistogram, score_histogram
 from geometry_of_trust.probing.sources import check_agreement, open_sources, trained_geometry
 from geometry_of_trust.probing.training import check_inputs
@@ -61,6 +62,7 @@ class CalibrationReport:
         trained_on: whether the activations are those that the probes were trained on.
         probes: one entry a probe.
         unknown_training: whether the set does not say what it was trained on.
+        other_tokens: whether some rows are of other tokens than it was trained on.
     """
 
     layer: int
@@ -68,6 +70,7 @@ class CalibrationReport:
     trained_on: bool
     probes: tuple[Calibration, ...]
     unknown_training: bool = False
+    other_tokens: bool = False
 
 
 def calibration_report(
@@ -79,6 +82,7 @@ def calibration_report(
     label_columns: Sequence[str] = (),
     other_weights: bool = False,
     unknown_training: bool = False,
+    anyway: bool = False,
     progress: Progress | None = None,
 ) -> CalibrationReport:
     """Bins, ECE and figures of quality of probes on labelled activations.
@@ -89,6 +93,7 @@ def calibration_report(
         other_weights: whether the probes may have been trained on another model.
         unknown_training: also take a probe set that does not say what it was trained on, as the
             reference makes it.
+        anyway: also take rows of other tokens than the probes were trained on.
 
     Raises:
         MalformedInput and its kinds: a file cannot be read.
@@ -96,6 +101,7 @@ def calibration_report(
         ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch, ProvenanceMissing:
             the files do not fit together.
         LabelCount, BadLabel, OneClass, MissingMember, BadOption: the labels.
+        OtherTokens: the probes were trained on other tokens, as far as record and row table say.
         TooFewOfClass: all rows are said to be of one group.
     """
     sources = open_sources(activations, [probes], unembedding)
@@ -105,12 +111,17 @@ def calibration_report(
         sources, weights=weights, other_weights=other_weights, unknown_training=unknown_training
     )
     probe_set, states = sources.probe_sets[0], sources.activations
-    rows = sources.activations_file.rows
+    rows, training = sources.activations_file.rows, probe_set.training
+    origins, trained = RowOrigins.of(sources.activations_file), probe_set.trained_tokens
+    other = False
+    if origins is not None and trained is not None:
+        other = not origins.trained_on(trained).all()
+    if other and trained is not None and not anyway:
+        raise refused_tokens(sources.probe_files[0].path, trained, "other tokens among the rows")
     columns = _by_probe(named_labels(labels, label_columns, None, rows), probe_set.probes)
     check_inputs(states, columns, states.hidden_dim, layers=(probe_set.layer,), rows=rows)
     geometry = trained_geometry(sources, progress)
     groups, H = groups_of(rows), states.layer(probe_set.layer)
-    training = probe_set.training
     return CalibrationReport(
         layer=probe_set.layer,
         grouped=groups is not None,
@@ -121,6 +132,7 @@ def calibration_report(
             for probe in probe_set.probes
         ),
         unknown_training=training is None,
+        other_tokens=other,
     )
 
 

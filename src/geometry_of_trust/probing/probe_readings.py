@@ -6,7 +6,7 @@ Formulas: docs/mathematics.md, section 3.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from geometry_of_trust.errors import DimensionMismatch, NonFinite
 from geometry_of_trust.formats.arrays import check_not_zero
 from geometry_of_trust.geometry import exact
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.probes import Probe
+from geometry_of_trust.probing.fitted_range import far_norms, norm
+from geometry_of_trust.probing.probes import Probe, ProbeSet
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,14 @@ class Reading:
         raw: the logit wᵀΦh + b, a float32 value.
         confidence: p = σ(a·raw + c), a float32 value from 0 to 1.
         flagged: unreliable: max(p, 1 − p) is below the probe's threshold.
+        outside: far from what the probe was fitted on: the logit, or the norm of the state, is
+            beyond its range (`fitted_range`); False where that is not known.
     """
 
     raw: float
     confidence: float
     flagged: bool
+    outside: bool = False
 
 
 def read_probe(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> Reading:
@@ -84,3 +88,50 @@ def _reading(probe: Probe, raw: float) -> Reading:
         raise NonFinite(f"probe {probe.name!r}", expected="a logit within float32", found=raw)
     p = exact.sigmoid(probe.platt_scale, raw, probe.platt_shift)
     return Reading(raw, p, max(p, 1.0 - p) < probe.reliability_threshold)
+
+
+def read_probe_set_at(
+    probe_set: ProbeSet, geometry: Geometry, rows: NDArray[np.floating]
+) -> tuple[Reading, ...]:
+    """`read_probe` for each probe of a set, held against the range that it was fitted on.
+
+    Args:
+        geometry: that the set was trained under. rows: shape (k, d), k ≥ 1, float32 values.
+
+    Raises:
+        DimensionMismatch, NonFinite, ZeroState: as `read_probe`.
+    """
+    readings = [read_probe(probe, geometry, rows) for probe in probe_set.probes]
+    fitted = None if probe_set.training is None else probe_set.training.fitted
+    if fitted is None:
+        return tuple(readings)
+    far = fitted.norms.far(norm(geometry, rows))
+    return tuple(
+        replace(reading, outside=far or scores.far(reading.raw))
+        for reading, scores in zip(readings, fitted.scores, strict=True)
+    )
+
+
+def read_probe_set_at_each(
+    probe_set: ProbeSet, geometry: Geometry, rows: NDArray[np.floating]
+) -> tuple[Reading, ...]:
+    """`read_probe_set_at` of each of several states by itself: of the first, then of the next.
+
+    Args:
+        rows: shape (n, d), n ≥ 1, float32 values.
+
+    Returns:
+        The readings of all probes for the first row, then for the next; n times as many.
+    """
+    columns = [read_each(probe, geometry, rows) for probe in probe_set.probes]
+    fitted = None if probe_set.training is None else probe_set.training.fitted
+    if fitted is not None:
+        far = far_norms(fitted.norms, geometry, rows)
+        columns = [
+            [
+                replace(reading, outside=beyond or scores.far(reading.raw))
+                for reading, beyond in zip(column, far, strict=True)
+            ]
+            for column, scores in zip(columns, fitted.scores, strict=True)
+        ]
+    return tuple(reading for row in zip(*columns, strict=True) for reading in row)

@@ -34,9 +34,11 @@ from geometry_of_trust.documents.schema import (
     wrong_type,
 )
 from geometry_of_trust.documents.strictjson import dumps, loads
+from geometry_of_trust.documents.trained_tokens import TRAINED_TOKENS, TrainedTokens
 from geometry_of_trust.errors import DimensionMismatch, Inconsistent
 from geometry_of_trust.files import PathLike, read_bounded
 from geometry_of_trust.geometry.spectrum import Spectrum
+from geometry_of_trust.probing.fitted_range import FITTED_RANGE, FittedRange
 
 PROBE_SET_VERSION = "v0.1.0"
 RELIABILITY_THRESHOLD = float(np.float32(0.7))
@@ -83,6 +85,9 @@ class Training:
         spectrum: of Φ. effective_dimension: of the probes together, from 1 to their number.
         cards: one a probe, in their order. versions: of Python and the libraries, by name.
         weights: which model the states are of, as their extraction record has it; None without.
+        tokens: which tokens of their texts the states are of, as that record has it.
+        fitted: the range of scores and norms of the states; None in files that were written
+            before, and where a norm is beyond float32.
     """
 
     precision: str
@@ -100,6 +105,8 @@ class Training:
     cards: tuple[Card, ...]
     versions: Mapping[str, str]
     weights: Weights | None = None
+    tokens: TrainedTokens | None = None
+    fitted: FittedRange | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,11 @@ class ProbeSet:
     max_drift: float | None = None
     max_directional_drift: float | None = None
     training: Training | None = None
+
+    @property
+    def trained_tokens(self) -> TrainedTokens | None:
+        """Which tokens its probes were trained on, if it says so."""
+        return None if self.training is None else self.training.tokens
 
     @classmethod
     def from_json(cls, data: bytes, where: PathLike) -> ProbeSet:
@@ -172,6 +184,11 @@ def _check_training(probe_set: ProbeSet, training: Training, where: str) -> None
         rows = card.positives + card.negatives
         if rows != training.rows:
             raise Inconsistent(f"{where}.cards[{i}]", expected=f"{training.rows} rows", found=rows)
+    if training.fitted is not None and len(training.fitted.scores) != len(probe_set.probes):
+        raise Inconsistent(
+            f"{where}.fitted.scores",
+            expected=f"{len(probe_set.probes)}, one a probe", found=len(training.fitted.scores),
+        )  # fmt: skip
     for name, most, found in (
         ("effective_dimension", len(probe_set.probes), training.effective_dimension),
         ("spectrum.effective_rank", probe_set.probes[0].weights.size,
@@ -244,6 +261,7 @@ _TRAINING = record(
         default=None,
         omitted=True,
     ),
+    member("tokens", TRAINED_TOKENS, default=None, omitted=True),
     member("layer", U32),
     member("rows", U32),
     member("activations_sha256", optional(DIGEST)),
@@ -254,6 +272,7 @@ _TRAINING = record(
     member("epsilon", real(0)),
     member("spectrum", _SPECTRUM),
     member("effective_dimension", real(1)),
+    member("fitted", FITTED_RANGE, default=None, omitted=True),
     member("cards", vector(CARD)),
     member(
         "versions",

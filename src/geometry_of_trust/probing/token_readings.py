@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.errors import BadOption, PositionMissing, RecordMismatch, Unreadable
 from geometry_of_trust.files import PathLike
-from geometry_of_trust.probing.probe_readings import Reading, read_probe
+from geometry_of_trust.probing.probe_readings import Reading, read_probe_set_at
+from geometry_of_trust.probing.row_origins import RowOrigins
 from geometry_of_trust.probing.sources import (
     Sources,
     check_agreement,
@@ -19,10 +20,16 @@ from geometry_of_trust.progress import Progress
 
 @dataclass(frozen=True)
 class TokenText:
-    """A token of the text: its row in the activations, and what it reads (None: not known)."""
+    """A token of the text.
+
+    Attributes:
+        row: in the activations. text: what it reads (None: not known).
+        other: whether the probes were trained on others, as far as that is known.
+    """
 
     row: int
     text: str | None
+    other: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,11 @@ class TextReadings:
     probes: tuple[ProbeReadings, ...]
     unknown_training: bool = False
 
+    @property
+    def others(self) -> int:
+        """How many of its tokens are others than the probes were trained on."""
+        return sum(token.other for token in self.tokens)
+
 
 def read_tokens(
     *,
@@ -63,6 +75,8 @@ def read_tokens(
     progress: Progress | None = None,
 ) -> TextReadings:
     """Read every token of one text, exactly as `attest` would at its position.
+
+    Tokens other than those that the probes were trained on are read, too, and said to be such.
 
     Args:
         activations, probes, unembedding: the files.
@@ -91,17 +105,25 @@ def read_tokens(
     index, tokens = _tokens(sources, text, unrecorded=unknown_training)
     geometry = trained_geometry(sources, progress)
     probe_set, acts = sources.probe_sets[0], sources.activations
-    states = [acts.row(probe_set.layer, token.row)[None, :] for token in tokens]
     training = probe_set.training
-    verdicts = [card.verdict for card in training.cards] if training else []
-    read: list[ProbeReadings] = []
-    for i, probe in enumerate(probe_set.probes):
-        readings = []
-        for n, row in enumerate(states):
-            if progress is not None:
-                progress(f"{probe.name}: token {n + 1} of {len(states)}")
-            readings.append(read_probe(probe, geometry, row))
-        read.append(ProbeReadings(probe.name, verdicts[i] if verdicts else None, tuple(readings)))
+    trained = probe_set.trained_tokens
+    origins = RowOrigins.of(sources.activations_file)
+    if origins is not None and trained is not None:
+        home = origins.trained_on(trained)
+        tokens = tuple(replace(token, other=not home[token.row]) for token in tokens)
+    readings = []
+    for n, token in enumerate(tokens):
+        if progress is not None:
+            progress(f"Token {n + 1} of {len(tokens)}")
+        state = acts.row(probe_set.layer, token.row)[None, :]
+        readings.append(read_probe_set_at(probe_set, geometry, state))
+    verdicts = [card.verdict for card in training.cards] if training else [None] * len(readings[0])
+    read = [
+        ProbeReadings(probe.name, verdict, each)
+        for probe, verdict, each in zip(
+            probe_set.probes, verdicts, zip(*readings, strict=True), strict=True
+        )
+    ]
     return TextReadings(
         acts.model_id,
         probe_set.layer,

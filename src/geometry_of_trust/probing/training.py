@@ -5,6 +5,7 @@ Formulas: docs/mathematics.md, sections 4 to 8. How to read a card: docs/probes.
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import scipy
 
 from geometry_of_trust.documents.probe_card import Card
 from geometry_of_trust.documents.recorded_identity import Weights
+from geometry_of_trust.documents.trained_tokens import TrainedTokens
 from geometry_of_trust.errors import BadOption, BadRowTable, DimensionMismatch, RepeatedLayers
 from geometry_of_trust.formats.arrays import Activations, check_not_zero
 from geometry_of_trust.formats.row_table import RowTable, groups_of
@@ -25,7 +27,9 @@ from geometry_of_trust.probing.array_types import Array, Labels
 from geometry_of_trust.probing.card_making import FittedProbe, make_card
 from geometry_of_trust.probing.causal_probe import CausalProbe, as_probe
 from geometry_of_trust.probing.cross_validation import cross_validate
+from geometry_of_trust.probing.fitted_range import FittedRange, Range, range_of_norms
 from geometry_of_trust.probing.label_checks import check_label_column
+from geometry_of_trust.probing.probe_readings import read_probe
 from geometry_of_trust.probing.probes import Probe, ProbeSet, Training
 from geometry_of_trust.probing.score_histogram import ScoreHistogram, score_histogram
 from geometry_of_trust.probing.split_rows import SplitRows
@@ -76,6 +80,7 @@ class TrainingContext:
         recorded: whether an extraction record says that states and unembedding are of one model.
         unread: whether it says that the unembedding does not read such states.
         weights: of which weights it says that the states are.
+        tokens: of which tokens of their texts.
     """
 
     corpus_version: str = "unversioned"
@@ -85,6 +90,7 @@ class TrainingContext:
     recorded: bool = False
     unread: bool = False
     weights: Weights | None = None
+    tokens: TrainedTokens | None = None
 
 
 def train(
@@ -148,6 +154,8 @@ def train(
         cards=tuple(one.card for one in trained),
         versions=_versions(),
         weights=context.weights,
+        tokens=context.tokens,
+        fitted=trainer.fitted_range(trained),
     )
     probe_set = ProbeSet(
         probes=tuple(one.probe for one in trained),
@@ -216,6 +224,25 @@ class _Trainer:
             progress=tell,
         )
         return _Trained(as_probe(name, classifier), card, classifier)
+
+    def fitted_range(self, trained: Sequence[_Trained]) -> FittedRange | None:
+        """The range of the states, and of what each probe says of them; exact, of rows at the ends.
+
+        None where a norm is beyond float32.
+        """
+        norms = range_of_norms(self.geometry, self.states)
+        if not math.isfinite(norms.high):
+            return None
+        scores = []
+        for one in trained:
+            logits = one.classifier.logits(self.states)
+            ends = int(logits.argmin()), int(logits.argmax())
+            scores.append(Range.of(self._exactly(one.probe, i) for i in ends))
+        return FittedRange(norms, tuple(scores))
+
+    def _exactly(self, probe: Probe, row: int) -> float:
+        """What a probe says of a row, as a reading would."""
+        return read_probe(probe, self.geometry, self.states[row : row + 1]).raw
 
 
 def check_inputs(

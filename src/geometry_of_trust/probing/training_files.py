@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from geometry_of_trust.documents.extraction_record import NO_NORM, TRANSFORMED
+from geometry_of_trust.documents.trained_tokens import TrainedTokens
 from geometry_of_trust.errors import BadOption, BadRowTable, NonFinite, NotPositiveDefinite
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.activations_file import open_activations
@@ -111,6 +112,7 @@ def train_layers(
         record is not None,
         record is not None and record.unembedding_reads in (TRANSFORMED, NO_NORM),
         None if record is None else record.weights,
+        None if record is None else TrainedTokens.of(record),
     )
     results = [
         train(

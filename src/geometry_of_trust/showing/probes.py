@@ -14,6 +14,7 @@ from geometry_of_trust.terminal import bare_or_quoted, escaped, quoted
 
 if TYPE_CHECKING:
     from geometry_of_trust.probing.calibration_report import Calibration, CalibrationReport
+    from geometry_of_trust.probing.fitted_range import Range
     from geometry_of_trust.probing.probes import Training
     from geometry_of_trust.probing.training import TrainingResult
 
@@ -27,6 +28,7 @@ def training_rows(trained: Training) -> list[tuple[str, str]]:
     share = (
         "" if phi.mean_share is None else f", mean row {100 * phi.mean_share:.3g} % of the trace"
     )
+    fitted = () if trained.fitted is None else trained.fitted.scores
     count = len(trained.cards)
     spread = trained.effective_dimension / count
     word = (
@@ -36,6 +38,10 @@ def training_rows(trained: Training) -> list[tuple[str, str]]:
     return [
         ("trained on", f"layer {trained.layer}, {trained.rows} rows, {trained.precision}, of "
                        f"{bare_or_quoted(trained.model_id)}"),
+        ("tokens", "" if trained.tokens is None else escaped(str(trained.tokens))),
+        ("norms fitted on", "" if trained.fitted is None else _range(trained.fitted.norms)),
+        *(("scores fitted on", f"{_range(scores)}: {quoted(entry.dimension)}")
+          for entry, scores in zip(trained.cards, fitted, strict=False)),
         ("inner product", trained.inner_product + added),
         ("its spectrum", f"condition number {phi.condition:.4g}, "
                          f"effective rank {phi.effective_rank:.4g}{share}"),
@@ -49,6 +55,10 @@ def training_rows(trained: Training) -> list[tuple[str, str]]:
             f"{name} {bare_or_quoted(v)}" for name, v in trained.versions.items()
         )),
     ]  # fmt: skip
+
+
+def _range(values: Range) -> str:
+    return f"{values.low:.4g} to {values.high:.4g}"
 
 
 def cards(trained: Training) -> str:
@@ -97,6 +107,8 @@ def calibration(report: CalibrationReport) -> str:
             "The probe set does not say what it was trained on: nor whether these are those rows, "
             "or of that model."
         )
+    if report.other_tokens:
+        notes.append("The probes were trained on other tokens than some of these rows are of.")
     if not report.grouped:
         notes.append("No groups: the intervals take each row for an independent one.")
     return "\n\n".join([*(_calibrated(probe) for probe in report.probes), *notes])

@@ -53,7 +53,9 @@ def title(read: TextReadings, probe: ProbeReadings) -> str:
 
 
 LEGEND = (
-    "small digits: tenths of the probability, 0 to 9; * below the probe's threshold of reliability"
+    "small digits: tenths of the probability, 0 to 9; * below the probe's threshold of "
+    "reliability; ! far outside of what the probe was fitted on; ? other tokens than it was "
+    "trained on, of which its probability says nothing"
 )
 
 
@@ -67,10 +69,13 @@ def pieces(read: TextReadings, probe: ProbeReadings) -> list[tuple[str, Reading]
 
 def lines(read: TextReadings, probe: ProbeReadings) -> list[str]:
     """A token a line: position, probability, a bar from 0 to 1, the token."""
-    table = ["  row  probability  0" + " " * (_BAR - 2) + "1   token"]
+    table = ["  row  probability    0" + " " * (_BAR - 2) + "1   token"]
     for token, reading in zip(read.tokens, probe.readings, strict=True):
         filled = round(_BAR * reading.confidence)
-        flag = "*" if reading.flagged else " "
+        flag = "".join(
+            mark if so else " "
+            for mark, so in (("*", reading.flagged), ("!", reading.outside), ("?", token.other))
+        )
         text = "?" if token.text is None else quoted_prose(token.text)
         table.append(
             f"{token.row:>5}  {reading.confidence:>10.3f}{flag}  "
@@ -100,6 +105,7 @@ p { margin: 0.5em 0 }
   white-space: pre; border-bottom: 2px solid #000 }
 .t i { display: block; font: 11px/1.2 monospace }
 .f { border-bottom: 2px dotted #000 }
+.o { opacity: 0.45 }
 </style>
 </head>
 <body>
@@ -115,7 +121,8 @@ def page(read: TextReadings) -> str:
     parts = [
         _HEAD,
         f"<p>{key} probability; <span class='t f'>dotted<i>line</i></span> below the probe's "
-        "threshold of reliability</p>\n",
+        "threshold of reliability; <span class='t o'>pale<i>text</i></span> other tokens than "
+        "trained on, or far outside of what was fitted</p>\n",
     ]
     for probe in read.probes:
         parts.append(f"<h1>{html.escape(title(read, probe))}</h1>\n<p>\n")
@@ -136,6 +143,10 @@ def _span(token: TokenText, reading: Reading) -> str:
     flagged = " f" if reading.flagged else ""
     line = "<br>\n" if token.text is not None and "\n" in token.text else "\n"
     told = f"row {token.row}: p = {shortest_float32(p)}, logit = {shortest_float32(reading.raw)}"
+    told += ", far outside of what the probe was fitted on" if reading.outside else ""
+    told += ", other than the tokens that it was trained on" if token.other else ""
+    if reading.outside or token.other:
+        flagged += " o"
     return (
         f'<span class="t{flagged}" style="background:{_css(p)}" title="{told}">'
         f"{html.escape(shown(token))}<i>{p:.2f}</i></span>{line}"

@@ -53,6 +53,8 @@ class ReadingEntry:
     dimension: str | None = None
     verdict: str = ""
     other_weights: bool = False
+    other_tokens: bool = False
+    outside: bool = False
     unbound: bool = False
 
     def tree(self) -> dict[str, object]:
@@ -66,6 +68,8 @@ class ReadingEntry:
                 "dimension": self.dimension,
                 "verdict": self.verdict or None,
                 "other_weights": self.other_weights,
+                "other_tokens": self.other_tokens,
+                "outside": self.outside,
             }
         return {
             "probe_set": self.probe_set,
@@ -81,12 +85,16 @@ class ReadingEntry:
             flag = "flagged" if self.flagged else "not flagged"
         else:
             flag = "unreliable: flagged" if self.flagged else "reliable"
+        if self.outside:
+            flag = "OUTSIDE of what the probe was fitted on"
         p = "?" if self.probability is None else shortest_float32(self.probability)
         numbers = f"p = {p} ({flag}), raw = {shortest_float32(self.raw)}"
         if self.verdict == "INSUFFICIENT":
             numbers += ", by a probe that is INSUFFICIENT"
         if self.other_weights:
             numbers += ", by a probe TRAINED ON OTHER WEIGHTS"
+        if self.other_tokens:
+            numbers += ", by a probe TRAINED ON OTHER TOKENS"
         if self.dimension is not None and not self.verdict:
             numbers += ", by a probe of unknown training"
         if self.dimension is None:
@@ -122,6 +130,8 @@ def readings(attestation: Attestation) -> list[ReadingEntry]:
                     dimension=bound.dimensions[j],
                     verdict=verdicts[j],
                     other_weights=bound.other_weights,
+                    other_tokens=bound.other_tokens,
+                    outside=n < len(bound.outside) and bound.outside[n],
                 )
             entries.append(entry)
     return entries

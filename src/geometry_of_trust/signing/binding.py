@@ -86,6 +86,9 @@ class BoundProbeSet:
         dimensions, verdicts: one a probe.
         other_weights: whether it was trained on those of another model, which was allowed.
         unknown_training: whether it does not say what it was trained on; it has no verdicts then.
+        other_tokens: whether it was read at other tokens than it was trained on, which was allowed.
+        outside: whether each reading, or the state that was read, is far from what its probe was
+            fitted on; empty where none is, and where that range is not known.
     """
 
     sha256: str
@@ -96,6 +99,8 @@ class BoundProbeSet:
     verdicts: tuple[Verdict, ...]
     other_weights: bool = False
     unknown_training: bool = False
+    other_tokens: bool = False
+    outside: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -259,6 +264,8 @@ BINDING = record(
                 member("verdicts", vector(choice(VERDICTS))),
                 member("other_weights", BOOL, default=False, omitted=True),
                 member("unknown_training", BOOL, default=False, omitted=True),
+                member("other_tokens", BOOL, default=False, omitted=True),
+                member("outside", vector(BOOL), default=(), omitted=True),
             )
         ),
     ),

@@ -255,6 +255,8 @@ def _check_bound_set(bound: BoundProbeSet, readings: int, positions: int, where:
         # read; of unknown training no verdict.
         ("dimensions", readings, count * positions if bound.position == EVERY else count),
         ("verdicts", 0 if bound.unknown_training else count, len(bound.verdicts)),
+        # 4.17 What is far outside of its range is said of each reading, or of none.
+        ("outside", readings if any(bound.outside) else 0, len(bound.outside)),
         # 4.12 The row is the one that the position names.
         ("position_index", index, bound.position_index),
     ):

@@ -20,6 +20,7 @@ from geometry_of_trust.attesting.assemble import (
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.model_names import same_model
+from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import ContentMismatch, ProvenanceMissing
 from geometry_of_trust.files import PathLike
@@ -28,6 +29,7 @@ from geometry_of_trust.formats.unembedding_file import UnembeddingFile, open_une
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.identity.matrix import check_matrix
 from geometry_of_trust.identity.tensor_tree import TensorEntry, TensorProof
+from geometry_of_trust.probing.row_origins import RowOrigins
 from geometry_of_trust.probing.sources import (
     ProbeSetFile,
     Sources,
@@ -56,6 +58,7 @@ class Contents:
     probes: tuple[ProbeSetFile, ...]
     reference: Checkpoint | None = None
     record: Record | None = None
+    rows: PathLike | None = None
 
     @classmethod
     def of(cls, supplied: Supplied) -> Contents:
@@ -73,6 +76,7 @@ class Contents:
             tuple(open_probe_set(path) for path in supplied.probes),
             None if reference is None else open_checkpoint(reference, epsilon=None),
             None if supplied.record is None else read_record(supplied.record),
+            supplied.rows,
         )
 
     @property
@@ -81,6 +85,13 @@ class Contents:
         if self.activations is None or self.unembedding is None or not self.probes:
             return None
         return Sources(self.activations, self.unembedding, self.probes)
+
+    @property
+    def origins(self) -> RowOrigins | None:
+        """Which tokens the rows of the activations are, if record and activations are there."""
+        if self.record is None or self.activations is None:
+            return None
+        return RowOrigins(self.record, self.rows or rows_path(self.activations.file))
 
 
 def check_contents(attestation: Attestation, contents: Contents) -> str:
@@ -170,7 +181,11 @@ def _probe_set(binding: Binding, bound: BoundProbeSet, file: ProbeSetFile) -> Co
         names = activations.model_id, training.model_id
         signed, found = (weights, training.weights) if names[0] == names[1] else names
         yield "training.model_id", signed, found
-    yield from _fields(bound, bound_probe_set(file, bound.position, activations, weights))
+    again = bound_probe_set(
+        file, bound.position, activations, weights,
+        other_tokens=bound.other_tokens, outside=bound.outside,
+    )  # fmt: skip
+    yield from _fields(bound, again)
     for probe in probe_set.probes:
         yield f"weights of {probe.name!r}", activations.hidden_dim, probe.weights.size
     if training is None:

@@ -35,6 +35,7 @@ from geometry_of_trust.identity.model_signature import (
     check_model_signature,
 )
 from geometry_of_trust.outputs.temporary_files import scratch_folder
+from geometry_of_trust.probing.row_origins import RowOrigins
 from geometry_of_trust.probing.sources import Sources, open_sources
 from geometry_of_trust.progress import Progress
 from geometry_of_trust.signing.attestation import Attestation
@@ -484,7 +485,8 @@ def _compare(
     if ended is not None:
         return ended
     try:
-        made = recomputed(attestation, sources, compared.reference)
+        origins = RowOrigins.of(sources.activations_file)
+        made = recomputed(attestation, sources, compared.reference, origins)
     except GotError as error:  # of files that are all as signed
         return compared.ends("MISMATCH", f"readings: not of the files signed: {error.what}")
     for name, ours_, signed_ in differences(made, attestation):

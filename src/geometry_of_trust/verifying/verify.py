@@ -266,7 +266,7 @@ def verify(
             check_binding(claimed, key, where)
             passed(
                 "its digest is signed; model, geometry, probes, positions and key agree"
-                f"{_both_ways(claimed)}{_unknown_training(claimed)}"
+                f"{_both_ways(claimed)}{_unknown_training(claimed)}{_off_range(claimed)}"
             )
     sha256 = hashlib.sha256(data).hexdigest()
     if claimed.binding is None:
@@ -313,6 +313,14 @@ def _unknown_training(claimed: Attestation) -> str:
     """What is to be said of probes that do not say what they were trained on."""
     sets = () if claimed.binding is None else claimed.binding.probe_sets
     return "; probes of UNKNOWN TRAINING" if any(x.unknown_training for x in sets) else ""
+
+
+def _off_range(claimed: Attestation) -> str:
+    """What is to be said of readings that are not of what their probes were trained on."""
+    sets = () if claimed.binding is None else claimed.binding.probe_sets
+    elsewhere = "; probes read at OTHER TOKENS" if any(x.other_tokens for x in sets) else ""
+    far = sum(sum(x.outside) for x in sets)
+    return f"{elsewhere}{f'; readings OUTSIDE of the fitted range: {far}' if far else ''}"
 
 
 def _counted(attestation: Attestation) -> str:
@@ -405,7 +413,7 @@ def _readings_step(
     from geometry_of_trust.attesting.attest import check_readings  # noqa: PLC0415
 
     with run.step(6) as passed:
-        check_readings(claimed, sources, contents.reference)
+        check_readings(claimed, sources, contents.reference, contents.origins)
         passed("recomputed from the files: equal, bit for bit")
     return []
 
