@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from geometry_of_trust.corpus.options import CorpusOptions as CorpusOptions
     from geometry_of_trust.corpus.options import Listener as Listener
     from geometry_of_trust.corpus.options import RowOptions as RowOptions
+    from geometry_of_trust.documents.evaluations import AtThreshold as AtThreshold
+    from geometry_of_trust.documents.evaluations import BoundBar as BoundBar
+    from geometry_of_trust.documents.evaluations import BoundLabels as BoundLabels
+    from geometry_of_trust.documents.evaluations import Evaluation as Evaluation
+    from geometry_of_trust.documents.evaluations import ProbeEvaluation as ProbeEvaluation
     from geometry_of_trust.documents.extraction_record import Check as Check
     from geometry_of_trust.documents.extraction_record import Corpus as Corpus
     from geometry_of_trust.documents.extraction_record import Record as Record
@@ -184,6 +189,13 @@ _NAMES = {
     "corpus.estimating": ("Estimate", "FileSize"),
     "corpus.extracting": ("estimate_corpus", "extract_corpus"),
     "corpus.options": ("CorpusOptions", "Listener", "RowOptions"),
+    "documents.evaluations": (
+        "AtThreshold",
+        "BoundBar",
+        "BoundLabels",
+        "Evaluation",
+        "ProbeEvaluation",
+    ),
     "documents.extraction_record": (
         "Check",
         "Corpus",

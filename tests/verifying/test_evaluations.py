@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.metrics import brier_score_loss, recall_score, roc_auc_score
 
 from geometry_of_trust import errors
 from geometry_of_trust.attesting.attest import attest
@@ -17,6 +20,7 @@ from geometry_of_trust.corpus.options import CorpusOptions, RowOptions
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.extraction.options import ExtractionOptions
+from geometry_of_trust.formats.row_table import read_rows
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.training_files import train_files
@@ -233,3 +237,270 @@ def test_the_commands(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]
         main(["verify", "--attestation", document, "--pubkey", f"{folder / 'k'}.pub", *files]) == 0
     )
     assert main([*command, "--position", "all"]) == 2
+
+
+# --- with labels ------------------------------------------------------------------------------
+
+
+def bar_of(evaluation: Evaluation, **changes: Any) -> Path:
+    """A bar for the first probe, in a file."""
+    record = read_record(record_path(evaluation.activations))
+    tree = {
+        "format": "geometry-of-trust bar", "version": 1, "dimension": "wet", "layer": 2,
+        "metric": "recall", "threshold": 0.5, "corpus": record.prompt_sha256, "minimum": 0.25,
+    }  # fmt: skip
+    path = evaluation.folder / "bar.json"
+    path.write_text(json.dumps({k: v for k, v in (tree | changes).items() if v is not None}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def judged(evaluation: Evaluation) -> Attestation:
+    return evaluation.attest(
+        label_columns=["wet", "long"], threshold=0.5, bar=bar_of(evaluation)
+    )  # fmt: skip
+
+
+def test_figures_are_those_of_readings_and_labels(
+    evaluation: Evaluation, judged: Attestation
+) -> None:
+    """As scikit-learn has them."""
+    found = judged.bound().evaluation
+    assert found is not None
+    assert [probe.dimension for probe in found.probes] == ["wet", "long", "wet"]
+    assert (found.groups, found.threshold, found.from_file) == (6, 0.5, False)
+    rows = read_rows(rows_path(evaluation.activations))
+    for i, probe in enumerate(found.probes):
+        y = rows.label(probe.dimension)
+        take = slice(i, 48, 2) if i < 2 else slice(0, 24)
+        raw = np.array(judged.layer_readings[i // 2][take])
+        p = np.array(judged.confidence[take if i < 2 else slice(48, 72)])
+        assert probe.auroc.value == pytest.approx(roc_auc_score(y, raw), abs=1e-6)
+        assert probe.brier.value == pytest.approx(brier_score_loss(y, p), abs=1e-6)
+        assert (probe.positives, probe.negatives) == (int(y.sum()), 24 - int(y.sum()))
+        at = probe.at_threshold
+        assert at is not None
+        called = p >= 0.5
+        assert (at.true_positives, at.false_positives) == (
+            int((called & (y == 1)).sum()), int((called & (y == 0)).sum()),
+        )  # fmt: skip
+        assert at.recall.value == pytest.approx(recall_score(y, called), abs=1e-6)
+        assert at.accuracy.value == pytest.approx((called == y).mean(), abs=1e-6)
+        for name in ("auroc", "recall_at_1_percent", "brier", "recall", "accuracy"):
+            figure = probe.figure(name)
+            assert figure is not None
+            assert 0 <= figure.low <= figure.value <= figure.high <= 1
+    digest = hashlib.sha256("".join(f"{x}\n" for x in rows.label("wet")).encode()).hexdigest()
+    assert [(e.dimension, e.column) for e in found.labels] == [("wet", "wet"), ("long", "long")]
+    assert found.labels[0].sha256 == digest
+
+
+def test_an_evaluation_is_verified(evaluation: Evaluation, judged: Attestation) -> None:
+    """All of it from all files; and the evaluation without the activations."""
+    bar = evaluation.folder / "bar.json"
+    whole = evaluation.verify(judged, bar=bar)
+    assert whole.line == "VERIFIED"
+    assert "GOT_EVALUATION_RECOMPUTED" in whole.properties
+    assert "the bar was MET: recall of at least 0.25" in whole.steps[3].detail
+    beside: dict[str, Any] = {
+        "record": record_path(evaluation.activations), "rows": rows_path(evaluation.activations),
+        "activations": None, "unembedding": None, "probes": (), "model": None,
+    }  # fmt: skip
+    small = evaluation.verify(judged, **beside)
+    assert "the evaluation is that of the readings with these labels" in small.steps[4].detail
+    assert "GOT_EVALUATION_RECOMPUTED" in small.properties
+    assert "bar" in small.not_checked
+    nothing = verify(judged.to_json(), KEY.public)
+    assert {"row table", "bar"} <= {*nothing.not_checked}
+    assert "GOT_EVALUATION_RECOMPUTED" not in nothing.properties
+    shown = verdicts.verdict(whole)
+    assert "auroc " in shown
+    assert "at p = 0.5: recall " in shown
+    assert "MET: recall of at least 0.25" in shown
+    tree = json.loads(verdicts.verdict_json(whole))["attestation"]["evaluation"]
+    assert tree["probes"][0]["auroc"]["value"] == str(tree["probes"][0]["auroc"]["value"])
+
+
+def test_a_bar_that_is_not_met(evaluation: Evaluation) -> None:
+    for changes, met in (
+        ({"minimum": 1.0, "threshold": 1.0}, False),
+        ({"metric": "brier", "threshold": None, "minimum": None, "maximum": 1.0}, True),
+        ({"metric": "ece", "threshold": None, "minimum": None, "maximum": 0.0}, False),
+        ({"metric": "precision", "threshold": 1.0, "minimum": 0.0}, False),  # none is called so
+    ):
+        bar = bar_of(evaluation, **changes)
+        document = evaluation.attest(label_columns=["wet", "long"], bar=bar)
+        found = document.bound().evaluation
+        assert found is not None
+        assert found.bar is not None
+        assert found.bar.met is met, changes
+        verdict = evaluation.verify(document, bar=bar)
+        assert verdict.line == "VERIFIED"
+        assert ("was MET" in verdict.steps[3].detail) is met
+    bar.write_text(bar.read_text().replace("precision", "recall"))
+    with pytest.raises(Refused) as caught:
+        evaluation.verify(document, bar=bar)
+    assert (caught.value.step, caught.value.where) == (5, str(bar))
+    bar_of(evaluation)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "refused"),
+    [
+        (("probes", 0, "auroc", "value"), 0.5, (5, "binding.evaluation.probes[0]")),
+        (("probes", 2, "ece", "high"), 0.75, (5, "binding.evaluation.probes[2]")),
+        (("groups",), 7, (5, "binding.evaluation.groups")),
+        (("threshold",), 0.75, (5, "bar.json.threshold")),
+        (("labels", 1, "sha256"), "ab" * 32, (5, "labels 'long'")),
+        (("labels", 1, "column"), "wet", (5, "labels 'long'")),
+        (("labels", 1, "column"), "x" * 257, (2, "column")),
+        (("bar", "sha256"), "ab" * 32, (5, "bar.json")),
+        (("bar", "minimum"), 0.375, (5, "bar.json")),
+        (("bar", "met"), False, (4, "evaluation.bar.met")),
+        (("bar", "maximum"), 0.5, (4, "evaluation.bar")),
+        (("bar", "probe"), 3, (4, "evaluation.bar.probe")),
+        (("bar", "probe"), 1, (5, "bar.json")),
+        (("threshold",), None, (4, "probes[0].at_threshold")),
+        (("probes", 1, "at_threshold"), None, (4, "probes[1].at_threshold")),
+        (("probes", 1, "at_threshold", "true_positives"), 25, (4, "probes[1].at_threshold")),
+        (("probes", 1, "at_threshold", "false_positives"), 25, (4, "probes[1].at_threshold")),
+        (("probes", 1, "at_threshold", "precision"), None, (4, "at_threshold.precision")),
+        (("probes", 1, "dimension"), "wet", (4, "evaluation.probes")),
+        (("probes", 1, "positives"), 11, (4, "probes[1]")),
+        (("groups",), 1, (4, "evaluation.groups")),
+        (("groups",), 25, (4, "evaluation.groups")),
+        (("labels",), (), (4, "evaluation.labels")),
+    ],
+)
+def test_a_lie_of_an_evaluation_is_refused(
+    evaluation: Evaluation,
+    judged: Attestation,
+    path: tuple[str | int, ...],
+    value: object,
+    refused: tuple[int, str],
+) -> None:
+    binding = replaced(judged.bound(), ("evaluation", *path), value)
+    with pytest.raises(Refused) as caught:
+        evaluation.verify(signed_anew(judged, binding=binding), bar=bar_of(evaluation))
+    assert caught.value.step == refused[0]
+    assert refused[1] in str(caught.value.where)
+
+
+def test_an_evaluation_is_of_every_row_of_a_corpus(
+    evaluation: Evaluation, judged: Attestation
+) -> None:
+    evaluated = judged.bound().evaluation
+    assert evaluated is not None
+    last = evaluation.attest(position="last")
+    for binding, where in (
+        (replace(last.bound(), evaluation=evaluated), "evaluation.positions"),
+        (replace(judged.bound(), corpus=None), "evaluation.from_file"),
+        (replace(judged.bound(), corpus=None, evaluation=replace(evaluated, from_file=True)),
+         "evaluation.bar"),
+    ):  # fmt: skip
+        signed = last if binding.corpus is None and where.endswith("positions") else judged
+        with pytest.raises(Refused) as caught:
+            evaluation.verify(signed_anew(signed, binding=binding))
+        assert (caught.value.step, str(caught.value.where)[-len(where) :]) == (4, where)
+
+
+def test_labels_from_a_file_of_their_own(evaluation: Evaluation, tmp_path: Path) -> None:
+    y = read_rows(rows_path(evaluation.activations)).label("wet")
+    text, table = tmp_path / "a.labels", tmp_path / "a.csv"
+    text.write_text("".join(f"{x}\n" for x in y))
+    table.write_text("long,soaked\n" + "".join(f"{1 - x},{x}\n" for x in y))
+    one = {"probes": evaluation.probes[1:]}
+    for options in ({"labels": text}, {"labels": table, "label_columns": ["soaked"]}):
+        document = evaluation.attest(**one, **options)
+        found = document.bound().evaluation
+        assert found is not None
+        assert found.from_file
+        assert found.labels[0].sha256 == hashlib.sha256(text.read_bytes()).hexdigest()
+        labels = options["labels"]
+        assert evaluation.verify(document, **one, labels=labels).line == "VERIFIED"
+        assert "labels" in evaluation.verify(document, **one).not_checked
+    path = evaluation.folder / "file.json"
+    write_attestation(path, document)
+    chosen: dict[str, Any] = {
+        "model": evaluation.model, "corpus": evaluation.corpus, "row_options": ROWS, **one,
+    }  # fmt: skip
+    missing = reproduce(path, KEY.public, **chosen)
+    assert missing.outcome == "UNVERIFIABLE"
+    assert "--labels" in missing.line
+    with quick():
+        assert reproduce(path, KEY.public, labels=table, **chosen).line == "MATCH"
+        table.write_text("soaked\n" + "".join(f"{1 - x}\n" for x in y))
+        other = reproduce(path, KEY.public, labels=table, **chosen)
+    assert other.line.startswith("MISMATCH at evaluation: labels 'wet': ")
+    with pytest.raises(Refused) as caught:
+        evaluation.verify(document, **one, labels=table)
+    assert caught.value.step == 5
+    with pytest.raises(Refused) as caught:
+        evaluation.verify(evaluation.attest(), labels=text)
+    assert (caught.value.step, caught.value.where) == (5, str(text))
+    with pytest.raises(Refused) as caught:
+        evaluation.verify(evaluation.attest(), bar=bar_of(evaluation))
+    assert caught.value.step == 5
+
+
+def test_an_evaluation_is_made_again_from_the_model(
+    evaluation: Evaluation, judged: Attestation, tmp_path: Path
+) -> None:
+    write_attestation(tmp_path / "t.json", judged)
+    with quick():
+        again = reproduce(
+            tmp_path / "t.json", KEY.public, model=evaluation.model, corpus=evaluation.corpus,
+            row_options=ROWS, probes=evaluation.probes,
+        )  # fmt: skip
+    assert again.line == "MATCH"
+    assert "when the bar was written down" in again.not_checked
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"position": "last", "label_columns": ["wet"]}, errors.BadOption),
+        ({"threshold": 0.5}, errors.BadOption),
+        ({"bar": "bar.json"}, errors.BadOption),
+        ({"label_columns": ["wet", "long"], "threshold": 1.5}, errors.BadOption),
+        ({"label_columns": ["wet", "long"], "threshold": 0.25, "bar": {}}, errors.BadOption),
+        ({"label_columns": ["wet"]}, errors.MissingMember),
+        ({"label_columns": ["wet", "long"], "bar": {"layer": 3}}, errors.Inconsistent),
+        ({"label_columns": ["wet", "long"], "bar": {"corpus": "ab" * 32}}, errors.Inconsistent),
+        ({"label_columns": ["wet", "long"], "bar": {"maximum": 0.5}}, errors.Inconsistent),
+        ({"label_columns": ["wet", "long"], "bar": {"threshold": None}}, errors.Inconsistent),
+        ({"label_columns": ["wet", "long"], "bar": {"metric": "ece"}}, errors.Inconsistent),
+        ({"label_columns": ["wet", "long"], "bar": {"metric": "f1"}}, errors.WrongType),
+        ({"label_columns": ["wet", "long"], "bar": {"version": 2}}, errors.WrongType),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    evaluation: Evaluation, options: dict[str, Any], error: type[errors.GotError]
+) -> None:
+    if isinstance(options.get("bar"), dict):
+        options = options | {"bar": bar_of(evaluation, **options["bar"])}
+    with pytest.raises(error):
+        evaluation.attest(**options)
+    bar_of(evaluation)
+
+
+def test_the_commands_of_an_evaluation(
+    evaluation: Evaluation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, document = str(tmp_path / "k"), str(tmp_path / "t.json")
+    assert main(["keygen", "--output", key]) == 0
+    bar = str(bar_of(evaluation))
+    files = [
+        "--activations", str(evaluation.activations), "--unembedding", str(evaluation.unembedding),
+        "--probes", *map(str, evaluation.probes),
+    ]  # fmt: skip
+    assert main([
+        "attest", *files, "--key", key, "--output", document, "--position", "every",
+        "--label-column", "wet", "long", "--threshold", "0.5", "--bar", bar,
+    ]) == 0  # fmt: skip
+    assert "MET: recall of at least 0.25" in capsys.readouterr().out
+    model = ["--model", str(evaluation.model), "--bar", bar]
+    assert (
+        main(["verify", "--attestation", document, "--pubkey", f"{key}.pub", *files, *model]) == 0
+    )
+    assert capsys.readouterr().out.splitlines()[-1] == "VERIFIED"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from geometry_of_trust.attesting.drifts import SignedDrift, measured_drift, signed_drift
+from geometry_of_trust.documents.evaluations import Evaluation
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import EVERY, position_index
 from geometry_of_trust.documents.recorded_identity import Weights
@@ -85,6 +86,7 @@ class Statement:
         place: where it stands in a history.
         model: which model it was, if the record says.
         corpus: whose every row is read, if it is one.
+        evaluation: of these readings, as it was signed, if there was one.
     """
 
     timestamp: int
@@ -95,6 +97,7 @@ class Statement:
     place: Place = FIRST
     model: BoundModel | None = None
     corpus: BoundCorpus | None = None
+    evaluation: Evaluation | None = None
 
 
 def bound_activations(activations: Activations, sha256: str) -> BoundActivations:
@@ -237,6 +240,7 @@ def assemble(
         geometry_reference=None if drift is None else drift.reference,
         model=model,
         corpus=statement.corpus,
+        evaluation=statement.evaluation,
     )
     return Attestation(
         model_id=activations.model_id,
@@ -324,6 +328,7 @@ def recomputed(
         place=place_of(attestation),
         model=binding.model,
         corpus=binding.corpus,
+        evaluation=binding.evaluation,
     )
     positions = [bound.position for bound in binding.probe_sets]
     drift = signed_drift(attestation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from geometry_of_trust.attesting.assemble import (
@@ -17,7 +17,7 @@ from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import EVERY, position_index
 from geometry_of_trust.documents.token_choice import ALL
-from geometry_of_trust.errors import LimitExceeded, ReadingsMismatch
+from geometry_of_trust.errors import BadOption, LimitExceeded, ReadingsMismatch
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
@@ -49,6 +49,10 @@ def attest(
     other_weights: bool = False,
     unknown_training: bool = False,
     anyway: bool = False,
+    labels: PathLike | None = None,
+    label_columns: Sequence[str] = (),
+    threshold: float | None = None,
+    bar: PathLike | None = None,
 ) -> Attestation:
     """Read the probes and sign the readings, bound to everything they came from.
 
@@ -70,6 +74,12 @@ def attest(
             reference makes them; the binding says of which.
         anyway: also read probes at other tokens than they were trained on; the binding says of
             which.
+        labels, label_columns: of every row, as of `train_files`: the readings are held against
+            them, and what comes of it is bound. Of several columns or probes, each probe has the
+            column of its name.
+        threshold: probability from which a row is called positive, for figures at it.
+        bar: a file that says what a probe must reach on this corpus (docs/evaluations.md); the
+            document says whether it did.
 
     Returns:
         The attestation, signed. Same files, options and timestamp: the same bytes.
@@ -101,6 +111,8 @@ def attest(
     )
     # All that can be refused is refused before the long arithmetic.
     position_index(position, len(sources.activations.positions))
+    labelled = labels is not None or len(label_columns) > 0
+    _check_evaluated(position, labelled, {"--threshold": threshold, "--bar": bar})
     if position == EVERY:
         _check_count(sources)
     elsewhere = _elsewhere(sources, position, anyway=anyway)
@@ -134,7 +146,32 @@ def attest(
     if reference is not None:
         drift = measured_drift(reference, geometry, sources.probe_sets)
     made = assemble(sources, geometry, [position] * len(probes), elsewhere, statement, drift=drift)
+    if labelled:
+        # Labels and what is made of them need libraries that not every signer has.
+        from geometry_of_trust.attesting.evaluations import (  # noqa: PLC0415
+            Labelled,
+            with_evaluation,
+        )
+
+        rows = None if statement.corpus is None else sources.activations_file.rows
+        of_rows = Labelled(labels, rows)
+        made = with_evaluation(
+            made, of_rows, label_columns=label_columns, threshold=threshold, bar=bar
+        )
     return sign(made, secret)
+
+
+def _check_evaluated(position: str, labelled: bool, others: Mapping[str, object]) -> None:
+    """Labels go with a reading of every row, and all else of an evaluation with labels.
+
+    Raises:
+        BadOption: they do not.
+    """
+    if labelled and position != EVERY:
+        raise BadOption("--labels", expected="--position every with it", found=position)
+    for option, value in others.items():
+        if value is not None and not labelled:
+            raise BadOption(option, expected="--labels or --label-column with it", found="neither")
 
 
 def _check_count(sources: Sources) -> None:

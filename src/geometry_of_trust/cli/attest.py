@@ -45,6 +45,10 @@ def attest(
     other_weights: Annotated[bool, Switch] = False,
     unknown_training: Annotated[bool, Switch] = False,
     anyway: Annotated[bool, Switch] = False,
+    labels: Path | None = None,
+    label_column: Annotated[list[str] | None, Many] = None,
+    threshold: float | None = None,
+    bar: Path | None = None,
     passphrase_file: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -91,6 +95,15 @@ def attest(
         them; the document says so.
     anyway
         Also read probes at other tokens than they were trained on; the document says so.
+    labels
+        Labels of every row, as for train: the evaluation of the readings is signed, too.
+    label_column
+        As for train; with several probes, a column of each one's name.
+    threshold
+        Sign, too, what comes of calling rows positive from this probability on.
+    bar
+        A file that was written down before, with what a probe must reach; the document says
+        whether it did.
     passphrase_file
         First line: the passphrase of an encrypted key.
     json
@@ -123,6 +136,10 @@ def attest(
             other_weights=other_weights,
             unknown_training=unknown_training,
             anyway=anyway,
+            labels=labels,
+            label_columns=label_column or (),
+            threshold=threshold,
+            bar=bar,
         )
         with StagedFiles() as staged:
             staged.write(output, attestation.to_json())

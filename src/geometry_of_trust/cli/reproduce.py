@@ -36,6 +36,7 @@ def reproduce(
     record: Path | None = None,
     rows: Path | None = None,
     geometry_reference: Path | None = None,
+    labels: Path | None = None,
     model_signature: Path | None = None,
     model_key: Path | None = None,
     options: Annotated[LoadingOptions, Flat] = LoadingOptions(),
@@ -72,6 +73,8 @@ def reproduce(
         The signer's row table, which that needs of a corpus [default: as the record].
     geometry_reference
         The .gotgeo file that drift was measured from, if the signer measured it.
+    labels
+        The signer's labels, if an evaluation was made with those of a file of their own.
     model_signature
         Check that this signature covers the model's files (OpenSSF Model Signing, by key).
     model_key
@@ -106,6 +109,7 @@ def reproduce(
                 record=record,
                 rows=rows,
                 geometry_reference=geometry_reference,
+                labels=labels,
                 model_signature=model_signature,
                 model_key=model_key,
                 options=options,

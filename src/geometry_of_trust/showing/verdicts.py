@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from geometry_of_trust.documents.evaluations import (
+    AT_THRESHOLD,
+    EVALUATION,
+    MEASURES,
+    ProbeEvaluation,
+)
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.showing.text import SEES_LATER, as_json, table
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import BoundCorpus, BoundModel
+from geometry_of_trust.signing.binding import Binding, BoundCorpus, BoundModel
 from geometry_of_trust.terminal import bare_or_quoted, escaped_line, quoted
 from geometry_of_trust.verifying.verify import Refused, Step, Verdict
 
@@ -172,6 +179,7 @@ def attestation(signed: Attestation) -> str:
             ("made with", bare_or_quoted(bound.tool)),
             ("key id", bound.key_id),
         ]
+        rows += _evaluation_rows(bound)
     rows += _history_rows(signed)
     entries = readings(signed)
     rows += [("reading", entry.line()) for entry in entries[:READINGS_SHOWN]]
@@ -181,6 +189,36 @@ def attestation(signed: Attestation) -> str:
     if signed.binding is None:
         rows.append(("flags", REFERENCE_FLAGS))
     return table(rows)
+
+
+def _evaluation_rows(bound: Binding) -> list[tuple[str, str]]:
+    """How readings agree with labels, a line a probe and one at the threshold; and the bar."""
+    evaluation = bound.evaluation
+    if evaluation is None:
+        return []
+    layers = [entry.layer for entry in bound.probe_sets for _ in entry.dimensions]
+    rows = []
+    for layer, probe in list(zip(layers, evaluation.probes, strict=False))[:READINGS_SHOWN]:
+        of_one = f"layer {layer}: {quoted(probe.dimension)}"
+        told = f"{probe.positives} positive, {probe.negatives} negative"
+        rows.append(("evaluation", f"{_told(probe, MEASURES)}, {told}, {of_one}"))
+        if probe.at_threshold is not None and evaluation.threshold is not None:
+            at = f"at p = {shortest_float32(evaluation.threshold)}: {_told(probe, AT_THRESHOLD)}"
+            rows.append(("", f"{at}, {of_one}"))
+    more = len(evaluation.probes) - READINGS_SHOWN
+    rows += [("", f"and {more} more probes")] if more > 0 else []
+    if evaluation.bar is not None:
+        met = "MET" if evaluation.bar.met else "NOT MET"
+        rows.append(("bar", f"{met}: {evaluation.bar.demand}, {evaluation.bar.sha256}"))
+    return rows
+
+
+def _told(probe: ProbeEvaluation, metrics: Sequence[str]) -> str:
+    figures = ((name.replace("_", " "), probe.figure(name)) for name in metrics)
+    return ", ".join(
+        f"{name} {'undefined' if x is None else f'{x.value:.3f} ({x.low:.3f} to {x.high:.3f})'}"
+        for name, x in figures
+    )
 
 
 def _corpus_rows(corpus: BoundCorpus | None) -> list[tuple[str, str]]:
@@ -222,6 +260,7 @@ def _history_rows(signed: Attestation) -> list[tuple[str, str]]:
 def attestation_tree(signed: Attestation) -> dict[str, object]:
     """What an attestation says, for a program."""
     record = None if signed.binding is None else signed.binding.extraction_record
+    evaluation = None if signed.binding is None else signed.binding.evaluation
     return {
         "model_id": signed.model_id,
         "model_hash": signed.model_hash,
@@ -241,6 +280,7 @@ def attestation_tree(signed: Attestation) -> dict[str, object]:
         "sequence_number": signed.sequence_number,
         "geometry_drift": signed.geometry_drift,
         "directional_drifts": [dataclasses.asdict(entry) for entry in signed.directional_drifts],
+        "evaluation": evaluation and EVALUATION.write(evaluation),
         "readings": [entry.tree() for entry in readings(signed)],
     }
 

@@ -20,6 +20,7 @@ from geometry_of_trust.documents.codes import (
     Mode,
     Verdict,
 )
+from geometry_of_trust.documents.evaluations import EVALUATION, Evaluation
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.recorded_identity import Weights
@@ -186,7 +187,8 @@ class Binding:
 
     `geometry_reference` is the digest of the checkpoint that drift was measured from, if it was;
     `model` says which model it was, if the record does; `corpus` which texts, where every row was
-    read and the record is of a corpus.
+    read and the record is of a corpus; `evaluation` how the readings of every row agree with
+    labels, where there were some.
     """
 
     version: int
@@ -200,6 +202,7 @@ class Binding:
     geometry_reference: str | None = None
     model: BoundModel | None = None
     corpus: BoundCorpus | None = None
+    evaluation: Evaluation | None = None
 
     @property
     def reads_every_row(self) -> bool:
@@ -311,5 +314,6 @@ BINDING = record(
         default=None,
         omitted=True,
     ),
+    member("evaluation", EVALUATION, default=None, omitted=True),
 )
 """What a reading came from, as one JSON object of strings and integers."""

@@ -25,6 +25,7 @@ from geometry_of_trust.errors import (
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import BINDING_VERSION, Binding, BoundProbeSet
+from geometry_of_trust.signing.evaluation_checks import check_bound_evaluation
 from geometry_of_trust.signing.keys import PublicKey, SecretKey
 from geometry_of_trust.signing.signed_bytes import ByteLayout
 
@@ -122,6 +123,9 @@ def _check_bound_names(binding: Binding, where: str) -> None:
     for i, bound in enumerate(binding.probe_sets):
         for j, dimension in enumerate(bound.dimensions):
             check_name(dimension, f"{where}.probe_sets[{i}].dimensions[{j}]")
+    for i, labels in enumerate([] if binding.evaluation is None else binding.evaluation.labels):
+        if labels.column is not None:
+            check_name(labels.column, f"{where}.evaluation.labels[{i}].column")
 
 
 def _check_causal(attestation: Attestation, where: PathLike) -> None:
@@ -231,6 +235,7 @@ def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> 
             expected="none, without an extraction record and a reading of every row",
             found=f"{binding.corpus.texts} texts",
         )
+    check_bound_evaluation(binding, f"{where}.binding.evaluation")
     layers = frozenset(bound.layers)
     for i, (row, bound_set) in enumerate(zip(attestation.layer_readings, sets, strict=True)):
         here = f"{where}.binding.probe_sets[{i}]"

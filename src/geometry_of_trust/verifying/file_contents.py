@@ -25,6 +25,7 @@ from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import ContentMismatch, ProvenanceMissing
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.activations_file import ActivationsFile, open_activations
+from geometry_of_trust.formats.row_table import read_own_rows
 from geometry_of_trust.formats.unembedding_file import UnembeddingFile, open_unembedding
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.identity.matrix import check_matrix
@@ -43,7 +44,7 @@ from geometry_of_trust.signing.binding import (
     BoundGeometry,
     BoundProbeSet,
 )
-from geometry_of_trust.verifying.supplied_files import Supplied
+from geometry_of_trust.verifying.supplied_files import Supplied, needs_rows
 
 Compared = Iterator[tuple[str, object, object]]
 """Of each thing compared its name, what was signed, and what was found."""
@@ -59,6 +60,8 @@ class Contents:
     reference: Checkpoint | None = None
     record: Record | None = None
     rows: PathLike | None = None
+    labels: PathLike | None = None
+    bar: PathLike | None = None
 
     @classmethod
     def of(cls, supplied: Supplied) -> Contents:
@@ -77,6 +80,8 @@ class Contents:
             None if reference is None else open_checkpoint(reference, epsilon=None),
             None if supplied.record is None else read_record(supplied.record),
             supplied.rows,
+            supplied.labels,
+            supplied.bar,
         )
 
     @property
@@ -132,7 +137,35 @@ def check_contents(attestation: Attestation, contents: Contents) -> str:
             versions = [("probe_version", attestation.probe_version, joined_version(sets))]
             _hold("--probes", iter(versions))
 
-    return _check_matrix(binding, contents)
+    return _check_matrix(binding, contents) + _check_evaluated(attestation, contents)
+
+
+def _check_evaluated(attestation: Attestation, contents: Contents) -> str:
+    """Hold the labels, the groups of the row table and the bar against what is bound of them."""
+    evaluation, labels = attestation.bound().evaluation, contents.labels
+    if labels is not None and (evaluation is None or not evaluation.from_file):
+        raise ContentMismatch(labels, expected="no labels, as none of a file are bound",
+                              found="some")  # fmt: skip
+    if evaluation is None and contents.bar is None:
+        return ""
+    # Labels need libraries that not every auditor has.
+    from geometry_of_trust.attesting.evaluations import (  # noqa: PLC0415
+        Labelled,
+        check_bar,
+        check_evaluation,
+    )
+
+    if contents.bar is not None:
+        check_bar(attestation, contents.bar)
+    if evaluation is None or (labels is None and evaluation.from_file):
+        return ""
+    rows = None
+    if needs_rows(attestation.bound()):
+        if contents.rows is None or contents.record is None:
+            return ""
+        rows = read_own_rows(contents.rows, contents.record)
+    check_evaluation(attestation, Labelled(labels, rows))
+    return "; the evaluation is that of the readings with these labels, bit for bit"
 
 
 def _check_matrix(binding: Binding, contents: Contents) -> str:

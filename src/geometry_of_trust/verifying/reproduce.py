@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 from geometry_of_trust.arithmetic import ARITHMETIC
 from geometry_of_trust.attesting.assemble import bound_activations, differences, recomputed
+from geometry_of_trust.attesting.evaluations import Labelled, check_evaluation
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.documents.extraction_record import Record
@@ -52,6 +53,7 @@ from geometry_of_trust.verifying.differences import (
 )
 from geometry_of_trust.verifying.model_files import SuppliedModel
 from geometry_of_trust.verifying.signers import Signers
+from geometry_of_trust.verifying.supplied_files import needs_rows
 from geometry_of_trust.verifying.token_differences import decoder_of, token_difference, tokens_of
 from geometry_of_trust.verifying.verify import MODEL_IDENTITY, PROPERTIES, verify
 
@@ -131,6 +133,7 @@ class _Compared:
         self.links = [Link("attestation", True, "steps 1 to 4 of verify passed")]
         self.reference: Checkpoint | None = None
         self.signed_model: SignedModel | None = None
+        self.labels: PathLike | None = None
 
     def equal(self, name: str, ours: object, signed: object) -> bool:
         """Add a link: whether a value is as signed."""
@@ -170,6 +173,7 @@ def reproduce(
     record: PathLike | None = None,
     rows: PathLike | None = None,
     geometry_reference: PathLike | None = None,
+    labels: PathLike | None = None,
     model_signature: PathLike | None = None,
     model_key: PathLike | None = None,
     options: LoadingOptions = LoadingOptions(),
@@ -190,6 +194,7 @@ def reproduce(
         record, rows: the signer's extraction record and row table, if you have them: the first
             token that differs is then named. None: those beside `activations`.
         geometry_reference: the checkpoint that drift was measured from, if one is bound.
+        labels: those that an evaluation was made with, if they came from a file of their own.
         model_signature, model_key: what others signed of the model, as of `SuppliedModel`.
         options: where the model comes from and where it runs, here.
         progress: called with what is being done.
@@ -209,6 +214,8 @@ def reproduce(
     compared = _Compared(signed, Signers(bound.extraction_record, original, record, rows))
     compared.takes_signature(model_signature, model_key)
     missing = _missing(signed, probes, geometry_reference, options)
+    if not missing and labels is None and bound.evaluation and bound.evaluation.from_file:
+        missing = "the labels that the evaluation was made with are needed (--labels)"
     if missing:
         return compared.ends("UNVERIFIABLE", missing)
     row_options = _rows_as_signed(row_options, bound.extraction_record)
@@ -250,6 +257,7 @@ def reproduce(
             if isinstance(error, BadOption) and error.where not in ("quantization", "dtype"):
                 raise  # not what was signed, but what was asked for here
             return compared.ends("UNVERIFIABLE", f"cannot extract: {error.what}")
+        compared.labels = labels
         return _compare(compared, again, probe_files, str(model), options)
 
 
@@ -454,6 +462,23 @@ def _other_states(
     return compared.ends("MISMATCH", f"activations: {apart}")
 
 
+def _other_evaluation(compared: _Compared, sources: Sources) -> Reproduction | None:
+    """Whether the evaluation, if one is signed, comes of these rows; how it ends if it does not."""
+    evaluation = compared.bound.evaluation
+    if evaluation is None:
+        return None
+    rows = sources.activations_file.rows if needs_rows(compared.bound) else None
+    try:
+        check_evaluation(compared.attestation, Labelled(compared.labels, rows))
+    except GotError as error:
+        compared.links.append(Link("evaluation", False, error.what))
+        return compared.ends("MISMATCH", f"evaluation: {error.what}")
+    compared.links.append(
+        Link("evaluation", True, f"of {len(evaluation.probes)} probes, equal bit for bit")
+    )
+    return None
+
+
 def _compare(
     compared: _Compared,
     again: Extraction | CorpusExtraction,
@@ -500,6 +525,9 @@ def _compare(
     compared.links.append(
         Link("readings", True, f"{len(attestation.confidence)}, equal bit for bit")
     )
+    ended = _other_evaluation(compared, sources)
+    if ended is not None:
+        return ended
     rebuilt = replace(made, signature=attestation.signature).to_json()
     document = attestation.to_json()  # what step 1 compared the file with
     compared.links.append(Link("document", rebuilt == document, f"{len(document)} bytes"))
@@ -522,5 +550,6 @@ def _compare(
         f"that {subject} is what the name {quoted(attestation.model_id)} stands for",
         "time, corpus version and tool",
         *(["which document it follows"] if attestation.follows else []),
+        *(["when the bar was written down"] if bound.evaluation and bound.evaluation.bar else []),
         "how the probes were trained and what their cards say",
     )

@@ -38,9 +38,9 @@ from geometry_of_trust.signing.keys import PublicKey
 from geometry_of_trust.signing.signed_bytes import LAYOUT_MEMBERS, ByteLayout
 from geometry_of_trust.verifying.model_files import SuppliedModel
 from geometry_of_trust.verifying.supplied_files import (
+    LABELS,
     MODEL,
-    RECORD,
-    REFERENCE,
+    ROWS,
     Supplied,
     check_files,
     check_unbound_files,
@@ -59,6 +59,10 @@ PROPERTIES = {
 """What a step that passed lets a verifier say to others."""
 MODEL_IDENTITY = "GOT_MODEL_IDENTITY"
 """The same of a model that is bound and was compared, which is a part of a step."""
+EVALUATION = "GOT_EVALUATION_RECOMPUTED"
+"""The same of an evaluation that is bound."""
+NEEDED = ("activations", "unembedding", "probes")
+"""What readings are recomputed from."""
 Outcome = Literal["passed", "failed", "not run"]
 
 
@@ -119,7 +123,13 @@ class Verdict:
         found = [PROPERTIES[name] for name in passed if name in PROPERTIES]
         if self.attestation.bound().model is not None and MODEL not in self.not_checked:
             found.append(MODEL_IDENTITY)
+        if self.attestation.bound().evaluation is not None and not self._lacks(ROWS, LABELS):
+            found.append(EVALUATION)
         return (*found, "GOT_COMPLETE") if self.complete else tuple(found)
+
+    def _lacks(self, *names: str) -> bool:
+        """Whether one of these was not looked at."""
+        return any(name in self.not_checked for name in names)
 
     @property
     def line(self) -> str:
@@ -198,6 +208,8 @@ def verify(
     record: PathLike | None = None,
     rows: PathLike | None = None,
     geometry_reference: PathLike | None = None,
+    labels: PathLike | None = None,
+    bar: PathLike | None = None,
     model: PathLike | None = None,
     adapter: PathLike | None = None,
     model_signature: PathLike | None = None,
@@ -217,9 +229,13 @@ def verify(
         activations, unembedding, probes: the files that the binding digests; with all of them
             the readings are recomputed.
         record: the extraction record; None: the one beside the activations, if there is one.
-        rows: the row table of a corpus, which is held against the record.
+        rows: the row table of a corpus, which is held against the record; where an evaluation is
+            bound None stands for the one beside the activations.
         geometry_reference: the checkpoint that drift was measured from; with the other files the
             drift is measured again.
+        labels: those of every row that an evaluation was made with, if they came from a file of
+            their own; else they are in the row table. It is then made again.
+        bar: the file of what had to be reached.
         model: the model that was signed, as of `locate`; all of it is digested.
         adapter: the folder of the adapter that was in it.
         model_signature, model_key: what others signed of the model, as of `SuppliedModel`.
@@ -240,7 +256,9 @@ def verify(
     where = "attestation" if isinstance(attestation, bytes) else os.fspath(attestation)
     data = attestation if isinstance(attestation, bytes) else read_bounded(attestation)
     files = (activations, unembedding, tuple(probes), record, rows, geometry_reference)
-    supplied = Supplied(*files, SuppliedModel(model, adapter, model_signature, model_key))
+    supplied = Supplied(
+        *files, labels, bar, SuppliedModel(model, adapter, model_signature, model_key)
+    )
     beside = None if evidence is None else (read_bounded(evidence), evidence)
     run = _Run()
     with run.step(1) as passed:
@@ -266,7 +284,7 @@ def verify(
             check_binding(claimed, key, where)
             passed(
                 "its digest is signed; model, geometry, probes, positions and key agree"
-                f"{_both_ways(claimed)}{_unknown_training(claimed)}{_off_range(claimed)}"
+                f"{_both_ways(claimed)}{_unknown_training(claimed)}{_off_range(claimed)}{_bar(claimed)}"
             )
     sha256 = hashlib.sha256(data).hexdigest()
     if claimed.binding is None:
@@ -321,6 +339,14 @@ def _off_range(claimed: Attestation) -> str:
     elsewhere = "; probes read at OTHER TOKENS" if any(x.other_tokens for x in sets) else ""
     far = sum(sum(x.outside) for x in sets)
     return f"{elsewhere}{f'; readings OUTSIDE of the fitted range: {far}' if far else ''}"
+
+
+def _bar(claimed: Attestation) -> str:
+    """Whether the bar that was set beforehand was met, if there was one."""
+    evaluation = None if claimed.binding is None else claimed.binding.evaluation
+    if evaluation is None or (bar := evaluation.bar) is None:
+        return ""
+    return f"; the bar was {'MET' if bar.met else 'NOT MET'}: {bar.demand}"
 
 
 def _counted(attestation: Attestation) -> str:
@@ -406,7 +432,7 @@ def _readings_step(
     """Step 6; what was not checked of it."""
     sources = None if contents is None else contents.sources
     if contents is None or sources is None:
-        needed = [name for name in missing if name not in (RECORD, REFERENCE, MODEL)]
+        needed = [name for name in missing if name in NEEDED]
         run.skip(6, f"needs {', '.join(needed)}")
         return ["readings"]
     # What step 6 calls needs numpy, which a document-only check must not import.
