@@ -114,8 +114,8 @@ FLOORS: dict[str, str] = {
         counted_random splits
         score_histogram intervals reliability_bins resampling metrics logistic whitening
         layer_choice held_out_figures evaluating cross_validation label_checks split_rows
-        surface_features controls fresh_rows options causal_probe card_making training probe_set_files
-        training_files calibration_report layer_sweep
+        surface_features controls fresh_rows options causal_probe card_making training
+        probe_set_files training_files calibration_report layer_sweep
     """,
     "attesting": "drifts assemble evaluations attest",
     "verifying": """
