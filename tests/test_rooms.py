@@ -81,7 +81,7 @@ FLOORS: dict[str, str] = {
     "documents": """
         names names_beside strictjson codes token_choice recorded_identity extraction_record schema
         extraction_record_reading probe_card probe_card_reading positions evaluations
-        trained_tokens model_names
+        aggregates trained_tokens model_names
     """,
     "signing": """
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
@@ -114,7 +114,7 @@ FLOORS: dict[str, str] = {
         counted_random splits
         score_histogram intervals reliability_bins resampling metrics logistic whitening
         layer_choice held_out_figures evaluating cross_validation label_checks split_rows
-        surface_features controls fresh_rows options causal_probe card_making training
+        surface_features judged_units controls fresh_rows options causal_probe card_making training
         probe_set_files training_files calibration_report layer_sweep
     """,
     "attesting": "drifts assemble evaluations attest",

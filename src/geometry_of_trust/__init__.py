@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.corpus.options import CorpusOptions as CorpusOptions
     from geometry_of_trust.corpus.options import Listener as Listener
     from geometry_of_trust.corpus.options import RowOptions as RowOptions
+    from geometry_of_trust.documents.aggregates import Aggregate as Aggregate
     from geometry_of_trust.documents.evaluations import AtThreshold as AtThreshold
     from geometry_of_trust.documents.evaluations import BoundBar as BoundBar
     from geometry_of_trust.documents.evaluations import BoundLabels as BoundLabels
@@ -215,6 +216,7 @@ _NAMES = {
         "RecordedTensor",
         "Weights",
     ),
+    "documents.aggregates": ("Aggregate",),
     "documents.token_choice": ("TokenChoice",),
     "documents.trained_tokens": ("TrainedTokens",),
     "errors": ("GotError",),

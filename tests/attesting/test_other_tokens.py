@@ -1,4 +1,4 @@
-"""Probes and the tokens that they were trained on, from a tiny model to the auditor."""
+"""Which tokens, or texts, probes were trained on and read: from a tiny model to the auditor."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from geometry_of_trust import errors
 from geometry_of_trust.attesting.attest import attest
 from geometry_of_trust.cli import main
 from geometry_of_trust.corpus.extracting import extract_corpus
+from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.documents.trained_tokens import TrainedTokens
 from geometry_of_trust.extraction.one_text import extract
 from geometry_of_trust.formats.activations_file import open_activations
 from geometry_of_trust.formats.gotact import read_activations, write_activations
+from geometry_of_trust.geometry.exact import round32
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.calibration_report import calibration_report
 from geometry_of_trust.probing.probes import read_probe_set
-from geometry_of_trust.probing.row_origins import RowOrigins
+from geometry_of_trust.probing.row_origins import RowOrigins, text_span
 from geometry_of_trust.probing.token_readings import read_tokens
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.signing.attestation import Attestation, write_attestation
@@ -299,3 +301,135 @@ def test_what_is_far_outside_is_marked_wherever_it_is_read(
     del tree["training"]["fitted"], tree["training"]["tokens"]
     (tmp_path / "last.json").write_text(json.dumps(tree, indent=2))
     assert moved.attest("one").bound().probe_sets[0].outside == ()
+
+
+# --- texts, by an aggregate of their tokens ------------------------------------------------------
+
+AGGREGATES = ["mean", "max", "top-k-mean:3", "max-of-rolling-means:4"]
+
+
+@pytest.fixture(scope="module")
+def texts(runs: Runs) -> Runs:
+    """With probe sets that read texts, named after the aggregate."""
+    files = runs.files("all")
+    del files["probes"]
+    for name in AGGREGATES:
+        trained = train_files(
+            **files, layer=1,
+            **training_arguments(label_columns=("true",), l2=1e-2, aggregate=name),
+        )  # fmt: skip
+        write_file(runs.folder / f"{name}.json", trained.probe_set.to_json())
+    return runs
+
+
+@pytest.mark.parametrize("name", AGGREGATES)
+def test_a_text_is_read_by_the_aggregate_trained_with(texts: Runs, name: str) -> None:
+    trained = read_probe_set(texts.folder / f"{name}.json")
+    assert trained.trained_tokens == TrainedTokens(aggregate=name)
+    span = read_table(texts).text_rows()[4]
+    signed = texts.attest("all", name, text=4)
+    (bound,) = signed.bound().probe_sets
+    assert (bound.position, bound.position_index, bound.aggregate, bound.rows) == (
+        "all", None, name, (span.start, span.stop),
+    )  # fmt: skip
+    assert not bound.other_tokens
+    assert not any(bound.outside)
+    # The aggregate of what attest signs of each token, rounded once.
+    each = [
+        texts.attest("all", name, position=str(row), anyway=True).layer_readings[0][0]
+        for row in range(span.start, span.stop)
+    ]
+    assert signed.layer_readings[0][0] == round32(Aggregate.parse(name).of(each))
+    texts.verify(signed.to_json(), "all", name)
+    (probe,) = read_tokens(**texts.files("all", name), text=4).probes
+    assert [reading.raw for reading in probe.readings] == each
+    assert probe.whole is not None
+    assert (probe.whole.raw, probe.whole.confidence, probe.whole.flagged) == (
+        signed.layer_readings[0][0], signed.confidence[0], signed.coverage_flags[0],
+    )  # fmt: skip
+    alone = texts.attest("one", name)
+    assert alone.layer_readings == texts.attest("all", name, text=0).layer_readings
+    texts.verify(alone.to_json(), "one", name)
+    report = calibration_report(**texts.files("all", name), label_columns=("true",))
+    assert (report.probes[0].positives, report.probes[0].negatives) == (6, 6)
+
+
+def test_other_texts_than_trained_on(texts: Runs, tmp_path: Path) -> None:
+    """A token for a text, part of a text, the last tokens of texts: refused, or bound as such."""
+    signed = texts.attest("all", "max", text=4)
+    start, end = signed.bound().probe_sets[0].rows or (0, 0)
+    for run, options in (
+        ("all", {"position": "last"}), ("one", {"position": "mean"}), ("last", {"text": 4}),
+    ):  # fmt: skip
+        with pytest.raises(errors.OtherTokens):
+            texts.attest(run, "max", **options)
+        other = texts.attest(run, "max", **options, anyway=True)
+        assert other.bound().probe_sets[0].other_tokens
+        assert "OTHER TOKENS" in texts.verify(other.to_json(), run, "max")
+    first: tuple[str | int, ...] = ("probe_sets", 0)
+    for member, value in (("rows", (start, end - 1)), ("aggregate", "mean")):
+        lie = signed_anew(signed, binding=replaced(signed.bound(), (*first, member), value))
+        with pytest.raises(Refused) as caught:
+            texts.verify(lie, "all", "max")
+        assert caught.value.step == 6
+    wrong: tuple[tuple[str, dict[str, Any], type[errors.GotError]], ...] = (
+        ("max", {}, errors.BadOption), ("max", {"text": 99}, errors.PositionMissing),
+        ("all", {"text": 4}, errors.BadOption), ("all", {"position": "all"}, errors.BadOption),
+        ("max", {"text": 4, "position": "last"}, errors.BadOption),
+    )  # fmt: skip
+    for probes, chosen, error in wrong:
+        with pytest.raises(error):
+            texts.attest("all", probes, **chosen)
+    with pytest.raises(errors.OtherTokens):
+        calibration_report(**texts.files("last", "max"), label_columns=("true",))
+    with pytest.raises(errors.BadOption) as refused:
+        train_files(
+            activations=texts.files("last")["activations"], layer=1,
+            unembedding=texts.files("last")["unembedding"],
+            **training_arguments(label_columns=("true",), aggregate="max"),
+        )  # fmt: skip
+    assert refused.value.where == "--aggregate"
+
+
+def test_special_tokens_of_a_text_count_as_in_training(texts: Runs) -> None:
+    for run, skip, rows, home in (
+        ("one", False, None, True), ("one", True, None, False), ("all", False, 2, True),
+    ):  # fmt: skip
+        file = open_activations(texts.files(run)["activations"])
+        origins = RowOrigins.of(file)
+        assert origins is not None
+        _, span = text_span(file, rows)
+        trained = TrainedTokens(skip_special_tokens=skip, aggregate="max")
+        assert origins.whole_text(trained, (span.start, span.stop)) is home
+        assert not origins.whole_text(trained, (span.start, span.stop - 1))
+        other = TrainedTokens("assistant", aggregate="max")
+        assert not origins.whole_text(other, (span.start, span.stop))
+
+
+def test_texts_in_the_commands(
+    texts: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, to, probes = tmp_path / "k", tmp_path / "t.json", tmp_path / "p.json"
+    corpus = [f"--{name}={path}" for name, path in texts.files("all").items()][:2]
+    one = [f"--{name}={path}" for name, path in texts.files("one").items()][:2]
+    more = ["--label-column=true", "--l2=0.01", "--layer=1", "--aggregate=max-of-rolling-means:4"]
+    assert main(["train", *corpus, *more, f"--output={probes}"]) == 0
+    out = capsys.readouterr().out
+    assert "texts: 6 positive, 6 negative" in out
+    assert "Causal, texts           tokens" in out
+    assert "max-of-rolling-means:4 of all" in out
+    assert probes.read_bytes() == (texts.folder / "max-of-rolling-means:4.json").read_bytes()
+    assert main(["keygen", "--output", str(key)]) == 0
+    named = [f"--probes={probes}", f"--key={key}", f"--output={to}"]
+    assert main(["attest", *corpus, *named, "--text=4"]) == 0
+    assert "max-of-rolling-means:4 of rows" in capsys.readouterr().out
+    assert main(["attest", *one, *named]) == 0
+    again = ["reproduce", f"--attestation={to}", f"--pubkey={key}.pub", f"--model={texts.model}",
+             f"--input={TEXTS[0]}", f"--probes={probes}"]  # fmt: skip
+    assert main(again) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "MATCH"
+    page = tmp_path / "r.html"
+    assert main(["read", *one, f"--probes={probes}", f"--html={page}"]) == 0
+    said = "the text, max-of-rolling-means:4 of its logits: p = "
+    assert said in capsys.readouterr().out
+    assert said in page.read_text()

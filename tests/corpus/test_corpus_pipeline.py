@@ -59,6 +59,10 @@ def alone(model: Path, to: Path, text: str, **options: Any) -> Any:
     return done.activations.values
 
 
+QUICK = ("llama", "gpt2", "gemma2", "qwen3")
+"""Families that make test runs the fast path of, too; make bench runs all."""
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_row_is_that_of_its_text_alone(
     name: str, tiny_model: TinyModel, tmp_path: Path
@@ -75,7 +79,10 @@ def test_every_row_is_that_of_its_text_alone(
 
 @pytest.mark.parametrize(
     ("batch_size", "name"),
-    [("auto", name) for name in FAMILIES]
+    [
+        pytest.param("auto", name, marks=[] if name in QUICK else pytest.mark.heavy)
+        for name in FAMILIES
+    ]
     + [(size, name) for size in (1, 3) for name in ("llama", "gemma2", "gpt-neo")],
 )
 def test_so_it_is_nearly_with_the_fast_path(

@@ -53,10 +53,8 @@ def test_one_thread_of_this_process(work: Work, base: Result, tmp_path: Path) ->
         assert ours.tiny(dataclasses.replace(work, output=tmp_path)) == base["ours"]["tiny"]
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [pytest.param(OLDEST, marks=pytest.mark.heavy, id="oldest"), pytest.param(AVX2, id="AVX2")],
-)
+@pytest.mark.heavy
+@pytest.mark.parametrize("setting", [OLDEST, AVX2], ids=["oldest", "AVX2"])
 def test_no_byte_differs(work: Work, base: Result, setting: Setting) -> None:
     result = run(work, setting)
     if missing := setting.missing(result["in effect"]):

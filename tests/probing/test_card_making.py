@@ -12,6 +12,7 @@ from geometry_of_trust.probing.card_making import FittedProbe, make_card
 from geometry_of_trust.probing.causal_probe import CausalProbe
 from geometry_of_trust.probing.cross_validation import cross_validate, nested_scores
 from geometry_of_trust.probing.held_out_figures import quality_figures
+from geometry_of_trust.probing.judged_units import Units
 from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.surface_features import SurfaceFeatures
@@ -31,7 +32,7 @@ def fitted(
     split = SplitRows.of(H, Y, geometry, GROUPS, most_folds)
     probe = CausalProbe(gram=geometry, l2=l2)
     cross = cross_validate(split.X, split.y, split.fold, probe.strengths(), nested=True)
-    return FittedProbe(split, probe.fit_split(split, cross), cross)
+    return FittedProbe(split, probe.fit_split(split, cross), cross, Units.rows(split))
 
 
 def test_rows_and_figures_are_those_of_the_fit() -> None:

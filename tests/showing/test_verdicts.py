@@ -107,6 +107,7 @@ def test_an_entry_for_a_program(signed: Attestation) -> None:
         "probe_set": 0, "layer": 15, "position": "last", "position_index": 7,
         "dimension": "true", "verdict": "SUFFICIENT", "other_weights": False,
         "other_tokens": False, "outside": False,
+        "aggregate": None, "rows": None,
         "raw": signed.layer_readings[0][0],
         "probability": signed.confidence[0], "flagged": False,
     }  # fmt: skip

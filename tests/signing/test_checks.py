@@ -238,6 +238,10 @@ def test_what_was_added_to_the_diagonal(signed: Attestation) -> None:
     refused(added(-0.5, "-0.5"), "inner_product")
 
 
+OF_A_TEXT: dict[str, Any] = {"position": "all", "position_index": None, "rows": (0, 8)}
+TEXT = {**OF_A_TEXT, "aggregate": "max"}
+
+
 @pytest.mark.parametrize(
     ("where", "changes"),
     [
@@ -255,6 +259,15 @@ def test_what_was_added_to_the_diagonal(signed: Attestation) -> None:
         ("verdicts", {"verdicts": ("SUFFICIENT",) * 2}),
         ("outside", {"outside": (True, False)}),
         ("outside", {"outside": (False,)}),
+        ("aggregate", {"rows": (0, 8), "position": "all", "position_index": None}),
+        ("aggregate", {"aggregate": "median", **OF_A_TEXT}),
+        ("position", {**TEXT, "position": "last"}),
+        ("position_index", {**TEXT, "position_index": 7}),
+        ("position", {"position": "all", "position_index": None}),
+        ("rows", {**TEXT, "rows": None}),
+        ("rows", {**TEXT, "rows": (3,)}),
+        ("rows", {**TEXT, "rows": (3, 3)}),
+        ("rows", {**TEXT, "rows": (3, 9)}),
     ],
 )
 def test_a_bound_probe_set(signed: Attestation, where: str, changes: dict[str, Any]) -> None:
@@ -270,6 +283,8 @@ def test_a_bound_probe_set(signed: Attestation, where: str, changes: dict[str, A
         {"position": "first", "position_index": 0},
         {"position": "mean", "position_index": None},
         {"other_tokens": True, "outside": (True,)},
+        TEXT,
+        {**TEXT, "rows": (7, 8), "aggregate": "top-k-mean:3"},
     ],
 )
 def test_other_positions_and_layers_may_be_bound(

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from geometry_of_trust.attesting.drifts import SignedDrift, measured_drift, signed_drift
+from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.evaluations import Evaluation
 from geometry_of_trust.documents.names import check_name
-from geometry_of_trust.documents.positions import EVERY, position_index
+from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import LimitExceeded, MissingExtra, Unreadable
@@ -26,7 +27,7 @@ from geometry_of_trust.probing.probe_readings import (
     read_probe_set_at_each,
 )
 from geometry_of_trust.probing.probes import ProbeSet
-from geometry_of_trust.probing.row_origins import RowOrigins, other_tokens
+from geometry_of_trust.probing.row_origins import ReadAt, RowOrigins
 from geometry_of_trust.probing.sources import (
     ProbeSetFile,
     Sources,
@@ -122,18 +123,15 @@ def bound_unembedding(unembedding: Unembedding, sha256: str) -> BoundUnembedding
 
 def bound_probe_set(
     file: ProbeSetFile,
-    position: str,
+    at: ReadAt,
     bound: BoundActivations,
     weights: Weights | None,
-    *,
-    other_tokens: bool = False,
     outside: Sequence[bool] = (),
 ) -> BoundProbeSet:
-    """What a binding says of a probe set that is read at a position of these activations.
+    """What a binding says of a probe set that is read at a place of these activations.
 
     Args:
         weights: of the activations, if these are known.
-        other_tokens: whether the probes were trained on others than are read.
         outside: of each reading, whether it is far from what its probe was fitted on.
 
     Raises:
@@ -145,14 +143,16 @@ def bound_probe_set(
     return BoundProbeSet(
         sha256=file.sha256,
         layer=probe_set.layer,
-        position=position,
-        position_index=position_index(position, bound.positions),
+        position=at.position,
+        position_index=at.index(bound.positions),
         dimensions=tuple(probe.name for probe in probe_set.probes),
         verdicts=tuple(card.verdict for card in cards),
         other_weights=training is not None and not same_weights(training, bound.model_id, weights),
         unknown_training=probe_set.training is None,
-        other_tokens=other_tokens,
+        other_tokens=at.other_tokens,
         outside=tuple(outside) if any(outside) else (),
+        aggregate=None if at.rows is None else str(at.aggregate),
+        rows=at.rows,
     )
 
 
@@ -183,8 +183,7 @@ def version_of_each(probe_sets: Sequence[ProbeSet]) -> str:
 def assemble(
     sources: Sources,
     geometry: Geometry,
-    positions: Sequence[str],
-    elsewhere: Sequence[bool],
+    places: Sequence[ReadAt],
     statement: Statement,
     *,
     drift: SignedDrift | None = None,
@@ -192,8 +191,7 @@ def assemble(
     """Read the probes: the attestation of these files, not yet signed.
 
     Args:
-        positions: `last`, `first`, `mean`, `every` or a number, one a probe set.
-        elsewhere: whether its probes were trained on other tokens, one a probe set.
+        places: what is read, one a probe set.
         drift: how far the geometry is from a reference, if that was measured.
 
     Raises:
@@ -205,8 +203,8 @@ def assemble(
     check_geometry(sources, geometry)
     activations = sources.activations
     read = [
-        _read_set(activations, probe_set, position, geometry)
-        for probe_set, position in zip(sources.probe_sets, positions, strict=True)
+        _read_set(activations, probe_set, at, geometry)
+        for probe_set, at in zip(sources.probe_sets, places, strict=True)
     ]
     sources.check_unchanged()
     readings = [reading for row in read for reading in row]
@@ -225,15 +223,12 @@ def assemble(
         probe_sets=tuple(
             bound_probe_set(
                 file,
-                position,
+                at,
                 bound,
                 None if model is None else model.weights,
-                other_tokens=other,
-                outside=[reading.outside for reading in row],
+                [reading.outside for reading in row],
             )
-            for file, position, other, row in zip(
-                sources.probe_files, positions, elsewhere, read, strict=True
-            )
+            for file, at, row in zip(sources.probe_files, places, read, strict=True)
         ),
         extraction_record=statement.record,
         key_id=statement.key_id,
@@ -268,11 +263,14 @@ def assemble(
 
 
 def _read_set(
-    activations: Activations, probe_set: ProbeSet, position: str, geometry: Geometry
+    activations: Activations, probe_set: ProbeSet, at: ReadAt, geometry: Geometry
 ) -> tuple[Reading, ...]:
-    if position == EVERY:  # all probes of a row, row by row
+    if at.position == EVERY:  # all probes of a row, row by row
         return read_probe_set_at_each(probe_set, geometry, activations.layer(probe_set.layer))
-    index = position_index(position, len(activations.positions))
+    if at.rows is not None:
+        rows = activations.rows(probe_set.layer, *at.rows)
+        return read_probe_set_at(probe_set, geometry, rows, at.aggregate)
+    index = at.index(len(activations.positions))
     if index is None:
         states = activations.layer(probe_set.layer)
     else:
@@ -330,31 +328,43 @@ def recomputed(
         corpus=binding.corpus,
         evaluation=binding.evaluation,
     )
-    positions = [bound.position for bound in binding.probe_sets]
     drift = signed_drift(attestation)
     if drift is not None and reference is not None:
         # 6.3 The drift from the reference is as it was signed.
         drift = measured_drift(reference, geometry, sources.probe_sets)
     # 6.4 The tokens that are read are those trained on, unless it is signed that they are not.
-    elsewhere = [
-        binding.extraction_record is not None and _other_tokens(bound, file, origins)
+    places = [
+        _as_signed(bound, file, origins, recorded=binding.extraction_record is not None)
         for bound, file in zip(binding.probe_sets, sources.probe_files, strict=True)
     ]
-    again = assemble(sources, geometry, positions, elsewhere, statement, drift=drift)
+    again = assemble(sources, geometry, places, statement, drift=drift)
     # Until 0.1.0 a version was written once a probe set, equal ones too; what was signed so holds.
     each = version_of_each(sources.probe_sets)
     return replace(again, probe_version=each) if attestation.probe_version == each else again
 
 
-def _other_tokens(bound: BoundProbeSet, file: ProbeSetFile, origins: RowOrigins | None) -> bool:
-    """Whether a probe set was read at other tokens; as it was signed where nothing tells."""
-    trained = file.probe_set.trained_tokens
-    if origins is None and trained is not None:
-        return bound.other_tokens
+def read_at(bound: BoundProbeSet) -> ReadAt:
+    """What was read, as it is bound."""
+    aggregate = None if bound.aggregate is None else Aggregate.parse(bound.aggregate)
+    rows = None if bound.rows is None else (bound.rows[0], bound.rows[1])
+    return ReadAt(bound.position, aggregate, rows, other_tokens=bound.other_tokens)
+
+
+def _as_signed(
+    bound: BoundProbeSet, file: ProbeSetFile, origins: RowOrigins | None, *, recorded: bool
+) -> ReadAt:
+    """What is read again; whether that is at other tokens stands as it was signed if nothing tells.
+
+    Args:
+        recorded: whether an extraction record is bound.
+    """
+    at, trained = read_at(bound), file.probe_set.trained_tokens
+    if recorded and origins is None and trained is not None:
+        return at
     try:
-        return other_tokens(origins, trained, bound.position)
+        return at.held_against(trained, origins if recorded else None)
     except (Unreadable, MissingExtra):  # the row table
-        return bound.other_tokens
+        return at
 
 
 def differences(again: Attestation, signed: Attestation) -> Iterator[tuple[str, object, object]]:

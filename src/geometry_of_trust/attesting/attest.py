@@ -15,13 +15,13 @@ from geometry_of_trust.attesting.assemble import (
 from geometry_of_trust.attesting.drifts import measured_drift
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names import check_name
-from geometry_of_trust.documents.positions import EVERY, position_index
+from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import BadOption, LimitExceeded, ReadingsMismatch
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.row_origins import RowOrigins, other_tokens, refused_tokens
+from geometry_of_trust.probing.row_origins import ReadAt, RowOrigins, refused_tokens, text_span
 from geometry_of_trust.probing.sources import Sources, check_agreement, open_sources
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import BoundCorpus, BoundModel, BoundRecord
@@ -40,7 +40,8 @@ def attest(
     key: PathLike | SecretKey,
     model_id: str | None = None,
     corpus_version: str = "unversioned",
-    position: str = "last",
+    position: str | None = None,
+    text: int | None = None,
     timestamp: int | None = None,
     epsilon: float = 1e-6,
     previous: PathLike | None = None,
@@ -63,7 +64,9 @@ def attest(
         corpus_version: a name that is signed as it is; at most 256 bytes.
         position: token to read: `last`, `first`, `mean` of all, a number, or `every`: each row by
             itself, all probes of a row, then the next row. Of a corpus its texts and row table are
-            bound, too.
+            bound, too. None: `last`, or of probes that were trained with an aggregate all tokens of
+            a text.
+        text: whose tokens, by its index in the corpus; None: the only one's.
         timestamp: Unix seconds; None: SOURCE_DATE_EPOCH if set, else the clock.
         epsilon: relative regularisation, as given to training; unused if Φ needs none.
         previous: the attestation before this one in a history.
@@ -110,12 +113,11 @@ def attest(
         unknown_training=unknown_training,
     )
     # All that can be refused is refused before the long arithmetic.
-    position_index(position, len(sources.activations.positions))
     labelled = labels is not None or len(label_columns) > 0
     _check_evaluated(position, labelled, {"--threshold": threshold, "--bar": bar})
     if position == EVERY:
         _check_count(sources)
-    elsewhere = _elsewhere(sources, position, anyway=anyway)
+    places = _places(sources, position, text, anyway=anyway)
     check_name(corpus_version, "--corpus-version")
     for file in sources.probe_files:
         for probe in file.probe_set.probes:
@@ -145,7 +147,7 @@ def attest(
     drift = None
     if reference is not None:
         drift = measured_drift(reference, geometry, sources.probe_sets)
-    made = assemble(sources, geometry, [position] * len(probes), elsewhere, statement, drift=drift)
+    made = assemble(sources, geometry, places, statement, drift=drift)
     if labelled:
         # Labels and what is made of them need libraries that not every signer has.
         from geometry_of_trust.attesting.evaluations import (  # noqa: PLC0415
@@ -161,7 +163,7 @@ def attest(
     return sign(made, secret)
 
 
-def _check_evaluated(position: str, labelled: bool, others: Mapping[str, object]) -> None:
+def _check_evaluated(position: str | None, labelled: bool, others: Mapping[str, object]) -> None:
     """Labels go with a reading of every row, and all else of an evaluation with labels.
 
     Raises:
@@ -192,21 +194,35 @@ def _check_count(sources: Sources) -> None:
         )  # fmt: skip
 
 
-def _elsewhere(sources: Sources, position: str, *, anyway: bool) -> list[bool]:
-    """Of each probe set, whether it was trained on other tokens than those at a position.
+def _places(
+    sources: Sources, position: str | None, text: int | None, *, anyway: bool
+) -> list[ReadAt]:
+    """What each probe set reads.
 
     Raises:
-        OtherTokens: one was, and that is not allowed.
+        BadOption, PositionMissing: a position or a text that is none, or a text without an
+            aggregate. OtherTokens: a set was trained on others, and that is not allowed.
     """
-    origins = RowOrigins.of(sources.activations_file)
-    elsewhere = []
-    for file in sources.probe_files:
-        trained = file.probe_set.trained_tokens
-        other = other_tokens(origins, trained, position)
-        if other and trained is not None and not anyway:
-            raise refused_tokens(file.path, trained, f"other tokens (--position {position})")
-        elsewhere.append(other)
-    return elsewhere
+    file = sources.activations_file
+    origins, places = RowOrigins.of(file), []
+    for probes in sources.probe_files:
+        aggregate, trained = probes.probe_set.aggregate, probes.probe_set.trained_tokens
+        if aggregate is not None and position in (None, "all"):
+            _, span = text_span(file, text)
+            at = ReadAt("all", aggregate, (span.start, span.stop))
+        elif text is not None:
+            raise BadOption(
+                "--text", expected="probes that read texts, without --position",
+                found=f"{probes.path}, at a position: give the number of the row as --position",
+            )  # fmt: skip
+        else:
+            at = ReadAt(position or "last")
+            at.index(len(file.activations.positions))
+        at = at.held_against(trained, origins)
+        if at.other_tokens and trained is not None and not anyway:
+            raise refused_tokens(probes.path, trained, f"other tokens (--position {at.position})")
+        places.append(at)
+    return places
 
 
 def _bound_record(record: Record) -> BoundRecord:

@@ -35,7 +35,8 @@ def attest(
     bundle: Path | None = None,
     model_id: str | None = None,
     corpus_version: str = "unversioned",
-    position: str = "last",
+    position: str | None = None,
+    text: int | None = None,
     timestamp: int | None = None,
     epsilon: float = 1e-6,
     previous: Path | None = None,
@@ -75,7 +76,10 @@ def attest(
     corpus_version
         Name of the data, signed as it is.
     position
-        Token to read: last, first, mean (of all), a number, or every: each row of a corpus.
+        Token to read: last, first, mean (of all), a number, or every: each row of a corpus
+        [default: last; of probes trained with --aggregate all tokens of a text].
+    text
+        Which text such probes read, by its number from 0 [default: the only one].
     timestamp
         Unix seconds [default: SOURCE_DATE_EPOCH, else now].
     epsilon
@@ -128,6 +132,7 @@ def attest(
             model_id=model_id,
             corpus_version=corpus_version,
             position=position,
+            text=text,
             timestamp=timestamp,
             epsilon=epsilon,
             previous=previous,

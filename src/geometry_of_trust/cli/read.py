@@ -69,6 +69,8 @@ def read(
         for probe in text_readings.probes:
             _show(text_readings, probe)
         print(f"\n{token_readings.LEGEND}")
+    if text_readings.other_text:
+        talk("warning: these are other tokens of a text than the probes were trained on")
     if text_readings.others:
         talk(
             f"warning: {text_readings.others} of {len(text_readings.tokens)} tokens are others "

@@ -126,6 +126,8 @@ class Card:
         converged: whether the solver of the final fit did. Its number of steps stands nowhere in
             a file: it hangs on the last bits of sums, which differ between machines.
         training_auroc: on the rows trained on.
+        token_quality: where the readings of a text are aggregated, the same figures of its tokens
+            by themselves; all others on the card are then of texts.
         quality: held out. ece_before_platt: of the uncalibrated logits.
         bins_before, bins: held-out probabilities in ten bins, before and after Platt scaling.
         other_inner_product, other: held-out figures under the other inner product, if measured.
@@ -152,6 +154,7 @@ class Card:
     controls: Controls
     verdict: Verdict
     reason: str
+    token_quality: Quality | None = None
 
     @property
     def selectivity(self) -> float:

@@ -118,6 +118,7 @@ _UNCHECKED = record(
     *_all(BOOL, "nested", "converged"),
     member("training_auroc", _SHARE),
     member("quality", _QUALITY),
+    member("token_quality", _QUALITY, default=None, omitted=True),
     member("ece_before_platt", _OF_ONE),
     *_all(Kind(_read_table, _TABLE.write), "bins_before", "bins"),
     member("other_inner_product", optional(INNER_PRODUCT)),

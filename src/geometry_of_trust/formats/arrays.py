@@ -180,6 +180,16 @@ class Activations:
         self._check_finite(states, index, 0)
         return states
 
+    def rows(self, layer: int, start: int, stop: int) -> NDArray[np.float64]:
+        """The states of one layer from a position to before another: (k, d) float64, all finite.
+
+        Raises:
+            LayerMissing, NonFinite: as for `layer`.
+        """
+        states = _as_float64(settled(self.values[self._index(layer), start:stop]))
+        self._check_finite(states, layer, start)
+        return states
+
     def row(self, layer: int, position: int) -> NDArray[np.float64]:
         """The state of one layer at one position: (d,) float64, all finite.
 

@@ -121,19 +121,19 @@ def reading(weights: Single | Array, phi: Single | None, states: Single | Array,
 
 def readings(
     weights: Single | Array, phi: Single | None, states: Single | Array, b: float
-) -> Single:
+) -> list[float]:
     """RN₃₂(wᵀΦh + b) over the reals for each state h: what `reading` gives for it alone.
 
     Args:
         weights, phi, b: as of `reading`. states: shape (n, d), finite float32 values.
 
     Returns:
-        Shape (n,), float32; infinite where it overflows.
+        n float32 values; infinite where it overflows.
     """
     w = weights.astype(np.float64)
     image, image_size = _image(w, phi)
     in_full: list[Fraction] = []  # Φw, made once a reading is first left open
-    read = np.empty(len(states), np.float32)
+    read: list[float] = []
     for part in row_slices(len(w), len(states)):
         rows = states[part].astype(np.float64)
         value = rows @ image + b
@@ -144,7 +144,7 @@ def readings(
             in_full = in_full or exact_image(w, phi)
             exact = sum(map(_times, in_full, map(Fraction, rows[i].tolist())), Fraction(b))
             low[i] = round32(exact)
-        read[part] = low
+        read += low.tolist()
     return read
 
 

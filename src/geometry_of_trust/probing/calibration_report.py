@@ -15,12 +15,18 @@ from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Labels
 from geometry_of_trust.probing.fresh_rows import score_fresh_rows
 from geometry_of_trust.probing.held_out_figures import figure_with_interval, quality_figures
+from geometry_of_trust.probing.judged_units import TextsJudged, texts_of
 from geometry_of_trust.probing.metrics import ExpectedCalibrationError
 from geometry_of_trust.probing.probes import Probe
 from geometry_of_trust.probing.reliability_bins import reliability_bins
 from geometry_of_trust.probing.row_origins import RowOrigins, refused_tokens
 from geometry_of_trust.probing.score_histogram import ScoreHistogram, score_histogram
-from geometry_of_trust.probing.sources import check_agreement, open_sources, trained_geometry
+from geometry_of_trust.probing.sources import (
+    Sources,
+    check_agreement,
+    open_sources,
+    trained_geometry,
+)
 from geometry_of_trust.probing.training import check_inputs
 from geometry_of_trust.probing.training_files import named_labels
 from geometry_of_trust.progress import Progress
@@ -112,14 +118,14 @@ def calibration_report(
     )
     probe_set, states = sources.probe_sets[0], sources.activations
     rows, training = sources.activations_file.rows, probe_set.training
-    origins, trained = RowOrigins.of(sources.activations_file), probe_set.trained_tokens
-    other = False
-    if origins is not None and trained is not None:
-        other = not origins.trained_on(trained).all()
-    if other and trained is not None and not anyway:
-        raise refused_tokens(sources.probe_files[0].path, trained, "other tokens among the rows")
     columns = _by_probe(named_labels(labels, label_columns, None, rows), probe_set.probes)
     check_inputs(states, columns, states.hidden_dim, layers=(probe_set.layer,), rows=rows)
+    texts = None
+    if probe_set.aggregate is not None:
+        texts = texts_of(probe_set.aggregate, rows, columns, states.layer(probe_set.layer))
+    other, trained = _elsewhere(sources, texts), probe_set.trained_tokens
+    if other and trained is not None and not anyway:
+        raise refused_tokens(sources.probe_files[0].path, trained, "other tokens among the rows")
     geometry = trained_geometry(sources, progress)
     groups, H = groups_of(rows), states.layer(probe_set.layer)
     return CalibrationReport(
@@ -128,12 +134,24 @@ def calibration_report(
         trained_on=training is not None
         and training.activations_sha256 == sources.activations_file.sha256,
         probes=tuple(
-            _calibration(probe, geometry, H, columns[probe.name], groups)
+            _calibration(probe, geometry, H, columns[probe.name], groups, texts=texts)
             for probe in probe_set.probes
         ),
         unknown_training=training is None,
         other_tokens=other,
     )
+
+
+def _elsewhere(sources: Sources, texts: TextsJudged | None) -> bool:
+    """Whether some rows, or texts, are of other tokens than the probes were trained on."""
+    origins = RowOrigins.of(sources.activations_file)
+    trained = sources.probe_sets[0].trained_tokens
+    if origins is None or trained is None:
+        return False
+    if not origins.trained_on(trained).all():
+        return True
+    spans = () if texts is None else texts.spans
+    return not all(origins.whole_text(trained, (span.start, span.stop)) for span in spans)
 
 
 def _by_probe(columns: Mapping[str, Labels], probes: Sequence[Probe]) -> dict[str, Labels]:
@@ -149,9 +167,15 @@ def _by_probe(columns: Mapping[str, Labels], probes: Sequence[Probe]) -> dict[st
 
 
 def _calibration(
-    probe: Probe, geometry: Geometry, H: Array, labels: Labels, groups: Labels | None
+    probe: Probe,
+    geometry: Geometry,
+    H: Array,
+    labels: Labels,
+    groups: Labels | None,
+    *,
+    texts: TextsJudged | None,
 ) -> Calibration:
-    scores = score_fresh_rows(probe, geometry, H, labels, groups)
+    scores = score_fresh_rows(probe, geometry, H, labels, groups, texts=texts)
     sample, y = scores.sample, scores.sample.y
     positives, negatives, count = scores.counts
     before, after = expit(scores.logits), expit(scores.log_odds)

@@ -7,6 +7,7 @@ Formulas: docs/mathematics.md, section 7.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
@@ -19,6 +20,7 @@ from geometry_of_trust.geometry.exact import round32
 from geometry_of_trust.probing import counted_random
 from geometry_of_trust.probing.array_types import Array, Indices, Labels
 from geometry_of_trust.probing.cross_validation import cross_validate
+from geometry_of_trust.probing.judged_units import Units
 from geometry_of_trust.probing.metrics import within_fold_auroc
 from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.split_rows import SplitRows
@@ -39,32 +41,34 @@ def measured_controls(
     split: SplitRows,
     strength: float,
     surface: SurfaceFeatures | None,
+    units: Units | None = None,
     progress: Progress | None = None,
 ) -> Controls:
     """All controls of a probe with penalty λ = strength, each a float32 value.
 
     Args:
-        split: the rows that the probe was fitted to. surface: of the same rows, in their order;
-            None: what can be seen of them is not known. progress: called with what is being done.
+        split: the rows that the probe was fitted to.
+        surface: of what is judged, in its order; None: what can be seen of it is not known.
+        units: what is judged; None: each row. progress: called with what is being done.
 
     Raises:
         DidNotConverge: the solver of a control stalled.
         NotPositiveDefinite: Φ has no Cholesky factor.
     """
     tell = progress or (lambda text: None)
-    sample = Sample(split.y, split.groups, split.fold)
+    units = units or Units.rows(split)
     tell("Control: shuffled labels")
-    shuffled = _shuffled(split, strength)
+    shuffled = _shuffled(split, strength, units)
     tell("Controls: directions")
     with threadpool_limits(1, user_api="blas"):
-        random, means = _random(split, sample), _means(split, sample)
+        random, means = _random(split, units), _means(split, units)
     words = place = None
     if surface is not None and surface.tokens is not None:
         tell("Control: bag of tokens")
-        words = _fitted(bag_of_tokens(surface.tokens, split.groups), split, sample)
+        words = _fitted(bag_of_tokens(surface.tokens, units.sample.groups), units.sample)
     if surface is not None:
         tell("Control: position and length")
-        place = _fitted(_with_squares(surface.place), split, sample)
+        place = _fitted(_with_squares(surface.place), units.sample)
     return Controls(shuffled, random, means, words, place)
 
 
@@ -87,14 +91,16 @@ def shuffled_by_group(y: Labels, groups: Indices, seed: int) -> Labels:
     return dealt
 
 
-def _shuffled(split: SplitRows, strength: float) -> float:
+def _shuffled(split: SplitRows, strength: float, units: Units) -> float:
     values = []
     for i in range(SHUFFLES):
-        y = shuffled_by_group(split.y, split.groups, _SHUFFLE_SEED + i)
+        dealt = shuffled_by_group(units.sample.y, units.sample.groups, _SHUFFLE_SEED + i)
+        y = units.spread(dealt)
         present = [set(y[split.fold != k].tolist()) == {0, 1} for k in range(split.fold_count)]
         if all(present):
             cross = cross_validate(split.X, y, split.fold, (strength,))
-            values.append(within_fold_auroc(Sample(y, split.groups, split.fold), cross.held_out[0]))
+            sample = dataclasses.replace(units.sample, y=dealt)
+            values.append(within_fold_auroc(sample, units.of(cross.held_out[0])))
     defined = [value for value in values if np.isfinite(value)]
     return round32(fmean(defined)) if defined else 0.5
 
@@ -110,21 +116,21 @@ def _oriented(projections: Array, split: SplitRows) -> Array:
     return oriented
 
 
-def _random(split: SplitRows, sample: Sample) -> float:
+def _random(split: SplitRows, units: Units) -> float:
     d = split.H.shape[1]
     directions = factor(split.geometry) @ counted_random.normal(_DIRECTION_SEED, d, DIRECTIONS)
-    scores = _oriented((split.H - split.H.mean(axis=0)) @ directions, split)
-    return round32(fmean(within_fold_auroc(sample, column) for column in scores.T))
+    scores = units.of(_oriented((split.H - split.H.mean(axis=0)) @ directions, split))
+    return round32(fmean(within_fold_auroc(units.sample, column) for column in scores.T))
 
 
-def _means(split: SplitRows, sample: Sample) -> float:
+def _means(split: SplitRows, units: Units) -> float:
     scores = np.empty(len(split.y))
     for k in range(split.fold_count):
         outside = split.fold != k
         others, y = split.X[outside], split.y[outside]
         direction = others[y == 1].mean(axis=0) - others[y == 0].mean(axis=0)
         scores[~outside] = split.X[~outside] @ direction
-    return within_fold_auroc(sample, scores)
+    return within_fold_auroc(units.sample, units.of(scores))
 
 
 def bag_of_tokens(tokens: Sequence[Sequence[int]], groups: Indices) -> Array:
@@ -158,6 +164,6 @@ def _with_squares(place: Array) -> Array:
     return np.column_stack([units, units**2])
 
 
-def _fitted(features: Array, split: SplitRows, sample: Sample) -> float:
-    cross = cross_validate(features, split.y, split.fold, CONTROL_L2_GRID)
-    return within_fold_auroc(sample, cross.held_out[cross.best(split.y)])
+def _fitted(features: Array, sample: Sample) -> float:
+    cross = cross_validate(features, sample.y, sample.fold, CONTROL_L2_GRID)
+    return within_fold_auroc(sample, cross.held_out[cross.best(sample.y)])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -190,16 +190,30 @@ def nested_scores(cross: CrossValidation, y: Labels, fold: Indices) -> NestedSco
         DidNotConverge: the solver of Platt scaling stalled.
     """
     logits, log_odds = np.empty(len(y)), np.empty(len(y))
-    for k in range(int(fold.max()) + 1):
+    for k, best, others in chosen_outside(cross, y, fold):
         inside = fold == k
-        if cross.inner is None:
-            best = cross.best(y)
-            others = cross.held_out[:, ~inside]
-        else:
-            others = cross.inner[k][:, ~inside]
-            near = cross.inner_candidates[k]
-            best = near[least(mean_losses(others[list(near)], y[~inside]))]
-        scale, shift = platt_scaling(others[best], y[~inside])
+        scale, shift = platt_scaling(others[~inside], y[~inside])
         logits[inside] = cross.held_out[best, inside].astype(np.float32)
         log_odds[inside] = (scale * logits[inside] + shift).astype(np.float32)
     return NestedScores(logits, log_odds)
+
+
+def chosen_outside(
+    cross: CrossValidation, y: Labels, fold: Indices
+) -> Iterator[tuple[int, int, Array]]:
+    """For each fold k: it, the index of the λ chosen outside of it, and logits to calibrate by.
+
+    Args:
+        cross: of these rows. y: 0 or 1, shape (n,). fold: shape (n,).
+
+    Yields:
+        With the numbers logits of shape (n,), of which only those outside of k say something.
+    """
+    for k in range(int(fold.max()) + 1):
+        if cross.inner is None:
+            best = cross.best(y)
+            yield k, best, cross.held_out[best]
+            continue
+        near, outside = list(cross.inner_candidates[k]), fold != k
+        best = near[least(mean_losses(cross.inner[k][near][:, outside], y[outside]))]
+        yield k, best, cross.inner[k][best]

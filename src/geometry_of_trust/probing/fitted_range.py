@@ -21,6 +21,8 @@ from geometry_of_trust.geometry import exact
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array
 
+_NEAR = 1e-6
+"""Squares so near to the least or the greatest, relatively, are computed exactly."""
 _ROUNDINGS = 1e-6
 _OVERFLOWS = float(np.finfo(np.float32).max)
 
@@ -81,11 +83,12 @@ def norm(geometry: Geometry, rows: NDArray[np.floating]) -> float:
 
 
 def range_of_norms(geometry: Geometry, H: Array) -> Range:
-    """The range of ‖h‖_Φ of the rows of H, shape (n, d): of the exact norms of two of them."""
+    """The range of the exact ‖h‖_Φ of the rows of H, shape (n, d), float64."""
     with threadpool_limits(1, user_api="blas"):
         squares = geometry.inner(H, H)
-    ends = int(squares.argmin()), int(squares.argmax())
-    return Range.of(norm(geometry, H[i : i + 1]) for i in ends)
+    least, most = float(squares.min()), float(squares.max())
+    ends = (squares <= least + _NEAR * abs(least)) | (squares >= most - _NEAR * abs(most))
+    return Range.of(norm(geometry, H[i : i + 1]) for i in np.flatnonzero(ends))
 
 
 def far_norms(norms: Range, geometry: Geometry, rows: NDArray[np.floating]) -> list[bool]:

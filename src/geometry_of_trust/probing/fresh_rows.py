@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from geometry_of_trust.errors import TooFewOfClass
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Labels
+from geometry_of_trust.probing.judged_units import TextsJudged
 from geometry_of_trust.probing.probes import Probe
 from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.splits import canonical_order
@@ -36,7 +37,13 @@ class FreshScores:
 
 
 def score_fresh_rows(
-    probe: Probe, geometry: Geometry, H: Array, y: Labels, groups: Labels | None
+    probe: Probe,
+    geometry: Geometry,
+    H: Array,
+    y: Labels,
+    groups: Labels | None,
+    *,
+    texts: TextsJudged | None = None,
 ) -> FreshScores:
     """Score states by a probe, in canonical order; by BLAS, and so not as exactly as a reading.
 
@@ -44,6 +51,7 @@ def score_fresh_rows(
         probe: of d weights. geometry: that it was trained under.
         H: states, shape (n, d), float64. y: 0 or 1, shape (n,).
         groups: equal for rows that belong together, shape (n,); None: each on its own.
+        texts: to score instead of rows, of a probe that reads texts.
 
     Raises:
         DimensionMismatch: the probe and the geometry differ in dimension.
@@ -55,5 +63,9 @@ def score_fresh_rows(
     direction = geometry.apply(probe.weights.astype(np.float64))
     with threadpool_limits(1, user_api="blas"):
         logits = (H[order] @ direction + probe.bias).astype(np.float32).astype(np.float64)
+    sample = Sample.of_one_scorer(y[order], numbers)
+    if texts is not None:
+        units = texts.units(order, sample)
+        sample, logits = units.sample, units.of(logits).astype(np.float32).astype(np.float64)
     log_odds = probe.platt_scale * logits + probe.platt_shift
-    return FreshScores(Sample.of_one_scorer(y[order], numbers), logits, log_odds)
+    return FreshScores(sample, logits, log_odds)

@@ -192,7 +192,7 @@ class _Sweeper:
         sample = Sample(split.y, split.groups, split.fold)
         quality = quality_figures(sample, scores.logits, scores.log_odds)
         surface = None if known else self._surface(split.order)
-        controls = measured_controls(split, l2, surface, tell)
+        controls = measured_controls(split, l2, surface, progress=tell)
         if known is not None:
             controls = dataclasses.replace(
                 controls,

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.errors import BadOption
 from geometry_of_trust.option_types import check_choice, check_types
@@ -54,13 +55,19 @@ class TrainingOptions(FittingOptions):
 
     Attributes:
         corpus_version: Name of the labelled data, kept in the probe set.
+        aggregate: Judge, calibrate and read whole texts, by this of their tokens' readings: mean,
+            max, top-k-mean:K, max-of-rolling-means:N (of N tokens in a row) [default: each row].
 
     Raises:
-        BadOption: as `FittingOptions`. LimitExceeded, BadText: a corpus version, as `check_name`.
+        BadOption: as `FittingOptions`; another aggregate.
+        LimitExceeded, BadText: a corpus version, as `check_name`.
     """
 
     corpus_version: str = "unversioned"
+    aggregate: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_name(self.corpus_version, "--corpus-version")
+        if self.aggregate is not None:
+            Aggregate.parse(self.aggregate)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.errors import DimensionMismatch, NonFinite
 from geometry_of_trust.formats.arrays import check_not_zero
 from geometry_of_trust.geometry import exact
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.fitted_range import far_norms, norm
+from geometry_of_trust.probing.fitted_range import far_norms, norm, range_of_norms
 from geometry_of_trust.probing.probes import Probe, ProbeSet
 
 
@@ -67,7 +68,7 @@ def read_each(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> l
     """
     _check(probe, geometry, rows)
     raw = exact.readings(probe.weights, geometry.phi, rows, probe.bias)
-    return [_reading(probe, value) for value in raw.tolist()]
+    return [_reading(probe, value) for value in raw]
 
 
 def _check(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> None:
@@ -90,22 +91,54 @@ def _reading(probe: Probe, raw: float) -> Reading:
     return Reading(raw, p, max(p, 1.0 - p) < probe.reliability_threshold)
 
 
-def read_probe_set_at(
-    probe_set: ProbeSet, geometry: Geometry, rows: NDArray[np.floating]
-) -> tuple[Reading, ...]:
-    """`read_probe` for each probe of a set, held against the range that it was fitted on.
+def read_aggregate(
+    probe: Probe, geometry: Geometry, rows: NDArray[np.floating], aggregate: Aggregate
+) -> Reading:
+    """Read a text: the aggregate of what `read_probe` says of each of its rows by itself.
+
+    The float32 readings of the rows are aggregated over the reals, and that is rounded once.
 
     Args:
-        geometry: that the set was trained under. rows: shape (k, d), k ≥ 1, float32 values.
+        geometry: that the probe was trained under.
+        rows: of the text's tokens, in order, shape (k, d), k ≥ 1, float32 values.
 
     Raises:
         DimensionMismatch, NonFinite, ZeroState: as `read_probe`.
     """
-    readings = [read_probe(probe, geometry, rows) for probe in probe_set.probes]
+    _check(probe, geometry, rows)
+    each = exact.readings(probe.weights, geometry.phi, rows, probe.bias)
+    if not np.isfinite(each).all():
+        raise NonFinite(f"probe {probe.name!r}", expected="logits within float32", found="others")
+    return _reading(probe, exact.round32(aggregate.of(each)))
+
+
+def read_probe_set_at(
+    probe_set: ProbeSet,
+    geometry: Geometry,
+    rows: NDArray[np.floating],
+    aggregate: Aggregate | None = None,
+) -> tuple[Reading, ...]:
+    """What each probe of a set says of rows, held against the range that it was fitted on.
+
+    Args:
+        geometry: that the set was trained under. rows: shape (k, d), k ≥ 1, float32 values.
+        aggregate: of the readings of the rows; None: the reading of their mean.
+
+    Raises:
+        DimensionMismatch, NonFinite, ZeroState: as `read_probe`.
+    """
+    if aggregate is None:
+        readings = [read_probe(probe, geometry, rows) for probe in probe_set.probes]
+    else:
+        readings = [read_aggregate(p, geometry, rows, aggregate) for p in probe_set.probes]
     fitted = None if probe_set.training is None else probe_set.training.fitted
     if fitted is None:
         return tuple(readings)
-    far = fitted.norms.far(norm(geometry, rows))
+    if aggregate is None:
+        far = fitted.norms.far(norm(geometry, rows))
+    else:
+        norms = range_of_norms(geometry, rows.astype(np.float64))
+        far = fitted.norms.far(norms.low) or fitted.norms.far(norms.high)
     return tuple(
         replace(reading, outside=far or scores.far(reading.raw))
         for reading, scores in zip(readings, fitted.scores, strict=True)

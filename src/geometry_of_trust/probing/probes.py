@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.codes import InnerProduct
 from geometry_of_trust.documents.probe_card import Card
 from geometry_of_trust.documents.probe_card_reading import CARD
@@ -132,6 +133,13 @@ class ProbeSet:
     training: Training | None = None
 
     @property
+    def aggregate(self) -> Aggregate | None:
+        """What becomes of the readings of a text's tokens, if its probes read texts."""
+        trained = self.trained_tokens
+        named = None if trained is None else trained.aggregate
+        return None if named is None else Aggregate.parse(named)
+
+    @property
     def trained_tokens(self) -> TrainedTokens | None:
         """Which tokens its probes were trained on, if it says so."""
         return None if self.training is None else self.training.tokens
@@ -182,7 +190,8 @@ def _check_training(probe_set: ProbeSet, training: Training, where: str) -> None
         raise Inconsistent(f"{where}.layer", expected=probe_set.layer, found=training.layer)
     for i, card in enumerate(training.cards):
         rows = card.positives + card.negatives
-        if rows != training.rows:
+        texts = training.tokens is not None and training.tokens.aggregate is not None
+        if rows > training.rows if texts else rows != training.rows:
             raise Inconsistent(f"{where}.cards[{i}]", expected=f"{training.rows} rows", found=rows)
     if training.fitted is not None and len(training.fitted.scores) != len(probe_set.probes):
         raise Inconsistent(

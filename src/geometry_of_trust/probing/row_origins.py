@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.documents.positions import EVERY, position_index
 from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.documents.trained_tokens import TrainedTokens
-from geometry_of_trust.errors import OtherTokens, RecordMismatch, Unreadable
+from geometry_of_trust.errors import (
+    BadOption,
+    OtherTokens,
+    PositionMissing,
+    RecordMismatch,
+    Unreadable,
+)
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.activations_file import ActivationsFile
 from geometry_of_trust.formats.row_table import RowTable, read_own_rows
@@ -88,6 +95,21 @@ class RowOrigins:
             )
         return bool(self.trained_on(trained)[index or 0])
 
+    def whole_text(self, trained: TrainedTokens, rows: tuple[int, int]) -> bool:
+        """Whether rows, from the first to before the last, are all tokens of a text that count.
+
+        Raises:
+            As `trained_on`.
+        """
+        ours = self._ours
+        if (trained.chosen, "all") != (ours.chosen, ours.position):
+            return False
+        if slice(*rows) not in self._texts:
+            return False
+        if trained.skip_special_tokens == ours.skip_special_tokens:
+            return True
+        return trained.skip_special_tokens and not self._special[slice(*rows)].any()
+
     @property
     def _ours(self) -> TrainedTokens:
         return TrainedTokens.of(self.record)
@@ -114,13 +136,17 @@ class RowOrigins:
             return np.array([token.special for token in self.record.tokens])
         return self._rows.special
 
+    @property
+    def _texts(self) -> list[slice]:
+        """The rows of each text."""
+        if self.record.corpus is None:
+            return [slice(0, self.record.positions)]
+        return self._rows.text_rows()
+
     def _kept(self, trained: TrainedTokens) -> Iterator[Sequence[int]]:
         """Of each text the rows that count for a position."""
-        texts = [slice(0, self.record.positions)]
-        if self.record.corpus is not None:
-            texts = self._rows.text_rows()
         special = self._special
-        for text in texts:
+        for text in self._texts:
             rows = range(text.start, text.stop)
             yield [i for i in rows if not (trained.skip_special_tokens and special[i])]
 
@@ -132,11 +158,75 @@ def _picked(position: str, count: int) -> int | None:
     return int(position) if int(position) < count else None
 
 
-def other_tokens(origins: RowOrigins | None, trained: TrainedTokens | None, position: str) -> bool:
-    """Whether a probe is read at other tokens than it was trained on; not where one is unknown."""
-    if origins is None or trained is None:
-        return False
-    return not origins.trained_at(trained, position)
+@dataclass(frozen=True)
+class ReadAt:
+    """What is read of activations by a probe set.
+
+    Attributes:
+        position: `last`, `first`, `mean` or a number; `all` of rows that are aggregated.
+        aggregate: what becomes of the readings of these rows, or None.
+        rows: which they are, from the first to before the last; None without an aggregate.
+        other_tokens: whether the probes were trained on other tokens than these.
+    """
+
+    position: str
+    aggregate: Aggregate | None = None
+    rows: tuple[int, int] | None = None
+    other_tokens: bool = False
+
+    def index(self, positions: int) -> int | None:
+        """The row that is read; None for several.
+
+        Raises:
+            BadOption, PositionMissing: as `position_index`.
+        """
+        return None if self.rows is not None else position_index(self.position, positions)
+
+    def held_against(self, trained: TrainedTokens | None, origins: RowOrigins | None) -> ReadAt:
+        """The same, with whether it is at other tokens; not where one of the two is not known.
+
+        Raises:
+            As `RowOrigins.trained_at`.
+        """
+        other = False
+        if trained is not None:
+            named = None if self.aggregate is None else str(self.aggregate)
+            other = named != trained.aggregate
+        if trained is not None and origins is not None and not other:
+            other = not (
+                origins.trained_at(trained, self.position)
+                if self.rows is None
+                else origins.whole_text(trained, self.rows)
+            )
+        return replace(self, other_tokens=other)
+
+
+def text_span(file: ActivationsFile, text: int | None) -> tuple[int, slice]:
+    """A text's index in the corpus and its rows; without a row table all rows are of one text.
+
+    Args:
+        text: its index; None: the only one.
+
+    Raises:
+        BadOption: there are several, and none is named. PositionMissing: no such text.
+        RecordMismatch: the row table is of other activations; and as `ActivationsFile.rows`.
+    """
+    rows, count = file.rows, len(file.activations.positions)
+    if rows is None:
+        if text not in (None, 0):
+            raise PositionMissing("--text", expected="0, as there is one text", found=text)
+        return 0, slice(0, count)
+    if len(rows) != count:
+        raise RecordMismatch("row table", expected=f"{count} rows", found=len(rows))
+    spans = {int(rows.text[span.start]): span for span in rows.text_rows()}
+    if text is None and len(spans) > 1:
+        raise BadOption("--text", expected="the number of a text, as there are several",
+                        found=f"none, of {len(spans)}")  # fmt: skip
+    index = next(iter(spans)) if text is None else text
+    if index not in spans:
+        known = f"{min(spans)} to {max(spans)}"
+        raise PositionMissing("--text", expected=f"a text that has rows, {known}", found=index)
+    return index, spans[index]
 
 
 def refused_tokens(path: str, trained: TrainedTokens, found: str) -> OtherTokens:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from geometry_of_trust.documents.names_beside import record_path
-from geometry_of_trust.errors import BadOption, PositionMissing, RecordMismatch, Unreadable
+from geometry_of_trust.errors import RecordMismatch, Unreadable
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.probing.probe_readings import Reading, read_probe_set_at
-from geometry_of_trust.probing.row_origins import RowOrigins
+from geometry_of_trust.probing.row_origins import ReadAt, RowOrigins, text_span
 from geometry_of_trust.probing.sources import (
     Sources,
     check_agreement,
@@ -34,11 +35,16 @@ class TokenText:
 
 @dataclass(frozen=True)
 class ProbeReadings:
-    """One probe's readings, a token each; `verdict` of its card, None without one."""
+    """One probe's readings, a token each; `verdict` of its card, None without one.
+
+    Attributes:
+        whole: of the text, where the readings of its tokens are aggregated; else None.
+    """
 
     dimension: str
     verdict: str | None
     readings: tuple[Reading, ...]
+    whole: Reading | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class TextReadings:
         model_id, layer: of the activations and the probes. text: its index in the corpus.
         tokens: of the text, those that have rows. probes: one entry each.
         unknown_training: whether the set does not say what it was trained on.
+        aggregate: what becomes of the readings of the tokens, if its probes read texts.
+        other_text: whether these are other tokens of a text than it was trained on then.
     """
 
     model_id: str
@@ -57,6 +65,8 @@ class TextReadings:
     tokens: tuple[TokenText, ...]
     probes: tuple[ProbeReadings, ...]
     unknown_training: bool = False
+    aggregate: str | None = None
+    other_text: bool = False
 
     @property
     def others(self) -> int:
@@ -117,11 +127,18 @@ def read_tokens(
             progress(f"Token {n + 1} of {len(tokens)}")
         state = acts.row(probe_set.layer, token.row)[None, :]
         readings.append(read_probe_set_at(probe_set, geometry, state))
-    verdicts = [card.verdict for card in training.cards] if training else [None] * len(readings[0])
+    whole: Sequence[Reading | None] = [None] * len(probe_set.probes)
+    span = tokens[0].row, tokens[-1].row + 1
+    at = ReadAt("all", probe_set.aggregate, span)
+    if probe_set.aggregate is not None:
+        rows = acts.rows(probe_set.layer, *span)
+        whole = read_probe_set_at(probe_set, geometry, rows, probe_set.aggregate)
+        at = at.held_against(trained, origins)
+    verdicts = [card.verdict for card in training.cards] if training else [None] * len(whole)
     read = [
-        ProbeReadings(probe.name, verdict, each)
-        for probe, verdict, each in zip(
-            probe_set.probes, verdicts, zip(*readings, strict=True), strict=True
+        ProbeReadings(probe.name, verdict, each, of_text)
+        for probe, verdict, each, of_text in zip(
+            probe_set.probes, verdicts, zip(*readings, strict=True), whole, strict=True
         )
     ]
     return TextReadings(
@@ -131,6 +148,8 @@ def read_tokens(
         tokens,
         tuple(read),
         unknown_training=training is None,
+        aggregate=None if trained is None else trained.aggregate,
+        other_text=at.other_tokens,
     )
 
 
@@ -138,36 +157,21 @@ def _tokens(
     sources: Sources, text: int | None, *, unrecorded: bool
 ) -> tuple[int, tuple[TokenText, ...]]:
     """The text's index, and its tokens, from the row table or the extraction record."""
-    rows = sources.activations_file.rows
-    if rows is None:
-        return _recorded(sources, text, unrecorded=unrecorded)
-    if len(rows) != len(sources.activations.positions):
-        raise RecordMismatch(
-            "row table", expected=f"{len(sources.activations.positions)} rows", found=len(rows)
-        )
-    spans = {int(rows.text[span.start]): span for span in rows.text_rows()}
-    if text is None and len(spans) > 1:
-        raise BadOption("--text", expected="the number of a text, as there are several",
-                        found=f"none, of {len(spans)}")  # fmt: skip
-    index = next(iter(spans)) if text is None else text
-    if index not in spans:
-        known = f"{min(spans)} to {max(spans)}"
-        raise PositionMissing("--text", expected=f"a text that has rows, {known}", found=index)
-    span = spans[index]
-    return index, tuple(TokenText(i, rows.token[i]) for i in range(span.start, span.stop))
-
-
-def _recorded(
-    sources: Sources, text: int | None, *, unrecorded: bool
-) -> tuple[int, tuple[TokenText, ...]]:
-    record, place = sources.own_record(), record_path(sources.activations.source)
-    if record is None and not unrecorded:
-        raise Unreadable(place, expected="an extraction record, which has the tokens", found="none")
-    if text not in (None, 0):
-        raise PositionMissing("--text", expected="0, as there is one text", found=text)
-    count = len(sources.activations.positions)
+    file = sources.activations_file
+    rows, record = file.rows, sources.own_record()
+    if rows is None and record is None and not unrecorded:
+        raise Unreadable(
+            record_path(file.file), expected="an extraction record, which has the tokens",
+            found="none",
+        )  # fmt: skip
+    index, span = text_span(file, text)
+    numbers = range(span.start, span.stop)
+    if rows is not None:
+        return index, tuple(TokenText(i, rows.token[i]) for i in numbers)
     if record is None:
-        return 0, tuple(TokenText(i, None) for i in range(count))
-    if len(record.tokens) != count:
-        raise RecordMismatch(place, expected=f"{count} tokens", found=len(record.tokens))
-    return 0, tuple(TokenText(i, token.text) for i, token in enumerate(record.tokens))
+        return index, tuple(TokenText(i, None) for i in numbers)
+    if len(record.tokens) != len(numbers):
+        raise RecordMismatch(
+            record_path(file.file), expected=f"{len(numbers)} tokens", found=len(record.tokens)
+        )
+    return index, tuple(TokenText(i, record.tokens[i].text) for i in numbers)

@@ -8,18 +8,20 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
 import numpy as np
 import scipy
 
+from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.probe_card import Card
 from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.trained_tokens import TrainedTokens
 from geometry_of_trust.errors import BadOption, BadRowTable, DimensionMismatch, RepeatedLayers
 from geometry_of_trust.formats.arrays import Activations, check_not_zero
 from geometry_of_trust.formats.row_table import RowTable, groups_of
+from geometry_of_trust.geometry import exact
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.geometry.spectrum import Spectrum, effective_dimension
 from geometry_of_trust.geometry.spectrum import spectrum as spectrum_of
@@ -28,9 +30,11 @@ from geometry_of_trust.probing.card_making import FittedProbe, make_card
 from geometry_of_trust.probing.causal_probe import CausalProbe, as_probe
 from geometry_of_trust.probing.cross_validation import cross_validate
 from geometry_of_trust.probing.fitted_range import FittedRange, Range, range_of_norms
+from geometry_of_trust.probing.judged_units import TextsJudged, Units, texts_of
 from geometry_of_trust.probing.label_checks import check_label_column
-from geometry_of_trust.probing.probe_readings import read_probe
+from geometry_of_trust.probing.logistic import platt_scaling
 from geometry_of_trust.probing.probes import Probe, ProbeSet, Training
+from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.score_histogram import ScoreHistogram, score_histogram
 from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.surface_features import surface_features
@@ -102,6 +106,7 @@ def train(
     dimension: str = "unnamed",
     l2: float | None = None,
     rows: RowTable | None = None,
+    aggregate: Aggregate | None = None,
     context: TrainingContext = TrainingContext(),
     progress: Progress | None = None,
 ) -> TrainingResult:
@@ -118,6 +123,8 @@ def train(
         dimension: what the probe is said to read, where `labels` does not say.
         l2: λ from 1e-12 to 1e3, or None to choose it from `cross_validation.L2_GRID`.
         rows: the row table: which rows belong together, and what a reader sees of them.
+        aggregate: fit to rows, and calibrate and judge by what becomes of the readings of a text's
+            rows together; needs `rows`.
         context: what is known of the files that these came from.
         progress: called with what is being done.
 
@@ -126,9 +133,11 @@ def train(
 
     Raises:
         LabelCount, BadLabel, OneClass, TooFewOfClass: the labels or the groups cannot be used.
+            BadLabel, too, if a text of which there is an aggregate has both.
         LayerMissing, NonFinite, ZeroState, DimensionMismatch, BadRowTable: the states cannot be
             used.
-        BadOption: l2 or a name. NotPositiveDefinite: Φ has no Cholesky factor.
+        BadOption: l2, a name, or an aggregate without a row table, or of rows that are no tokens.
+        NotPositiveDefinite: Φ has no Cholesky factor.
         DidNotConverge: the solver stalled.
     """
     columns = labels if isinstance(labels, Mapping) else {dimension: labels}
@@ -136,7 +145,11 @@ def train(
     beside = context.beside
     if beside is None and geometry.inner_product != "Euclidean":
         beside = Geometry("Euclidean", 0.0, geometry.hidden_dim, None)
-    trainer = _Trainer(activations.layer(layer), geometry, beside, l2, rows, progress)
+    tokens = _tokens(context.tokens, aggregate)  # refused before the long arithmetic
+    texts = (
+        None if aggregate is None else texts_of(aggregate, rows, columns, activations.layer(layer))
+    )
+    trainer = _Trainer(activations.layer(layer), geometry, beside, l2, rows, texts, progress)
     trained = [trainer.probe(name, column) for name, column in columns.items()]
     training = Training(
         precision=activations.precision,
@@ -154,7 +167,7 @@ def train(
         cards=tuple(one.card for one in trained),
         versions=_versions(),
         weights=context.weights,
-        tokens=context.tokens,
+        tokens=tokens,
         fitted=trainer.fitted_range(trained),
     )
     probe_set = ProbeSet(
@@ -170,10 +183,7 @@ def train(
         losses=tuple(tuple(one.classifier.losses_) for one in trained),
         gradient=max(one.classifier.gradient_ for one in trained),
         iterations=tuple(one.classifier.n_iter_ for one in trained),
-        scores=tuple(
-            score_histogram(one.classifier.held_out_, column)
-            for one, column in zip(trained, columns.values(), strict=True)
-        ),
+        scores=tuple(score_histogram(one.held_out, one.units.sample.y) for one in trained),
         geometry=geometry,
         recorded=context.recorded,
         unread=context.unread and geometry.inner_product != "Euclidean",
@@ -182,11 +192,16 @@ def train(
 
 @dataclass(frozen=True, eq=False)
 class _Trained:
-    """The probe of one dimension, its card, and the classifier that it is."""
+    """The probe of one dimension, its card, and the classifier that it is.
+
+    `held_out` are the logits of the `units` that are judged.
+    """
 
     probe: Probe
     card: Card
     classifier: CausalProbe
+    units: Units
+    held_out: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +213,7 @@ class _Trainer:
     beside: Geometry | None
     l2: float | None
     rows: RowTable | None
+    texts: TextsJudged | None
     progress: Progress | None
 
     def probe(self, name: str, labels: Labels) -> _Trained:
@@ -215,34 +231,57 @@ class _Trainer:
             split.X, split.y, split.fold, classifier.strengths(), nested=True, progress=tell
         )
         classifier.fit_split(split, cross)
+        units = (
+            Units.rows(split)
+            if self.texts is None
+            else self.texts.units(split.order, Sample(split.y, split.groups, split.fold))
+        )
+        held_out = units.of(cross.held_out[cross.best(split.y)])
+        probe = as_probe(name, classifier)
+        if self.texts is not None:
+            scale, shift = platt_scaling(held_out, units.sample.y)
+            probe = replace(probe, platt_scale=scale, platt_shift=shift)
         card = make_card(
             name,
-            FittedProbe(split, classifier, cross),
+            FittedProbe(split, classifier, cross, units),
             grouped=groups is not None,
             beside=self.beside,
             surface=surface_features(self.rows, labels) if self.rows is not None else None,
             progress=tell,
         )
-        return _Trained(as_probe(name, classifier), card, classifier)
+        return _Trained(probe, card, classifier, units, held_out)
 
     def fitted_range(self, trained: Sequence[_Trained]) -> FittedRange | None:
         """The range of the states, and of what each probe says of them; exact, of rows at the ends.
 
-        None where a norm is beyond float32.
+        None where a norm or a logit is beyond float32.
         """
         norms = range_of_norms(self.geometry, self.states)
-        if not math.isfinite(norms.high):
-            return None
         scores = []
         for one in trained:
-            logits = one.classifier.logits(self.states)
-            ends = int(logits.argmin()), int(logits.argmax())
-            scores.append(Range.of(self._exactly(one.probe, i) for i in ends))
+            probe = one.probe
+            each = exact.readings(probe.weights, self.geometry.phi, self.states, probe.bias)
+            if not (math.isfinite(norms.high) and np.isfinite(each).all()):
+                return None
+            scores.append(Range.of(each if self.texts is None else self.texts.exactly(each)))
         return FittedRange(norms, tuple(scores))
 
-    def _exactly(self, probe: Probe, row: int) -> float:
-        """What a probe says of a row, as a reading would."""
-        return read_probe(probe, self.geometry, self.states[row : row + 1]).raw
+
+def _tokens(known: TrainedTokens | None, aggregate: Aggregate | None) -> TrainedTokens | None:
+    """What is said of the tokens trained on; of an aggregate something in any case.
+
+    Raises:
+        BadOption: an aggregate of rows that are one a text.
+    """
+    if aggregate is None:
+        return known
+    known = known or TrainedTokens()
+    if known.position != "all":
+        raise BadOption(
+            "--aggregate", expected="a row for each token (extract --position all)",
+            found=f"rows of --position {known.position}",
+        )  # fmt: skip
+    return replace(known, aggregate=str(aggregate))
 
 
 def check_inputs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.extraction_record import NO_NORM, TRANSFORMED
 from geometry_of_trust.documents.trained_tokens import TrainedTokens
 from geometry_of_trust.errors import BadOption, BadRowTable, NonFinite, NotPositiveDefinite
@@ -101,6 +102,7 @@ def train_layers(
             beside = Geometry.from_unembedding(matrix, options.epsilon, progress=progress)
         except (NotPositiveDefinite, NonFinite):
             beside = None  # the card then says that it was not measured
+    aggregate = None if options.aggregate is None else Aggregate.parse(options.aggregate)
     digests = {"activations": activations_file.sha256, "unembedding": unembedding_file.sha256}
     if labels_file is not None:
         digests["labels"] = labels_file.sha256
@@ -122,6 +124,7 @@ def train_layers(
             layer=layer,
             l2=options.l2,
             rows=rows,
+            aggregate=aggregate,
             context=context,
             progress=_at(layer, progress) if len(chosen) > 1 else progress,
         )

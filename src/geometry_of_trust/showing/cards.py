@@ -65,13 +65,19 @@ def card(measured: Card, inner_product: str) -> str:
     chosen = f"chosen by {measured.folds}-fold cross-validation" if measured.l2_chosen else "given"
     nested = "nested" if measured.nested else "not nested, as there are too few groups"
     columns = [(inner_product, measured.quality)]
+    if measured.token_quality is not None:
+        columns = [
+            (f"{inner_product}, texts", measured.quality),
+            ("tokens", measured.token_quality),
+        ]
     if measured.other is not None and measured.other_inner_product is not None:
         columns.append((measured.other_inner_product, measured.other))
     end = "converged" if measured.converged else "NOT CONVERGED"
+    what = "rows" if measured.token_quality is None else "texts"
     lines = [
         f"{measured.verdict}: probe {quoted(measured.dimension)}",
         f"  {judged(measured.quality.auroc, measured.controls)[1]}",
-        f"  rows: {measured.positives} positive, {measured.negatives} negative, {apart}",
+        f"  {what}: {measured.positives} positive, {measured.negatives} negative, {apart}",
         f"  L2 penalty {shortest_float32(measured.l2)}, {chosen}; figures {nested}; {end}",
         "",
         *(f"  {line}" for line in figures(columns)),

@@ -81,7 +81,25 @@ def lines(read: TextReadings, probe: ProbeReadings) -> list[str]:
             f"{token.row:>5}  {reading.confidence:>10.3f}{flag}  "
             f"{'#' * filled}{'.' * (_BAR - filled)}  {text}"
         )
+    if probe.whole is not None:
+        table.append(_whole(read, probe.whole))
     return table
+
+
+def _whole(read: TextReadings, whole: Reading) -> str:
+    """What a probe says of the whole text."""
+    notes = [
+        note
+        for note, so in (
+            ("below the probe's threshold of reliability", whole.flagged),
+            ("far outside of what the probe was fitted on", whole.outside),
+            ("of other tokens of a text than it was trained on", read.other_text),
+        )
+        if so
+    ]
+    said = f"p = {whole.confidence:.3f}, logit = {shortest_float32(whole.raw)}"
+    noted = f" ({'; '.join(notes)})" if notes else ""
+    return f"the text, {bare_or_quoted(read.aggregate or '')} of its logits: {said}{noted}"
 
 
 def readings_json(read: TextReadings) -> str:
@@ -131,6 +149,8 @@ def page(read: TextReadings) -> str:
             for token, reading in zip(read.tokens, probe.readings, strict=True)
         ]
         parts.append("</p>\n")
+        if probe.whole is not None:
+            parts.append(f"<p>{html.escape(_whole(read, probe.whole))}</p>\n")
     return "".join([*parts, "</body>\n</html>\n"])
 
 

@@ -62,6 +62,8 @@ class ReadingEntry:
     other_weights: bool = False
     other_tokens: bool = False
     outside: bool = False
+    aggregate: str | None = None
+    rows: tuple[int, ...] | None = None
     unbound: bool = False
 
     def tree(self) -> dict[str, object]:
@@ -77,6 +79,8 @@ class ReadingEntry:
                 "other_weights": self.other_weights,
                 "other_tokens": self.other_tokens,
                 "outside": self.outside,
+                "aggregate": self.aggregate,
+                "rows": None if self.rows is None else list(self.rows),
             }
         return {
             "probe_set": self.probe_set,
@@ -109,6 +113,9 @@ class ReadingEntry:
         index = self.position_index
         exact = "" if index is None or self.position == str(index) else f" ({index})"
         where = f"layer {self.layer}, position {bare_or_quoted(self.position)}{exact}"
+        if self.rows is not None and len(self.rows) == 2:
+            text = f"rows {self.rows[0]} to {self.rows[1] - 1}"
+            where = f"layer {self.layer}, {bare_or_quoted(self.aggregate or '')} of {text}"
         return f"{numbers}, {where}: {quoted(self.dimension)}"
 
 
@@ -139,6 +146,8 @@ def readings(attestation: Attestation) -> list[ReadingEntry]:
                     other_weights=bound.other_weights,
                     other_tokens=bound.other_tokens,
                     outside=n < len(bound.outside) and bound.outside[n],
+                    aggregate=bound.aggregate,
+                    rows=bound.rows,
                 )
             entries.append(entry)
     return entries

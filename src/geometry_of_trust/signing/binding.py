@@ -84,12 +84,15 @@ class BoundProbeSet:
         sha256: of the file. layer: index of the layer.
         position: `last`, `first`, `mean`, a number, or `every` for a reading of every row by
             itself; `position_index` the row that this was, None for the mean and for every row.
+            `all` of a text whose readings are aggregated.
         dimensions, verdicts: one a probe.
         other_weights: whether it was trained on those of another model, which was allowed.
         unknown_training: whether it does not say what it was trained on; it has no verdicts then.
         other_tokens: whether it was read at other tokens than it was trained on, which was allowed.
         outside: whether each reading, or the state that was read, is far from what its probe was
             fitted on; empty where none is, and where that range is not known.
+        aggregate: how the readings of a text's tokens became one, as of `Aggregate.parse`, or None.
+        rows: the rows of that text, from the first to before the last; None of one position.
     """
 
     sha256: str
@@ -102,6 +105,8 @@ class BoundProbeSet:
     unknown_training: bool = False
     other_tokens: bool = False
     outside: tuple[bool, ...] = ()
+    aggregate: str | None = None
+    rows: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -269,6 +274,8 @@ BINDING = record(
                 member("unknown_training", BOOL, default=False, omitted=True),
                 member("other_tokens", BOOL, default=False, omitted=True),
                 member("outside", vector(BOOL), default=(), omitted=True),
+                member("aggregate", STRING, default=None, omitted=True),
+                member("rows", vector(U32), default=None, omitted=True),
             )
         ),
     ),

@@ -11,6 +11,7 @@ import itertools
 import os
 import time
 
+from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import EVERY, position_index
 from geometry_of_trust.documents.strictjson import shortest_float32
@@ -247,11 +248,31 @@ def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> 
             )
 
 
+def _check_rows(bound: BoundProbeSet, positions: int, where: str) -> None:
+    """What is said of the rows of a text makes sense.
+
+    Raises:
+        BadOption, Inconsistent: it does not.
+    """
+    Aggregate.parse(bound.aggregate or "", f"{where}.aggregate")
+    if bound.position != "all":
+        raise Inconsistent(f"{where}.position", expected="all", found=bound.position)
+    rows = bound.rows or ()
+    if len(rows) != 2 or not 0 <= rows[0] < rows[1] <= positions:
+        raise Inconsistent(
+            f"{where}.rows", expected=f"a first and an end within {positions}", found=list(rows)
+        )
+
+
 def _check_bound_set(bound: BoundProbeSet, readings: int, positions: int, where: str) -> None:
     """One entry of `probe_sets`, of which so many readings are attested."""
-    # 4.10 Its position is one that the activations have.
+    # 4.10 Its position is one that the activations have; or it is all of the rows of a text.
     try:
-        index = position_index(bound.position, positions, f"{where}.position")
+        if bound.aggregate is None and bound.rows is None:
+            index = position_index(bound.position, positions, f"{where}.position")
+        else:
+            index = None
+            _check_rows(bound, positions, where)
     except GotError as error:
         raise BindingMismatch(error.where, expected=error.expected, found=error.found) from None
     count = len(bound.dimensions)

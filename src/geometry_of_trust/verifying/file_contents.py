@@ -15,6 +15,7 @@ from geometry_of_trust.attesting.assemble import (
     bound_probe_set,
     bound_unembedding,
     joined_version,
+    read_at,
     version_of_each,
 )
 from geometry_of_trust.documents.extraction_record import Record
@@ -214,10 +215,7 @@ def _probe_set(binding: Binding, bound: BoundProbeSet, file: ProbeSetFile) -> Co
         names = activations.model_id, training.model_id
         signed, found = (weights, training.weights) if names[0] == names[1] else names
         yield "training.model_id", signed, found
-    again = bound_probe_set(
-        file, bound.position, activations, weights,
-        other_tokens=bound.other_tokens, outside=bound.outside,
-    )  # fmt: skip
+    again = bound_probe_set(file, read_at(bound), activations, weights, bound.outside)
     yield from _fields(bound, again)
     for probe in probe_set.probes:
         yield f"weights of {probe.name!r}", activations.hidden_dim, probe.weights.size
