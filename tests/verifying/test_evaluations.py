@@ -13,6 +13,7 @@ import pytest
 from sklearn.metrics import brier_score_loss, recall_score, roc_auc_score
 
 from geometry_of_trust import errors
+from geometry_of_trust.attesting import assemble as assembling
 from geometry_of_trust.attesting.attest import attest
 from geometry_of_trust.cli import main
 from geometry_of_trust.corpus.extracting import extract_corpus
@@ -23,6 +24,7 @@ from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.formats.row_table import read_rows
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.outputs.staged_files import write_file
+from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.showing import verdicts
 from geometry_of_trust.signing import checks
@@ -504,3 +506,108 @@ def test_the_commands_of_an_evaluation(
         main(["verify", "--attestation", document, "--pubkey", f"{key}.pub", *files, *model]) == 0
     )
     assert capsys.readouterr().out.splitlines()[-1] == "VERIFIED"
+
+
+# --- texts, read by an aggregate --------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def of_texts(evaluation: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    """The same texts with a row for each token, and two probe sets trained with aggregates."""
+    folder = tmp_path_factory.mktemp("texts")
+    activations, unembedding = folder / "a.gotact", folder / "u.gotue"
+    every = CorpusOptions(**{**vars(ROWS), "position": "all"})
+    with quick():
+        extract_corpus(
+            evaluation.model, evaluation.corpus, [1, 2], output_activations=activations,
+            output_unembedding=unembedding, corpus_options=every,
+            options=ExtractionOptions(model_id="tiny"),
+        )  # fmt: skip
+        probes = folder / "mean.json", folder / "rolling.json"
+        for path, name in zip(probes, ("mean", "max-of-rolling-means:2"), strict=True):
+            trained = train_files(
+                activations=activations, unembedding=unembedding, label_columns=["wet", "long"],
+                layer=2, options=TrainingOptions(aggregate=name),
+            )  # fmt: skip
+            write_file(path, trained.probe_set.to_json())
+    return Evaluation(folder, evaluation.model, evaluation.corpus, activations, unembedding, probes)
+
+
+@pytest.mark.parametrize("part", [4096, 7])
+def test_every_text_is_read_as_it_would_be_alone(
+    of_texts: Evaluation, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    monkeypatch.setattr(assembling, "PART_ROWS", part)
+    signed = of_texts.attest(label_columns=["wet", "long"], threshold=0.5)
+    assert [len(row) for row in signed.layer_readings] == [48, 48]
+    assert [x.aggregate for x in signed.bound().probe_sets] == ["mean", "max-of-rolling-means:2"]
+    for n in (0, 11, 23):
+        alone = of_texts.attest(position=None, text=n)
+        for mine, whole in zip(alone.layer_readings, signed.layer_readings, strict=True):
+            assert whole[2 * n : 2 * n + 2] == mine
+        assert signed.confidence[48 + 2 * n : 50 + 2 * n] == alone.confidence[2:]
+    found = signed.bound().evaluation
+    assert found is not None
+    assert found.groups == 6
+    assert (found.probes[0].positives, found.probes[0].negatives) == (12, 12)
+    y = read_rows(rows_path(of_texts.activations))
+    first = [rows.start for rows in y.text_rows()]
+    auroc = roc_auc_score(y.label("wet")[first], signed.layer_readings[1][::2])
+    assert found.probes[2].auroc.value == pytest.approx(auroc, abs=1e-6)
+
+
+def test_texts_are_verified_and_made_again(of_texts: Evaluation, tmp_path: Path) -> None:
+    signed = of_texts.attest(label_columns=["wet", "long"], threshold=0.5)
+    verdict = of_texts.verify(signed)
+    assert verdict.line == "VERIFIED"
+    assert "mean of text 11" in verdicts.readings(signed)[23].line()
+    write_attestation(tmp_path / "t.json", signed)
+    with quick():
+        again = reproduce(
+            tmp_path / "t.json", KEY.public, model=of_texts.model, corpus=of_texts.corpus,
+            row_options=replace(ROWS, position="all"), probes=of_texts.probes,
+        )  # fmt: skip
+    assert again.line == "MATCH"
+    rows = rows_path(of_texts.activations)
+    rows.rename(tmp_path / "elsewhere.parquet")
+    try:
+        missing = of_texts.verify(signed)
+        assert "row table" in missing.not_checked
+        assert missing.steps[5].outcome == "not run"
+        moved = of_texts.verify(signed, rows=tmp_path / "elsewhere.parquet")
+        assert moved.line == "VERIFIED"
+        with pytest.raises(errors.GotError):
+            of_texts.attest()
+    finally:
+        (tmp_path / "elsewhere.parquet").rename(rows)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "refused"),
+    [
+        (("layer_readings", 1, 31), 0.5, (5, "evaluation.probes[3]")),
+        (("binding", "probe_sets", 0, "aggregate"), "max", (6, "layer_readings")),
+        (("binding", "probe_sets", 0, "aggregate"), "median", (4, "aggregate")),
+        (("binding", "probe_sets", 0, "aggregate"), None, (4, "evaluation.probe_sets")),
+        (("binding", "probe_sets", 0, "rows"), (0, 3), (4, "evaluation.probe_sets")),
+        (("binding", "corpus", "texts"), 23, (4, "evaluation.probes[0]")),
+    ],
+)
+def test_a_lie_of_texts_is_refused(
+    of_texts: Evaluation, path: tuple[str | int, ...], value: object, refused: tuple[int, str]
+) -> None:
+    signed = of_texts.attest(label_columns=["wet", "long"], threshold=0.5)
+    lie = replaced(signed, path, value)
+    name = str(path[0])
+    with pytest.raises(Refused) as caught:
+        of_texts.verify(signed_anew(signed, **{name: getattr(lie, name)}))
+    assert (caught.value.step, refused[1] in str(caught.value.where)) == (refused[0], True)
+
+
+def test_rows_and_texts_are_not_evaluated_together(
+    evaluation: Evaluation, of_texts: Evaluation
+) -> None:
+    both = of_texts.probes[0], evaluation.probes[0]
+    assert of_texts.attest(probes=both, anyway=True).bound().evaluation is None
+    with pytest.raises(errors.BadOption):
+        of_texts.attest(probes=both, anyway=True, label_columns=["wet", "long"])

@@ -76,6 +76,10 @@ BOUND_FROM_FILES = (
 """Members of its binding that do."""
 
 
+PART_ROWS = 4096
+"""Rows that are read at a time, more only of a long text."""
+
+
 @dataclass(frozen=True)
 class Statement:
     """What an attestation says that does not follow from activations, unembedding and probes.
@@ -151,7 +155,7 @@ def bound_probe_set(
         unknown_training=probe_set.training is None,
         other_tokens=at.other_tokens,
         outside=tuple(outside) if any(outside) else (),
-        aggregate=None if at.rows is None else str(at.aggregate),
+        aggregate=None if at.aggregate is None else str(at.aggregate),
         rows=at.rows,
     )
 
@@ -265,8 +269,18 @@ def assemble(
 def _read_set(
     activations: Activations, probe_set: ProbeSet, at: ReadAt, geometry: Geometry
 ) -> tuple[Reading, ...]:
-    if at.position == EVERY:  # all probes of a row, row by row
-        return read_probe_set_at_each(probe_set, geometry, activations.layer(probe_set.layer))
+    if at.position == EVERY:
+        return tuple(
+            reading
+            for start, stop, texts in _parts(len(activations.positions), at.texts)
+            for reading in read_probe_set_at_each(
+                probe_set,
+                geometry,
+                activations.rows(probe_set.layer, start, stop),
+                texts,
+                at.aggregate,
+            )
+        )
     if at.rows is not None:
         rows = activations.rows(probe_set.layer, *at.rows)
         return read_probe_set_at(probe_set, geometry, rows, at.aggregate)
@@ -276,6 +290,23 @@ def _read_set(
     else:
         states = activations.row(probe_set.layer, index)[None, :]
     return read_probe_set_at(probe_set, geometry, states)
+
+
+def _parts(
+    positions: int, texts: Sequence[tuple[int, int]] | None
+) -> Iterator[tuple[int, int, list[tuple[int, int]] | None]]:
+    """All rows in parts, with the texts in each, if these are read, counted from its first row."""
+    if texts is None:
+        for start in range(0, positions, PART_ROWS):
+            yield start, min(start + PART_ROWS, positions), None
+        return
+    part: list[tuple[int, int]] = []
+    for i, text in enumerate(texts):
+        part.append(text)
+        first = part[0][0]
+        if i + 1 == len(texts) or text[1] - first >= PART_ROWS:
+            yield first, text[1], [(start - first, stop - first) for start, stop in part]
+            part = []
 
 
 def recomputed(
@@ -333,8 +364,9 @@ def recomputed(
         # 6.3 The drift from the reference is as it was signed.
         drift = measured_drift(reference, geometry, sources.probe_sets)
     # 6.4 The tokens that are read are those trained on, unless it is signed that they are not.
+    recorded, positions = binding.extraction_record is not None, binding.activations.positions
     places = [
-        _as_signed(bound, file, origins, recorded=binding.extraction_record is not None)
+        _as_signed(bound, file, origins, positions, recorded=recorded)
         for bound, file in zip(binding.probe_sets, sources.probe_files, strict=True)
     ]
     again = assemble(sources, geometry, places, statement, drift=drift)
@@ -351,14 +383,22 @@ def read_at(bound: BoundProbeSet) -> ReadAt:
 
 
 def _as_signed(
-    bound: BoundProbeSet, file: ProbeSetFile, origins: RowOrigins | None, *, recorded: bool
+    bound: BoundProbeSet,
+    file: ProbeSetFile,
+    origins: RowOrigins | None,
+    positions: int,
+    *,
+    recorded: bool,
 ) -> ReadAt:
     """What is read again; whether that is at other tokens stands as it was signed if nothing tells.
 
     Args:
-        recorded: whether an extraction record is bound.
+        positions: how many rows there are. recorded: whether an extraction record is bound.
     """
     at, trained = read_at(bound), file.probe_set.trained_tokens
+    if at.position == EVERY and at.aggregate is not None:
+        # All are one text, unless a corpus is bound, whose row table is needed then.
+        at = replace(at, texts=origins.texts if recorded and origins else ((0, positions),))
     if recorded and origins is None and trained is not None:
         return at
     try:

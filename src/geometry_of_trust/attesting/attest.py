@@ -15,9 +15,10 @@ from geometry_of_trust.attesting.assemble import (
 from geometry_of_trust.attesting.drifts import measured_drift
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names import check_name
+from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.token_choice import ALL
-from geometry_of_trust.errors import BadOption, LimitExceeded, ReadingsMismatch
+from geometry_of_trust.errors import BadOption, LimitExceeded, ReadingsMismatch, Unreadable
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
@@ -63,9 +64,9 @@ def attest(
         model_id: None, or the activations' own.
         corpus_version: a name that is signed as it is; at most 256 bytes.
         position: token to read: `last`, `first`, `mean` of all, a number, or `every`: each row by
-            itself, all probes of a row, then the next row. Of a corpus its texts and row table are
-            bound, too. None: `last`, or of probes that were trained with an aggregate all tokens of
-            a text.
+            itself, all probes of a row, then the next row; of probes that were trained with an
+            aggregate each text. Of a corpus its texts and row table are bound, too. None: `last`,
+            or of probes that were trained with an aggregate all tokens of a text.
         text: whose tokens, by its index in the corpus; None: the only one's.
         timestamp: Unix seconds; None: SOURCE_DATE_EPOCH if set, else the clock.
         epsilon: relative regularisation, as given to training; unused if Φ needs none.
@@ -115,9 +116,9 @@ def attest(
     # All that can be refused is refused before the long arithmetic.
     labelled = labels is not None or len(label_columns) > 0
     _check_evaluated(position, labelled, {"--threshold": threshold, "--bar": bar})
-    if position == EVERY:
-        _check_count(sources)
     places = _places(sources, position, text, anyway=anyway)
+    if position == EVERY:
+        _check_count(sources, places)
     check_name(corpus_version, "--corpus-version")
     for file in sources.probe_files:
         for probe in file.probe_set.probes:
@@ -176,20 +177,20 @@ def _check_evaluated(position: str | None, labelled: bool, others: Mapping[str, 
             raise BadOption(option, expected="--labels or --label-column with it", found="neither")
 
 
-def _check_count(sources: Sources) -> None:
-    """Not more readings than can be signed, if every row is read.
+def _check_count(sources: Sources, places: Sequence[ReadAt]) -> None:
+    """Not more readings than can be signed, if every row or text is read.
 
     Raises:
         LimitExceeded: there would be more.
     """
-    rows, probes = (
-        len(sources.activations.positions),
-        sum(len(x.probes) for x in sources.probe_sets),
-    )
-    if rows * probes > MAX_READINGS:
+    rows = len(sources.activations.positions)
+    units = [rows if at.texts is None else len(at.texts) for at in places]
+    probes = [len(probe_set.probes) for probe_set in sources.probe_sets]
+    count = sum(n * of_each for n, of_each in zip(units, probes, strict=True))
+    if count > MAX_READINGS:
         raise LimitExceeded(
             "--position every", expected=f"at most {MAX_READINGS} readings",
-            found=f"{rows} rows of {probes} probes",
+            found=f"{count}, of {sum(probes)} probes",
             hint="Attest fewer probes at a time, or a corpus in parts.",
         )  # fmt: skip
 
@@ -207,7 +208,15 @@ def _places(
     origins, places = RowOrigins.of(file), []
     for probes in sources.probe_files:
         aggregate, trained = probes.probe_set.aggregate, probes.probe_set.trained_tokens
-        if aggregate is not None and position in (None, "all"):
+        if aggregate is not None and position == EVERY:
+            if origins is None and file.rows is not None:
+                raise Unreadable(
+                    record_path(file.file), found="none",
+                    expected="an extraction record, which has the digest of the row table",
+                )  # fmt: skip
+            whole = ((0, len(file.activations.positions)),)
+            at = ReadAt(EVERY, aggregate, texts=whole if origins is None else origins.texts)
+        elif aggregate is not None and position in (None, "all"):
             _, span = text_span(file, text)
             at = ReadAt("all", aggregate, (span.start, span.stop))
         elif text is not None:

@@ -31,6 +31,7 @@ from geometry_of_trust.formats.label_tables import is_label_table
 from geometry_of_trust.formats.row_table import RowTable, groups_of
 from geometry_of_trust.probing.array_types import Labels
 from geometry_of_trust.probing.evaluating import evaluate, sample_of
+from geometry_of_trust.probing.judged_units import labels_of_texts
 from geometry_of_trust.probing.label_checks import check_label_column
 from geometry_of_trust.probing.training_files import named_labels
 from geometry_of_trust.signing.attestation import Attestation
@@ -118,10 +119,17 @@ def _evaluation(
     threshold: float | None,
 ) -> Evaluation:
     binding = attestation.bound()
+    if len({bound.reads_texts for bound in binding.probe_sets}) > 1:
+        raise BadOption("--labels", expected="probe sets that all read rows, or all texts",
+                        found="both")  # fmt: skip
     rows = binding.activations.positions
     for name, column in values.items():
         check_label_column(name, column, rows)
-    groups = groups_of(labelled.rows)
+    groups, rows_of = groups_of(labelled.rows), labelled.rows
+    if binding.probe_sets[0].reads_texts and rows_of is not None:
+        values = {name: labels_of_texts(name, column, rows_of) for name, column in values.items()}
+        firsts = [of_text.start for of_text in rows_of.text_rows()]
+        groups = None if groups is None else groups[firsts]
     samples = {name: sample_of(column, groups) for name, column in values.items()}
     count = int(next(iter(samples.values())).groups.max()) + 1
     if count < 2:

@@ -76,8 +76,9 @@ def attest(
     corpus_version
         Name of the data, signed as it is.
     position
-        Token to read: last, first, mean (of all), a number, or every: each row of a corpus
-        [default: last; of probes trained with --aggregate all tokens of a text].
+        Token to read: last, first, mean (of all), a number, or every: each row of a corpus, of
+        probes trained with --aggregate each text [default: last; of such probes all tokens of a
+        text].
     text
         Which text such probes read, by its number from 0 [default: the only one].
     timestamp

@@ -137,6 +137,15 @@ class RowOrigins:
         return self._rows.special
 
     @property
+    def texts(self) -> tuple[tuple[int, int], ...]:
+        """The rows of each text, from the first to before the last.
+
+        Raises:
+            As `trained_on`.
+        """
+        return tuple((rows.start, rows.stop) for rows in self._texts)
+
+    @cached_property
     def _texts(self) -> list[slice]:
         """The rows of each text."""
         if self.record.corpus is None:
@@ -166,6 +175,7 @@ class ReadAt:
         position: `last`, `first`, `mean` or a number; `all` of rows that are aggregated.
         aggregate: what becomes of the readings of these rows, or None.
         rows: which they are, from the first to before the last; None without an aggregate.
+        texts: the rows of each text, where every text is read by an aggregate; else None.
         other_tokens: whether the probes were trained on other tokens than these.
     """
 
@@ -173,6 +183,7 @@ class ReadAt:
     aggregate: Aggregate | None = None
     rows: tuple[int, int] | None = None
     other_tokens: bool = False
+    texts: tuple[tuple[int, int], ...] | None = None
 
     def index(self, positions: int) -> int | None:
         """The row that is read; None for several.
@@ -193,11 +204,12 @@ class ReadAt:
             named = None if self.aggregate is None else str(self.aggregate)
             other = named != trained.aggregate
         if trained is not None and origins is not None and not other:
-            other = not (
-                origins.trained_at(trained, self.position)
-                if self.rows is None
-                else origins.whole_text(trained, self.rows)
-            )
+            if self.texts is not None:
+                other = not all(origins.whole_text(trained, rows) for rows in self.texts)
+            elif self.rows is not None:
+                other = not origins.whole_text(trained, self.rows)
+            else:
+                other = not origins.trained_at(trained, self.position)
         return replace(self, other_tokens=other)
 
 

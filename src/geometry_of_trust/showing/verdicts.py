@@ -116,6 +116,9 @@ class ReadingEntry:
         if self.rows is not None and len(self.rows) == 2:
             text = f"rows {self.rows[0]} to {self.rows[1] - 1}"
             where = f"layer {self.layer}, {bare_or_quoted(self.aggregate or '')} of {text}"
+        elif self.aggregate is not None:
+            text = f"text {index}"
+            where = f"layer {self.layer}, {bare_or_quoted(self.aggregate)} of {text}"
         return f"{numbers}, {where}: {quoted(self.dimension)}"
 
 

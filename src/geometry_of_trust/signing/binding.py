@@ -108,6 +108,11 @@ class BoundProbeSet:
     aggregate: str | None = None
     rows: tuple[int, ...] | None = None
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether every text is read, by an aggregate."""
+        return self.position == EVERY and self.aggregate is not None and self.rows is None
+
 
 @dataclass(frozen=True)
 class BoundModel:
@@ -213,6 +218,12 @@ class Binding:
     def reads_every_row(self) -> bool:
         """Whether a probe set is read at every row."""
         return any(bound.position == EVERY for bound in self.probe_sets)
+
+    def units_of(self, bound: BoundProbeSet) -> int:
+        """What one of its probe sets reads: rows or texts, if it reads every one; else 1."""
+        if bound.reads_texts:
+            return 1 if self.corpus is None else self.corpus.texts
+        return self.activations.positions if bound.position == EVERY else 1
 
     @property
     def digest(self) -> str:

@@ -13,7 +13,7 @@ import time
 
 from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.names import check_name
-from geometry_of_trust.documents.positions import EVERY, position_index
+from geometry_of_trust.documents.positions import position_index
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import (
     BadOption,
@@ -240,7 +240,7 @@ def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> 
     layers = frozenset(bound.layers)
     for i, (row, bound_set) in enumerate(zip(attestation.layer_readings, sets, strict=True)):
         here = f"{where}.binding.probe_sets[{i}]"
-        _check_bound_set(bound_set, len(row), bound.positions, here)
+        _check_bound_set(bound_set, len(row), (bound.positions, binding.units_of(bound_set)), here)
         # 4.13 Its layer is one that the activations have.
         if bound_set.layer not in layers:
             raise BindingMismatch(
@@ -264,11 +264,21 @@ def _check_rows(bound: BoundProbeSet, positions: int, where: str) -> None:
         )
 
 
-def _check_bound_set(bound: BoundProbeSet, readings: int, positions: int, where: str) -> None:
-    """One entry of `probe_sets`, of which so many readings are attested."""
+def _check_bound_set(
+    bound: BoundProbeSet, readings: int, counts: tuple[int, int], where: str
+) -> None:
+    """One entry of `probe_sets`, of which so many readings are attested.
+
+    Args:
+        counts: the rows of the activations, and what is read of them.
+    """
+    positions, units = counts
     # 4.10 Its position is one that the activations have; or it is all of the rows of a text.
     try:
-        if bound.aggregate is None and bound.rows is None:
+        if bound.reads_texts:
+            index = None
+            Aggregate.parse(bound.aggregate or "", f"{where}.aggregate")
+        elif bound.aggregate is None and bound.rows is None:
             index = position_index(bound.position, positions, f"{where}.position")
         else:
             index = None
@@ -277,9 +287,9 @@ def _check_bound_set(bound: BoundProbeSet, readings: int, positions: int, where:
         raise BindingMismatch(error.where, expected=error.expected, found=error.found) from None
     count = len(bound.dimensions)
     for name, expected, found in (
-        # 4.11 It has a name and a verdict for each reading, or for each of a row if every row is
-        # read; of unknown training no verdict.
-        ("dimensions", readings, count * positions if bound.position == EVERY else count),
+        # 4.11 It has a name and a verdict for each reading, or for each of a row or text if every
+        # one is read; of unknown training no verdict.
+        ("dimensions", readings, count * units),
         ("verdicts", 0 if bound.unknown_training else count, len(bound.verdicts)),
         # 4.17 What is far outside of its range is said of each reading, or of none.
         ("outside", readings if any(bound.outside) else 0, len(bound.outside)),

@@ -28,10 +28,13 @@ def check_bound_evaluation(binding: Binding, where: str) -> None:
 
 def _compared(binding: Binding, evaluation: Evaluation) -> Iterator[tuple[str, object, object]]:
     """Of each thing its name, what it must be, and what it is."""
-    rows = binding.activations.positions
+    units = [binding.units_of(bound) for bound in binding.probe_sets]
+    rows = units[0] if units else 0
     # 4.19 An evaluation is of every row of every probe, in their order; each has labels.
     positions = {bound.position for bound in binding.probe_sets}
     yield "positions", [EVERY], sorted(positions)
+    reads = {bound.reads_texts for bound in binding.probe_sets}
+    yield "probe_sets", "rows, or texts", "rows, or texts" if len(reads) < 2 else "both"
     names = [name for bound in binding.probe_sets for name in bound.dimensions]
     yield "probes", names, [probe.dimension for probe in evaluation.probes]
     yield "labels", list(dict.fromkeys(names)), [entry.dimension for entry in evaluation.labels]

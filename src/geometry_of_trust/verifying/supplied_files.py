@@ -88,8 +88,8 @@ class Supplied:
         bound = None if binding is None else binding.extraction_record
         if record is None and activations is not None and bound is not None:
             record = _beside(record_path(activations))
-        evaluated = binding is not None and binding.evaluation is not None
-        if rows is None and activations is not None and record is not None and evaluated:
+        needed = binding is not None and needs_rows(binding)
+        if rows is None and activations is not None and record is not None and needed:
             rows = _beside(rows_path(activations))
         probes = tuple(FileBytes.of(path) for path in self.probes)
         files = (activations, unembedding, probes, record, rows, reference)
@@ -119,8 +119,9 @@ class Supplied:
 
 
 def needs_rows(binding: Binding) -> bool:
-    """Whether an evaluation is bound whose groups, at least, are those of a row table."""
-    return binding.evaluation is not None and binding.corpus is not None
+    """Whether what is bound follows from a row table: groups of an evaluation, or texts."""
+    texts = any(bound.reads_texts for bound in binding.probe_sets)
+    return binding.corpus is not None and (binding.evaluation is not None or texts)
 
 
 def _beside(path: PathLike) -> FileBytes | None:

@@ -40,6 +40,7 @@ from geometry_of_trust.verifying.model_files import SuppliedModel
 from geometry_of_trust.verifying.supplied_files import (
     LABELS,
     MODEL,
+    RECORD,
     ROWS,
     Supplied,
     check_files,
@@ -431,8 +432,10 @@ def _readings_step(
 ) -> list[str]:
     """Step 6; what was not checked of it."""
     sources = None if contents is None else contents.sources
-    if contents is None or sources is None:
-        needed = [name for name in missing if name in NEEDED]
+    needed = [name for name in missing if name in NEEDED]
+    texts = any(bound.reads_texts for bound in claimed.bound().probe_sets)
+    needed += [name for name in missing if name in (ROWS, RECORD) and texts and _of_corpus(claimed)]
+    if contents is None or sources is None or needed:
         run.skip(6, f"needs {', '.join(needed)}")
         return ["readings"]
     # What step 6 calls needs numpy, which a document-only check must not import.
@@ -442,6 +445,10 @@ def _readings_step(
         check_readings(claimed, sources, contents.reference, contents.origins)
         passed("recomputed from the files: equal, bit for bit")
     return []
+
+
+def _of_corpus(claimed: Attestation) -> bool:
+    return claimed.bound().corpus is not None
 
 
 def _legacy_verdict(
