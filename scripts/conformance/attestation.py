@@ -125,6 +125,18 @@ def rebound(tree: Tree, path: Path, value: object) -> Tree:
     return committed(changed(tree, ("binding", *path), value))
 
 
+SET: Path = ("probe_sets", 0)
+"""The first probe set of a binding."""
+
+
+def of_a_text(**changes: Json) -> Tree:
+    """It, as of rows of a text whose readings are aggregated, with other members."""
+    sets: list[Tree] = DOCUMENT["binding"]["probe_sets"]  # type: ignore[index,call-overload,assignment]
+    one = {name: value for name, value in sets[0].items() if name != "position_index"}
+    text: Tree = {"position": "all", "aggregate": "max", "rows": [0, 3]}
+    return one | text | changes
+
+
 def of_model(model_hash: str, manifest_root: str) -> Tree:
     """The document of a run that says which model it was, and what it signs of it."""
     model: Tree = {"manifest_root": manifest_root, "tensor_root": "fb" * 32, "commit": "0c" * 20,

@@ -105,6 +105,12 @@ def positives() -> Iterator[Vector]:
         yield verified(f"precision-{precision.lower()}", tree, "another precision tag")
     for position in ("first", "mean", "1"):
         yield verified(f"position-{position}", a.document(position), f"read at {position}")
+    yield verified("other-tokens", a.rebound(DOCUMENT, (*a.SET, "other_tokens"), True),
+                   "read at other tokens than trained on, which was allowed")  # fmt: skip
+    yield verified("outside", a.rebound(DOCUMENT, (*a.SET, "outside"), [True]),
+                   "a reading far outside of what its probe was fitted on")  # fmt: skip
+    yield verified("of-a-text", a.rebound(DOCUMENT, a.SET, a.of_a_text(rows=[1, 3])),
+                   "the greatest reading of the rows of a text")  # fmt: skip
     odd = (0x15AE43FD, 0x00000001, 0x7F7FFFFF, 0x358637BD, 0x33D6BF95, 0x5368D4A5, 0x551184E7,
            0x00800000, 0x3EBFC8F4, 0x95AE43FD)  # fmt: skip
     rows: Json = [[bits32(bits) for bits in odd]]

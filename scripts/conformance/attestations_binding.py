@@ -49,6 +49,15 @@ def binding_step() -> Iterator[Vector]:
         ("dimensions-more", (*zero, "dimensions"), ["warm", "cold"]),
         ("verdicts-fewer", (*one, "verdicts"), ["INSUFFICIENT"]),
         ("verdicts-none", (*zero, "verdicts"), []),
+        ("outside-more", (*zero, "outside"), [True, False]),
+        ("outside-of-none", (*zero, "outside"), [False]),
+        ("rows-alone", (*zero, "rows"), [0, 2]),
+        ("aggregate-alone", (*zero, "aggregate"), "max"),
+        ("aggregate-unknown", zero, a.of_a_text(aggregate="median")),
+        ("text-at-last", zero, a.of_a_text(position="last")),
+        ("text-of-no-row", zero, a.of_a_text(rows=[1, 1])),
+        ("text-beyond", zero, a.of_a_text(rows=[1, 4])),
+        ("text-of-one-number", zero, a.of_a_text(rows=[1])),
         ("key-id", ("key_id",), OTHER.key_id),
     ]  # fmt: skip
     for name, path, value in lies:

@@ -105,6 +105,15 @@ REFERENCE: Tree = {k: v for k, v in WARM.items() if k != "training"}
 PROBE: Path = ("probes", 0)
 TRAINING: Path = ("training",)
 CARD: Path = (*TRAINING, "cards", 0)
+TOKENS: Tree = {"chosen": "all", "position": "last", "skip_special_tokens": False}
+FITTED: Tree = {"norms": {"low": 0.5, "high": 2.0}, "scores": [{"low": -1.5, "high": 1.5}]}
+OF_LAST = changed(changed(WARM, (*TRAINING, "tokens"), TOKENS), (*TRAINING, "fitted"), FITTED)
+OF_TEXTS = changed(
+    changed(changed(WARM, (*TRAINING, "rows"), 30), (*CARD, "token_quality"), card("")["quality"]),
+    (*TRAINING, "tokens"),
+    {"chosen": "assistant", "position": "all", "skip_special_tokens": True,
+     "aggregate": "max-of-rolling-means:10"},
+)  # fmt: skip
 AUROC: Path = (*CARD, "quality", "auroc")
 
 
@@ -143,6 +152,8 @@ def _probe_sets_read() -> Iterator[Vector]:
     for name, tree, comment in (
         ("warm", WARM, "one probe of layer 1; its card says SUFFICIENT"),
         ("tall-and-old", TALL, "two probes of layer 4; their cards say INSUFFICIENT"),
+        ("of-last-tokens", OF_LAST, "with the tokens trained on and the ranges fitted on"),
+        ("of-texts", OF_TEXTS, "read by an aggregate; the card is of 12 texts, 30 rows in all"),
         ("reference", REFERENCE, "the reference's members alone, without training"),
         ("no-geometry-hash", changed(REFERENCE, ("geometry_hash",), None), "null: not known"),
         ("drift-limits", changed(changed(REFERENCE, ("max_drift",), 0.25),
@@ -236,11 +247,27 @@ CHANGES: list[tuple[str, str, Path, object, str]] = [
 ]  # fmt: skip
 
 
+TOKEN_CHANGES: list[tuple[str, str, Tree, Path, object, str]] = [
+    ("tokens-chosen-unknown", "WrongType", OF_LAST, ("tokens", "chosen"), "some", "no choice"),
+    ("tokens-position-07", "WrongType", OF_LAST, ("tokens", "position"), "07", "a leading zero"),
+    ("aggregate-unknown", "WrongType", OF_TEXTS, ("tokens", "aggregate"), "median", "no such"),
+    ("aggregate-of-0", "WrongType", OF_TEXTS, ("tokens", "aggregate"), "top-k-mean:0", "from 1"),
+    ("aggregate-of-last", "Inconsistent", OF_TEXTS, ("tokens", "position"), "last", "all, or none"),
+    ("texts-more-than-rows", "Inconsistent", OF_TEXTS, ("rows",), 11, "12 texts on the card"),
+    ("range-swapped", "Inconsistent", OF_LAST, ("fitted", "scores", 0, "low"), 2.0, "high is 1.5"),
+    ("range-of-no-probe", "Inconsistent", OF_LAST, ("fitted", "scores"), [], "one a probe"),
+    ("norm-negative", "WrongType", OF_LAST, ("fitted", "norms", "low"), -0.5, "a length"),
+]  # fmt: skip
+
+
 def _probe_sets_changed() -> Iterator[Vector]:
     for name, error, path, value, comment in CHANGES:
         tree = changed(WARM, path, value)
         if name == "unequal-lengths":
             tree = changed(tree, ("training",), REMOVE)
+        yield refused("probe-set", name, error, text(tree).encode(), comment)
+    for name, error, of, path, value, comment in TOKEN_CHANGES:
+        tree = changed(of, (*TRAINING, *path), value)
         yield refused("probe-set", name, error, text(tree).encode(), comment)
 
 

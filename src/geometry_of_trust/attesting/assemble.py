@@ -366,8 +366,8 @@ def recomputed(
     # 6.4 The tokens that are read are those trained on, unless it is signed that they are not.
     recorded, positions = binding.extraction_record is not None, binding.activations.positions
     places = [
-        _as_signed(bound, file, origins, positions, recorded=recorded)
-        for bound, file in zip(binding.probe_sets, sources.probe_files, strict=True)
+        _as_signed(bound, probes, origins, positions, recorded=recorded)
+        for bound, probes in zip(binding.probe_sets, sources.probe_sets, strict=True)
     ]
     again = assemble(sources, geometry, places, statement, drift=drift)
     # Until 0.1.0 a version was written once a probe set, equal ones too; what was signed so holds.
@@ -382,9 +382,18 @@ def read_at(bound: BoundProbeSet) -> ReadAt:
     return ReadAt(bound.position, aggregate, rows, other_tokens=bound.other_tokens)
 
 
+def tokens_told(bound: BoundProbeSet, probes: ProbeSet, origins: RowOrigins | None) -> bool:
+    """Whether the row table is there, if it is needed to tell what tokens were read."""
+    try:
+        read_at(bound).held_against(probes.trained_tokens, origins)
+    except (Unreadable, MissingExtra):
+        return False
+    return True
+
+
 def _as_signed(
     bound: BoundProbeSet,
-    file: ProbeSetFile,
+    probes: ProbeSet,
     origins: RowOrigins | None,
     positions: int,
     *,
@@ -395,16 +404,14 @@ def _as_signed(
     Args:
         positions: how many rows there are. recorded: whether an extraction record is bound.
     """
-    at, trained = read_at(bound), file.probe_set.trained_tokens
-    if at.position == EVERY and at.aggregate is not None:
+    at = read_at(bound)
+    if bound.reads_texts:
         # All are one text, unless a corpus is bound, whose row table is needed then.
         at = replace(at, texts=origins.texts if recorded and origins else ((0, positions),))
-    if recorded and origins is None and trained is not None:
+    untold = recorded and origins is None and probes.trained_tokens is not None
+    if untold or not tokens_told(bound, probes, origins):
         return at
-    try:
-        return at.held_against(trained, origins if recorded else None)
-    except (Unreadable, MissingExtra):  # the row table
-        return at
+    return at.held_against(probes.trained_tokens, origins if recorded else None)
 
 
 def differences(again: Attestation, signed: Attestation) -> Iterator[tuple[str, object, object]]:
