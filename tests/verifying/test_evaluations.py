@@ -388,6 +388,56 @@ def test_a_lie_of_an_evaluation_is_refused(
     assert refused[1] in str(caught.value.where)
 
 
+def test_rows_that_a_probe_was_trained_on(evaluation: Evaluation, judged: Attestation) -> None:
+    """By the activations, or by a row table of the same content; a lie of it is refused."""
+    found = judged.bound().evaluation
+    assert found is not None
+    assert [probe.trained_on for probe in found.probes] == [True] * 3
+    assert "ON THE ROWS TRAINED ON" in evaluation.verify(judged).steps[3].detail
+    assert "TRAINED ON THESE ROWS" in verdicts.attestation(judged)
+    tree = json.loads(evaluation.probes[1].read_bytes())
+    path = evaluation.folder / "elsewhere.json"
+    probes = [evaluation.probes[0], path]
+    for activations, rows, known in (("ab" * 32, None, True), ("ab" * 32, "cd" * 32, False)):
+        tree["training"]["activations_sha256"] = activations
+        tree["training"]["rows_digest"] = rows or tree["training"]["rows_digest"]
+        path.write_text(json.dumps(tree))
+        document = evaluation.attest(probes=probes, label_columns=["wet", "long"])
+        made = document.bound().evaluation
+        assert made is not None
+        assert [probe.trained_on for probe in made.probes] == [True, True, known]
+        assert evaluation.verify(document, probes=probes).line == "VERIFIED"
+        lie = replaced(document.bound(), ("evaluation", "probes", 2, "trained_on"), not known)
+        with pytest.raises(Refused) as caught:
+            evaluation.verify(signed_anew(document, binding=lie), probes=probes)
+        assert (caught.value.step, caught.value.where) == (
+            5, "--probes, trained_on of probe 2, 'wet'",
+        )  # fmt: skip
+    path.unlink()
+
+
+def test_an_evaluation_without_a_threshold(evaluation: Evaluation) -> None:
+    document = evaluation.attest(
+        label_columns=["wet", "long"],
+        bar=bar_of(evaluation, metric="auroc", threshold=None, minimum=0.5),
+    )
+    assert evaluation.verify(document, bar=bar_of(evaluation, metric="auroc", threshold=None,
+                                                  minimum=0.5)).complete  # fmt: skip
+    for path, value, where in (
+        (("bar", "metric"), "recall", "evaluation.bar.metric"),
+        (("bar", "minimum"), None, "evaluation.bar"),
+        (("probes", 0, "positives"), 24, "evaluation.probes[0]"),
+    ):
+        binding = replaced(document.bound(), ("evaluation", *path), value)
+        if path[-1] == "positives":
+            binding = replaced(binding, ("evaluation", "probes", 0, "negatives"), 0)
+        with pytest.raises(Refused) as caught:
+            verify(signed_anew(document, binding=binding), KEY.public)
+        assert caught.value.step == 4
+        assert str(caught.value.where).endswith(where)
+    bar_of(evaluation)
+
+
 def test_an_evaluation_is_of_every_row_of_a_corpus(
     evaluation: Evaluation, judged: Attestation
 ) -> None:

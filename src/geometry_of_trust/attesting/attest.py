@@ -160,7 +160,12 @@ def attest(
         rows = None if statement.corpus is None else sources.activations_file.rows
         of_rows = Labelled(labels, rows)
         made = with_evaluation(
-            made, of_rows, label_columns=label_columns, threshold=threshold, bar=bar
+            made,
+            of_rows,
+            sources.probe_sets,
+            label_columns=label_columns,
+            threshold=threshold,
+            bar=bar,
         )
     return sign(made, secret)
 

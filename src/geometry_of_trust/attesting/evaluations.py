@@ -33,6 +33,7 @@ from geometry_of_trust.probing.array_types import Labels
 from geometry_of_trust.probing.evaluating import evaluate, sample_of
 from geometry_of_trust.probing.judged_units import labels_of_texts
 from geometry_of_trust.probing.label_checks import check_label_column
+from geometry_of_trust.probing.probes import ProbeSet
 from geometry_of_trust.probing.training_files import named_labels
 from geometry_of_trust.signing.attestation import Attestation
 
@@ -62,6 +63,7 @@ def dimensions_of(attestation: Attestation) -> list[str]:
 def with_evaluation(
     attestation: Attestation,
     labelled: Labelled,
+    probe_sets: Sequence[ProbeSet],
     *,
     label_columns: Sequence[str],
     threshold: float | None,
@@ -70,6 +72,7 @@ def with_evaluation(
     """An attestation, not yet signed, with the evaluation of its readings in the binding.
 
     Args:
+        probe_sets: that were read.
         label_columns: of labels; where there are several, each probe has the one of its name.
         threshold: probability from which a row is called positive; None: that of the bar.
         bar: the file of what has to be reached.
@@ -105,10 +108,51 @@ def with_evaluation(
     )
     values = {name: columns[column] for name, column in chosen.items()}
     evaluation = _evaluation(attestation, labelled, labels, values, threshold)
+    probes = tuple(
+        replace(probe, trained_on=known)
+        for probe, known in zip(evaluation.probes, trained_on(attestation, probe_sets), strict=True)
+    )
+    evaluation = replace(evaluation, probes=probes)
     if found is not None and bar is not None:
         evaluation = replace(evaluation, bar=_bound_bar(attestation, evaluation, found, bar))
     binding = replace(attestation.bound(), evaluation=evaluation)
     return replace(attestation, binding=binding, probe_commitment=binding.digest)
+
+
+def trained_on(attestation: Attestation, probe_sets: Sequence[ProbeSet]) -> list[bool]:
+    """Of each probe, whether it was trained on the rows that are evaluated, as far as its set says.
+
+    These are the very activations, or those of a row table of the same content.
+    """
+    binding, found = attestation.bound(), []
+    rows = None if binding.corpus is None else binding.corpus.rows_sha256
+    for probe_set in probe_sets:
+        training = probe_set.training
+        known = training is not None and (
+            training.activations_sha256 == binding.activations.sha256
+            or (rows is not None and training.rows_digest == rows)
+        )
+        found += [known] * len(probe_set.probes)
+    return found
+
+
+def check_trained_on(attestation: Attestation, probe_sets: Sequence[ProbeSet]) -> None:
+    """What is bound of whether probes were trained on the rows evaluated is what they say.
+
+    Raises:
+        ContentMismatch: naming the first that says something else.
+    """
+    evaluation = attestation.bound().evaluation
+    if evaluation is None:
+        return
+    # 5.21 A probe trained on the rows that are evaluated is bound as such.
+    known = trained_on(attestation, probe_sets)
+    for i, (probe, found) in enumerate(zip(evaluation.probes, known, strict=True)):
+        if probe.trained_on != found:
+            raise ContentMismatch(
+                f"--probes, trained_on of probe {i}, {probe.dimension!r}",
+                expected=f"{probe.trained_on}, as signed", found=found,
+            )  # fmt: skip
 
 
 def _evaluation(
@@ -204,8 +248,8 @@ def check_evaluation(attestation: Attestation, labelled: Labelled) -> None:
     for name, ours, theirs in (
         ("groups", again.groups, signed.groups),
         *(
-            (f"probes[{i}]", *pair)
-            for i, pair in enumerate(zip(again.probes, signed.probes, strict=True))
+            (f"probes[{i}]", replace(ours, trained_on=theirs.trained_on), theirs)
+            for i, (ours, theirs) in enumerate(zip(again.probes, signed.probes, strict=True))
         ),
     ):
         if ours != theirs:

@@ -167,6 +167,13 @@ def attest(
                 "warning: far outside of what the probe was fitted on, which makes its probability "
                 f"worthless: {', '.join(map(quoted, far))}"
             )
+    evaluation = attestation.bound().evaluation
+    for probe in () if evaluation is None else evaluation.probes:
+        if probe.trained_on:
+            talk(
+                "warning: evaluated on the rows that it was trained on, so that the figures are "
+                f"too good: probe {quoted(probe.dimension)}"
+            )
     for name in attestation.insufficient:
         talk(
             "warning: INSUFFICIENT by its own card, which got-cli show prints: "

@@ -62,6 +62,8 @@ class ProbeEvaluation:
         dimension: the probe's name. positives, negatives: rows by label.
         auroc, recall_at_1_percent: of the raw readings. brier, ece: of the probabilities.
         at_threshold: None without a threshold.
+        trained_on: whether the probe was trained on these very activations, or on the rows of the
+            same row table, so that the figures are too good.
     """
 
     dimension: str
@@ -72,6 +74,7 @@ class ProbeEvaluation:
     brier: Figure
     ece: Figure
     at_threshold: AtThreshold | None = None
+    trained_on: bool = False
 
     def figure(self, metric: str) -> Figure | None:
         """One of `MEASURES` or `AT_THRESHOLD`; None where there is none."""
@@ -190,6 +193,7 @@ _PROBE = record(
     member("negatives", U32),
     *(member(name, _FIGURE) for name in MEASURES),
     member("at_threshold", _AT_THRESHOLD, default=None, omitted=True),
+    member("trained_on", BOOL, default=False, omitted=True),
 )
 _METRIC = choice((*MEASURES, *AT_THRESHOLD))
 EVALUATION = record(

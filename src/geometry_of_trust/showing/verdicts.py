@@ -213,6 +213,7 @@ def _evaluation_rows(bound: Binding) -> list[tuple[str, str]]:
     for layer, probe in list(zip(layers, evaluation.probes, strict=False))[:READINGS_SHOWN]:
         of_one = f"layer {layer}: {quoted(probe.dimension)}"
         told = f"{probe.positives} positive, {probe.negatives} negative"
+        told += ", TRAINED ON THESE ROWS" if probe.trained_on else ""
         rows.append(("evaluation", f"{_told(probe, MEASURES)}, {told}, {of_one}"))
         if probe.at_threshold is not None and evaluation.threshold is not None:
             at = f"at p = {shortest_float32(evaluation.threshold)}: {_told(probe, AT_THRESHOLD)}"

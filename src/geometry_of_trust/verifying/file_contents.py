@@ -154,8 +154,11 @@ def _check_evaluated(attestation: Attestation, contents: Contents) -> str:
         Labelled,
         check_bar,
         check_evaluation,
+        check_trained_on,
     )
 
+    if contents.probes:
+        check_trained_on(attestation, [file.probe_set for file in contents.probes])
     if contents.bar is not None:
         check_bar(attestation, contents.bar)
     if evaluation is None or (labels is None and evaluation.from_file):

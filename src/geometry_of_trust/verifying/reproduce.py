@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 from geometry_of_trust.arithmetic import ARITHMETIC
 from geometry_of_trust.attesting.assemble import bound_activations, differences, recomputed
-from geometry_of_trust.attesting.evaluations import Labelled, check_evaluation
+from geometry_of_trust.attesting.evaluations import Labelled, check_evaluation, check_trained_on
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.documents.extraction_record import Record
@@ -470,6 +470,7 @@ def _other_evaluation(compared: _Compared, sources: Sources) -> Reproduction | N
     rows = sources.activations_file.rows if needs_rows(compared.bound) else None
     try:
         check_evaluation(compared.attestation, Labelled(compared.labels, rows))
+        check_trained_on(compared.attestation, sources.probe_sets)
     except GotError as error:
         compared.links.append(Link("evaluation", False, error.what))
         return compared.ends("MISMATCH", f"evaluation: {error.what}")

@@ -285,7 +285,7 @@ def verify(
             check_binding(claimed, key, where)
             passed(
                 "its digest is signed; model, geometry, probes, positions and key agree"
-                f"{_both_ways(claimed)}{_unknown_training(claimed)}{_off_range(claimed)}{_bar(claimed)}"
+                f"{_both_ways(claimed)}{_unknown_training(claimed)}{_off_range(claimed)}{_evaluated(claimed)}"
             )
     sha256 = hashlib.sha256(data).hexdigest()
     if claimed.binding is None:
@@ -342,12 +342,16 @@ def _off_range(claimed: Attestation) -> str:
     return f"{elsewhere}{f'; readings OUTSIDE of the fitted range: {far}' if far else ''}"
 
 
-def _bar(claimed: Attestation) -> str:
-    """Whether the bar that was set beforehand was met, if there was one."""
+def _evaluated(claimed: Attestation) -> str:
+    """What is to be said of an evaluation: too good, and the bar that was set beforehand."""
     evaluation = None if claimed.binding is None else claimed.binding.evaluation
-    if evaluation is None or (bar := evaluation.bar) is None:
+    if evaluation is None:
         return ""
-    return f"; the bar was {'MET' if bar.met else 'NOT MET'}: {bar.demand}"
+    known = any(probe.trained_on for probe in evaluation.probes)
+    too_good = "; evaluated ON THE ROWS TRAINED ON" if known else ""
+    if (bar := evaluation.bar) is None:
+        return too_good
+    return f"{too_good}; the bar was {'MET' if bar.met else 'NOT MET'}: {bar.demand}"
 
 
 def _counted(attestation: Attestation) -> str:
