@@ -55,9 +55,9 @@ ROOMS: dict[str, set[str]] = {
         "version", "errors", "files", "documents", "signing", "formats", "geometry", "probing",
     },
     "verifying": {
-        "terminal", "errors", "files", "outputs", "progress", "documents", "signing", "evidence",
-        "formats", "geometry", "identity", "arithmetic", "extraction", "corpus", "probing",
-        "attesting",
+        "terminal", "errors", "extras", "files", "outputs", "progress", "documents", "signing",
+        "evidence", "formats", "geometry", "identity", "arithmetic", "extraction", "corpus",
+        "probing", "attesting",
     },
     "showing": {
         "terminal", "errors", "files", "documents", "signing", "evidence", "formats", "geometry",

@@ -11,6 +11,7 @@ from geometry_of_trust.cli import main
 from model_signatures import bundle as model_signature
 from model_signatures import statement as model_statement
 from pipeline import Files, build
+from places import VECTORS
 from signed_documents import payload_of, spelt
 
 
@@ -69,6 +70,10 @@ def test_attest_and_export_write_the_same(home: Path, run: Run, tmp_path: Path) 
     assert run(*exported, "--dsse", bundle) == 1
     assert run(*exported, "--bundle", home / "a.json") == 2  # an output that is an input
     assert run(*exported) == 2
+    for name in ("synthetic", "demo"):  # export has no --allow-legacy
+        legacy = VECTORS / "reference" / name / "attestation.json"
+        assert run("export", legacy, "--key", home / "key", "--dsse", tmp_path / "none") == 1
+        assert "there is no evidence" in run.err
     other = ["export", home / "a.json", "--key", home / "auditor", "--dsse", tmp_path / "none"]
     assert run(*other) == 1
     assert "binding.key_id" in run.err
@@ -86,6 +91,23 @@ def test_outputs_appear_together_or_not_at_all(
         assert run("attest", *sources(files), "--key", home / "key", "--output",
                    tmp_path / "a.json", "--dsse", tmp_path / name) == code  # fmt: skip
         assert not (tmp_path / "a.json").exists()
+
+
+def test_evidence_of_another_kind_is_not_replaced(home: Path, run: Run, tmp_path: Path) -> None:
+    dsse, svr = tmp_path / "e", tmp_path / "r"
+    export = ["export", home / "a.json", "--key", home / "key"]
+    result = ["verify", "--attestation", home / "a.json", "--pubkey", home / "key.pub",
+              "--svr-key", home / "auditor", "--svr"]  # fmt: skip
+    assert run(*export, "--dsse", dsse) == run(*result, svr) == 0
+    signed = tmp_path / "model.sig"
+    signed.write_bytes((home / "a.bundle").read_bytes().replace(b'"payload": "', b'"payload": "AA'))
+    before = [path.read_bytes() for path in (dsse, svr, signed)]
+    for command in ([*result, dsse], [*export, "--dsse", svr], [*export, "--bundle", signed]):
+        assert run(*command) == 1
+        assert "evidence of another kind" in run.err
+    assert [path.read_bytes() for path in (dsse, svr, signed)] == before
+    svr.write_bytes(b"")
+    assert run(*result, svr) == run(*result, svr) == 0  # nothing is replaced, and its own kind
 
 
 def test_verify_takes_evidence_with_all_its_options(files: Files, home: Path, run: Run) -> None:

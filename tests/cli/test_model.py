@@ -116,6 +116,7 @@ def test_what_is_no_model(
         ("nope.gguf", "no such file", "Give the path of the file"),
         ("{}/nope.gguf", "no such file", "Give the path of the file"),
         ("", "an empty name", "Name one."),
+        ("{}/no/such/folder", "no such path", "or give its folder."),
     ],
 )
 def test_what_is_no_model_comes_with_a_way_out(

@@ -17,6 +17,7 @@ from geometry_of_trust.corpus.corpus_run import CorpusExtraction
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.partial import Journal, Partial, partial_path
 from geometry_of_trust.formats.gotact import ActivationsSink
+from model_folders import flip
 from options import arguments_of
 from places import TESTS
 from tiny_models import adapter_of, quick
@@ -223,7 +224,7 @@ def test_another_run_is_not_resumed(
     assert contents(stopped) == whole
 
 
-@pytest.mark.parametrize("change", ["weights", "tokenizer", "groups", "adapter"])
+@pytest.mark.parametrize("change", ["times", "weights", "tokenizer", "groups", "adapter"])
 def test_another_model_is_not_resumed(
     change: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,8 +236,12 @@ def test_another_model_is_not_resumed(
     monkeypatch.undo()
     corpus: Any = TEXTS
     options: dict[str, Any] = {}
-    if change == "weights":
+    if change == "times":
         os.utime(own / "model.safetensors", (1, 1))
+    elif change == "weights":  # of a file whose size and time are the same
+        facts = os.stat(own / "model.safetensors")
+        flip(own / "model.safetensors", -2)
+        os.utime(own / "model.safetensors", ns=(facts.st_atime_ns, facts.st_mtime_ns))
     elif change == "tokenizer":
         text = (own / "tokenizer.json").read_text()
         (own / "tokenizer.json").write_text(text.replace('"</s>"', '"<end>"'))
@@ -248,7 +253,7 @@ def test_another_model_is_not_resumed(
         options["group_column"] = "g"
     with pytest.raises(errors.ResumeMismatch) as caught:
         run(own, tmp_path, corpus, resume=True, **options)
-    names = {"weights": "model: ", "groups": "rows: "}
+    names = {"times": "model: ", "groups": "rows: "}
     assert names.get(change, f"{change}: ") in caught.value.expected
 
 

@@ -22,7 +22,7 @@ from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.formats.gotue import read_unembedding
 from gguf_files import write_gguf
 from options import arguments_of
-from tiny_models import LAYERS, TEXT
+from tiny_models import LAYERS, TEXT, build_tokenizer
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # importing transformers warns about others' deprecations
@@ -60,6 +60,13 @@ def test_a_gguf_file(tmp_path: Path) -> None:
     record = check(tmp_path / "tiny.gguf", tmp_path / "out", (0, 2))
     assert record.model == str(tmp_path / "tiny.gguf")
     assert (record.blocks_loaded, record.tied) == (3, False)
+
+
+def test_what_lies_beside_a_gguf_file_is_no_part_of_it(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "tiny.gguf")
+    alone = check(tmp_path / "tiny.gguf", tmp_path / "out", (0,))
+    build_tokenizer(tmp_path)  # a tokenizer.json, which transformers would rather take
+    assert check(tmp_path / "tiny.gguf", tmp_path / "out", (0,)).tokens == alone.tokens
 
 
 @pytest.mark.parametrize(("dtype", "precision"), [("float16", "Fp16"), ("bfloat16", "Bfloat16")])

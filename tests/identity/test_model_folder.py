@@ -89,7 +89,7 @@ def test_a_gguf_file_is_all_of_its_model(tmp_path: Path) -> None:
     (folder / "a.gguf").write_bytes(b"")
     for found in (find_files(folder / "a.gguf"), find_files(folder, gguf="a.gguf")):
         assert [(file.name, file.weights) for file in found.files] == [("a.gguf", True)]
-        assert set(found.not_covered) == MODEL
+        assert found.not_covered == ()  # it may lie among private files
 
 
 def test_code_if_it_is_run(tmp_path: Path) -> None:

@@ -433,6 +433,22 @@ def test_a_file_that_changes_after_its_header_was_read(
         identity_of(folder)
 
 
+def test_an_error_ends_what_else_is_being_digested(tmp_path: Path) -> None:
+    """Else an error, or an interruption, waited for the last byte of the largest file."""
+    folder = sharded(tmp_path / "m")
+    first, second = sorted(folder.glob("*.safetensors"))
+    size = 2**36
+    header = json.dumps({"a": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}})
+    with open(first, "wb") as handle:
+        handle.write(len(header).to_bytes(8, "little") + header.encode())
+        handle.truncate(8 + len(header) + size)  # 64 GiB of nothing: minutes to digest
+    second.write_bytes(b"")
+    before = time.monotonic()
+    with pytest.raises(errors.BadTensors):
+        identity_of(folder)
+    assert time.monotonic() - before < 30
+
+
 def test_equal_identities_are_equal(tmp_path: Path) -> None:
     folder = single(tmp_path / "m")
     assert identity_of(folder, threads=1) == identity_of(folder, threads=7)

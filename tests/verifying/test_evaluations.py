@@ -323,6 +323,21 @@ def test_an_evaluation_is_verified(evaluation: Evaluation, judged: Attestation) 
     assert tree["probes"][0]["auroc"]["value"] == str(tree["probes"][0]["auroc"]["value"])
 
 
+def test_an_auditor_without_the_libraries(
+    evaluation: Evaluation, judged: Attestation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readings are recomputed; of the evaluation it is said that nobody looked."""
+
+    def missing(*arguments: object) -> None:
+        raise errors.MissingExtra("geometry-of-trust[probes]", expected="it", found="it missing")
+
+    monkeypatch.setattr("geometry_of_trust.verifying.file_contents.read_own_rows", missing)
+    verdict = evaluation.verify(judged, bar=bar_of(evaluation))
+    assert verdict.not_checked == ("evaluation",)
+    assert verdict.steps[5].outcome == "passed"
+    assert "GOT_EVALUATION_RECOMPUTED" not in verdict.properties
+
+
 def test_a_bar_that_is_not_met(evaluation: Evaluation) -> None:
     for changes, met in (
         ({"minimum": 1.0, "threshold": 1.0}, False),

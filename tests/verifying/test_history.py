@@ -411,6 +411,13 @@ def test_a_line_a_document_and_one_verdict(three: list[Path], tmp_path: Path) ->
     assert [entry["digest"] for entry in tree["documents"]] == [
         link.digest for link in history.links
     ]
+    first = history.links[0]
+    known = dataclasses.replace(
+        first, attestation=dataclasses.replace(first.attestation, model_hash="1f" * 32)
+    )
+    assert f"model tiny {'1f' * 8}…  {first.path}" in histories.history(
+        dataclasses.replace(history, links=(known,))
+    )  # two models may have one name
     broken = refused(errors.HistoryGap, [three[0], three[2]], KEY.public)
     line, empty, verdict = histories.refusal(broken).splitlines()
     assert (line, verdict) == (lines[0], broken.line)

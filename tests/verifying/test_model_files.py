@@ -12,6 +12,7 @@ import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import signing
+from safetensors.torch import load_file
 
 from geometry_of_trust import errors
 from geometry_of_trust.attesting.attest import attest
@@ -23,6 +24,7 @@ from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.probes import read_probe_set
 from geometry_of_trust.signing.attestation import read_attestation
 from geometry_of_trust.signing.checks import sign
+from geometry_of_trust.verifying.reproduce import reproduce
 from geometry_of_trust.verifying.verify import Refused, Verdict, verify
 from model_folders import flip
 from model_signatures import write_keys
@@ -104,6 +106,10 @@ def test_another_text_of_the_model_is_named(case: Case, tmp_path: Path) -> None:
     error = refusal(case, model=folder)
     assert "its tensors are those signed" in str(error.found)
     assert "differ: chat_template.jinja (not signed), config.json" in str(error.found)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    pickled = refusal(case, model=folder)
+    assert "could not be compared" in str(pickled.found)  # they are the same
 
 
 def test_a_record_that_says_another_model_is_refused(case: Case, tmp_path: Path) -> None:
@@ -114,7 +120,9 @@ def test_a_record_that_says_another_model_is_refused(case: Case, tmp_path: Path)
     assert record.identity is not None
     renamed = dataclasses.replace(record.identity, not_covered=("x.py",))
     write_file(path, dataclasses.replace(record, identity=renamed).to_json())
-    assert isinstance(refusal(own), errors.RecordMismatch)
+    mismatch = refusal(own)
+    assert isinstance(mismatch, errors.RecordMismatch)
+    assert (mismatch.where, mismatch.found) == (f"{path}, not covered of the model", "('x.py',)")
     file = dataclasses.replace(record.identity.files[0], sha256="0" * 64)
     forged = dataclasses.replace(record.identity, files=(file, *record.identity.files[1:]))
     write_file(path, dataclasses.replace(record, identity=forged).to_json())
@@ -140,6 +148,30 @@ def test_the_unembedding_s_place_is_checked(case: Case, tmp_path: Path) -> None:
         identity = dataclasses.replace(record.identity, unembedding=changed)
         write_file(path, dataclasses.replace(record, identity=identity).to_json())
         assert isinstance(refusal(own), cause), change
+    # Nobody signs that a record of a reproducible run names no tensor: it is said, then.
+    identity = dataclasses.replace(record.identity, unembedding=None)
+    write_file(path, dataclasses.replace(record, identity=identity).to_json())
+    verdict = checked(own)
+    assert verdict.not_checked == ("that the unembedding is the model's",)
+    assert verdict.properties[-1] == "GOT_MODEL_IDENTITY"
+
+
+@pytest.mark.parametrize("root", ["0" * 64, None])
+def test_both_roots_are_those_of_the_model(case: Case, root: str | None, tmp_path: Path) -> None:
+    """As of a file that was altered in the hub's cache: called by the digest of another one."""
+    signed = read_attestation(case.document)
+    bound = signed.bound()
+    assert bound.model is not None
+    model = dataclasses.replace(bound.model, tensor_root=root)
+    lie = tmp_path / "lie.json"
+    lie.write_bytes(signed_anew(signed, binding=dataclasses.replace(bound, model=model)))
+    with pytest.raises(Refused) as caught:
+        verify(lie, KEY.public, model=case.model)
+    assert (caught.value.step, type(caught.value.cause)) == (5, errors.OtherModel)
+    assert "the files that are signed" in caught.value.cause.found
+    again = reproduce(lie, KEY.public, model=str(case.model), text=TEXT, probes=[case.probes])
+    assert again.outcome == "MISMATCH"
+    assert "model's tensors" in [link.name for link in again.links if not link.equal]
 
 
 def test_the_hash_signed_is_the_root_bound(case: Case) -> None:
@@ -226,7 +258,28 @@ def test_one_model_under_any_name(case: Case, tmp_path: Path) -> None:
     with pytest.raises(errors.ModelMismatch) as caught:
         own.sign()
     assert "the model's name decides" in str(caught.value)
+    assert "if the unembedding is the same one" in str(caught.value)
     own.sign(other_weights=True)
+    assert "NAME alone" not in checked(own).steps[4].detail
+
+
+def test_probes_that_do_not_say_their_weights_are_taken_by_name(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of files written before; it is said to who signs and to who verifies."""
+    own = copied(case, tmp_path)
+    probe_set = read_probe_set(own.probes)
+    assert probe_set.training is not None
+    training = dataclasses.replace(probe_set.training, weights=None)
+    write_file(own.probes, dataclasses.replace(probe_set, training=training).to_json())
+    assert main(["keygen", "--output", str(tmp_path / "k")]) == 0
+    words = ["attest", "--activations", own.activations, "--unembedding", tmp_path / "u.gotue",
+             "--probes", own.probes, "--key", tmp_path / "k", "--output", own.document]  # fmt: skip
+    own.document.unlink()
+    assert main([str(word) for word in words]) == 0
+    assert "the model's name decides" in capsys.readouterr().err
+    own.sign()
+    assert "NAME alone, as no weights are named: probe set 0" in checked(own).steps[4].detail
 
 
 # --- what others signed -----------------------------------------------------------------------
@@ -268,3 +321,8 @@ def test_a_signature_of_the_model_by_the_tool(
     unsigned = case.reproduce(**by)
     assert unsigned.line.startswith("MISMATCH at ")
     assert "config.json" in unsigned.line
+    shutil.copy(case.model / "config.json", model)
+    (model / "chat_template.jinja").write_text("signed, and not in the model that was run")
+    signing.Config().use_elliptic_key_signer(private_key=secret).sign(model, signature)
+    error = refusal(case, model=None, **by)
+    assert (type(error), "chat_template.jinja" in error.where) == (errors.OtherModel, True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from geometry_of_trust import errors
 from geometry_of_trust.arithmetic import ARITHMETIC
@@ -368,6 +369,11 @@ def test_other_files_with_the_same_tensors(case: Case, tmp_path: Path) -> None:
     assert result.outcome == "UNVERIFIABLE"
     assert "of the same tensors" in result.line
     assert "generation_config.json" in result.line
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    pickled = case.reproduce(model=folder)
+    assert pickled.outcome == "UNVERIFIABLE"
+    assert "pickled ones are not read" in pickled.line
 
 
 def test_another_probe_set(case: Case, tmp_path: Path) -> None:

@@ -150,11 +150,16 @@ def attest(
         with StagedFiles() as staged:
             staged.write(output, attestation.to_json())
             stage_evidence(staged, attestation, secret, dsse=dsse, bundle=bundle)
-    for bound in attestation.bound().probe_sets:
+    for bound, path in zip(attestation.bound().probe_sets, probes, strict=True):
         if bound.unknown_training:
             talk(
                 "warning: it does not say what it was trained on, so that nothing holds it against "
                 f"model and precision: probes for {', '.join(map(quoted, bound.dimensions))}"
+            )
+        elif attestation.model_hash and not bound.other_weights and _nameless(path):
+            talk(
+                "warning: it does not say which weights it was trained on, so that the model's "
+                f"name decides: {escaped(path)}"
             )
         if bound.other_tokens:
             talk(
@@ -184,3 +189,11 @@ def attest(
         for path in filter(None, (output, dsse, bundle)):
             print(f"wrote {escaped(path)}")
     return OK
+
+
+def _nameless(probe_set: Path) -> bool:
+    """Whether a probe set that was just read does not say which weights it was trained on."""
+    from geometry_of_trust.probing.probes import read_probe_set
+
+    training = read_probe_set(probe_set).training
+    return training is not None and training.weights is None

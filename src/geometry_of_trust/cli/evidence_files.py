@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geometry_of_trust.cli.common import passphrase_from, talk
-from geometry_of_trust.errors import BadOption
+from geometry_of_trust.errors import BadOption, GotError, OutputExists
+from geometry_of_trust.files import read_bounded
 from geometry_of_trust.outputs.places import check_replaces
 from geometry_of_trust.outputs.staged_files import StagedFiles, write_file
 from geometry_of_trust.terminal import escaped
@@ -21,15 +24,40 @@ _BUNDLE = re.compile(rb'\s*\{\s*"mediaType"')
 
 
 def check_evidence_places(dsse: Path | None, bundle: Path | None = None) -> None:
-    """An envelope and a bundle replace nothing but their own kind.
+    """An envelope and a bundle of an attestation replace nothing but their own kind.
 
     Raises:
         OutputExists: something else is there.
     """
+    from geometry_of_trust.evidence.attested import PREDICATE_TYPE
+
     if dsse is not None:
         check_replaces(dsse, "a DSSE envelope", _ENVELOPE)
+        _check_says(dsse, "a DSSE envelope of an attestation", PREDICATE_TYPE)
     if bundle is not None:
         check_replaces(bundle, "a Sigstore bundle", _BUNDLE)
+        _check_says(bundle, "a Sigstore bundle of an attestation", PREDICATE_TYPE)
+
+
+def _check_says(path: Path, what: str, predicate_type: str) -> None:
+    """What an output would replace is a statement of the same type: all look alike outside.
+
+    Raises:
+        OutputExists: it is another one, or none.
+    """
+    from geometry_of_trust.evidence.envelopes import read_envelope
+    from geometry_of_trust.evidence.statements import read_statement
+
+    if not os.path.isfile(path) or not os.path.getsize(path):
+        return
+    with contextlib.suppress(GotError):
+        payload = read_envelope(read_bounded(path), path).payload
+        read_statement(payload, str(path), predicate_type)
+        return
+    raise OutputExists(
+        path, expected=f"no file of that name, or {what}", found="evidence of another kind",
+        hint="Choose another name.",
+    )  # fmt: skip
 
 
 def stage_evidence(
@@ -62,10 +90,12 @@ def result_key(
     if svr is None or svr_key is None:
         name = "--svr" if svr is None else "--svr-key"
         raise BadOption(name, expected="--svr and --svr-key, or neither", found="none")
+    from geometry_of_trust.evidence.verification_results import SVR_TYPE
     from geometry_of_trust.signing.core_dumps import forbid_core_dumps
     from geometry_of_trust.signing.keys import load_secret_key
 
-    check_evidence_places(svr)
+    check_replaces(svr, "a verification result", _ENVELOPE)
+    _check_says(svr, "a verification result", SVR_TYPE)
     forbid_core_dumps()
     return load_secret_key(svr_key, passphrase_from(passphrase_file))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from geometry_of_trust.cli.common import MORE, OK, app, passphrase_from
 from geometry_of_trust.cli.evidence_files import check_evidence_places, stage_evidence
-from geometry_of_trust.errors import BadOption
+from geometry_of_trust.errors import BadOption, LegacyDocument
 from geometry_of_trust.outputs.staged_files import StagedFiles
 from geometry_of_trust.terminal import escaped
 
@@ -46,9 +46,15 @@ def export(
     check_evidence_places(dsse, bundle)
     forbid_core_dumps()
     secret = load_secret_key(key, passphrase_from(passphrase_file))
-    signed = read_attestation(attestation)
-    with StagedFiles() as staged:
-        stage_evidence(staged, signed, secret, dsse=dsse, bundle=bundle, where=attestation)
+    try:
+        signed = read_attestation(attestation)
+        with StagedFiles() as staged:
+            stage_evidence(staged, signed, secret, dsse=dsse, bundle=bundle, where=attestation)
+    except LegacyDocument as error:
+        raise LegacyDocument(
+            error.where, expected=error.expected, found=error.found,
+            hint="Of a document without a binding there is no evidence in other formats.",
+        ) from None  # fmt: skip
     for path in filter(None, (dsse, bundle)):
         print(f"wrote {escaped(path)}")
     return OK

@@ -156,8 +156,12 @@ def execute(
             findings = first_text.look(runner, tokens.text(0)[0])
             checked = checks(runner, first.batch)
             identity = identifying.of(run.opened.source)
-            if not run.partial.started:
-                run.partial.begin(_settings(run))  # not before there is something to go on with
+            # Which weights it began with is seen only now; files of one size and time may differ.
+            weights = {"weights": str(identity.weights)}
+            if run.partial.started:
+                run.partial.check(weights)
+            else:  # not before there is something to go on with
+                run.partial.begin(_settings(run) | weights)
             with engine_of(runner) as engine:
                 results = itertools.chain([(first, states)], engine.run(todo))
                 _write_rows(

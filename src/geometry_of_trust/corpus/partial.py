@@ -130,20 +130,18 @@ class Partial:
         write_file(self.file(_PLAN), json.dumps(settings, indent=2).encode(), told=False)
 
     def check(self, settings: Mapping[str, object]) -> None:
-        """Refuse to go on with other settings.
+        """Refuse to go on with other settings than those among these that the run began with.
 
         Raises:
             ResumeMismatch: naming all that differ.
         """
         earlier = self.settings()
-        names = [
-            name for name in {**earlier, **settings} if earlier.get(name) != settings.get(name)
-        ]
+        names = [name for name in settings if earlier.get(name) != settings[name]]
         if names:
             raise ResumeMismatch(
                 self.folder,
                 expected="; ".join(f"{name}: {earlier.get(name)}" for name in names),
-                found="; ".join(f"{name}: {settings.get(name)}" for name in names),
+                found="; ".join(f"{name}: {settings[name]}" for name in names),
                 hint="Give the same options and data, or remove this folder and start anew.",
             )
 

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,8 +198,8 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
         UntrustedCode: it comes with its own code.
     """
     try:
-        with panics_as_errors():
-            tokenizer = AutoTokenizer.from_pretrained(source.location, **source.options)
+        with panics_as_errors(), _tokenizer_place(source) as (location, options):
+            tokenizer = AutoTokenizer.from_pretrained(location, **options)
     except Exception as error:  # whatever the files make the library raise
         _refuse_untrusted(source, error)
         raise NoTokenizer(source.argument, expected="a tokenizer", found=brief(error)) from None
@@ -208,6 +209,22 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     if tokenizer.vocab_size <= len(tokenizer.all_special_ids):
         raise NoTokenizer(source.argument, expected="a tokenizer", found="no vocabulary")
     return tokenizer
+
+
+@contextlib.contextmanager
+def _tokenizer_place(source: Source) -> Iterator[tuple[str, dict[str, str | bool]]]:
+    """Where a tokenizer is, and what its `from_pretrained` needs.
+
+    A GGUF file is shown alone: transformers would rather take a tokenizer.json that lies beside it,
+    which is no part of the model (docs/identity.md).
+    """
+    file = None if source.gguf is None else source.find(source.gguf)
+    if file is None:
+        yield source.location, source.options
+        return
+    with tempfile.TemporaryDirectory() as alone:
+        os.symlink(os.path.abspath(file), os.path.join(alone, "model.gguf"))
+        yield alone, {"trust_remote_code": source.trust, "gguf_file": "model.gguf"}
 
 
 def skeleton(source: Source, config: PreTrainedConfig) -> PreTrainedModel:

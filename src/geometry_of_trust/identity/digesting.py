@@ -75,18 +75,23 @@ def digest_files(
         BadTensors, BadJson, BadText, TooLarge, BadGguf: one with weights is malformed.
     """
     pool = ThreadPoolExecutor(threads)
-    given_up = given_up or Event()
+    ended = Event()
+
+    def over() -> bool:
+        return ended.is_set() or (given_up is not None and given_up.is_set())
+
     try:
-        begun = [_begin(pool, file, given_up, rehash=rehash, cache=cache) for file in files]
+        begun = [_begin(pool, file, over, rehash=rehash, cache=cache) for file in files]
         return [end() for end in begun]
     finally:
+        ended.set()  # by an error or an interruption, too: what still runs is waited for
         pool.shutdown(cancel_futures=True)
 
 
 def _begin(
     pool: ThreadPoolExecutor,
     file: ModelFile,
-    given_up: Event,
+    over: Callable[[], bool],
     *,
     rehash: bool,
     cache: DigestCache | None,
@@ -100,10 +105,10 @@ def _begin(
     named = file.blob if file.blob is not None and len(file.blob) == 64 and not rehash else None
     whole: Future[str] | None = None
     if named is None and (known is None or known.sha256 is None):
-        whole = pool.submit(_whole, file, state, given_up)
+        whole = pool.submit(_whole, file, state, over)
     parts: list[Future[list[str]]] = []
     if known is None and stored is not None:
-        parts = [pool.submit(_digests, state, group, given_up) for group in _groups(stored)]
+        parts = [pool.submit(_digests, state, group, over) for group in _groups(stored)]
 
     def end() -> DigestedFile:
         computed = None if whole is None else whole.result()
@@ -146,30 +151,34 @@ def _groups(tensors: Iterable[StoredTensor]) -> Iterator[Ranges]:
         yield group
 
 
-def _whole(file: ModelFile, state: FileState, given_up: Event) -> str:
+def _whole(file: ModelFile, state: FileState, over: Callable[[], bool]) -> str:
     """The digest of a whole file, which must be the one that the hub's cache calls it by.
 
     Raises:
         AlteredDownload: it is another one.
     """
-    (sha256,) = _digests(state, [(0, state.size)], given_up)
+    (sha256,) = _digests(state, [(0, state.size)], over)
     if file.blob is None:
         return sha256
     found = sha256
     if len(file.blob) == 40:
         git = hashlib.sha1(b"blob %d\0" % state.size, usedforsecurity=False)
-        (found,) = _digests(state, [(0, state.size)], given_up, git)
+        (found,) = _digests(state, [(0, state.size)], over, git)
     if found != file.blob:
         raise AlteredDownload(file.path, expected=f"bytes of digest {file.blob}", found=found)
     return sha256
 
 
 def _digests(
-    state: FileState, ranges: Ranges, given_up: Event, begun: hashlib._Hash | None = None
+    state: FileState,
+    ranges: Ranges,
+    over: Callable[[], bool],
+    begun: hashlib._Hash | None = None,
 ) -> list[str]:
     """SHA-256 of parts of a file, each from its first byte up to its last.
 
     Args:
+        over: whether they are no longer needed.
         begun: what to digest with instead, with something in it already.
 
     Raises:
@@ -186,7 +195,7 @@ def _digests(
                 handle.seek(start)
                 left = stop - start
                 while left:
-                    if given_up.is_set():
+                    if over():
                         raise Stopped
                     count = handle.readinto(buffer[:left])
                     if not count:

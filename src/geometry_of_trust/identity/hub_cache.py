@@ -42,7 +42,8 @@ def locate(model: str, revision: str | None = None) -> tuple[str, str | None]:
     try:
         found = try_to_load_from_cache(name, file, revision=revision)
     except (ValueError, OSError) as error:
-        found, why = None, brief(error)
+        # A name that the hub cannot have is a path that is not there, or misspelt.
+        found, why = None, "no such path" if isinstance(error, ValueError) else brief(error)
     else:
         why = f"no {file} in the hub's cache"
     if not isinstance(found, str) and match is None and model.endswith(".gguf"):

@@ -85,7 +85,7 @@ class ModelFolder:
         path: the folder.
         files: what defines the model, by name.
         not_covered: names of what else is in the folder; of a folder, ending in `/`, all that is in
-            it and not among `files`; code of other places as it is named.
+            it and not among `files`; code of other places as it is named. Of a `.gguf` file none.
         repository, commit: of a snapshot in the hub's cache, what that says of it; else None.
         indexed: names of tensors that an index of shards says there are.
     """
@@ -127,14 +127,14 @@ def find_files(
         where = where or "."
     place = _Place.of(where)
     if gguf is not None:
-        found, indexed = [place.weights(gguf)], frozenset[str]()
+        # Nothing beside it is read, or anybody's business: it may lie among private files.
+        found, indexed, not_covered = [place.weights(gguf)], frozenset[str](), list[str]()
     else:
         found, indexed = place.all_weights()
         found += [*place.texts(), *(place.code() if code else ())]
-    names = {file.name for file in found}
-    not_covered = [_readable(name) for name in place.entries() if name not in names]
-    if code and gguf is None:
-        not_covered += place.foreign_code()
+        names = {file.name for file in found}
+        not_covered = [_readable(name) for name in place.entries() if name not in names]
+        not_covered += place.foreign_code() if code else ()
     if adapter is not None:
         found += _adapter_files(adapter)
     elif gguf is None and place.has(ADAPTER_CONFIGURATION):

@@ -123,22 +123,18 @@ def check_signed_files(
                 found=digested.sha256,
             )
     found_names = {file.name for file in present}
-    for name in others:
-        if name not in found_names and would_be_covered(name, covered):
-            raise OtherModel(
-                f"{where}, {name}", expected="a file that is there, as signed", found="none"
-            )
     return {name: name in found_names for name in others}
 
 
 def check_covered(
     files: Iterable[CoveredFile | RecordedFile], signed: SignedModel, where: str
 ) -> None:
-    """Each of these files is signed, with its digest.
+    """Each of these files is signed, with its digest, and none is missing.
 
     Raises:
-        OtherModel: one is not, or another one is.
+        OtherModel: one is not, or another one is; or one is signed that would be among them.
     """
+    files = tuple(files)
     for file in files:
         found = signed.files.get(file.name)
         if found != file.sha256:
@@ -146,6 +142,12 @@ def check_covered(
                 f"{where}, {file.name}",
                 expected=f"SHA-256 {found}, as signed" if found else "a file that is signed",
                 found=file.sha256 if found else "one that the signature does not name",
+            )
+    covered = {file.name for file in files}
+    for name in sorted(signed.files.keys() - covered):
+        if would_be_covered(name, covered):
+            raise OtherModel(
+                f"{where}, {name}", expected="a file that is there, as signed", found="none"
             )
 
 

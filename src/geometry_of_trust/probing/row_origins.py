@@ -104,7 +104,7 @@ class RowOrigins:
         ours = self._ours
         if (trained.chosen, "all") != (ours.chosen, ours.position):
             return False
-        if slice(*rows) not in self._texts:
+        if self._ends.get(rows[0]) != rows[1]:
             return False
         if trained.skip_special_tokens == ours.skip_special_tokens:
             return True
@@ -135,6 +135,11 @@ class RowOrigins:
         if self.record.corpus is None:
             return np.array([token.special for token in self.record.tokens])
         return self._rows.special
+
+    @cached_property
+    def _ends(self) -> dict[int, int]:
+        """The end of each text's rows, by their first."""
+        return {text.start: text.stop for text in self._texts}
 
     @property
     def texts(self) -> tuple[tuple[int, int], ...]:

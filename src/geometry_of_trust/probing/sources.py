@@ -199,18 +199,21 @@ def check_agreement(
 def _of_other_weights(
     path: str, training: Training, model_id: str, weights: Weights | None
 ) -> ModelMismatch:
+    allow = "--other-weights"
+    if training.inner_product == "Causal":
+        allow += ", if the unembedding is the same one, as their inner product is made of it"
     if weights is not None and training.weights is not None:
         return ModelMismatch(
             path, expected=f"probes trained on the model of these activations, {weights}",
             found=f"ones trained on {training.weights}, of the model called {training.model_id!r}",
             hint="A probe is valid for the weights that it was trained on: train on these, or say "
-            "--other-weights.",
+            f"{allow}.",
         )  # fmt: skip
     return ModelMismatch(
         path, expected=f"probes trained on the model called {model_id!r}, as these activations are",
         found=f"ones trained on the model called {training.model_id!r}",
         hint="Not both files say which weights they are of, so the model's name decides: extract "
-        "again with --model-id if it is one model, or say --other-weights.",
+        f"again with --model-id if it is one model, or say {allow}.",
     )  # fmt: skip
 
 

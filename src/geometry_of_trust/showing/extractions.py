@@ -87,11 +87,12 @@ def _identity_rows(identity: RecordedIdentity | None) -> list[tuple[str, str]]:
         return []
     count = len(identity.files)
     tensor = identity.unembedding
+    matrix = "no tensor of the files as it is" if identity.tensor_root else "not compared"
     return [
         ("manifest root", f"{identity.manifest_root}  ({count} file{'s'[: count != 1]})"),
         ("tensor root", identity.tensor_root or "not read: the weights are pickled"),
         ("not covered", ", ".join(map(bare_or_quoted, identity.not_covered))),
-        ("U is", bare_or_quoted(tensor.name) if tensor else "no tensor of the files as it is"),
+        ("U is", bare_or_quoted(tensor.name) if tensor else matrix),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from geometry_of_trust.showing.text import as_json
 from geometry_of_trust.showing.verdicts import moment
+from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.terminal import bare_or_quoted, escaped, escaped_line
 from geometry_of_trust.verifying.history import NOT_PROVED, History, HistoryLink, HistoryRefused
 
@@ -12,9 +13,15 @@ def _lines(links: tuple[HistoryLink, ...]) -> list[str]:
     return [
         f"{link.attestation.sequence_number}  {moment(link.attestation.timestamp)}  "
         f"{link.digest[:16]}…  by {escaped_line(link.signer)}  "
-        f"model {bare_or_quoted(link.attestation.model_id)}  {escaped(link.path)}"
+        f"model {_model(link.attestation)}  {escaped(link.path)}"
         for link in links
     ]
+
+
+def _model(attestation: Attestation) -> str:
+    """Its name, and its manifest root if that is signed: two models may have one name."""
+    root = attestation.model_hash
+    return bare_or_quoted(attestation.model_id) + (f" {root[:16]}…" if root else "")
 
 
 def _trees(links: tuple[HistoryLink, ...]) -> list[dict[str, object]]:
@@ -26,6 +33,7 @@ def _trees(links: tuple[HistoryLink, ...]) -> list[dict[str, object]]:
             "parent_attestation_hash": link.attestation.parent_attestation_hash,
             "timestamp": link.attestation.timestamp,
             "model_id": link.attestation.model_id,
+            "model_hash": link.attestation.model_hash,
             "signer": link.signer,
         }
         for link in links

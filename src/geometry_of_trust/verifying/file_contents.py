@@ -24,6 +24,7 @@ from geometry_of_trust.documents.model_names import same_model
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import ContentMismatch, ProvenanceMissing
+from geometry_of_trust.extras import optional
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.activations_file import ActivationsFile, open_activations
 from geometry_of_trust.formats.row_table import read_own_rows
@@ -85,6 +86,19 @@ class Contents:
             supplied.bar,
         )
 
+    def by_name(self, binding: Binding) -> str:
+        """Probe sets that are of the model that is bound by what they call it alone, in words."""
+        if binding.model is None:
+            return ""
+        pairs = enumerate(zip(self.probes, binding.probe_sets, strict=False))
+        return ", ".join(
+            f"probe set {n}"
+            for n, (file, bound) in pairs
+            if (training := file.probe_set.training) is not None
+            and training.weights is None
+            and not bound.other_weights
+        )
+
     @property
     def sources(self) -> Sources | None:
         """What readings can be computed from, if all of it is there."""
@@ -138,24 +152,32 @@ def check_contents(attestation: Attestation, contents: Contents) -> str:
             versions = [("probe_version", attestation.probe_version, joined_version(sets))]
             _hold("--probes", iter(versions))
 
-    return _check_matrix(binding, contents) + _check_evaluated(attestation, contents)
+    return _check_matrix(binding, contents)
 
 
-def _check_evaluated(attestation: Attestation, contents: Contents) -> str:
-    """Hold the labels, the groups of the row table and the bar against what is bound of them."""
+def check_evaluated(attestation: Attestation, contents: Contents) -> str:
+    """The labels, the groups of the row table and the bar are what is bound of them.
+
+    Returns:
+        What was seen, in words.
+
+    Raises:
+        ContentMismatch, ReadingsMismatch: they are not; and as `check_evaluation`, `check_bar`.
+        MissingExtra: it cannot be computed with the libraries that are installed.
+    """
     evaluation, labels = attestation.bound().evaluation, contents.labels
     if labels is not None and (evaluation is None or not evaluation.from_file):
         raise ContentMismatch(labels, expected="no labels, as none of a file are bound",
                               found="some")  # fmt: skip
     if evaluation is None and contents.bar is None:
         return ""
-    # Labels need libraries that not every auditor has.
-    from geometry_of_trust.attesting.evaluations import (  # noqa: PLC0415
-        Labelled,
-        check_bar,
-        check_evaluation,
-        check_trained_on,
-    )
+    with optional():
+        from geometry_of_trust.attesting.evaluations import (  # noqa: PLC0415
+            Labelled,
+            check_bar,
+            check_evaluation,
+            check_trained_on,
+        )
 
     if contents.probes:
         check_trained_on(attestation, [file.probe_set for file in contents.probes])

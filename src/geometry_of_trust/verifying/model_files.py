@@ -76,10 +76,11 @@ def check_model(bound: BoundModel | None, supplied: SuppliedModel, record: Recor
     found, folder, said = None, "", []
     recorded = None if record is None else record.identity
     if supplied.model is not None:
-        # 5.15 The model's files have the manifest root that is bound.
+        # 5.15 The model's files and tensors have the roots that are bound. Both: a signer may have
+        # taken a file's digest from its name in the hub's cache, and the tensors' from its bytes.
         folder, gguf = locate(str(supplied.model), _revision(str(supplied.model), bound))
         found = _identify(folder, gguf, supplied.adapter, bound)
-        if found.manifest_root != bound.manifest_root:
+        if found.weights != bound.weights:
             raise _other(supplied.model, bound.weights, found, recorded)
         said.append(f"model ({len(found.files)} files)")
     if supplied.signature is not None and supplied.key is not None:
@@ -122,16 +123,25 @@ def _identify(
 def _other(
     where: PathLike, bound: Weights, found: ModelIdentity, recorded: RecordedIdentity | None
 ) -> OtherModel:
+    if found.manifest_root == bound.manifest_root:
+        return OtherModel(
+            where, expected=f"tensors of root {bound.tensor_root}, as signed",
+            found=f"the files that are signed, which have {found.weights}",
+            hint="The signer's own file was not what it was called: extract again with --rehash.",
+        )  # fmt: skip
     if recorded is None:
         differing = "with the signer's extraction record (--record) they are named"
     else:
         differing = ", ".join(files_apart(recorded.files, found.files))
-    tensors = "its tensors are others"
-    if found.tensor_root is not None and found.tensor_root == bound.tensor_root:
+    if None in (found.tensor_root, bound.tensor_root):
+        tensors = "its tensors could not be compared, as pickled ones are not read"
+    elif found.tensor_root == bound.tensor_root:
         tensors = "its tensors are those signed"
+    else:
+        tensors = "its tensors are others"
     return OtherModel(
         where, expected=f"files of manifest root {bound.manifest_root}, as signed",
-        found=f"{found.manifest_root}: {tensors}; files that differ: {differing}",
+        found=f"{tensors}; files that differ: {differing}; root {found.manifest_root}",
     )  # fmt: skip
 
 

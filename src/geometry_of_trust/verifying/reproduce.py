@@ -378,7 +378,9 @@ def _unsigned_model(compared: _Compared, record: Record) -> Reproduction | None:
     """
     signed, found = compared.bound.model, record.identity
     if signed is not None and found is not None:
-        compared.equal("model", found.manifest_root, signed.manifest_root)
+        files = compared.equal("model", found.manifest_root, signed.manifest_root)
+        if files and found.tensor_root != signed.tensor_root:
+            compared.equal("model's tensors", found.tensor_root, signed.tensor_root)
     if compared.signed_model is not None and found is not None:
         try:
             check_covered(found.files, compared.signed_model, "signature of the model")
@@ -393,9 +395,21 @@ def _unsigned_model(compared: _Compared, record: Record) -> Reproduction | None:
 def _other_model(compared: _Compared, record: Record) -> Reproduction | None:
     """How it ends if all that was measured is as signed, and the model is not."""
     signed, found = compared.bound.model, record.identity
-    if signed is None or found is None or signed.manifest_root == found.manifest_root:
+    if signed is None or found is None or signed.weights == found.weights:
         return None
+    if signed.manifest_root == found.manifest_root:
+        return compared.ends(
+            "MISMATCH",
+            "model: what was measured is equal, and so are its files, which have other tensors "
+            f"than those signed: root {found.tensor_root}",
+        )
     names = files_named(compared.signers.read_record(), found)
+    if None in (signed.tensor_root, found.tensor_root):
+        return compared.ends(
+            "UNVERIFIABLE",
+            "all that was measured is equal, but the model has other files, and whether the same "
+            f"tensors cannot be told, as pickled ones are not read: {names}",
+        )
     if not signed.weights.are(found.weights):
         return compared.ends(
             "MISMATCH", f"model: what was measured is equal, but its weights are others: {names}"

@@ -25,6 +25,15 @@ MODEL = "model"
 ROWS = "row table"
 LABELS = "labels"
 BAR = "bar"
+MATRIX = "that the unembedding is the model's"
+
+_IDENTITY = (
+    ("manifest root", "manifest_root"),
+    ("tensor root", "tensor_root"),
+    ("the model's commit", "commit"),
+    ("not covered of the model", "not_covered"),
+)
+"""What is bound of a model's identity, in words and by its attributes."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +238,7 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         RecordMismatch: it is that of another one.
     """
     activations, bound = binding.activations, binding.extraction_record
-    corpus = record.corpus
+    recorded, corpus = BoundModel.of(record), record.corpus
     # 5.5 The record is of the files that are bound, and says of them what is bound.
     for name, signed, found in (
         ("activations", activations.sha256, record.activations.sha256),
@@ -248,7 +257,10 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         # 5.17 The record is of the corpus that is bound, where every row was read.
         ("corpus", binding.corpus, BoundCorpus.of(record) if binding.reads_every_row else None),
         # 5.13 The record says of the model what is bound.
-        ("which model it was", binding.model, BoundModel.of(record)),
+        *(
+            (label, getattr(binding.model, name, None), getattr(recorded, name, None))
+            for label, name in _IDENTITY
+        ),
     ):
         _hold_run(path, name, signed, found)
 

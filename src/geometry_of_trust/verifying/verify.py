@@ -21,6 +21,7 @@ from geometry_of_trust.errors import (
     BadSignature,
     GotError,
     LegacyDocument,
+    MissingExtra,
     WrongKeyKind,
 )
 from geometry_of_trust.evidence.attested import Evidence, parse_evidence
@@ -39,6 +40,7 @@ from geometry_of_trust.signing.signed_bytes import LAYOUT_MEMBERS, ByteLayout
 from geometry_of_trust.verifying.model_files import SuppliedModel
 from geometry_of_trust.verifying.supplied_files import (
     LABELS,
+    MATRIX,
     MODEL,
     RECORD,
     ROWS,
@@ -62,6 +64,7 @@ MODEL_IDENTITY = "GOT_MODEL_IDENTITY"
 """The same of a model that is bound and was compared, which is a part of a step."""
 EVALUATION = "GOT_EVALUATION_RECOMPUTED"
 """The same of an evaluation that is bound."""
+_EVALUATION = "evaluation"
 NEEDED = ("activations", "unembedding", "probes")
 """What readings are recomputed from."""
 Outcome = Literal["passed", "failed", "not run"]
@@ -124,7 +127,9 @@ class Verdict:
         found = [PROPERTIES[name] for name in passed if name in PROPERTIES]
         if self.attestation.bound().model is not None and MODEL not in self.not_checked:
             found.append(MODEL_IDENTITY)
-        if self.attestation.bound().evaluation is not None and not self._lacks(ROWS, LABELS):
+        if self.attestation.bound().evaluation is not None and not self._lacks(
+            ROWS, LABELS, _EVALUATION
+        ):
             found.append(EVALUATION)
         return (*found, "GOT_COMPLETE") if self.complete else tuple(found)
 
@@ -415,6 +420,13 @@ def _files_step(
         absent = f"; not supplied: {', '.join(missing)}" if missing else ""
         checked = check_files(binding, supplied)
         contents, more = _contents(claimed, supplied)
+        # No one signs that a record names no tensor: then 5.14 has nothing to check, and says so.
+        whole = supplied.unembedding is not None and supplied.record is not None
+        if binding.model is not None and whole and not more:
+            missing.append(MATRIX)
+        more += _evaluation_checked(claimed, contents, missing)
+        if named := contents.by_name(binding):
+            more += f"; of the model by its NAME alone, as no weights are named: {named}"
         passed(f"sha256 of {', '.join(checked)}{more}{absent}")
     return missing, contents
 
@@ -431,6 +443,17 @@ def _contents(claimed: Attestation, supplied: Supplied) -> tuple[Contents, str]:
     return contents, check_contents(claimed, contents)
 
 
+def _evaluation_checked(claimed: Attestation, contents: Contents, missing: list[str]) -> str:
+    """What was seen of an evaluation; it is missing where libraries for that are."""
+    from geometry_of_trust.verifying.file_contents import check_evaluated  # noqa: PLC0415
+
+    try:
+        return check_evaluated(claimed, contents)
+    except MissingExtra as error:
+        missing.append(_EVALUATION)
+        return f"; the evaluation needs {error.where}"
+
+
 def _readings_step(
     run: _Run, claimed: Attestation, contents: Contents | None, missing: Sequence[str]
 ) -> list[str]:
@@ -439,6 +462,11 @@ def _readings_step(
     needed = [name for name in missing if name in NEEDED]
     texts = any(bound.reads_texts for bound in claimed.bound().probe_sets)
     needed += [name for name in missing if name in (ROWS, RECORD) and texts and _of_corpus(claimed)]
+    if texts and contents is not None and contents.origins is not None and not needed:
+        try:
+            _ = contents.origins.texts
+        except MissingExtra as error:
+            needed.append(str(error.where))
     if contents is None or sources is None or needed:
         run.skip(6, f"needs {', '.join(needed)}")
         return ["readings"]
