@@ -55,9 +55,9 @@ ROOMS: dict[str, set[str]] = {
         "version", "errors", "files", "documents", "signing", "formats", "geometry", "probing",
     },
     "verifying": {
-        "terminal", "errors", "files", "outputs", "progress", "documents", "signing", "evidence",
-        "formats", "geometry", "identity", "arithmetic", "extraction", "corpus", "probing",
-        "attesting",
+        "terminal", "errors", "extras", "files", "outputs", "progress", "documents", "signing",
+        "evidence", "formats", "geometry", "identity", "arithmetic", "extraction", "corpus",
+        "probing", "attesting",
     },
     "showing": {
         "terminal", "errors", "files", "documents", "signing", "evidence", "formats", "geometry",
@@ -80,12 +80,12 @@ FLOORS: dict[str, str] = {
     "outputs": "interruptions ledger places temporary_files folder_locks commits staged_files",
     "documents": """
         names names_beside strictjson codes token_choice recorded_identity extraction_record schema
-        extraction_record_reading probe_card probe_card_reading positions
+        extraction_record_reading probe_card probe_card_reading positions evaluations
         aggregates trained_tokens model_names
     """,
     "signing": """
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
-        signed_bytes attestation checks keyrings histories key_making
+        signed_bytes attestation evaluation_checks checks keyrings histories key_making
     """,
     "evidence": "reading envelopes statements attested verification_results",
     "formats": """
@@ -113,14 +113,15 @@ FLOORS: dict[str, str] = {
         array_types fitted_range probes sources drifts probe_readings row_origins token_readings
         counted_random splits
         score_histogram intervals reliability_bins resampling metrics logistic whitening
-        layer_choice held_out_figures cross_validation label_checks surface_features
+        layer_choice held_out_figures evaluating cross_validation label_checks surface_features
         equal_rows word_classifier split_rows judged_units permutation_null controls fresh_rows
         options causal_probe card_making training probe_set_files training_files
         calibration_report layer_sweep
     """,
-    "attesting": "drifts assemble attest",
+    "attesting": "drifts assemble evaluations attest",
     "verifying": """
-        model_files differences supplied_files file_contents trusted_keys verify history reproduce
+        model_files differences supplied_files file_contents trusted_keys verify history signers
+        token_differences reproduce
     """,
     "showing": """
         text verdicts evidence histories keyrings cards probes drifts conversions extractions

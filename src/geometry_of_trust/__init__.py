@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from geometry_of_trust.corpus.options import Listener as Listener
     from geometry_of_trust.corpus.options import RowOptions as RowOptions
     from geometry_of_trust.documents.aggregates import Aggregate as Aggregate
+    from geometry_of_trust.documents.evaluations import AtThreshold as AtThreshold
+    from geometry_of_trust.documents.evaluations import BoundBar as BoundBar
+    from geometry_of_trust.documents.evaluations import BoundLabels as BoundLabels
+    from geometry_of_trust.documents.evaluations import Evaluation as Evaluation
+    from geometry_of_trust.documents.evaluations import ProbeEvaluation as ProbeEvaluation
     from geometry_of_trust.documents.extraction_record import Check as Check
     from geometry_of_trust.documents.extraction_record import Corpus as Corpus
     from geometry_of_trust.documents.extraction_record import Record as Record
@@ -139,6 +144,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.signing.attestation import write_attestation as write_attestation
     from geometry_of_trust.signing.binding import Binding as Binding
     from geometry_of_trust.signing.binding import BoundActivations as BoundActivations
+    from geometry_of_trust.signing.binding import BoundCorpus as BoundCorpus
     from geometry_of_trust.signing.binding import BoundGeometry as BoundGeometry
     from geometry_of_trust.signing.binding import BoundModel as BoundModel
     from geometry_of_trust.signing.binding import BoundProbeSet as BoundProbeSet
@@ -186,6 +192,13 @@ _NAMES = {
     "corpus.estimating": ("Estimate", "FileSize"),
     "corpus.extracting": ("estimate_corpus", "extract_corpus"),
     "corpus.options": ("CorpusOptions", "Listener", "RowOptions"),
+    "documents.evaluations": (
+        "AtThreshold",
+        "BoundBar",
+        "BoundLabels",
+        "Evaluation",
+        "ProbeEvaluation",
+    ),
     "documents.extraction_record": (
         "Check",
         "Corpus",
@@ -281,6 +294,7 @@ _NAMES = {
     "signing.binding": (
         "Binding",
         "BoundActivations",
+        "BoundCorpus",
         "BoundGeometry",
         "BoundProbeSet",
         "BoundModel",

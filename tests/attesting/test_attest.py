@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -433,17 +434,40 @@ def no_arithmetic(*arguments: object, **options: object) -> None:
 
 
 @pytest.mark.parametrize("lengths", [(257,), (128, 127, 1)])
-def test_names_too_long_to_sign_are_refused_before_the_long_arithmetic(
-    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lengths: tuple[int, ...]
+def test_versions_too_long_to_sign_are_shortened(
+    files: Files, tmp_path: Path, lengths: tuple[int, ...]
+) -> None:
+    """One byte more than what can be signed: their number and their digest stand there."""
+    names = [f"{letter}" * n for letter, n in zip("abc", lengths, strict=False)]
+    long = tuple(versioned(files, tmp_path, name) for name in names)
+    attestation = files.attest(probes=(*long, long[0]))
+    digest = hashlib.sha256("+".join(names).encode()).hexdigest()
+    counted = "1 version" if len(names) == 1 else f"{len(names)} versions"
+    assert attestation.probe_version == f"{counted}, sha256 {digest}"
+    supplied: Any = {"activations": files.activations, "unembedding": files.unembedding}
+    checked = verify(
+        attestation.to_json(), KEY.public, probes=(*long, long[0]), **supplied
+    )  # fmt: skip
+    assert checked.complete
+
+
+def test_a_probe_set_of_a_version_of_its_own_for_each_of_eighty_layers(
+    files: Files, tmp_path: Path
+) -> None:
+    many = [versioned(files, tmp_path, f"v0.1.0-{layer}") for layer in range(80)]
+    attestation = files.attest(probes=many)
+    assert len(attestation.layer_readings) == 80
+    assert len(attestation.probe_version) < 100
+    lie = signed_anew(attestation, probe_version=attestation.probe_version[:-1] + "g")
+    with pytest.raises(Refused) as caught:
+        verify(lie, KEY.public, probes=many)
+    assert (caught.value.step, caught.value.where) == (5, "--probes, probe_version")
+
+
+def test_a_name_too_long_to_sign_is_refused_before_the_long_arithmetic(
+    files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Geometry, "from_unembedding", no_arithmetic)
-    long = tuple(
-        versioned(files, tmp_path, f"{letter}" * length)
-        for letter, length in zip("abc", lengths, strict=False)
-    )
-    with pytest.raises(errors.LimitExceeded) as caught:
-        files.attest(probes=long)
-    assert caught.value.where == "probe_version"
     with pytest.raises(errors.LimitExceeded) as caught:
         files.attest(corpus_version="é" * 129)
     assert caught.value.where == "--corpus-version"

@@ -109,6 +109,8 @@ def test_reading_is_rounded_once(case: tuple[F32, F32, F32, float]) -> None:
     w, phi, rows, b = case
     b = float(np.float32(b))
     assert oracle.same_bits(exact.reading(w, phi, rows, b), oracle.reading(w, phi, rows, b))
+    for row, read in zip(rows, exact.readings(w, phi, rows, b), strict=True):
+        assert oracle.same_bits(float(read), oracle.reading(w, phi, row[np.newaxis], b))
     eye = np.eye(len(w), dtype=np.float32)
     assert oracle.same_bits(exact.reading(w, None, rows, b), oracle.reading(w, eye, rows, b))
 
@@ -119,13 +121,16 @@ def test_exact_path_agrees_with_the_fast_one(monkeypatch: pytest.MonkeyPatch) ->
     phi, w = gram.gram(U), rng.normal(size=40).astype(np.float32)
     rows = rng.normal(size=(9, 40)).astype(np.float32)
     fast = exact.reading(w, phi, rows, 0.5)
+    each = exact.readings(w, phi, rows, 0.5)
     monkeypatch.setattr(exact, "SLACK", 1e30)  # no bound is ever small enough
     assert exact.reading(w, phi, rows, 0.5) == fast
+    assert exact.readings(w, phi, rows, 0.5) == each
 
 
 def test_reading_overflows_to_infinity() -> None:
     big = np.array([3e38], np.float32)
     assert exact.reading(big, None, big[np.newaxis], 0.0) == math.inf
+    assert exact.readings(big, None, big[np.newaxis], 0.0) == [math.inf]
 
 
 @pytest.mark.parametrize("a", [1.0, -1.0, 0.0, 1.0e-3, 37.25])

@@ -13,7 +13,13 @@ from geometry_of_trust.errors import GotError, Inconsistent, WrongType
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.geometry.exact import round32
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.fitted_range import FITTED_RANGE, Range, norm, range_of_norms
+from geometry_of_trust.probing.fitted_range import (
+    FITTED_RANGE,
+    Range,
+    far_norms,
+    norm,
+    range_of_norms,
+)
 from geometry_of_trust.probing.training import train
 
 RNG = np.random.default_rng(5)
@@ -46,6 +52,20 @@ def test_a_norm_is_exact_in_whatever_order_it_is_added() -> None:
         assert norm(GEOMETRY, rows[::-1]) == norm(GEOMETRY, rows)
     assert norm(GEOMETRY, H[:3]) != norm(GEOMETRY, H[:1])
     assert norm(GEOMETRY, np.full((1, 6), 1e30)) == math.inf
+
+
+def test_norms_of_many_rows_are_far_as_each_is() -> None:
+    """Also at the very ends, where only the exact norm decides, and where its square overflows."""
+    for scale in (1.0, 1e-3, 1e19):
+        rows = (H * scale).astype(np.float32)
+        each = [norm(GEOMETRY, row[np.newaxis]) for row in rows]
+        some = sorted(each)[10:20]
+        for end in (some[0], some[-1], float(np.nextafter(np.float32(some[-1]), np.float32(0)))):
+            for norms in (Range(end, end), Range(0.0, end / 2), Range(end, end * 1.25)):
+                far = far_norms(norms, GEOMETRY, rows)
+                assert far == [norms.far(value) for value in each]
+    assert any(far)
+    assert far_norms(Range(0.0, 1e30), GEOMETRY, np.full((2, 6), 1e25, np.float32)) == [True, True]
 
 
 def test_training_keeps_the_ranges_of_its_rows() -> None:

@@ -20,7 +20,7 @@ from geometry_of_trust.cli import main
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, RowOptions
 from geometry_of_trust.documents.extraction_record_reading import read_record
-from geometry_of_trust.documents.names_beside import record_path
+from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.evidence.attested import make_evidence
 from geometry_of_trust.extraction import deterministic_operations
 from geometry_of_trust.extraction.one_text import extract
@@ -36,6 +36,7 @@ from geometry_of_trust.signing.binding import Binding, BoundGeometry
 from geometry_of_trust.signing.checks import sign
 from geometry_of_trust.signing.reference_members import CausalScore
 from geometry_of_trust.signing.signed_bytes import InnerProductTag
+from geometry_of_trust.terminal import quoted
 from geometry_of_trust.verifying.reproduce import reproduce
 from geometry_of_trust.verifying.verify import Refused, verify
 from gguf_files import write_gguf
@@ -166,6 +167,13 @@ def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
     assert "labels, groups" in other.line
     located = own.reproduce(**chosen, activations=own.activations)
     assert located.line.startswith("MISMATCH at extraction record.corpus.rows_sha256: signed ")
+    corpus.write_text(corpus.read_text().replace("Thames", "Isar on 2026-11-26"))
+    beside = {"record": record_path(own.activations), "rows": rows_path(own.activations)}
+    named = own.reproduce(**(chosen | {"row_options": signed}), **beside)
+    assert named.line.startswith("MISMATCH at tokens: token ")
+    assert " of text 1: " in named.line
+    assert "the text holds a date ('2026-11-26', signed none)" in named.line
+    corpus.write_text(corpus.read_text().replace("Isar on 2026-11-26", "Thames"))
     record_path(own.activations).rename(tmp_path / "elsewhere")
     record_path(own.activations).symlink_to("nothing")
     with pytest.raises(errors.Unreadable):
@@ -268,17 +276,49 @@ def test_another_text(case: Case) -> None:
     assert "another text or tokenizer" in result.detail
 
 
-def test_another_text_of_the_same_length_is_located(case: Case) -> None:
-    changed = TEXT.replace("Seine", "?").replace("Thames", "Seine").replace("?", "Thames")
-    result = case.reproduce(text=changed)
+def test_the_first_token_that_differs_is_named(case: Case) -> None:
+    """With the signer's record, before the states are compared; and that a text holds a date."""
+    record = record_path(case.activations)
+    signed = [token.text for token in read_record(record).tokens]
+    changed = TEXT.replace("Seine", "Thames")
+    result = case.reproduce(text=changed, record=record)
+    place = next(link for link in result.links if link.name == "tokens").detail
+    number = int(place.split()[1])
+    assert place.startswith(f"token {number} of the text: ")
+    assert f"signed {quoted(signed[number])} (id " in place
+    assert TEXT.startswith("".join(signed[1:number]))
+    assert result.line == f"MISMATCH at tokens: {place}"
+    assert "date" not in result.line
+    beside = case.reproduce(text=changed, activations=case.activations)
+    assert beside.line == result.line
+    longer = case.reproduce(text=f"{TEXT} On 26 Nov 2026.", record=record)
+    assert f"token {len(signed)} of the text: " in longer.line
+    assert f"signed none, after {len(signed)}; the text holds a date" in longer.line
+    with pytest.raises(errors.BadOption):
+        case.reproduce(rows=record)
+    other = case.folder / "other.record.json"
+    other.write_text(record.read_text().replace('"total": ', '"total": 1'))
+    with pytest.raises(errors.DigestMismatch):
+        case.reproduce(record=other)
+    other.unlink()
+
+
+def test_a_difference_is_located(case: Case, tmp_path: Path) -> None:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.layers.1.mlp.down_proj.weight"][0, 0] += 1
+
+    model = other_weights(case, tmp_path / "m", change)
+    result = case.reproduce(model=model)
     assert result.outcome == "MISMATCH"
     assert "units in the last place" in result.detail
-    located = case.reproduce(text=changed, activations=case.activations)
+    located = case.reproduce(model=model, activations=case.activations)
+    assert [(link.name, link.equal) for link in located.links[-2:]] == [
+        ("tokens", True), ("activations", False),
+    ]  # fmt: skip
     activations = read_activations(case.activations)
     again = extract(
-        case.model, changed, [1, 2], options=ExtractionOptions(model_id="tiny", reproducible=True),
-        output_activations=case.folder / "other" / "a.gotact",
-        output_unembedding=case.folder / "other" / "u.gotue",
+        model, TEXT, [1, 2], options=ExtractionOptions(model_id="tiny", reproducible=True),
+        output_activations=tmp_path / "a.gotact", output_unembedding=tmp_path / "u.gotue",
     )  # fmt: skip
     layer, position, index = np.argwhere(activations.values != again.activations.values)[0]
     assert (

@@ -6,19 +6,26 @@ verification compares what it returns with what was signed.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from geometry_of_trust.attesting.drifts import SignedDrift, measured_drift, signed_drift
 from geometry_of_trust.documents.aggregates import Aggregate
+from geometry_of_trust.documents.evaluations import Evaluation
 from geometry_of_trust.documents.names import check_name
+from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.errors import MissingExtra, Unreadable
+from geometry_of_trust.errors import LimitExceeded, MissingExtra, Unreadable
 from geometry_of_trust.formats.arrays import Activations, Unembedding
 from geometry_of_trust.geometry.checkpoints import Checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.probe_readings import Reading, read_probe_set_at
+from geometry_of_trust.probing.probe_readings import (
+    Reading,
+    read_probe_set_at,
+    read_probe_set_at_each,
+)
 from geometry_of_trust.probing.probes import ProbeSet
 from geometry_of_trust.probing.row_origins import ReadAt, RowOrigins
 from geometry_of_trust.probing.sources import (
@@ -33,6 +40,7 @@ from geometry_of_trust.signing.binding import (
     BINDING_VERSION,
     Binding,
     BoundActivations,
+    BoundCorpus,
     BoundGeometry,
     BoundModel,
     BoundProbeSet,
@@ -68,6 +76,10 @@ BOUND_FROM_FILES = (
 """Members of its binding that do."""
 
 
+PART_ROWS = 4096
+"""Rows that are read at a time, more only of a long text."""
+
+
 @dataclass(frozen=True)
 class Statement:
     """What an attestation says that does not follow from activations, unembedding and probes.
@@ -78,6 +90,8 @@ class Statement:
         record: what is bound of the extraction record, or None without one.
         place: where it stands in a history.
         model: which model it was, if the record says.
+        corpus: whose every row is read, if it is one.
+        evaluation: of these readings, as it was signed, if there was one.
     """
 
     timestamp: int
@@ -87,6 +101,8 @@ class Statement:
     record: BoundRecord | None
     place: Place = FIRST
     model: BoundModel | None = None
+    corpus: BoundCorpus | None = None
+    evaluation: Evaluation | None = None
 
 
 def bound_activations(activations: Activations, sha256: str) -> BoundActivations:
@@ -139,7 +155,7 @@ def bound_probe_set(
         unknown_training=probe_set.training is None,
         other_tokens=at.other_tokens,
         outside=tuple(outside) if any(outside) else (),
-        aggregate=None if at.rows is None else str(at.aggregate),
+        aggregate=None if at.aggregate is None else str(at.aggregate),
         rows=at.rows,
     )
 
@@ -147,12 +163,20 @@ def bound_probe_set(
 def joined_version(probe_sets: Sequence[ProbeSet]) -> str:
     """The versions of probe sets, each written once, in order, joined by `+`.
 
+    Where that is longer than what can be signed, how many they are and the SHA-256 of it in UTF-8
+    stand in its place: `80 versions, sha256 …`. Each of them is under the digest of its file.
+
     Raises:
-        LimitExceeded: longer than what can be signed.
+        BadText: one that cannot be written in UTF-8.
     """
-    version = "+".join(dict.fromkeys(probe_set.version for probe_set in probe_sets))
-    check_name(version, "probe_version", hint="Attest probe sets of fewer versions at a time.")
-    return version
+    versions = dict.fromkeys(probe_set.version for probe_set in probe_sets)
+    joined = "+".join(versions)
+    try:
+        check_name(joined, "probe_version")
+    except LimitExceeded:
+        digest = hashlib.sha256(joined.encode()).hexdigest()
+        return f"{len(versions)} version{'s'[: len(versions) != 1]}, sha256 {digest}"
+    return joined
 
 
 def version_of_each(probe_sets: Sequence[ProbeSet]) -> str:
@@ -176,7 +200,6 @@ def assemble(
 
     Raises:
         GeometryMismatch: a probe set was trained under another geometry.
-        LimitExceeded: the versions of the probe sets are too long together.
         BadOption, PositionMissing, LayerMissing, NonFinite, ZeroState, DimensionMismatch: a state
             cannot be read.
         FileChanged: a file was written to meanwhile.
@@ -215,6 +238,8 @@ def assemble(
         key_id=statement.key_id,
         geometry_reference=None if drift is None else drift.reference,
         model=model,
+        corpus=statement.corpus,
+        evaluation=statement.evaluation,
     )
     return Attestation(
         model_id=activations.model_id,
@@ -244,6 +269,18 @@ def assemble(
 def _read_set(
     activations: Activations, probe_set: ProbeSet, at: ReadAt, geometry: Geometry
 ) -> tuple[Reading, ...]:
+    if at.position == EVERY:
+        return tuple(
+            reading
+            for start, stop, texts in _parts(len(activations.positions), at.texts)
+            for reading in read_probe_set_at_each(
+                probe_set,
+                geometry,
+                activations.rows(probe_set.layer, start, stop),
+                texts,
+                at.aggregate,
+            )
+        )
     if at.rows is not None:
         rows = activations.rows(probe_set.layer, *at.rows)
         return read_probe_set_at(probe_set, geometry, rows, at.aggregate)
@@ -253,6 +290,23 @@ def _read_set(
     else:
         states = activations.row(probe_set.layer, index)[None, :]
     return read_probe_set_at(probe_set, geometry, states)
+
+
+def _parts(
+    positions: int, texts: Sequence[tuple[int, int]] | None
+) -> Iterator[tuple[int, int, list[tuple[int, int]] | None]]:
+    """All rows in parts, with the texts in each, if these are read, counted from its first row."""
+    if texts is None:
+        for start in range(0, positions, PART_ROWS):
+            yield start, min(start + PART_ROWS, positions), None
+        return
+    part: list[tuple[int, int]] = []
+    for i, text in enumerate(texts):
+        part.append(text)
+        first = part[0][0]
+        if i + 1 == len(texts) or text[1] - first >= PART_ROWS:
+            yield first, text[1], [(start - first, stop - first) for start, stop in part]
+            part = []
 
 
 def recomputed(
@@ -275,7 +329,7 @@ def recomputed(
         ModelMismatch, PrecisionMismatch, DimensionMismatch, ProvenanceMissing: as
             `check_agreement`.
         NotPositiveDefinite, NonFinite: Φ cannot be made.
-        GeometryMismatch, LimitExceeded, PositionMissing, LayerMissing: as `assemble`.
+        GeometryMismatch, PositionMissing, LayerMissing: as `assemble`.
     """
     binding = attestation.bound()
     # 6.1 The files fit together: model, precision, dimensions, geometry.
@@ -302,14 +356,17 @@ def recomputed(
         record=binding.extraction_record,
         place=place_of(attestation),
         model=binding.model,
+        corpus=binding.corpus,
+        evaluation=binding.evaluation,
     )
     drift = signed_drift(attestation)
     if drift is not None and reference is not None:
         # 6.3 The drift from the reference is as it was signed.
         drift = measured_drift(reference, geometry, sources.probe_sets)
     # 6.4 The tokens that are read are those trained on, unless it is signed that they are not.
+    recorded, positions = binding.extraction_record is not None, binding.activations.positions
     places = [
-        _as_signed(bound, probes, origins, recorded=binding.extraction_record is not None)
+        _as_signed(bound, probes, origins, positions, recorded=recorded)
         for bound, probes in zip(binding.probe_sets, sources.probe_sets, strict=True)
     ]
     again = assemble(sources, geometry, places, statement, drift=drift)
@@ -335,14 +392,22 @@ def tokens_told(bound: BoundProbeSet, probes: ProbeSet, origins: RowOrigins | No
 
 
 def _as_signed(
-    bound: BoundProbeSet, probes: ProbeSet, origins: RowOrigins | None, *, recorded: bool
+    bound: BoundProbeSet,
+    probes: ProbeSet,
+    origins: RowOrigins | None,
+    positions: int,
+    *,
+    recorded: bool,
 ) -> ReadAt:
     """What is read again; whether that is at other tokens stands as it was signed if nothing tells.
 
     Args:
-        recorded: whether an extraction record is bound.
+        positions: how many rows there are. recorded: whether an extraction record is bound.
     """
     at = read_at(bound)
+    if bound.reads_texts:
+        # All are one text, unless a corpus is bound, whose row table is needed then.
+        at = replace(at, texts=origins.texts if recorded and origins else ((0, positions),))
     untold = recorded and origins is None and probes.trained_tokens is not None
     if untold or not tokens_told(bound, probes, origins):
         return at

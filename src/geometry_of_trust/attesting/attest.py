@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from geometry_of_trust.attesting.assemble import (
@@ -16,16 +16,18 @@ from geometry_of_trust.attesting.assemble import (
 from geometry_of_trust.attesting.drifts import measured_drift
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names import check_name
+from geometry_of_trust.documents.names_beside import record_path
+from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.token_choice import ALL
-from geometry_of_trust.errors import BadOption, ReadingsMismatch
+from geometry_of_trust.errors import BadOption, LimitExceeded, ReadingsMismatch, Unreadable
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.row_origins import ReadAt, RowOrigins, refused_tokens, text_span
 from geometry_of_trust.probing.sources import Sources, check_agreement, open_sources
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import BoundModel, BoundRecord
-from geometry_of_trust.signing.checks import sign, stated_time
+from geometry_of_trust.signing.binding import BoundCorpus, BoundModel, BoundRecord
+from geometry_of_trust.signing.checks import MAX_READINGS, sign, stated_time
 from geometry_of_trust.signing.histories import place_after
 from geometry_of_trust.signing.keyrings import Keyring
 from geometry_of_trust.signing.keys import SecretKey, load_secret_key
@@ -50,6 +52,10 @@ def attest(
     other_weights: bool = False,
     unknown_training: bool = False,
     anyway: bool = False,
+    labels: PathLike | None = None,
+    label_columns: Sequence[str] = (),
+    threshold: float | None = None,
+    bar: PathLike | None = None,
 ) -> Attestation:
     """Read the probes and sign the readings, bound to everything they came from.
 
@@ -58,8 +64,10 @@ def attest(
         key: the secret key, or its file (not encrypted).
         model_id: None, or the activations' own.
         corpus_version: a name that is signed as it is; at most 256 bytes.
-        position: token to read: `last`, `first`, `mean` of all, or a number; None: `last`, or of
-            probes that were trained with an aggregate all tokens of a text.
+        position: token to read: `last`, `first`, `mean` of all, a number, or `every`: each row by
+            itself, all probes of a row, then the next row; of probes that were trained with an
+            aggregate each text. Of a corpus its texts and row table are bound, too. None: `last`,
+            or of probes that were trained with an aggregate all tokens of a text.
         text: whose tokens, by its index in the corpus; None: the only one's.
         timestamp: Unix seconds; None: SOURCE_DATE_EPOCH if set, else the clock.
         epsilon: relative regularisation, as given to training; unused if Φ needs none.
@@ -71,6 +79,12 @@ def attest(
             reference makes them; the binding says of which.
         anyway: also read probes at other tokens than they were trained on; the binding says of
             which.
+        labels, label_columns: of every row, as of `train_files`: the readings are held against
+            them, and what comes of it is bound. Of several columns or probes, each probe has the
+            column of its name.
+        threshold: probability from which a row is called positive, for figures at it.
+        bar: a file that says what a probe must reach on this corpus (docs/evaluations.md); the
+            document says whether it did.
 
     Returns:
         The attestation, signed. Same files, options and timestamp: the same bytes.
@@ -101,7 +115,11 @@ def attest(
         unknown_training=unknown_training,
     )
     # All that can be refused is refused before the long arithmetic.
+    labelled = labels is not None or len(label_columns) > 0
+    _check_evaluated(position, labelled, {"--threshold": threshold, "--bar": bar})
     places = _places(sources, position, text, anyway=anyway)
+    if position == EVERY:
+        _check_count(sources, places)
     check_name(corpus_version, "--corpus-version")
     for file in sources.probe_files:
         for probe in file.probe_set.probes:
@@ -114,6 +132,7 @@ def attest(
         key_id=secret.public.key_id,
         record=None if record is None else _bound_record(record),
         model=None if record is None else BoundModel.of(record),
+        corpus=BoundCorpus.of(record) if record is not None and position == EVERY else None,
     )
     if previous is not None:
         place = place_after(previous, secret.public, statement.timestamp, keyring)
@@ -131,7 +150,55 @@ def attest(
     if reference is not None:
         drift = measured_drift(reference, geometry, sources.probe_sets)
     made = assemble(sources, geometry, places, statement, drift=drift)
+    if labelled:
+        # Labels and what is made of them need libraries that not every signer has.
+        from geometry_of_trust.attesting.evaluations import (  # noqa: PLC0415
+            Labelled,
+            with_evaluation,
+        )
+
+        rows = None if statement.corpus is None else sources.activations_file.rows
+        of_rows = Labelled(labels, rows)
+        made = with_evaluation(
+            made,
+            of_rows,
+            sources.probe_sets,
+            label_columns=label_columns,
+            threshold=threshold,
+            bar=bar,
+        )
     return sign(made, secret)
+
+
+def _check_evaluated(position: str | None, labelled: bool, others: Mapping[str, object]) -> None:
+    """Labels go with a reading of every row, and all else of an evaluation with labels.
+
+    Raises:
+        BadOption: they do not.
+    """
+    if labelled and position != EVERY:
+        raise BadOption("--labels", expected="--position every with it", found=position)
+    for option, value in others.items():
+        if value is not None and not labelled:
+            raise BadOption(option, expected="--labels or --label-column with it", found="neither")
+
+
+def _check_count(sources: Sources, places: Sequence[ReadAt]) -> None:
+    """Not more readings than can be signed, if every row or text is read.
+
+    Raises:
+        LimitExceeded: there would be more.
+    """
+    rows = len(sources.activations.positions)
+    units = [rows if at.texts is None else len(at.texts) for at in places]
+    probes = [len(probe_set.probes) for probe_set in sources.probe_sets]
+    count = sum(n * of_each for n, of_each in zip(units, probes, strict=True))
+    if count > MAX_READINGS:
+        raise LimitExceeded(
+            "--position every", expected=f"at most {MAX_READINGS} readings",
+            found=f"{count}, of {sum(probes)} probes",
+            hint="Attest fewer probes at a time, or a corpus in parts.",
+        )  # fmt: skip
 
 
 def _places(
@@ -147,7 +214,15 @@ def _places(
     origins, places = RowOrigins.of(file), []
     for probes in sources.probe_files:
         aggregate, trained = probes.probe_set.aggregate, probes.probe_set.trained_tokens
-        if aggregate is not None and position in (None, "all"):
+        if aggregate is not None and position == EVERY:
+            if origins is None and file.rows is not None:
+                raise Unreadable(
+                    record_path(file.file), found="none",
+                    expected="an extraction record, which has the digest of the row table",
+                )  # fmt: skip
+            whole = ((0, len(file.activations.positions)),)
+            at = ReadAt(EVERY, aggregate, texts=whole if origins is None else origins.texts)
+        elif aggregate is not None and position in (None, "all"):
             _, span = text_span(file, text)
             at = ReadAt("all", aggregate, (span.start, span.stop))
         elif text is not None:

@@ -46,6 +46,10 @@ def attest(
     other_weights: Annotated[bool, Switch] = False,
     unknown_training: Annotated[bool, Switch] = False,
     anyway: Annotated[bool, Switch] = False,
+    labels: Path | None = None,
+    label_column: Annotated[list[str] | None, Many] = None,
+    threshold: float | None = None,
+    bar: Path | None = None,
     passphrase_file: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -72,8 +76,9 @@ def attest(
     corpus_version
         Name of the data, signed as it is.
     position
-        Token to read: last, first, mean (of all) or a number [default: last; of probes trained with
-        --aggregate all tokens of a text].
+        Token to read: last, first, mean (of all), a number, or every: each row of a corpus, of
+        probes trained with --aggregate each text [default: last; of such probes all tokens of a
+        text].
     text
         Which text such probes read, by its number from 0 [default: the only one].
     timestamp
@@ -95,6 +100,15 @@ def attest(
         them; the document says so.
     anyway
         Also read probes at other tokens than they were trained on; the document says so.
+    labels
+        Labels of every row, as for train: the evaluation of the readings is signed, too.
+    label_column
+        As for train; with several probes, a column of each one's name.
+    threshold
+        Sign, too, what comes of calling rows positive from this probability on.
+    bar
+        A file that was written down before, with what a probe must reach; the document says
+        whether it did.
     passphrase_file
         First line: the passphrase of an encrypted key.
     json
@@ -128,6 +142,10 @@ def attest(
             other_weights=other_weights,
             unknown_training=unknown_training,
             anyway=anyway,
+            labels=labels,
+            label_columns=label_column or (),
+            threshold=threshold,
+            bar=bar,
         )
         with StagedFiles() as staged:
             staged.write(output, attestation.to_json())
@@ -153,6 +171,13 @@ def attest(
             talk(
                 "warning: far outside of what the probe was fitted on, which makes its probability "
                 f"worthless: {', '.join(map(quoted, far))}"
+            )
+    evaluation = attestation.bound().evaluation
+    for probe in () if evaluation is None else evaluation.probes:
+        if probe.trained_on:
+            talk(
+                "warning: evaluated on the rows that it was trained on, so that the figures are "
+                f"too good: probe {quoted(probe.dimension)}"
             )
     for name in attestation.insufficient:
         talk(

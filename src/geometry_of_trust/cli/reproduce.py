@@ -33,7 +33,10 @@ def reproduce(
     row_options: Annotated[RowOptions, Flat] = RowOptions(),
     probes: Annotated[list[Path] | None, Many] = None,
     activations: Path | None = None,
+    record: Path | None = None,
+    rows: Path | None = None,
     geometry_reference: Path | None = None,
+    labels: Path | None = None,
     model_signature: Path | None = None,
     model_key: Path | None = None,
     options: Annotated[LoadingOptions, Flat] = LoadingOptions(),
@@ -63,8 +66,15 @@ def reproduce(
         The signer's probe sets, in the order signed.
     activations
         The signer's .gotact file, if you have it: locates a mismatch.
+    record
+        The signer's extraction record, if you have it: names the first token that differs
+        [default: the one beside the activations].
+    rows
+        The signer's row table, which that needs of a corpus [default: as the record].
     geometry_reference
         The .gotgeo file that drift was measured from, if the signer measured it.
+    labels
+        The signer's labels, if an evaluation was made with those of a file of their own.
     model_signature
         Check that this signature covers the model's files (OpenSSF Model Signing, by key).
     model_key
@@ -96,7 +106,10 @@ def reproduce(
                 row_options=row_options,
                 probes=probes or (),
                 activations=activations,
+                record=record,
+                rows=rows,
                 geometry_reference=geometry_reference,
+                labels=labels,
                 model_signature=model_signature,
                 model_key=model_key,
                 options=options,

@@ -39,6 +39,8 @@ def verify(
     record: Path | None = None,
     rows: Path | None = None,
     geometry_reference: Path | None = None,
+    labels: Path | None = None,
+    bar: Path | None = None,
     model: str | None = None,
     adapter: Path | None = None,
     model_signature: Path | None = None,
@@ -75,9 +77,14 @@ def verify(
     record
         Check this extraction record [default: the one beside the activations].
     rows
-        Check this row table of a corpus against the extraction record.
+        Check this row table of a corpus against the extraction record, and make an evaluation
+        again with its labels and groups [default of that: the one beside the activations].
     geometry_reference
         Check the .gotgeo file that drift was measured from; with the files, measure it again.
+    labels
+        Make the evaluation again with these labels, if the signer had them in a file of their own.
+    bar
+        Check this file of what had to be reached.
     model
         Check that this model is the one that was signed: a folder, a .gguf file, or a name in the
         hub's cache. Every file of it is digested.
@@ -109,6 +116,8 @@ def verify(
         "record": record,
         "rows": rows,
         "geometry_reference": geometry_reference,
+        "labels": labels,
+        "bar": bar,
         "model": model,
         "adapter": adapter,
         "model_signature": model_signature,
@@ -150,6 +159,8 @@ def verify(
             record=record,
             rows=rows,
             geometry_reference=geometry_reference,
+            labels=labels,
+            bar=bar,
             model=model,
             adapter=adapter,
             model_signature=model_signature,

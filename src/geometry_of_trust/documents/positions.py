@@ -13,6 +13,12 @@ ONE_ROW = ("last", "first", "mean")
 MANY_ROWS = (*ONE_ROW, "all")
 """Words for what rows a text gives."""
 
+EVERY = "every"
+"""The word for a reading of every row by itself."""
+
+READ = (*ONE_ROW, EVERY)
+"""Words for the rows that a probe reads in an attestation."""
+
 _NUMBER = re.compile("0|[1-9][0-9]{0,9}")
 
 
@@ -43,17 +49,17 @@ def numbered(index: str, count: int, where: str) -> int:
 
 
 def position_index(position: str, positions: int, where: str = "--position") -> int | None:
-    """The row that a position names: a number, or None for the mean of all rows.
+    """The row that a position names: a number, or None for the mean of all, and for every row.
 
     Args:
-        position: `last`, `first`, `mean` or a number without leading zeros.
+        position: `last`, `first`, `mean`, `every` or a number without leading zeros.
         positions: how many rows there are. where: for errors.
 
     Raises:
         BadOption: another word. PositionMissing: a number beyond the last row.
     """
-    check_position(position, ONE_ROW, where)
-    if position == "mean":
+    check_position(position, READ, where)
+    if position in ("mean", EVERY):
         return None
     if position in ("last", "first"):
         return positions - 1 if position == "last" else 0

@@ -104,49 +104,11 @@ def reading(weights: Single | Array, phi: Single | None, states: Single | Array,
     Returns:
         A float32 value; infinite if it overflows.
     """
-    return _reading(_image(weights, phi), weights, phi, states, b)
-
-
-def readings(
-    weights: Single | Array, phi: Single | None, states: Single | Array, b: float
-) -> list[float]:
-    """`reading` of each of the states by itself.
-
-    Args:
-        weights, phi, b: as of `reading`. states: shape (k, d), finite float32 values.
-
-    Returns:
-        k float32 values; infinite where one overflows.
-    """
-    image = _image(weights, phi)
-    return [_reading(image, weights, phi, states[i : i + 1], b) for i in range(len(states))]
-
-
-def _image(weights: Single | Array, phi: Single | None) -> tuple[Array, Array]:
-    """Φw and |Φ||w|, as a BLAS adds up, both of shape (d,)."""
-    w = weights.astype(np.float64)
-    if phi is None:
-        return w, np.abs(w)
-    image, image_size = np.empty(len(w)), np.empty(len(w))
-    for part in row_slices(len(w)):
-        block = phi[part].astype(np.float64)
-        image[part] = block @ w
-        image_size[part] = np.abs(block, out=block) @ np.abs(w)
-    return image, image_size
-
-
-def _reading(
-    images: tuple[Array, Array],
-    weights: Single | Array,
-    phi: Single | None,
-    states: Single | Array,
-    b: float,
-) -> float:
     w, rows = weights.astype(np.float64), states.astype(np.float64)
     k, d = rows.shape
     total = rows.sum(axis=0)
     size = np.abs(rows).sum(axis=0)
-    image, image_size = images
+    image, image_size = _image(w, phi)
     value = float(image @ total) / k + b
     # No product passes through more than 2d + k additions and 3 further roundings.
     bound = gamma(2 * d + k + 8) * (float(image_size @ size) / k + abs(b)) * SLACK
@@ -157,10 +119,51 @@ def _reading(
     return round32(exact / k + Fraction(b))
 
 
-def row_slices(d: int) -> list[slice]:
-    """Rows of a matrix of d columns, some MB of float64 at a time."""
-    step = max(1, 2**20 // d)
-    return [slice(start, min(start + step, d)) for start in range(0, d, step)]
+def readings(
+    weights: Single | Array, phi: Single | None, states: Single | Array, b: float
+) -> list[float]:
+    """RN₃₂(wᵀΦh + b) over the reals for each state h: what `reading` gives for it alone.
+
+    Args:
+        weights, phi, b: as of `reading`. states: shape (n, d), finite float32 values.
+
+    Returns:
+        n float32 values; infinite where it overflows.
+    """
+    w = weights.astype(np.float64)
+    image, image_size = _image(w, phi)
+    in_full: list[Fraction] = []  # Φw, made once a reading is first left open
+    read: list[float] = []
+    for part in row_slices(len(w), len(states)):
+        rows = states[part].astype(np.float64)
+        value = rows @ image + b
+        # As of `reading`, with k = 1.
+        bound = gamma(2 * len(w) + 9) * (np.abs(rows) @ image_size + abs(b)) * SLACK
+        low, high = bracket32(value - bound, value + bound)
+        for i in np.flatnonzero(low != high).tolist():
+            in_full = in_full or exact_image(w, phi)
+            exact = sum(map(_times, in_full, map(Fraction, rows[i].tolist())), Fraction(b))
+            low[i] = round32(exact)
+        read += low.tolist()
+    return read
+
+
+def _image(w: Array, phi: Single | None) -> tuple[Array, Array]:
+    """Φw and |Φ||w| in float64, each of shape (d,)."""
+    if phi is None:
+        return w, np.abs(w)
+    image, image_size = np.empty(len(w)), np.empty(len(w))
+    for part in row_slices(len(w)):
+        block = phi[part].astype(np.float64)
+        image[part] = block @ w
+        image_size[part] = np.abs(block, out=block) @ np.abs(w)
+    return image, image_size
+
+
+def row_slices(d: int, rows: int | None = None) -> list[slice]:
+    """Rows of a matrix of d columns, d of them or so many, some MB of float64 at a time."""
+    step, count = max(1, 2**20 // d), d if rows is None else rows
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def _times(x: Fraction, y: Fraction) -> Fraction:

@@ -23,6 +23,8 @@ from geometry_of_trust.probing.array_types import Array
 
 _NEAR = 1e-6
 """Squares so near to the least or the greatest, relatively, are computed exactly."""
+_ROUNDINGS = 1e-6
+_OVERFLOWS = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,16 @@ class Range:
         some = sorted(values)
         return cls(some[0], some[-1])
 
+    @property
+    def far_ends(self) -> tuple[float, float]:
+        """Below and above these a value lies outside by more than the range is wide."""
+        width = self.high - self.low
+        return self.low - width, self.high + width
+
     def far(self, value: float) -> bool:
         """Whether a value lies outside by more than the range is wide."""
-        width = self.high - self.low
-        return not self.low - width <= value <= self.high + width
+        low, high = self.far_ends
+        return not low <= value <= high
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,34 @@ def range_of_norms(geometry: Geometry, H: Array) -> Range:
     least, most = float(squares.min()), float(squares.max())
     ends = (squares <= least + _NEAR * abs(least)) | (squares >= most - _NEAR * abs(most))
     return Range.of(norm(geometry, H[i : i + 1]) for i in np.flatnonzero(ends))
+
+
+def far_norms(norms: Range, geometry: Geometry, rows: NDArray[np.floating]) -> list[bool]:
+    """Whether the `norm` of each of several states by itself is far outside of a range.
+
+    Each is first bounded in float64; only one that may be on either side is computed.
+
+    Args:
+        rows: shape (n, d), finite float32 values.
+    """
+    low, high = norms.far_ends
+    d = geometry.hidden_dim
+    phi = np.eye(d) if geometry.phi is None else geometry.phi.astype(np.float64)
+    size, found = np.abs(phi), []
+    for part in exact.row_slices(d, len(rows)):
+        h = rows[part].astype(np.float64)
+        square = ((h @ phi) * h).sum(axis=1)
+        # The bound of both sums, and more than the square and its root are rounded by to float32.
+        error = exact.gamma(2 * d + 8) * ((np.abs(h) @ size) * np.abs(h)).sum(axis=1)
+        error = error * exact.SLACK + _ROUNDINGS * square
+        outside = (square - error > high**2) | ((low > 0) & (square + error < low**2))
+        inside = (square + error < min(high**2, _OVERFLOWS)) & (
+            (low <= 0) | (square - error > low**2)
+        )
+        for i, beyond in enumerate(outside.tolist()):
+            decided = beyond or inside[i]
+            found.append(beyond if decided else norms.far(norm(geometry, h[i : i + 1])))
+    return found
 
 
 # --- members of the file ----------------------------------------------------------------------

@@ -161,6 +161,27 @@ class TextsJudged:
         return [round32(self.aggregate.of(readings[span])) for span in self.spans]
 
 
+def labels_of_texts(name: str, labels: Labels, rows: RowTable) -> Labels:
+    """The label of each text of a row table, in order.
+
+    Args:
+        name: of the dimension. labels: one a row, shape (n,).
+
+    Raises:
+        BadLabel: a text has both labels.
+    """
+    spans = rows.text_rows()
+    for number, span in enumerate(spans):
+        if len(set(labels[span].tolist())) > 1:
+            raise BadLabel(
+                f"{name}, text {number}",
+                expected="one label for all its tokens, as the text is what is judged",
+                found="both",
+            )
+    of_texts: Labels = labels[[span.start for span in spans]]
+    return of_texts
+
+
 def texts_of(
     aggregate: Aggregate, rows: RowTable | None, labels: Mapping[str, Labels], H: Array
 ) -> TextsJudged:
@@ -178,13 +199,7 @@ def texts_of(
                         "of which text each row is", found="none")  # fmt: skip
     spans = rows.text_rows()
     for name, column in labels.items():
-        for number, span in enumerate(spans):
-            if len(set(column[span].tolist())) > 1:
-                raise BadLabel(
-                    f"{name}, text {number}",
-                    expected="one label for all its tokens, as the text is what is judged",
-                    found="both",
-                )
+        labels_of_texts(name, column, rows)
     columns = np.column_stack([*labels.values()]).astype("<i1")
     keys = [hashlib.sha256((H[span] + 0.0).astype("<f8").tobytes() + columns[span.start].tobytes())
             for span in spans]  # fmt: skip

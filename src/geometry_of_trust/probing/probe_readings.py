@@ -6,6 +6,7 @@ Formulas: docs/mathematics.md, section 3.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from geometry_of_trust.errors import DimensionMismatch, NonFinite
 from geometry_of_trust.formats.arrays import check_not_zero
 from geometry_of_trust.geometry import exact
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.fitted_range import norm, range_of_norms
+from geometry_of_trust.probing.fitted_range import far_norms, norm, range_of_norms
 from geometry_of_trust.probing.probes import Probe, ProbeSet
 
 
@@ -54,15 +55,21 @@ def read_probe(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> 
         ZeroState: a row is zero in every coordinate.
     """
     _check(probe, geometry, rows)
-    raw = exact.reading(probe.weights, geometry.phi, rows, probe.bias)
-    if not math.isfinite(raw):
-        raise NonFinite(f"probe {probe.name!r}", expected="a logit within float32", found=raw)
-    return _calibrated(probe, raw)
+    return _reading(probe, exact.reading(probe.weights, geometry.phi, rows, probe.bias))
 
 
-def _calibrated(probe: Probe, raw: float) -> Reading:
-    p = exact.sigmoid(probe.platt_scale, raw, probe.platt_shift)
-    return Reading(raw, p, max(p, 1.0 - p) < probe.reliability_threshold)
+def read_each(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> list[Reading]:
+    """Read each of several states: what `read_probe` gives for it alone, but much faster.
+
+    Args:
+        probe, geometry: as of `read_probe`. rows: shape (n, d), n ≥ 1, float32 values.
+
+    Raises:
+        DimensionMismatch, NonFinite, ZeroState: as `read_probe`.
+    """
+    _check(probe, geometry, rows)
+    raw = exact.readings(probe.weights, geometry.phi, rows, probe.bias)
+    return [_reading(probe, value) for value in raw]
 
 
 def _check(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> None:
@@ -76,6 +83,13 @@ def _check(probe: Probe, geometry: Geometry, rows: NDArray[np.floating]) -> None
     if not np.isfinite(rows).all():
         raise NonFinite(f"probe {probe.name!r}", expected="finite states", found="others")
     check_not_zero(f"probe {probe.name!r}", rows)
+
+
+def _reading(probe: Probe, raw: float) -> Reading:
+    if not math.isfinite(raw):
+        raise NonFinite(f"probe {probe.name!r}", expected="a logit within float32", found=raw)
+    p = exact.sigmoid(probe.platt_scale, raw, probe.platt_shift)
+    return Reading(raw, p, max(p, 1.0 - p) < probe.reliability_threshold)
 
 
 def read_aggregate(
@@ -92,11 +106,11 @@ def read_aggregate(
     Raises:
         DimensionMismatch, NonFinite, ZeroState: as `read_probe`.
     """
-    _check(probe, geometry, rows)
-    each = exact.readings(probe.weights, geometry.phi, rows, probe.bias)
-    if not np.isfinite(each).all():
-        raise NonFinite(f"probe {probe.name!r}", expected="logits within float32", found="others")
-    return _calibrated(probe, exact.round32(aggregate.of(each)))
+    return _of_text(probe, read_each(probe, geometry, rows), aggregate)
+
+
+def _of_text(probe: Probe, rows: Sequence[Reading], aggregate: Aggregate) -> Reading:
+    return _reading(probe, exact.round32(aggregate.of([row.raw for row in rows])))
 
 
 def read_probe_set_at(
@@ -130,3 +144,41 @@ def read_probe_set_at(
         replace(reading, outside=far or scores.far(reading.raw))
         for reading, scores in zip(readings, fitted.scores, strict=True)
     )
+
+
+def read_probe_set_at_each(
+    probe_set: ProbeSet,
+    geometry: Geometry,
+    rows: NDArray[np.floating],
+    texts: Sequence[tuple[int, int]] | None = None,
+    aggregate: Aggregate | None = None,
+) -> tuple[Reading, ...]:
+    """`read_probe_set_at` of each of several states, or texts, by itself: much faster.
+
+    Args:
+        rows: shape (n, d), n ≥ 1, float32 values.
+        texts: the first row of each text and the one after its last, if texts are read, by an
+            aggregate of the readings of their rows; None: each row.
+
+    Returns:
+        The readings of all probes for the first row or text, then for the next.
+    """
+    columns = [read_each(probe, geometry, rows) for probe in probe_set.probes]
+    if texts is not None and aggregate is not None:
+        columns = [
+            [_of_text(probe, column[start:stop], aggregate) for start, stop in texts]
+            for probe, column in zip(probe_set.probes, columns, strict=True)
+        ]
+    fitted = None if probe_set.training is None else probe_set.training.fitted
+    if fitted is not None:
+        far = far_norms(fitted.norms, geometry, rows)
+        if texts is not None:
+            far = [any(far[start:stop]) for start, stop in texts]
+        columns = [
+            [
+                replace(reading, outside=beyond or scores.far(reading.raw))
+                for reading, beyond in zip(column, far, strict=True)
+            ]
+            for column, scores in zip(columns, fitted.scores, strict=True)
+        ]
+    return tuple(reading for row in zip(*columns, strict=True) for reading in row)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names_beside import rows_path
-from geometry_of_trust.documents.positions import position_index
+from geometry_of_trust.documents.positions import EVERY, position_index
 from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.documents.trained_tokens import TrainedTokens
 from geometry_of_trust.errors import (
@@ -77,11 +77,13 @@ class RowOrigins:
         """Whether what stands at a position is what a probe was trained on.
 
         Args:
-            position: `last`, `first`, `mean` or a number.
+            position: `last`, `first`, `mean`, `every` or a number.
 
         Raises:
             BadOption, PositionMissing: as `position_index`. All others as `trained_on`.
         """
+        if position == EVERY:
+            return bool(self.trained_on(trained).all())
         index = position_index(position, self.record.positions)
         if index is None and self.record.positions > 1:
             ours = self._ours
@@ -140,6 +142,15 @@ class RowOrigins:
         return {text.start: text.stop for text in self._texts}
 
     @property
+    def texts(self) -> tuple[tuple[int, int], ...]:
+        """The rows of each text, from the first to before the last.
+
+        Raises:
+            As `trained_on`.
+        """
+        return tuple((rows.start, rows.stop) for rows in self._texts)
+
+    @cached_property
     def _texts(self) -> list[slice]:
         """The rows of each text."""
         if self.record.corpus is None:
@@ -169,6 +180,7 @@ class ReadAt:
         position: `last`, `first`, `mean` or a number; `all` of rows that are aggregated.
         aggregate: what becomes of the readings of these rows, or None.
         rows: which they are, from the first to before the last; None without an aggregate.
+        texts: the rows of each text, where every text is read by an aggregate; else None.
         other_tokens: whether the probes were trained on other tokens than these.
     """
 
@@ -176,6 +188,7 @@ class ReadAt:
     aggregate: Aggregate | None = None
     rows: tuple[int, int] | None = None
     other_tokens: bool = False
+    texts: tuple[tuple[int, int], ...] | None = None
 
     def index(self, positions: int) -> int | None:
         """The row that is read; None for several.
@@ -196,11 +209,12 @@ class ReadAt:
             named = None if self.aggregate is None else str(self.aggregate)
             other = named != trained.aggregate
         if trained is not None and origins is not None and not other:
-            other = not (
-                origins.trained_at(trained, self.position)
-                if self.rows is None
-                else origins.whole_text(trained, self.rows)
-            )
+            if self.texts is not None:
+                other = not all(origins.whole_text(trained, rows) for rows in self.texts)
+            elif self.rows is not None:
+                other = not origins.whole_text(trained, self.rows)
+            else:
+                other = not origins.trained_at(trained, self.position)
         return replace(self, other_tokens=other)
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from geometry_of_trust.documents.evaluations import (
+    AT_THRESHOLD,
+    EVALUATION,
+    MEASURES,
+    ProbeEvaluation,
+)
+from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.showing.text import SEES_LATER, as_json, table
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import BoundModel
+from geometry_of_trust.signing.binding import Binding, BoundCorpus, BoundModel
 from geometry_of_trust.terminal import bare_or_quoted, escaped_line, quoted
 from geometry_of_trust.verifying.verify import Refused, Step, Verdict
 
@@ -108,6 +116,9 @@ class ReadingEntry:
         if self.rows is not None and len(self.rows) == 2:
             text = f"rows {self.rows[0]} to {self.rows[1] - 1}"
             where = f"layer {self.layer}, {bare_or_quoted(self.aggregate or '')} of {text}"
+        elif self.aggregate is not None:
+            text = f"text {index}"
+            where = f"layer {self.layer}, {bare_or_quoted(self.aggregate)} of {text}"
         return f"{numbers}, {where}: {quoted(self.dimension)}"
 
 
@@ -118,7 +129,10 @@ def readings(attestation: Attestation) -> list[ReadingEntry]:
     entries = []
     for i, row in enumerate(attestation.layer_readings):
         bound = bound_sets[i] if i < len(bound_sets) else None
-        for j, raw in enumerate(row):
+        every = bound is not None and bound.position == EVERY and len(bound.dimensions) > 0
+        for n, raw in enumerate(row):
+            # Of every row all probes, then of the next.
+            number, j = divmod(n, len(bound.dimensions)) if bound and every else (None, n)
             confidence, flagged = next(flat, (None, None))
             entry = ReadingEntry(i, raw, confidence, flagged, unbound=attestation.binding is None)
             verdicts: tuple[str, ...] = () if bound is None else bound.verdicts
@@ -129,12 +143,12 @@ def readings(attestation: Attestation) -> list[ReadingEntry]:
                     entry,
                     layer=bound.layer,
                     position=bound.position,
-                    position_index=bound.position_index,
+                    position_index=number if every else bound.position_index,
                     dimension=bound.dimensions[j],
                     verdict=verdicts[j],
                     other_weights=bound.other_weights,
                     other_tokens=bound.other_tokens,
-                    outside=j < len(bound.outside) and bound.outside[j],
+                    outside=n < len(bound.outside) and bound.outside[n],
                     aggregate=bound.aggregate,
                     rows=bound.rows,
                 )
@@ -172,10 +186,12 @@ def attestation(signed: Attestation) -> str:
             ("weights came in", (record and record.stored and bare_or_quoted(record.stored)) or ""),
             ("adapter", (record and record.adapter) or ""),
             ("geometry reference", bound.geometry_reference or ""),
+            *_corpus_rows(bound.corpus),
             *_model_rows(bound.model),
             ("made with", bare_or_quoted(bound.tool)),
             ("key id", bound.key_id),
         ]
+        rows += _evaluation_rows(bound)
     rows += _history_rows(signed)
     entries = readings(signed)
     rows += [("reading", entry.line()) for entry in entries[:READINGS_SHOWN]]
@@ -185,6 +201,44 @@ def attestation(signed: Attestation) -> str:
     if signed.binding is None:
         rows.append(("flags", REFERENCE_FLAGS))
     return table(rows)
+
+
+def _evaluation_rows(bound: Binding) -> list[tuple[str, str]]:
+    """How readings agree with labels, a line a probe and one at the threshold; and the bar."""
+    evaluation = bound.evaluation
+    if evaluation is None:
+        return []
+    layers = [entry.layer for entry in bound.probe_sets for _ in entry.dimensions]
+    rows = []
+    for layer, probe in list(zip(layers, evaluation.probes, strict=False))[:READINGS_SHOWN]:
+        of_one = f"layer {layer}: {quoted(probe.dimension)}"
+        told = f"{probe.positives} positive, {probe.negatives} negative"
+        told += ", TRAINED ON THESE ROWS" if probe.trained_on else ""
+        rows.append(("evaluation", f"{_told(probe, MEASURES)}, {told}, {of_one}"))
+        if probe.at_threshold is not None and evaluation.threshold is not None:
+            at = f"at p = {shortest_float32(evaluation.threshold)}: {_told(probe, AT_THRESHOLD)}"
+            rows.append(("", f"{at}, {of_one}"))
+    more = len(evaluation.probes) - READINGS_SHOWN
+    rows += [("", f"and {more} more probes")] if more > 0 else []
+    if evaluation.bar is not None:
+        met = "MET" if evaluation.bar.met else "NOT MET"
+        rows.append(("bar", f"{met}: {evaluation.bar.demand}, {evaluation.bar.sha256}"))
+    return rows
+
+
+def _told(probe: ProbeEvaluation, metrics: Sequence[str]) -> str:
+    figures = ((name.replace("_", " "), probe.figure(name)) for name in metrics)
+    return ", ".join(
+        f"{name} {'undefined' if x is None else f'{x.value:.3f} ({x.low:.3f} to {x.high:.3f})'}"
+        for name, x in figures
+    )
+
+
+def _corpus_rows(corpus: BoundCorpus | None) -> list[tuple[str, str]]:
+    """Which texts were read, row by row, as the document says."""
+    if corpus is None:
+        return []
+    return [("texts", f"{corpus.texts}, {corpus.texts_sha256}"), ("row table", corpus.rows_sha256)]
 
 
 def _model_rows(model: BoundModel | None) -> list[tuple[str, str]]:
@@ -219,6 +273,7 @@ def _history_rows(signed: Attestation) -> list[tuple[str, str]]:
 def attestation_tree(signed: Attestation) -> dict[str, object]:
     """What an attestation says, for a program."""
     record = None if signed.binding is None else signed.binding.extraction_record
+    evaluation = None if signed.binding is None else signed.binding.evaluation
     return {
         "model_id": signed.model_id,
         "model_hash": signed.model_hash,
@@ -238,6 +293,7 @@ def attestation_tree(signed: Attestation) -> dict[str, object]:
         "sequence_number": signed.sequence_number,
         "geometry_drift": signed.geometry_drift,
         "directional_drifts": [dataclasses.asdict(entry) for entry in signed.directional_drifts],
+        "evaluation": evaluation and EVALUATION.write(evaluation),
         "readings": [entry.tree() for entry in readings(signed)],
     }
 

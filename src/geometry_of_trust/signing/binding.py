@@ -20,7 +20,9 @@ from geometry_of_trust.documents.codes import (
     Mode,
     Verdict,
 )
+from geometry_of_trust.documents.evaluations import EVALUATION, Evaluation
 from geometry_of_trust.documents.extraction_record import Record
+from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.schema import (
     BOOL,
@@ -80,8 +82,9 @@ class BoundProbeSet:
 
     Attributes:
         sha256: of the file. layer: index of the layer.
-        position: `last`, `first`, `mean` or a number; `position_index` the row that this was, or
-            None for the mean of all rows. `all` of a text whose readings are aggregated.
+        position: `last`, `first`, `mean`, a number, or `every` for a reading of every row by
+            itself; `position_index` the row that this was, None for the mean and for every row.
+            `all` of a text whose readings are aggregated.
         dimensions, verdicts: one a probe.
         other_weights: whether it was trained on those of another model, which was allowed.
         unknown_training: whether it does not say what it was trained on; it has no verdicts then.
@@ -104,6 +107,11 @@ class BoundProbeSet:
     outside: tuple[bool, ...] = ()
     aggregate: str | None = None
     rows: tuple[int, ...] | None = None
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether every text is read, by an aggregate."""
+        return self.position == EVERY and self.aggregate is not None and self.rows is None
 
 
 @dataclass(frozen=True)
@@ -162,11 +170,35 @@ class BoundRecord:
 
 
 @dataclass(frozen=True)
+class BoundCorpus:
+    """The corpus whose every row was read, as its extraction record says.
+
+    Attributes:
+        texts: how many. texts_sha256: of the texts with their lengths (`Record.prompt_sha256`).
+        rows_sha256: digest of the row table's content.
+    """
+
+    texts: int
+    texts_sha256: str
+    rows_sha256: str
+
+    @classmethod
+    def of(cls, record: Record) -> BoundCorpus | None:
+        """What is bound of the corpus in a record; None of a record of one text."""
+        corpus = record.corpus
+        if corpus is None:
+            return None
+        return cls(corpus.texts, record.prompt_sha256, corpus.rows_sha256)
+
+
+@dataclass(frozen=True)
 class Binding:
     """What readings came from, and who signed; `extraction_record` is None if there was none.
 
     `geometry_reference` is the digest of the checkpoint that drift was measured from, if it was;
-    `model` says which model it was, if the record does.
+    `model` says which model it was, if the record does; `corpus` which texts, where every row was
+    read and the record is of a corpus; `evaluation` how the readings of every row agree with
+    labels, where there were some.
     """
 
     version: int
@@ -179,6 +211,19 @@ class Binding:
     key_id: str
     geometry_reference: str | None = None
     model: BoundModel | None = None
+    corpus: BoundCorpus | None = None
+    evaluation: Evaluation | None = None
+
+    @property
+    def reads_every_row(self) -> bool:
+        """Whether a probe set is read at every row."""
+        return any(bound.position == EVERY for bound in self.probe_sets)
+
+    def units_of(self, bound: BoundProbeSet) -> int:
+        """What one of its probe sets reads: rows or texts, if it reads every one; else 1."""
+        if bound.reads_texts:
+            return 1 if self.corpus is None else self.corpus.texts
+        return self.activations.positions if bound.position == EVERY else 1
 
     @property
     def digest(self) -> str:
@@ -276,5 +321,17 @@ BINDING = record(
         default=None,
         omitted=True,
     ),
+    member(
+        "corpus",
+        record(
+            BoundCorpus,
+            member("texts", U32),
+            member("texts_sha256", DIGEST),
+            member("rows_sha256", DIGEST),
+        ),
+        default=None,
+        omitted=True,
+    ),
+    member("evaluation", EVALUATION, default=None, omitted=True),
 )
 """What a reading came from, as one JSON object of strings and integers."""

@@ -26,6 +26,7 @@ from geometry_of_trust.errors import (
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import BINDING_VERSION, Binding, BoundProbeSet
+from geometry_of_trust.signing.evaluation_checks import check_bound_evaluation
 from geometry_of_trust.signing.keys import PublicKey, SecretKey
 from geometry_of_trust.signing.signed_bytes import ByteLayout
 
@@ -123,6 +124,9 @@ def _check_bound_names(binding: Binding, where: str) -> None:
     for i, bound in enumerate(binding.probe_sets):
         for j, dimension in enumerate(bound.dimensions):
             check_name(dimension, f"{where}.probe_sets[{i}].dimensions[{j}]")
+    for i, labels in enumerate([] if binding.evaluation is None else binding.evaluation.labels):
+        if labels.column is not None:
+            check_name(labels.column, f"{where}.evaluation.labels[{i}].column")
 
 
 def _check_causal(attestation: Attestation, where: PathLike) -> None:
@@ -223,10 +227,20 @@ def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> 
             f"{where}.binding.model.manifest_root",
             expected=attestation.model_hash, found=binding.model.manifest_root,
         )  # fmt: skip
+    # 4.18 A bound corpus is that of a bound record, and every row of it was read.
+    if binding.corpus is not None and (
+        binding.extraction_record is None or not binding.reads_every_row
+    ):
+        raise BindingMismatch(
+            f"{where}.binding.corpus",
+            expected="none, without an extraction record and a reading of every row",
+            found=f"{binding.corpus.texts} texts",
+        )
+    check_bound_evaluation(binding, f"{where}.binding.evaluation")
     layers = frozenset(bound.layers)
     for i, (row, bound_set) in enumerate(zip(attestation.layer_readings, sets, strict=True)):
         here = f"{where}.binding.probe_sets[{i}]"
-        _check_bound_set(bound_set, len(row), bound.positions, here)
+        _check_bound_set(bound_set, len(row), (bound.positions, binding.units_of(bound_set)), here)
         # 4.13 Its layer is one that the activations have.
         if bound_set.layer not in layers:
             raise BindingMismatch(
@@ -250,21 +264,33 @@ def _check_rows(bound: BoundProbeSet, positions: int, where: str) -> None:
         )
 
 
-def _check_bound_set(bound: BoundProbeSet, readings: int, positions: int, where: str) -> None:
-    """One entry of `probe_sets`, of which so many readings are attested."""
+def _check_bound_set(
+    bound: BoundProbeSet, readings: int, counts: tuple[int, int], where: str
+) -> None:
+    """One entry of `probe_sets`, of which so many readings are attested.
+
+    Args:
+        counts: the rows of the activations, and what is read of them.
+    """
+    positions, units = counts
     # 4.10 Its position is one that the activations have; or it is all of the rows of a text.
     try:
-        if bound.aggregate is None and bound.rows is None:
+        if bound.reads_texts:
+            index = None
+            Aggregate.parse(bound.aggregate or "", f"{where}.aggregate")
+        elif bound.aggregate is None and bound.rows is None:
             index = position_index(bound.position, positions, f"{where}.position")
         else:
             index = None
             _check_rows(bound, positions, where)
     except GotError as error:
         raise BindingMismatch(error.where, expected=error.expected, found=error.found) from None
+    count = len(bound.dimensions)
     for name, expected, found in (
-        # 4.11 It has a name and a verdict for each reading; of unknown training no verdict.
-        ("dimensions", readings, len(bound.dimensions)),
-        ("verdicts", 0 if bound.unknown_training else readings, len(bound.verdicts)),
+        # 4.11 It has a name and a verdict for each reading, or for each of a row or text if every
+        # one is read; of unknown training no verdict.
+        ("dimensions", readings, count * units),
+        ("verdicts", 0 if bound.unknown_training else count, len(bound.verdicts)),
         # 4.17 What is far outside of its range is said of each reading, or of none.
         ("outside", readings if any(bound.outside) else 0, len(bound.outside)),
         # 4.12 The row is the one that the position names.

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from geometry_of_trust.attesting.assemble import recomputed
 from geometry_of_trust.documents.extraction_record import Record
-from geometry_of_trust.documents.extraction_record_reading import read_record
-from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.documents.recorded_identity import RecordedIdentity
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import BadArray, GotError
@@ -121,45 +119,39 @@ def _leaf(name: str, ours: object, signed: object) -> str:
     return f"{name}: signed {escaped(signed)}, found {escaped(ours)}"
 
 
-def record_difference(record: Record, digest: str, original: PathLike | None) -> str:
+def record_difference(record: Record, theirs: Record | None) -> str:
     """What differs in the extraction records of equal activations, as far as can be told.
 
     Args:
-        record: of the run that was made again. digest: of the one signed.
-        original: the signer's activations, beside which their record may be.
-
-    Raises:
-        MalformedInput and its kinds, NotOurSpelling, LimitExceeded: as `read_record`.
+        record: of the run that was made again. theirs: the one signed, if it is there.
     """
-    if original is not None and os.path.lexists(record_path(original)):
-        theirs = read_record(record_path(original))
-        if theirs.digest == digest:
-            ours, signed = ({**one.measured(), "tokens": one.tokens} for one in (record, theirs))
-            return first_difference("extraction record", ours, signed)
+    if theirs is not None:
+        ours, signed = ({**one.measured(), "tokens": one.tokens} for one in (record, theirs))
+        return first_difference("extraction record", ours, signed)
     options = "--position, --chars-column, --skip-special-tokens or --add-generation-prompt"
     cause = "the text's spelling"
     if record.corpus is not None:
         cause = f"labels, groups, names of their columns, {options}: give those of the signer"
     return (
         "extraction record: the activations are equal, so it is something that is not in them, "
-        f"such as {cause}; with the signer's --activations and their record it is named"
+        f"such as {cause}; with the signer's --record, or their --activations and the record "
+        "beside them, it is named"
     )
 
 
-def files_named(original: PathLike | None, found: RecordedIdentity) -> str:
+def files_named(theirs: Record | None, found: RecordedIdentity) -> str:
     """Which files of a model are not those signed, as far as can be told.
 
     Args:
-        original: the signer's activations, beside which their record may be.
-
-    Raises:
-        MalformedInput and its kinds, NotOurSpelling: as `read_record`.
+        theirs: the signer's record, if it is there.
     """
-    if original is not None and os.path.lexists(record_path(original)):
-        signed = read_record(record_path(original)).identity
-        if signed is not None:
-            return ", ".join(files_apart(signed.files, found.files))
-    return "with the signer's --activations and their record they are named"
+    signed = None if theirs is None else theirs.identity
+    if signed is not None:
+        return ", ".join(files_apart(signed.files, found.files))
+    return (
+        "with the signer's --record, or their --activations and the record beside them, they "
+        "are named"
+    )
 
 
 def activations_difference(

@@ -24,8 +24,10 @@ from geometry_of_trust.documents.model_names import same_model
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import ContentMismatch, ProvenanceMissing
+from geometry_of_trust.extras import optional
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.activations_file import ActivationsFile, open_activations
+from geometry_of_trust.formats.row_table import read_own_rows
 from geometry_of_trust.formats.unembedding_file import UnembeddingFile, open_unembedding
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.identity.matrix import check_matrix
@@ -44,7 +46,7 @@ from geometry_of_trust.signing.binding import (
     BoundGeometry,
     BoundProbeSet,
 )
-from geometry_of_trust.verifying.supplied_files import Supplied
+from geometry_of_trust.verifying.supplied_files import Supplied, needs_rows
 
 Compared = Iterator[tuple[str, object, object]]
 """Of each thing compared its name, what was signed, and what was found."""
@@ -60,6 +62,8 @@ class Contents:
     reference: Checkpoint | None = None
     record: Record | None = None
     rows: PathLike | None = None
+    labels: PathLike | None = None
+    bar: PathLike | None = None
 
     @classmethod
     def of(cls, supplied: Supplied) -> Contents:
@@ -78,6 +82,8 @@ class Contents:
             None if reference is None else open_checkpoint(reference, epsilon=None),
             None if supplied.record is None else read_record(supplied.record),
             supplied.rows,
+            supplied.labels,
+            supplied.bar,
         )
 
     def by_name(self, binding: Binding) -> str:
@@ -147,6 +153,45 @@ def check_contents(attestation: Attestation, contents: Contents) -> str:
             _hold("--probes", iter(versions))
 
     return _check_matrix(binding, contents)
+
+
+def check_evaluated(attestation: Attestation, contents: Contents) -> str:
+    """The labels, the groups of the row table and the bar are what is bound of them.
+
+    Returns:
+        What was seen, in words.
+
+    Raises:
+        ContentMismatch, ReadingsMismatch: they are not; and as `check_evaluation`, `check_bar`.
+        MissingExtra: it cannot be computed with the libraries that are installed.
+    """
+    evaluation, labels = attestation.bound().evaluation, contents.labels
+    if labels is not None and (evaluation is None or not evaluation.from_file):
+        raise ContentMismatch(labels, expected="no labels, as none of a file are bound",
+                              found="some")  # fmt: skip
+    if evaluation is None and contents.bar is None:
+        return ""
+    with optional():
+        from geometry_of_trust.attesting.evaluations import (  # noqa: PLC0415
+            Labelled,
+            check_bar,
+            check_evaluation,
+            check_trained_on,
+        )
+
+    if contents.probes:
+        check_trained_on(attestation, [file.probe_set for file in contents.probes])
+    if contents.bar is not None:
+        check_bar(attestation, contents.bar)
+    if evaluation is None or (labels is None and evaluation.from_file):
+        return ""
+    rows = None
+    if needs_rows(attestation.bound()):
+        if contents.rows is None or contents.record is None:
+            return ""
+        rows = read_own_rows(contents.rows, contents.record)
+    check_evaluation(attestation, Labelled(labels, rows))
+    return "; the evaluation is that of the readings with these labels, bit for bit"
 
 
 def _check_matrix(binding: Binding, contents: Contents) -> str:

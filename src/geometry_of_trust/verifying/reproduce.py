@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 from geometry_of_trust.arithmetic import ARITHMETIC
 from geometry_of_trust.attesting.assemble import bound_activations, differences, recomputed
+from geometry_of_trust.attesting.evaluations import Labelled, check_evaluation, check_trained_on
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.documents.extraction_record import Record
+from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import (
     BadOption,
@@ -26,6 +28,7 @@ from geometry_of_trust.extraction.one_text import Extraction, extract
 from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions, is_stream
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.gotact import read_activations
+from geometry_of_trust.formats.row_table import read_own_rows
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.identity.model_signature import (
     SignedModel,
@@ -34,7 +37,7 @@ from geometry_of_trust.identity.model_signature import (
 )
 from geometry_of_trust.outputs.temporary_files import scratch_folder
 from geometry_of_trust.probing.row_origins import RowOrigins
-from geometry_of_trust.probing.sources import open_sources
+from geometry_of_trust.probing.sources import Sources, open_sources
 from geometry_of_trust.progress import Progress
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import BoundRecord
@@ -49,6 +52,9 @@ from geometry_of_trust.verifying.differences import (
     record_difference,
 )
 from geometry_of_trust.verifying.model_files import SuppliedModel
+from geometry_of_trust.verifying.signers import Signers
+from geometry_of_trust.verifying.supplied_files import needs_rows
+from geometry_of_trust.verifying.token_differences import decoder_of, token_difference, tokens_of
 from geometry_of_trust.verifying.verify import MODEL_IDENTITY, PROPERTIES, verify
 
 if TYPE_CHECKING:
@@ -120,12 +126,14 @@ class Reproduction:
 class _Compared:
     """The links so far; an outcome when one of them differs."""
 
-    def __init__(self, attestation: Attestation) -> None:
+    def __init__(self, attestation: Attestation, signers: Signers) -> None:
         self.attestation = attestation
         self.bound = attestation.bound()
+        self.signers = signers
         self.links = [Link("attestation", True, "steps 1 to 4 of verify passed")]
         self.reference: Checkpoint | None = None
         self.signed_model: SignedModel | None = None
+        self.labels: PathLike | None = None
 
     def equal(self, name: str, ours: object, signed: object) -> bool:
         """Add a link: whether a value is as signed."""
@@ -162,7 +170,10 @@ def reproduce(
     row_options: RowOptions = RowOptions(),
     probes: Sequence[PathLike] = (),
     activations: PathLike | None = None,
+    record: PathLike | None = None,
+    rows: PathLike | None = None,
     geometry_reference: PathLike | None = None,
+    labels: PathLike | None = None,
     model_signature: PathLike | None = None,
     model_key: PathLike | None = None,
     options: LoadingOptions = LoadingOptions(),
@@ -180,7 +191,10 @@ def reproduce(
         probes: the signer's probe sets, in the order signed.
         activations: the signer's activations, if you have them: a mismatch is then located to
             layer, position and units in the last place.
+        record, rows: the signer's extraction record and row table, if you have them: the first
+            token that differs is then named. None: those beside `activations`.
         geometry_reference: the checkpoint that drift was measured from, if one is bound.
+        labels: those that an evaluation was made with, if they came from a file of their own.
         model_signature, model_key: what others signed of the model, as of `SuppliedModel`.
         options: where the model comes from and where it runs, here.
         progress: called with what is being done.
@@ -195,10 +209,13 @@ def reproduce(
         found = "neither" if text is None else "both"
         raise BadOption("--input", expected="a text or a corpus", found=found)
     signed = verify(attestation, public_key).attestation
-    compared = _Compared(signed)
-    bound = compared.bound
+    original = None if activations is None else FileBytes.of(activations)
+    bound = signed.bound()
+    compared = _Compared(signed, Signers(bound.extraction_record, original, record, rows))
     compared.takes_signature(model_signature, model_key)
     missing = _missing(signed, probes, geometry_reference, options)
+    if not missing and labels is None and bound.evaluation and bound.evaluation.from_file:
+        missing = "the labels that the evaluation was made with are needed (--labels)"
     if missing:
         return compared.ends("UNVERIFIABLE", missing)
     row_options = _rows_as_signed(row_options, bound.extraction_record)
@@ -207,10 +224,11 @@ def reproduce(
     if geometry_reference is not None and not compared.takes_reference(geometry_reference):
         return compared.ends("MISMATCH", f"geometry reference: {compared.links[-1].detail}")
     probe_files = [FileBytes.of(path) for path in probes]
-    original = None if activations is None else FileBytes.of(activations)
-    ended = _supplied(compared, probe_files, original)
+    ended = _supplied(compared, probe_files)
     if ended is not None:
         return ended
+    if record is not None or rows is not None:  # refused before the long run
+        compared.signers.read_rows()
     with scratch_folder() as folder:
         to = {
             "output_activations": Path(folder, "activations.gotact"),
@@ -239,7 +257,8 @@ def reproduce(
             if isinstance(error, BadOption) and error.where not in ("quantization", "dtype"):
                 raise  # not what was signed, but what was asked for here
             return compared.ends("UNVERIFIABLE", f"cannot extract: {error.what}")
-        return _compare(compared, again, probe_files, original, str(model))
+        compared.labels = labels
+        return _compare(compared, again, probe_files, str(model), options)
 
 
 def _rows_as_signed(rows: RowOptions, record: BoundRecord | None) -> RowOptions:
@@ -277,11 +296,10 @@ def _as_signed(attestation: Attestation, options: LoadingOptions) -> ExtractionO
     )
 
 
-def _supplied(
-    compared: _Compared, probes: Sequence[FileBytes], activations: FileBytes | None
-) -> Reproduction | None:
+def _supplied(compared: _Compared, probes: Sequence[FileBytes]) -> Reproduction | None:
     """Compare the files supplied with what was signed of them; how it ends, or None."""
     attestation, bound = compared.attestation, compared.bound
+    activations = compared.signers.activations
     if activations is not None:
         if activations.sha256 != attestation.input_hash:
             raise DigestMismatch(
@@ -374,9 +392,7 @@ def _unsigned_model(compared: _Compared, record: Record) -> Reproduction | None:
     return None
 
 
-def _other_model(
-    compared: _Compared, record: Record, original: PathLike | None
-) -> Reproduction | None:
+def _other_model(compared: _Compared, record: Record) -> Reproduction | None:
     """How it ends if all that was measured is as signed, and the model is not."""
     signed, found = compared.bound.model, record.identity
     if signed is None or found is None or signed.weights == found.weights:
@@ -387,7 +403,7 @@ def _other_model(
             "model: what was measured is equal, and so are its files, which have other tensors "
             f"than those signed: root {found.tensor_root}",
         )
-    names = files_named(original, found)
+    names = files_named(compared.signers.read_record(), found)
     if None in (signed.tensor_root, found.tensor_root):
         return compared.ends(
             "UNVERIFIABLE",
@@ -405,12 +421,85 @@ def _other_model(
     )
 
 
+def _other_tokens(
+    compared: _Compared,
+    again: Extraction | CorpusExtraction,
+    model: str,
+    options: LoadingOptions,
+) -> Reproduction | None:
+    """Whether the tokens are those signed, if these are there; how it ends if they are not."""
+    theirs = compared.signers.read_record()
+    if theirs is None:
+        return None
+    own = rows_path(again.activations_path)
+    ours = tokens_of(again.record, read_own_rows(own, again.record) if own.exists() else None)
+    signed = tokens_of(theirs, compared.signers.read_rows())
+    if ours is None or signed is None:
+        return None
+
+    apart = token_difference(ours, signed, decoder_of(model, options))
+    count = sum(map(len, ours.values()))
+    compared.links.append(Link("tokens", apart is None, apart or f"{count}, as in the record"))
+    return None if apart is None else compared.ends("MISMATCH", f"tokens: {apart}")
+
+
+def _other_states(
+    compared: _Compared,
+    again: Extraction | CorpusExtraction,
+    sources: Sources,
+    model: str,
+    options: LoadingOptions,
+) -> Reproduction | None:
+    """Whether activations and record are those signed; how it ends if not: tokens first."""
+    attestation, record = compared.attestation, again.record
+    digest, signed = sources.activations_file.sha256, compared.bound.extraction_record
+    signed_digest = "" if signed is None else signed.sha256
+    if (digest, record.digest) != (attestation.input_hash, signed_digest):
+        ended = _other_tokens(compared, again, model, options)
+        if ended is not None:
+            return ended
+    if compared.equal("activations", digest, attestation.input_hash):
+        if compared.equal("extraction record", record.digest, signed_digest):
+            return None
+        theirs = compared.signers.read_record()
+        return compared.ends("MISMATCH", record_difference(record, theirs))
+    apart = activations_difference(
+        attestation, sources, compared.signers.activations, corpus=record.corpus is not None
+    )
+    if record.unproved:
+        names = ", ".join(record.unproved)
+        return compared.ends(
+            "UNVERIFIABLE",
+            f"the model has operations that are not proved to have one value ({names}); "
+            f"activations: {apart}",
+        )
+    return compared.ends("MISMATCH", f"activations: {apart}")
+
+
+def _other_evaluation(compared: _Compared, sources: Sources) -> Reproduction | None:
+    """Whether the evaluation, if one is signed, comes of these rows; how it ends if it does not."""
+    evaluation = compared.bound.evaluation
+    if evaluation is None:
+        return None
+    rows = sources.activations_file.rows if needs_rows(compared.bound) else None
+    try:
+        check_evaluation(compared.attestation, Labelled(compared.labels, rows))
+        check_trained_on(compared.attestation, sources.probe_sets)
+    except GotError as error:
+        compared.links.append(Link("evaluation", False, error.what))
+        return compared.ends("MISMATCH", f"evaluation: {error.what}")
+    compared.links.append(
+        Link("evaluation", True, f"of {len(evaluation.probes)} probes, equal bit for bit")
+    )
+    return None
+
+
 def _compare(
     compared: _Compared,
     again: Extraction | CorpusExtraction,
     probes: Sequence[PathLike],
-    original: PathLike | None,
     model: str,
+    options: LoadingOptions,
 ) -> Reproduction:
     """Compare an extraction with what was signed, link by link, up to the first that differs."""
     attestation, bound = compared.attestation, compared.bound
@@ -432,21 +521,9 @@ def _compare(
     signed_in = signed_record and signed_record.adapter
     if (ours_in or signed_in) and not compared.equal("adapter", ours_in, signed_in):
         return compared.ends("MISMATCH", f"adapter: {compared.links[-1].detail}")
-    if not compared.equal("activations", sources.activations_file.sha256, attestation.input_hash):
-        apart = activations_difference(
-            attestation, sources, original, corpus=record.corpus is not None
-        )
-        if record.unproved:
-            names = ", ".join(record.unproved)
-            return compared.ends(
-                "UNVERIFIABLE",
-                f"the model has operations that are not proved to have one value ({names}); "
-                f"activations: {apart}",
-            )
-        return compared.ends("MISMATCH", f"activations: {apart}")
-    signed_digest = "" if signed_record is None else signed_record.sha256
-    if not compared.equal("extraction record", record.digest, signed_digest):
-        return compared.ends("MISMATCH", record_difference(record, signed_digest, original))
+    ended = _other_states(compared, again, sources, model, options)
+    if ended is not None:
+        return ended
     try:
         origins = RowOrigins.of(sources.activations_file)
         made = recomputed(attestation, sources, compared.reference, origins)
@@ -463,6 +540,9 @@ def _compare(
     compared.links.append(
         Link("readings", True, f"{len(attestation.confidence)}, equal bit for bit")
     )
+    ended = _other_evaluation(compared, sources)
+    if ended is not None:
+        return ended
     rebuilt = replace(made, signature=attestation.signature).to_json()
     document = attestation.to_json()  # what step 1 compared the file with
     compared.links.append(Link("document", rebuilt == document, f"{len(document)} bytes"))
@@ -475,7 +555,7 @@ def _compare(
         return compared.ends(
             "UNVERIFIABLE", f"all that can be made again is equal; nothing here makes {names}"
         )
-    ended = _other_model(compared, record, original)
+    ended = _other_model(compared, record)
     if ended is not None:
         return ended
     subject = quoted(model) if bound.model is None else "the model of these digests"
@@ -485,5 +565,6 @@ def _compare(
         f"that {subject} is what the name {quoted(attestation.model_id)} stands for",
         "time, corpus version and tool",
         *(["which document it follows"] if attestation.follows else []),
+        *(["when the bar was written down"] if bound.evaluation and bound.evaluation.bar else []),
         "how the probes were trained and what their cards say",
     )

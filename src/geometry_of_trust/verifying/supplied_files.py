@@ -11,17 +11,20 @@ from dataclasses import dataclass
 
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
-from geometry_of_trust.documents.names_beside import record_path
+from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import BadOption, DigestMismatch, RecordMismatch
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import Binding, BoundModel, BoundRecord
+from geometry_of_trust.signing.binding import Binding, BoundCorpus, BoundModel, BoundRecord
 from geometry_of_trust.verifying.model_files import NO_MODEL, SuppliedModel, check_model
 
 RECORD = "extraction record"
 REFERENCE = "geometry reference"
 MODEL = "model"
+ROWS = "row table"
+LABELS = "labels"
+BAR = "bar"
 MATRIX = "that the unembedding is the model's"
 
 _IDENTITY = (
@@ -41,6 +44,8 @@ class Supplied:
         record: the extraction record; None: the one beside the activations, if there is one.
         rows: the row table, which is held against the record.
         geometry_reference: the checkpoint that drift was measured from.
+        labels: those of every row, where they came from a file of their own.
+        bar: what had to be reached.
         model: the model and what others signed of it.
     """
 
@@ -50,6 +55,8 @@ class Supplied:
     record: PathLike | None = None
     rows: PathLike | None = None
     geometry_reference: PathLike | None = None
+    labels: PathLike | None = None
+    bar: PathLike | None = None
     model: SuppliedModel = NO_MODEL
 
     @property
@@ -62,8 +69,10 @@ class Supplied:
         """What a document without a binding says nothing of, and is here, in words."""
         each = (
             (RECORD, self.record),
-            ("row table", self.rows),
+            (ROWS, self.rows),
             (REFERENCE, self.geometry_reference),
+            (LABELS, self.labels),
+            (BAR, self.bar),
             ("model", self.model.model),
             ("signature of the model", self.model.signature),
         )
@@ -78,21 +87,26 @@ class Supplied:
         Raises:
             Unreadable, FileChanged: one cannot be opened.
         """
-        activations, unembedding, record, rows, reference = (
+        activations, unembedding, record, rows, reference, bar = (
             None if path is None else FileBytes.of(path)
             for path in (
-                self.activations, self.unembedding, self.record, self.rows, self.geometry_reference,
+                self.activations, self.unembedding, self.record, self.rows,
+                self.geometry_reference, self.bar,
             )
         )  # fmt: skip
         bound = None if binding is None else binding.extraction_record
         if record is None and activations is not None and bound is not None:
-            beside = record_path(activations)
-            record = FileBytes.of(beside) if os.path.lexists(beside) else None
+            record = _beside(record_path(activations))
+        needed = binding is not None and needs_rows(binding)
+        if rows is None and activations is not None and record is not None and needed:
+            rows = _beside(rows_path(activations))
         probes = tuple(FileBytes.of(path) for path in self.probes)
-        return Supplied(activations, unembedding, probes, record, rows, reference, self.model)
+        files = (activations, unembedding, probes, record, rows, reference)
+        return Supplied(*files, self.labels, bar, self.model)
 
     def missing(self, binding: Binding) -> list[str]:
         """What is bound and not here, in words."""
+        evaluated = binding.evaluation
         return [
             name
             for name, missing in (
@@ -104,10 +118,23 @@ class Supplied:
                     REFERENCE,
                     binding.geometry_reference is not None and self.geometry_reference is None,
                 ),
+                (ROWS, needs_rows(binding) and self.rows is None),
+                (LABELS, evaluated is not None and evaluated.from_file and self.labels is None),
+                (BAR, evaluated is not None and evaluated.bar is not None and self.bar is None),
                 (MODEL, binding.model is not None and self.model.model is None),
             )
             if missing
         ]
+
+
+def needs_rows(binding: Binding) -> bool:
+    """Whether what is bound follows from a row table: groups of an evaluation, or texts."""
+    texts = any(bound.reads_texts for bound in binding.probe_sets)
+    return binding.corpus is not None and (binding.evaluation is not None or texts)
+
+
+def _beside(path: PathLike) -> FileBytes | None:
+    return FileBytes.of(path) if os.path.lexists(path) else None
 
 
 def check_files(binding: Binding, supplied: Supplied) -> list[str]:
@@ -151,7 +178,7 @@ def check_files(binding: Binding, supplied: Supplied) -> list[str]:
     if supplied.rows is not None:
         # 5.4 The row table is the one that this record names.
         _check_rows(supplied.rows, record)
-        checked.append("row table")
+        checked.append(ROWS)
     if supplied.geometry_reference is not None:
         # 5.12 The geometry reference is the one that is bound.
         if binding.geometry_reference is None:
@@ -227,6 +254,8 @@ def _check_run(binding: Binding, record: Record, path: PathLike) -> None:
         ("stream", bound and bound.stream, record.stream),
         ("tokens", bound and bound.tokens, ALL if corpus is None else corpus.tokens),
         ("date", bound and bound.date, corpus and corpus.date),
+        # 5.17 The record is of the corpus that is bound, where every row was read.
+        ("corpus", binding.corpus, BoundCorpus.of(record) if binding.reads_every_row else None),
         # 5.13 The record says of the model what is bound.
         *(
             (label, getattr(binding.model, name, None), getattr(recorded, name, None))

@@ -21,6 +21,7 @@ from geometry_of_trust.errors import (
     BadSignature,
     GotError,
     LegacyDocument,
+    MissingExtra,
     WrongKeyKind,
 )
 from geometry_of_trust.evidence.attested import Evidence, parse_evidence
@@ -38,10 +39,11 @@ from geometry_of_trust.signing.keys import PublicKey
 from geometry_of_trust.signing.signed_bytes import LAYOUT_MEMBERS, ByteLayout
 from geometry_of_trust.verifying.model_files import SuppliedModel
 from geometry_of_trust.verifying.supplied_files import (
+    LABELS,
     MATRIX,
     MODEL,
     RECORD,
-    REFERENCE,
+    ROWS,
     Supplied,
     check_files,
     check_unbound_files,
@@ -60,6 +62,11 @@ PROPERTIES = {
 """What a step that passed lets a verifier say to others."""
 MODEL_IDENTITY = "GOT_MODEL_IDENTITY"
 """The same of a model that is bound and was compared, which is a part of a step."""
+EVALUATION = "GOT_EVALUATION_RECOMPUTED"
+"""The same of an evaluation that is bound."""
+_EVALUATION = "evaluation"
+NEEDED = ("activations", "unembedding", "probes")
+"""What readings are recomputed from."""
 Outcome = Literal["passed", "failed", "not run"]
 
 
@@ -120,7 +127,15 @@ class Verdict:
         found = [PROPERTIES[name] for name in passed if name in PROPERTIES]
         if self.attestation.bound().model is not None and MODEL not in self.not_checked:
             found.append(MODEL_IDENTITY)
+        if self.attestation.bound().evaluation is not None and not self._lacks(
+            ROWS, LABELS, _EVALUATION
+        ):
+            found.append(EVALUATION)
         return (*found, "GOT_COMPLETE") if self.complete else tuple(found)
+
+    def _lacks(self, *names: str) -> bool:
+        """Whether one of these was not looked at."""
+        return any(name in self.not_checked for name in names)
 
     @property
     def line(self) -> str:
@@ -199,6 +214,8 @@ def verify(
     record: PathLike | None = None,
     rows: PathLike | None = None,
     geometry_reference: PathLike | None = None,
+    labels: PathLike | None = None,
+    bar: PathLike | None = None,
     model: PathLike | None = None,
     adapter: PathLike | None = None,
     model_signature: PathLike | None = None,
@@ -218,9 +235,13 @@ def verify(
         activations, unembedding, probes: the files that the binding digests; with all of them
             the readings are recomputed.
         record: the extraction record; None: the one beside the activations, if there is one.
-        rows: the row table of a corpus, which is held against the record.
+        rows: the row table of a corpus, which is held against the record; where an evaluation is
+            bound None stands for the one beside the activations.
         geometry_reference: the checkpoint that drift was measured from; with the other files the
             drift is measured again.
+        labels: those of every row that an evaluation was made with, if they came from a file of
+            their own; else they are in the row table. It is then made again.
+        bar: the file of what had to be reached.
         model: the model that was signed, as of `locate`; all of it is digested.
         adapter: the folder of the adapter that was in it.
         model_signature, model_key: what others signed of the model, as of `SuppliedModel`.
@@ -241,7 +262,9 @@ def verify(
     where = "attestation" if isinstance(attestation, bytes) else os.fspath(attestation)
     data = attestation if isinstance(attestation, bytes) else read_bounded(attestation)
     files = (activations, unembedding, tuple(probes), record, rows, geometry_reference)
-    supplied = Supplied(*files, SuppliedModel(model, adapter, model_signature, model_key))
+    supplied = Supplied(
+        *files, labels, bar, SuppliedModel(model, adapter, model_signature, model_key)
+    )
     beside = None if evidence is None else (read_bounded(evidence), evidence)
     run = _Run()
     with run.step(1) as passed:
@@ -267,7 +290,7 @@ def verify(
             check_binding(claimed, key, where)
             passed(
                 "its digest is signed; model, geometry, probes, positions and key agree"
-                f"{_both_ways(claimed)}{_unknown_training(claimed)}{_off_range(claimed)}"
+                f"{_both_ways(claimed)}{_unknown_training(claimed)}{_off_range(claimed)}{_evaluated(claimed)}"
             )
     sha256 = hashlib.sha256(data).hexdigest()
     if claimed.binding is None:
@@ -322,6 +345,18 @@ def _off_range(claimed: Attestation) -> str:
     elsewhere = "; probes read at OTHER TOKENS" if any(x.other_tokens for x in sets) else ""
     far = sum(sum(x.outside) for x in sets)
     return f"{elsewhere}{f'; readings OUTSIDE of the fitted range: {far}' if far else ''}"
+
+
+def _evaluated(claimed: Attestation) -> str:
+    """What is to be said of an evaluation: too good, and the bar that was set beforehand."""
+    evaluation = None if claimed.binding is None else claimed.binding.evaluation
+    if evaluation is None:
+        return ""
+    known = any(probe.trained_on for probe in evaluation.probes)
+    too_good = "; evaluated ON THE ROWS TRAINED ON" if known else ""
+    if (bar := evaluation.bar) is None:
+        return too_good
+    return f"{too_good}; the bar was {'MET' if bar.met else 'NOT MET'}: {bar.demand}"
 
 
 def _counted(attestation: Attestation) -> str:
@@ -389,6 +424,7 @@ def _files_step(
         whole = supplied.unembedding is not None and supplied.record is not None
         if binding.model is not None and whole and not more:
             missing.append(MATRIX)
+        more += _evaluation_checked(claimed, contents, missing)
         if named := contents.by_name(binding):
             more += f"; of the model by its NAME alone, as no weights are named: {named}"
         passed(f"sha256 of {', '.join(checked)}{more}{absent}")
@@ -407,13 +443,31 @@ def _contents(claimed: Attestation, supplied: Supplied) -> tuple[Contents, str]:
     return contents, check_contents(claimed, contents)
 
 
+def _evaluation_checked(claimed: Attestation, contents: Contents, missing: list[str]) -> str:
+    """What was seen of an evaluation; it is missing where libraries for that are."""
+    from geometry_of_trust.verifying.file_contents import check_evaluated  # noqa: PLC0415
+
+    try:
+        return check_evaluated(claimed, contents)
+    except MissingExtra as error:
+        missing.append(_EVALUATION)
+        return f"; the evaluation needs {error.where}"
+
+
 def _readings_step(
     run: _Run, claimed: Attestation, contents: Contents | None, missing: Sequence[str]
 ) -> list[str]:
     """Step 6; what was not checked of it."""
     sources = None if contents is None else contents.sources
-    if contents is None or sources is None:
-        needed = [name for name in missing if name not in (RECORD, REFERENCE, MODEL, MATRIX)]
+    needed = [name for name in missing if name in NEEDED]
+    texts = any(bound.reads_texts for bound in claimed.bound().probe_sets)
+    needed += [name for name in missing if name in (ROWS, RECORD) and texts and _of_corpus(claimed)]
+    if texts and contents is not None and contents.origins is not None and not needed:
+        try:
+            _ = contents.origins.texts
+        except MissingExtra as error:
+            needed.append(str(error.where))
+    if contents is None or sources is None or needed:
         run.skip(6, f"needs {', '.join(needed)}")
         return ["readings"]
     # What step 6 calls needs numpy, which a document-only check must not import.
@@ -422,7 +476,11 @@ def _readings_step(
     with run.step(6) as passed:
         untold = check_readings(claimed, sources, contents.reference, contents.origins)
         passed("recomputed from the files: equal, bit for bit")
-    return untold
+    return [name for name in untold if name not in missing]
+
+
+def _of_corpus(claimed: Attestation) -> bool:
+    return claimed.bound().corpus is not None
 
 
 def _legacy_verdict(
