@@ -155,6 +155,17 @@ def test_labels_are_shuffled_by_group() -> None:
     assert not np.array_equal(dealt, shuffled_by_group(y, groups, 2))
 
 
+def test_words_that_say_nothing_tie() -> None:
+    """Each end of a sentence is as often true as false: what is left is the last bits' affair."""
+    rng = np.random.default_rng(3)
+    ends = [rng.choice(12, 2, replace=False).tolist() for _ in range(40)]
+    texts = [[20, x, 100 + n] for n, pair in enumerate(ends) for x in (*pair, *pair)]
+    y = np.tile([0, 0, 1, 1], 40).astype(np.int8)
+    rows, _ = last_rows(table_of(texts, [f"g{n // 4}" for n in range(160)]))
+    found = card(rng.normal(size=(160, D)), y, rows, texts).controls
+    assert found.bag_of_tokens == 0.5
+
+
 def test_a_bag_counts_tokens_that_two_groups_share() -> None:
     counts = bag_of_tokens([[1, 1, 2], [1, 3], [3, 3, 3], [4]], np.array([0, 1, 1, 2]))
     assert counts.tolist() == [[2.0], [1.0], [0.0], [0.0]]
