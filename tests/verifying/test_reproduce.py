@@ -142,7 +142,7 @@ def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
     texts = [f"The river {name} flows" for name in ("Seine", "Thames", "Rhine", "Po")]
     rows = [{"text": text, "long": n % 2, "of": n // 2} for n, text in enumerate(texts)]
     corpus.write_text("\n".join(map(json.dumps, rows)))
-    rows_given = CorpusOptions(label_columns=("long",), group_column="of", position="1")
+    rows_given = CorpusOptions(label_columns=("long",), group_column="of", position="4")
     own = Case(tmp_path, case.model)
     extract_corpus(
         case.model, corpus, [1, 2], output_activations=own.activations, corpus_options=rows_given,
@@ -154,7 +154,7 @@ def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
     )
     write_file(own.probes, trained.probe_set.to_json())
     own.sign(position="2")
-    signed = RowOptions(label_columns=("long",), group_column="of", position="1")
+    signed = RowOptions(label_columns=("long",), group_column="of", position="4")
     chosen: dict[str, Any] = {"text": None, "corpus": corpus, "row_options": signed}
     assert own.reproduce(**chosen).line == "MATCH"
     other = own.reproduce(**(chosen | {"row_options": dataclasses.replace(signed, position="2")}))
@@ -167,13 +167,13 @@ def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
     assert "labels, groups" in other.line
     located = own.reproduce(**chosen, activations=own.activations)
     assert located.line.startswith("MISMATCH at extraction record.corpus.rows_sha256: signed ")
-    corpus.write_text(corpus.read_text().replace("Thames", "Isar on 2026-11-26"))
+    corpus.write_text(corpus.read_text().replace("Thames flows", "Thames flows on 2026-11-26"))
     beside = {"record": record_path(own.activations), "rows": rows_path(own.activations)}
     named = own.reproduce(**(chosen | {"row_options": signed}), **beside)
     assert named.line.startswith("MISMATCH at tokens: token ")
     assert " of text 1: " in named.line
     assert "the text holds a date ('2026-11-26', signed none)" in named.line
-    corpus.write_text(corpus.read_text().replace("Isar on 2026-11-26", "Thames"))
+    corpus.write_text(corpus.read_text().replace(" on 2026-11-26", ""))
     record_path(own.activations).rename(tmp_path / "elsewhere")
     record_path(own.activations).symlink_to("nothing")
     with pytest.raises(errors.Unreadable):
@@ -185,7 +185,7 @@ def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
     command = [
         "reproduce", "--attestation", str(own.document), "--pubkey", str(tmp_path / "k.pub"),
         "--model", str(case.model), "--input-file", str(corpus), "--probes", str(own.probes),
-        "--label-column", "long", "--group-column", "of", "--position", "1",
+        "--label-column", "long", "--group-column", "of", "--position", "4",
     ]  # fmt: skip
     (tmp_path / "k.pub").write_bytes(KEY.public.raw)
     assert main(command) == 0
