@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 from numpy.typing import NDArray
 
 from geometry_of_trust.documents.probe_card import (
@@ -24,6 +27,7 @@ from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array
 from geometry_of_trust.probing.controls import bag_of_tokens, shuffled_by_group
 from geometry_of_trust.probing.training import train
+from places import EXAMPLES
 from row_tables import last_rows, table_of
 
 D = 12
@@ -155,15 +159,16 @@ def test_labels_are_shuffled_by_group() -> None:
     assert not np.array_equal(dealt, shuffled_by_group(y, groups, 2))
 
 
-def test_words_that_say_nothing_tie() -> None:
-    """Each end of a sentence is as often true as false: what is left is the last bits' affair."""
-    rng = np.random.default_rng(3)
-    ends = [rng.choice(12, 2, replace=False).tolist() for _ in range(40)]
-    texts = [[20, x, 100 + n] for n, pair in enumerate(ends) for x in (*pair, *pair)]
-    y = np.tile([0, 0, 1, 1], 40).astype(np.int8)
-    rows, _ = last_rows(table_of(texts, [f"g{n // 4}" for n in range(160)]))
-    found = card(rng.normal(size=(160, D)), y, rows, texts).controls
-    assert found.bag_of_tokens == 0.5
+def test_words_that_say_nothing_tie(smollm2: Path) -> None:
+    """Each word is as often in true statements as in false ones: last bits are all there is."""
+    encode = tokenizers.Tokenizer.from_file(str(smollm2 / "tokenizer.json")).encode
+    lines = (EXAMPLES / "statements.jsonl").read_text("utf-8").splitlines()
+    statements = [json.loads(line) for line in lines]
+    texts = [encode(s["text"]).ids for s in statements]
+    y = np.array([s["true"] for s in statements], np.int8)
+    rows, _ = last_rows(table_of(texts, [s["group"] for s in statements]))
+    H = np.random.default_rng(3).normal(size=(len(y), D))
+    assert card(H, y, rows, texts).controls.bag_of_tokens == 0.5
 
 
 def test_a_bag_counts_tokens_that_two_groups_share() -> None:
