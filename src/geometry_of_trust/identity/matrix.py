@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
@@ -17,9 +16,6 @@ from geometry_of_trust.formats.arrays import CHUNK_BYTES, Unembedding
 from geometry_of_trust.formats.mapped_arrays import settled
 from geometry_of_trust.identity.model_identity import ModelIdentity
 from geometry_of_trust.identity.tensor_tree import TensorProof
-
-_AHEAD = 4
-"""How many blocks may wait for their digest."""
 
 EXACT = ("F32", "BF16", "F16")
 """Types whose every number is a float32, so that there is one way back to them."""
@@ -113,7 +109,7 @@ class MatrixFinder:
     """Finds the tensor of a model that a matrix (V, d) is, by its bytes and not by its name.
 
     So a tied matrix is found under the embedding's name, and a checkpoint's name need not be known.
-    A thread digests what is seen while others go on; leaving the `with` ends it.
+    A thread digests each block while whoever asked for it writes it; leaving the `with` ends it.
     """
 
     def __init__(self, identity: ModelIdentity, shape: tuple[int, ...]) -> None:
@@ -121,7 +117,6 @@ class MatrixFinder:
         self._fitting = [t for t in identity.tensors or () if t.shape == shape and t.dtype in EXACT]
         self._digests = {tensor.dtype: hashlib.sha256() for tensor in self._fitting}
         self._pool = ThreadPoolExecutor(1)
-        self._waiting: deque[Future[None]] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -135,16 +130,11 @@ class MatrixFinder:
         self._pool.shutdown(cancel_futures=True)
 
     def seen(self, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """The same blocks of rows of the matrix, shape (rows, d), all of which are to be taken.
-
-        A block must keep its numbers for as long as it is referred to.
-        """
+        """The same blocks of rows of the matrix, shape (rows, d), all of which are to be taken."""
         for block in blocks:
-            if self._digests:
-                self._waiting.append(self._pool.submit(self._see, block))
-            if len(self._waiting) > _AHEAD:
-                self._waiting.popleft().result()
+            digested = self._pool.submit(self._see, block)
             yield block
+            digested.result()  # before its pages are given back, not after
 
     def _see(self, block: NDArray[np.float32]) -> None:
         for dtype in tuple(self._digests):
@@ -161,8 +151,6 @@ class MatrixFinder:
             preferred: the end of the name to take, if several tensors have these bytes, as in a
                 checkpoint that has a tied matrix twice: `lm_head.weight`. Else the first by name.
         """
-        while self._waiting:
-            self._waiting.popleft().result()
         found = {dtype: digest.hexdigest() for dtype, digest in self._digests.items()}
         names = [t.name for t in self._fitting if found.get(t.dtype) == t.sha256]
         if not names:
