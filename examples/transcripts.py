@@ -50,9 +50,7 @@ def write_chats(folder: Path) -> None:
             {"role": "user", "content": asked},
             {"role": "assistant", "content": statement["text"]},
         ]
-        chats.append(
-            {"messages": messages, "true": statement["true"], "group": statement["group"]}
-        )
+        chats.append({"messages": messages, "true": statement["true"], "group": statement["group"]})
     for name, part in (("train", chats[:40]), ("test", chats[40:])):
         text = "".join(json.dumps(chat) + "\n" for chat in part)
         (folder / f"{name}.jsonl").write_text(text, "utf-8")
