@@ -60,10 +60,13 @@ def alone(model: Path, to: Path, text: str, **options: Any) -> Any:
 
 
 QUICK = ("llama", "gpt2", "gemma2", "qwen3")
-"""Families that make test runs the fast path of, too; make bench runs all."""
+"""Families whose corpora make test runs; make bench runs all, tests/families each alone."""
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+EACH = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.heavy) for name in FAMILIES]
+
+
+@pytest.mark.parametrize("name", EACH)
 def test_every_row_is_that_of_its_text_alone(
     name: str, tiny_model: TinyModel, tmp_path: Path
 ) -> None:

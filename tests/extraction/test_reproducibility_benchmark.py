@@ -20,6 +20,8 @@ from benchmarks.reproducing.running import Result, differing, prepare, run
 from benchmarks.reproducing.settings import AVX2, BASE, OLDEST, Setting
 from benchmarks.reproducing.work import Work
 
+pytestmark = pytest.mark.heavy  # tests/e2e/test_same_bytes.py is what make test has of it
+
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Iterator[Work]:
@@ -53,7 +55,6 @@ def test_one_thread_of_this_process(work: Work, base: Result, tmp_path: Path) ->
         assert ours.tiny(dataclasses.replace(work, output=tmp_path)) == base["ours"]["tiny"]
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("setting", [OLDEST, AVX2], ids=["oldest", "AVX2"])
 def test_no_byte_differs(work: Work, base: Result, setting: Setting) -> None:
     result = run(work, setting)
