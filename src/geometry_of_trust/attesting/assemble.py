@@ -333,13 +333,12 @@ def recomputed(
     """
     binding = attestation.bound()
     # 6.1 The files fit together: model, precision, dimensions, geometry.
-    weights = None if binding.model is None else binding.model.weights
     allowed = any(bound.other_weights for bound in binding.probe_sets)
     unknown = any(bound.unknown_training for bound in binding.probe_sets)
     check_agreement(
         sources,
         attestation.model_id,
-        weights=weights,
+        weights=binding.weights,
         other_weights=allowed,
         unknown_training=unknown,
     )

@@ -226,6 +226,11 @@ class Binding:
         return self.activations.positions if bound.position == EVERY else 1
 
     @property
+    def weights(self) -> Weights | None:
+        """The roots of the model that is bound; None if none is."""
+        return None if self.model is None else self.model.weights
+
+    @property
     def digest(self) -> str:
         """SHA-256 of `GOT-BINDING-V1`, a zero byte and the RFC 8785 form; 64 hex digits."""
         tree = BINDING.write(self)  # of strings and integers, which its type does not say

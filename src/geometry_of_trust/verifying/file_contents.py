@@ -234,7 +234,7 @@ def _probe_set(binding: Binding, bound: BoundProbeSet, file: ProbeSetFile) -> Co
             file.path, expected="a training member, with the verdicts that are bound", found="none"
         )
     activations = binding.activations
-    weights = None if binding.model is None else binding.model.weights
+    weights = binding.weights
     ours = training is None or same_weights(training, activations.model_id, weights)
     if training is not None and not ours and not bound.other_weights:
         names = activations.model_id, training.model_id
