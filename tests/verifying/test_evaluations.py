@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import brier_score_loss, recall_score, roc_auc_score
 
@@ -21,8 +23,10 @@ from geometry_of_trust.corpus.options import CorpusOptions, RowOptions
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.extraction.options import ExtractionOptions
+from geometry_of_trust.formats.readings_file import open_readings
 from geometry_of_trust.formats.row_table import read_rows
 from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.hash_tree import leaf_hash, root_of
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.probing.training_files import train_files
@@ -206,6 +210,47 @@ def test_it_is_made_again_from_the_model(evaluation: Evaluation, signed: Attesta
             **chosen,
         )  # fmt: skip
     assert other.line == "MISMATCH at tokens: text 23 has no rows, and has some as signed"
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_readings_beside_the_document_are_made_again(
+    evaluation: Evaluation, of_texts: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    texts: bool,
+) -> None:  # fmt: skip
+    """With their evaluation; of others the first row that differs is named, if they are there."""
+    chosen = of_texts if texts else evaluation
+    document, beside = tmp_path / "t.json", tmp_path / "t.readings.parquet"
+    monkeypatch.setattr("geometry_of_trust.attesting.attest.MAX_READINGS", 71)
+    signed = chosen.attest(readings=beside, label_columns=["wet", "long"], threshold=0.5)
+    monkeypatch.undo()
+    write_attestation(document, signed)
+    inside = chosen.attest(label_columns=["wet", "long"], threshold=0.5)
+    assert signed.bound().evaluation == inside.bound().evaluation
+    assert chosen.verify(signed, readings=beside).line == "VERIFIED"
+    again: dict[str, Any] = {
+        "model": chosen.model, "corpus": chosen.corpus, "probes": chosen.probes,
+        "row_options": replace(ROWS, position="all") if texts else ROWS,
+    }  # fmt: skip
+    table = pq.read_table(beside)
+    raw = table["raw.1"].to_pylist()
+    raw[11] = 0.5
+    other = tmp_path / "other.parquet"
+    pq.write_table(table.set_column(4, "raw.1", pa.array(raw, pa.float32())), other)
+    probes = len(signed.bound().dimensions)
+    with open_readings(other, 24, probes) as parts:
+        root = root_of(leaf_hash(leaf) for part in parts for leaf in part.leaves(0)).hex()
+    lie = replaced(signed.bound(), ("readings", "root"), root)
+    (tmp_path / "lie.json").write_bytes(signed_anew(signed, binding=lie))
+    with quick():
+        assert reproduce(document, KEY.public, **again).line == "MATCH"
+        if texts:
+            return
+        made = reproduce(tmp_path / "lie.json", KEY.public, readings=other, **again)
+        assert made.line.startswith("MISMATCH at readings, row 11: raw of probe 1, 'long': ")
+        unseen = reproduce(tmp_path / "lie.json", KEY.public, **again)
+        assert unseen.line.startswith("MISMATCH at binding.readings.root: ")
+        with pytest.raises(errors.DigestMismatch):
+            reproduce(document, KEY.public, readings=other, **again)
 
 
 def test_more_readings_than_can_be_signed_are_refused_before_the_long_arithmetic(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from geometry_of_trust.documents.evaluations import AtThreshold, ProbeEvaluation
 from geometry_of_trust.documents.probe_card import BIN_COUNT, Figure
@@ -26,7 +26,7 @@ _LEVELS = (Fraction(25, 1000), Fraction(975, 1000))
 
 def evaluate(
     dimension: str,
-    readings: tuple[Sequence[float], Sequence[float]],
+    readings: tuple[ArrayLike, ArrayLike],
     sample: Sample,
     threshold: float | None,
 ) -> ProbeEvaluation:
@@ -34,7 +34,7 @@ def evaluate(
 
     Args:
         dimension: its name.
-        readings: n raw readings and n probabilities, float32 values.
+        readings: raw readings and probabilities, float32 values, shape (n,) each.
         sample: the n rows, in their order, both classes among them, of one scorer.
         threshold: probability from which a row is called positive, or None.
     """
