@@ -14,8 +14,10 @@ from conformance import attestation as a
 from conformance.attestation import rebound, signed_file
 from conformance.attestations import ALL_MISSING, fails, verified
 from conformance.attestations_files import ALL_FILES
+from conformance.binary import U2
 from conformance.documents import REMOVE, Path, Tree, changed
 from conformance.numbers import Json, gram, next32, sigmoid, text
+from conformance.probe_sets import TALL, WARM
 from conformance.vector import Vector, accepted, refused
 
 HEX = "ab" * 32
@@ -55,13 +57,13 @@ def path(m: int, leaves: Sequence[bytes]) -> list[bytes]:
 
 # --- the readings of the tiny pipeline, row by row ---------------------------------------------
 
-SETS = ((a.WARM, a.WARM_FILE), (a.TALL, a.TALL_FILE))
+SETS = ((WARM, a.WARM_FILE), (TALL, a.TALL_FILE))
 NAMES = [probe["dimension_name"] for one, _ in SETS for probe in one["probes"]]  # type: ignore[union-attr,index,call-overload]
 
 
 def row_of(number: int) -> list[tuple[float, float, bool]]:
     """Raw reading, probability and flag of each probe."""
-    raws = [raw for one, _ in SETS for raw in a.readings(one, str(number), gram(a.U2))]
+    raws = [raw for one, _ in SETS for raw in a.readings(one, str(number), gram(U2))]
     pairs = [(raw, sigmoid(Fraction(raw))) for raw in raws]
     return [(raw, p, max(p, 1 - p) < 0.699999988079071) for raw, p in pairs]
 
@@ -82,15 +84,13 @@ def beside(leaves: Sequence[bytes] = LEAVES, **changes: Json) -> Tree:
     """The document of them, which holds none itself."""
     tree = a.document("1")
     sets: Json = [
-        {k: v for k, v in one.items() if k != "position_index"} | {"position": "every"}  # type: ignore[union-attr,operator]
+        {k: v for k, v in one.items() if k != "position_index"} | {"position": "every"}  # type: ignore[union-attr]
         for one in tree["binding"]["probe_sets"]  # type: ignore[index,call-overload,union-attr]
     ]
-    bound: Json = {
-        "rows": ROWS, "flagged": FLAGGED, "outside": 0, "root": root(leaves).hex(),
-    } | changes  # fmt: skip
+    bound: Tree = {"rows": ROWS, "flagged": FLAGGED, "outside": 0, "root": root(leaves).hex()}
     tree |= {"layer_readings": [[], []], "confidence": [], "coverage_flags": [],
              "divergence_flag": False}  # fmt: skip
-    return rebound(rebound(tree, ("probe_sets",), sets), ("readings",), bound)
+    return rebound(rebound(tree, ("probe_sets",), sets), ("readings",), bound | changes)
 
 
 def proof(number: int) -> Tree:
