@@ -312,6 +312,18 @@ def test_one_row_alone(beside: Beside, tmp_path: Path) -> None:
     assert some.line.startswith("VERIFIED, SIGNATURE, BINDING AND FILES SUPPLIED ONLY: ")
 
 
+def test_show_prints_both_files(
+    beside: Beside, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p").write_bytes(prove_row(beside.signed, beside.readings, 17).to_json())
+    assert main(["show", str(tmp_path / "p")]) == 0
+    assert capsys.readouterr().out.startswith("proof of row 17, NOT VERIFIED by show")
+    assert main(["show", str(beside.readings)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith("readings: 30 rows of 2 probes, ")
+    assert (shown[1][:11], shown[-1]) == ("row 0: raw ", "and 18 more rows")
+
+
 def test_a_row_that_is_not_there_or_not_that(beside: Beside, tmp_path: Path) -> None:
     path = tmp_path / "p"
     tree = json.loads(prove_row(beside.signed, beside.readings, 7).to_json())
@@ -357,6 +369,9 @@ def test_a_row_that_is_not_there_or_not_that(beside: Beside, tmp_path: Path) -> 
     with pytest.raises(Refused) as caught:
         verify(beside.whole.to_json(), KEY.public, **options)
     assert (caught.value.step, caught.value.where) == (5, "--row")
+    with pytest.raises(Refused) as caught:
+        verify(beside.document, KEY.public, row=3)
+    assert "got-cli prove" in caught.value.hint
     for one in ({"row": 7}, {"proof": path}):
         with pytest.raises(errors.BadOption):
             verify(data, KEY.public, **one)

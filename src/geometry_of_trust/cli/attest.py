@@ -178,6 +178,12 @@ def attest(
                 "warning: far outside of what the probe was fitted on, which makes its probability "
                 f"worthless: {', '.join(map(quoted, far))}"
             )
+    kept_apart = attestation.bound().readings
+    if kept_apart is not None and kept_apart.outside:
+        talk(
+            f"warning: {kept_apart.outside} readings far outside of what their probes were fitted "
+            "on, which makes these probabilities worthless"
+        )
     evaluation = attestation.bound().evaluation
     for probe in () if evaluation is None else evaluation.probes:
         if probe.trained_on:

@@ -173,6 +173,19 @@ class ReadingsWriter:
         self._writer.close()
 
 
+def size_of_readings(path: PathLike) -> tuple[int, int] | None:
+    """How many rows and probes a file of readings has by its columns; None of another table.
+
+    Raises:
+        Unreadable, FileChanged, BadReadings, MissingExtra: as `open_readings`.
+    """
+    with open_parquet(path, BadReadings) as table:
+        probes = len(table.names) // len(KINDS)
+        if not probes or list(table.names) != [field.name for field in _columns(probes)]:
+            return None
+        return table.layout.rows, probes
+
+
 @contextlib.contextmanager
 def open_readings(path: PathLike, rows: int, probes: int) -> Iterator[Iterator[ReadingRows]]:
     """The rows of a file of readings, in parts, in memory that does not grow with them.

@@ -15,7 +15,13 @@ from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import readings_path, record_path, rows_path
 from geometry_of_trust.documents.row_proofs import RowProof, read_row_proof
 from geometry_of_trust.documents.token_choice import ALL
-from geometry_of_trust.errors import BadOption, ContentMismatch, DigestMismatch, RecordMismatch
+from geometry_of_trust.errors import (
+    BadOption,
+    ContentMismatch,
+    DigestMismatch,
+    RecordMismatch,
+    Unreadable,
+)
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import Binding, BoundCorpus, BoundModel, BoundRecord
@@ -171,6 +177,9 @@ def check_row(binding: Binding, row: SuppliedRow) -> RowProof:
         )
     if not 0 <= row.number < bound.rows:
         raise BadOption("--row", expected=f"a row from 0 to {bound.rows - 1}", found=row.number)
+    if not os.path.lexists(row.proof):
+        raise Unreadable(row.proof, expected="the proof of the row", found="no such file",
+                         hint="Who has the readings makes it: got-cli prove.")  # fmt: skip
     proof = read_row_proof(row.proof)
     # 5.23 A proof is of the row asked for and of the probes that are bound, and its path leads
     # from that row to the root that is bound.
