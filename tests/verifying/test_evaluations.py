@@ -17,6 +17,7 @@ from sklearn.metrics import brier_score_loss, recall_score, roc_auc_score
 from geometry_of_trust import errors
 from geometry_of_trust.attesting import assemble as assembling
 from geometry_of_trust.attesting.attest import attest
+from geometry_of_trust.attesting.evaluations import Labelled, with_evaluation
 from geometry_of_trust.cli import main
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, RowOptions
@@ -24,11 +25,12 @@ from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.formats.readings_file import open_readings
-from geometry_of_trust.formats.row_table import read_rows
+from geometry_of_trust.formats.row_table import RowTable, read_rows
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.hash_tree import leaf_hash, root_of
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.options import TrainingOptions
+from geometry_of_trust.probing.probes import read_probe_set
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.showing import verdicts
 from geometry_of_trust.signing import checks
@@ -366,6 +368,29 @@ def test_an_evaluation_is_verified(evaluation: Evaluation, judged: Attestation) 
     assert "MET: recall of at least 0.25" in shown
     tree = json.loads(verdicts.verdict_json(whole))["attestation"]["evaluation"]
     assert tree["probes"][0]["auroc"]["value"] == str(tree["probes"][0]["auroc"]["value"])
+
+
+def test_a_text_that_stands_in_two_groups_makes_them_one(
+    evaluation: Evaluation, signed: Attestation
+) -> None:
+    """Groups are then numbered as they first appear: the figures are those of one name for both."""
+    table = read_rows(rows_path(evaluation.activations))
+    sets = [read_probe_set(path) for path in evaluation.probes]
+
+    def figures(rows: RowTable) -> Any:
+        made = with_evaluation(
+            signed, Labelled(None, rows), sets, label_columns=["wet", "long"], threshold=0.5,
+            bar=None,
+        )  # fmt: skip
+        return made.bound().evaluation
+
+    tokens, group = list(table.tokens), list(table.group)
+    tokens[5] = tokens[22]  # of London and Porto
+    named = tuple("London" if name == "Porto" else name for name in group)
+    assert figures(table).groups == 6
+    joined = figures(replace(table, tokens=tuple(tokens)))
+    assert joined.groups == 5
+    assert joined == figures(replace(table, group=named))
 
 
 def test_an_auditor_without_the_libraries(

@@ -32,8 +32,9 @@ from geometry_of_trust.errors import (
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.label_tables import is_label_table
 from geometry_of_trust.formats.readings_file import ReadingRows, open_readings
-from geometry_of_trust.formats.row_table import RowTable, groups_of
+from geometry_of_trust.formats.row_table import RowTable
 from geometry_of_trust.probing.array_types import Labels
+from geometry_of_trust.probing.equal_rows import text_groups
 from geometry_of_trust.probing.evaluating import evaluate, sample_of
 from geometry_of_trust.probing.judged_units import labels_of_texts
 from geometry_of_trust.probing.label_checks import check_label_column
@@ -206,7 +207,7 @@ def _evaluation(
     rows = binding.activations.positions
     for name, column in values.items():
         check_label_column(name, column, rows)
-    groups, rows_of = groups_of(labelled.rows), labelled.rows
+    groups, rows_of = text_groups(labelled.rows), labelled.rows
     if binding.probe_sets[0].reads_texts and rows_of is not None:
         values = {name: labels_of_texts(name, column, rows_of) for name, column in values.items()}
         firsts = [of_text.start for of_text in rows_of.text_rows()]

@@ -180,7 +180,9 @@ def sample_of(labels: Labels, groups: NDArray[np.int64] | None) -> Sample:
     """Rows in their order; groups numbered as they first appear, or each row its own.
 
     Args:
-        labels: 0 or 1, shape (n,). groups: shape (n,), from 0, or None.
+        labels: 0 or 1, shape (n,). groups: equal for rows of one group, shape (n,), or None.
     """
     own = np.arange(len(labels)) if groups is None else groups
-    return Sample.of_one_scorer(labels, own.astype(np.intp))
+    _, first, numbers = np.unique(own, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))  # of each name its place among those that appear
+    return Sample.of_one_scorer(labels, order[numbers].astype(np.intp))

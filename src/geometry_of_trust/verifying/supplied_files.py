@@ -168,7 +168,7 @@ def check_row(binding: Binding, row: SuppliedRow) -> RowProof:
     Raises:
         ContentMismatch: the readings are in the document, or the proof is of another row or of
             other probes. BadOption: there is no such row. DigestMismatch: it is another row, or
-            not where the proof says. Others: as `read_row_proof`.
+            not where the proof says. Unreadable: there is no proof. Others: as `read_row_proof`.
     """
     bound = binding.readings
     if bound is None:
