@@ -80,7 +80,7 @@ FLOORS: dict[str, str] = {
     "outputs": "interruptions ledger places temporary_files folder_locks commits staged_files",
     "documents": """
         names names_beside strictjson codes token_choice recorded_identity extraction_record schema
-        extraction_record_reading probe_card probe_card_reading positions evaluations
+        extraction_record_reading thresholds probe_card probe_card_reading positions evaluations
         aggregates trained_tokens model_names
     """,
     "signing": """
@@ -115,8 +115,8 @@ FLOORS: dict[str, str] = {
         score_histogram intervals reliability_bins resampling metrics logistic whitening
         layer_choice held_out_figures evaluating cross_validation label_checks surface_features
         equal_rows word_classifier split_rows judged_units permutation_null controls fresh_rows
-        options causal_probe card_making training probe_set_files training_files
-        calibration_report layer_sweep
+        options causal_probe card_making other_rows training other_files probe_set_files
+        training_files calibration_report layer_sweep
     """,
     "attesting": "drifts assemble evaluations attest",
     "verifying": """

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from geometry_of_trust.corpus.options import Listener as Listener
     from geometry_of_trust.corpus.options import RowOptions as RowOptions
     from geometry_of_trust.documents.aggregates import Aggregate as Aggregate
-    from geometry_of_trust.documents.evaluations import AtThreshold as AtThreshold
     from geometry_of_trust.documents.evaluations import BoundBar as BoundBar
     from geometry_of_trust.documents.evaluations import BoundLabels as BoundLabels
     from geometry_of_trust.documents.evaluations import Evaluation as Evaluation
@@ -45,9 +44,11 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.extraction_record import UnusedWeights as UnusedWeights
     from geometry_of_trust.documents.extraction_record import WrittenFile as WrittenFile
     from geometry_of_trust.documents.extraction_record_reading import read_record as read_record
+    from geometry_of_trust.documents.probe_card import AtThreshold as AtThreshold
     from geometry_of_trust.documents.probe_card import Bin as Bin
     from geometry_of_trust.documents.probe_card import Card as Card
     from geometry_of_trust.documents.probe_card import Controls as Controls
+    from geometry_of_trust.documents.probe_card import Elsewhere as Elsewhere
     from geometry_of_trust.documents.probe_card import Figure as Figure
     from geometry_of_trust.documents.probe_card import PermutationNull as PermutationNull
     from geometry_of_trust.documents.probe_card import Quality as Quality
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.recorded_identity import RecordedIdentity as RecordedIdentity
     from geometry_of_trust.documents.recorded_identity import RecordedTensor as RecordedTensor
     from geometry_of_trust.documents.recorded_identity import Weights as Weights
+    from geometry_of_trust.documents.thresholds import Thresholds as Thresholds
     from geometry_of_trust.documents.token_choice import TokenChoice as TokenChoice
     from geometry_of_trust.documents.trained_tokens import TrainedTokens as TrainedTokens
     from geometry_of_trust.errors import GotError as GotError
@@ -121,6 +123,8 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.layer_sweep import sweep_files as sweep_files
     from geometry_of_trust.probing.options import FittingOptions as FittingOptions
     from geometry_of_trust.probing.options import TrainingOptions as TrainingOptions
+    from geometry_of_trust.probing.other_rows import OtherRows as OtherRows
+    from geometry_of_trust.probing.other_rows import Others as Others
     from geometry_of_trust.probing.probe_readings import Reading as Reading
     from geometry_of_trust.probing.probe_readings import read_probe as read_probe
     from geometry_of_trust.probing.probe_set_files import write_probe_sets as write_probe_sets
@@ -193,7 +197,6 @@ _NAMES = {
     "corpus.extracting": ("estimate_corpus", "extract_corpus"),
     "corpus.options": ("CorpusOptions", "Listener", "RowOptions"),
     "documents.evaluations": (
-        "AtThreshold",
         "BoundBar",
         "BoundLabels",
         "Evaluation",
@@ -212,9 +215,11 @@ _NAMES = {
     ),
     "documents.extraction_record_reading": ("read_record",),
     "documents.probe_card": (
+        "AtThreshold",
         "Bin",
         "Card",
         "Controls",
+        "Elsewhere",
         "Figure",
         "PermutationNull",
         "Quality",
@@ -227,6 +232,7 @@ _NAMES = {
         "Weights",
     ),
     "documents.aggregates": ("Aggregate",),
+    "documents.thresholds": ("Thresholds",),
     "documents.token_choice": ("TokenChoice",),
     "documents.trained_tokens": ("TrainedTokens",),
     "errors": ("GotError",),
@@ -288,6 +294,7 @@ _NAMES = {
     "probing.score_histogram": ("ScoreHistogram",),
     "probing.split_rows": ("SplitRows",),
     "probing.token_readings": ("ProbeReadings", "TextReadings", "TokenText", "read_tokens"),
+    "probing.other_rows": ("OtherRows", "Others"),
     "probing.training": ("TrainingContext", "TrainingResult", "train"),
     "probing.training_files": ("train_files", "train_layers"),
     "signing.attestation": ("Attestation", "read_attestation", "write_attestation"),

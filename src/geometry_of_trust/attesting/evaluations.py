@@ -74,7 +74,8 @@ def with_evaluation(
     Args:
         probe_sets: that were read.
         label_columns: of labels; where there are several, each probe has the one of its name.
-        threshold: probability from which a row is called positive; None: that of the bar.
+        threshold: probability from which a row is called positive; None: that of the bar, or
+            without one the own threshold of each probe that has one.
         bar: the file of what has to be reached.
 
     Raises:
@@ -178,9 +179,16 @@ def _evaluation(
     count = int(next(iter(samples.values())).groups.max()) + 1
     if count < 2:
         raise TooFewOfClass("groups", expected="two or more", found="1 in all")
+    own = [
+        bound.thresholds[j].one_percent if bound.thresholds else None
+        for bound in binding.probe_sets
+        for j in range(len(bound.dimensions))
+    ]
     probes = tuple(
-        evaluate(name, read, samples[name], threshold)
-        for name, read in zip(dimensions_of(attestation), _readings(attestation), strict=True)
+        evaluate(name, read, samples[name], threshold, above)
+        for name, read, above in zip(
+            dimensions_of(attestation), _readings(attestation), own, strict=True
+        )
     )
     return Evaluation(labels, labelled.labels is not None, count, threshold, probes)
 

@@ -23,6 +23,8 @@ def train(
     label_column: Annotated[list[str] | None, Many] = None,
     layer: int | None = None,
     layers: Annotated[list[str] | None, Many] = None,
+    ood: Annotated[list[Path] | None, Many] = None,
+    benign: Path | None = None,
     options: Annotated[TrainingOptions, Flat] = TrainingOptions(),
     plot: Path | None = None,
     json: Annotated[bool, Switch] = False,
@@ -47,6 +49,10 @@ def train(
         Which of the layers in the file.
     layers
         Several of them, spelled as for extract, a probe set each; -1 is the last in the file.
+    ood
+        Other activations of the same model, labelled as these: how the probe does there.
+    benign
+        Such without the property: the threshold for 1 % false positives is set on these.
     plot
         A picture of reliability, scores, AUROC by layer and the spectrum, .png or .svg.
     json
@@ -73,11 +79,16 @@ def train(
             layers=chosen,
             labels=labels,
             label_columns=label_column or (),
+            ood=ood or (),
+            benign=benign,
             options=options,
             progress=progress,
         )
         picture = {} if plot is None else {plot: training_picture(results, plot)}
-        read = inputs_of({"activations": activations, "unembedding": unembedding, "labels": labels})
+        read = inputs_of(
+            {"activations": activations, "unembedding": unembedding, "labels": labels,
+             "ood": ood, "benign": benign}
+        )  # fmt: skip
         written = write_probe_sets(
             results, output, by_layer=layer is None, beside=picture, inputs=read
         )

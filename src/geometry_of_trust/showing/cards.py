@@ -19,6 +19,7 @@ from geometry_of_trust.documents.probe_card import (
     judged,
 )
 from geometry_of_trust.documents.strictjson import shortest_float32
+from geometry_of_trust.documents.thresholds import TENTH_PERCENT, least_groups
 from geometry_of_trust.terminal import quoted
 
 NAMES = {
@@ -90,8 +91,37 @@ def card(measured: Card, inner_product: str) -> str:
         f"  calibration: ECE {number(measured.ece_before_platt)} before Platt scaling, "
         f"{number(measured.quality.ece)} after",
         *(f"  {line}" for line in reliability(measured.bins)),
+        *(f"  {line}".rstrip() for line in _carries(measured)),
     ]
     return "\n".join(lines)
+
+
+def _carries(measured: Card) -> list[str]:
+    """The threshold, and a line for each other file that the probe was judged on."""
+    own = measured.thresholds
+    if own is None:
+        return []
+    logits = f"logit above {shortest_float32(own.one_percent)}"
+    lines = ["", f"threshold for {own.share} {own.on}: {logits}"]
+    if own.tenth_percent is not None:
+        lines.append(f"threshold for 0.1 %: logit above {shortest_float32(own.tenth_percent)}")
+    elif own.benign:
+        lines.append(f"none for 0.1 %: that takes {least_groups(TENTH_PERCENT)} of them")
+    if not measured.elsewhere:
+        return lines
+    names = ("AUROC", "recall at 1 %", "ECE", "recall at threshold", "false positives there")
+    lines += ["", "elsewhere [95 % interval] " + "".join(f"{n:<{_COLUMN}}" for n in names)]
+    what = "rows" if measured.token_quality is None else "texts"
+    for entry in measured.elsewhere:
+        at = entry.at_threshold
+        cells = (entry.auroc, entry.recall_at_1_percent, entry.ece, at.recall,
+                 at.false_positive_rate)  # fmt: skip
+        lines.append(f"{'':<26}" + "".join(f"{number(cell):<{_COLUMN}}" for cell in cells))
+        lines.append(
+            f"  {entry.positives} positive, {entry.negatives} negative {what} in {entry.groups} "
+            f"groups, {entry.repeated} of them trained on: {quoted(entry.name)}"
+        )
+    return lines
 
 
 def _repeats(measured: Card) -> list[str]:
@@ -117,10 +147,15 @@ def _repeats(measured: Card) -> list[str]:
 def warnings(measured: Card) -> list[str]:
     """What is wrong with the rows of a card, a line each."""
     found, name = measured.repeats, quoted(measured.dimension)
+    lines = [
+        f"{entry.repeated} of {entry.positives + entry.negatives} of {quoted(entry.name)} were "
+        f"trained on, so that the figures of {name} there are too good"
+        for entry in measured.elsewhere
+        if entry.repeated
+    ]
     if found is None:
-        return []
+        return lines
     few = A_FEW * found.rows
-    lines = []
     if found.equal_rows > few:
         lines.append(
             f"{found.equal_rows} rows of {name} equal another: they say less than their number, "

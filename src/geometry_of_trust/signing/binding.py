@@ -27,18 +27,21 @@ from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.schema import (
     BOOL,
     DIGEST,
+    FLOAT,
     INNER_PRODUCT,
     PRECISION,
     STRING,
     U16,
     U32,
     choice,
+    decimal,
     hexadecimal,
     member,
     optional,
     record,
     vector,
 )
+from geometry_of_trust.documents.thresholds import Thresholds, thresholds
 from geometry_of_trust.documents.token_choice import ALL
 
 BINDING_VERSION = 1
@@ -93,6 +96,7 @@ class BoundProbeSet:
             fitted on; empty where none is, and where that range is not known.
         aggregate: how the readings of a text's tokens became one, as of `Aggregate.parse`, or None.
         rows: the rows of that text, from the first to before the last; None of one position.
+        thresholds: of each probe, if it has some.
     """
 
     sha256: str
@@ -107,6 +111,7 @@ class BoundProbeSet:
     outside: tuple[bool, ...] = ()
     aggregate: str | None = None
     rows: tuple[int, ...] | None = None
+    thresholds: tuple[Thresholds, ...] = ()
 
     @property
     def reads_texts(self) -> bool:
@@ -292,6 +297,7 @@ BINDING = record(
                 member("outside", vector(BOOL), default=(), omitted=True),
                 member("aggregate", STRING, default=None, omitted=True),
                 member("rows", vector(U32), default=None, omitted=True),
+                member("thresholds", vector(thresholds(decimal(FLOAT))), default=(), omitted=True),
             )
         ),
     ),
