@@ -107,6 +107,7 @@ FLOORS: dict[str, str] = {
     "corpus": """
         choosing inspect_logs sources entries chats turns token_choosing partial engines checking
         options planning settings memory corpus_run estimating worker cluster extracting
+        shifts shifting
     """,
     "converting": "tensorfile exchange in_memory npy tensors tables vllm conversion",
     "probing": """
@@ -115,7 +116,7 @@ FLOORS: dict[str, str] = {
         score_histogram intervals reliability_bins resampling metrics logistic whitening
         layer_choice held_out_figures evaluating cross_validation label_checks surface_features
         equal_rows word_classifier split_rows judged_units permutation_null controls fresh_rows
-        options causal_probe card_making other_rows training other_files probe_set_files
+        options causal_probe card_making shift_falls other_rows training other_files probe_set_files
         training_files calibration_report layer_sweep
     """,
     "attesting": "drifts assemble evaluations attest",

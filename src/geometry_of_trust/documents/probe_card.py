@@ -123,6 +123,23 @@ class Elsewhere:
     at_threshold: AtThreshold
 
 
+@dataclass(frozen=True)
+class ShiftFall:
+    """What held-out texts in another style do to a probe.
+
+    Attributes:
+        name: of the style. changed: how many texts it changed.
+        auroc: of the texts in that style; the scorers are those of the texts in their own.
+        fall: the AUROC in their own style minus this, paired: in each resample both are of the
+            same groups.
+    """
+
+    name: str
+    changed: int
+    auroc: Figure
+    fall: Figure
+
+
 A_FEW = 0.05
 """A greater share of rows that equal others, or nearly do, is warned of."""
 
@@ -235,6 +252,7 @@ class Card:
             (0.2.0).
         thresholds: above which it calls something positive; None: nobody asked.
         elsewhere: its figures on other files, by the same threshold.
+        shifts: how far `quality.auroc` falls on the held-out texts in other styles.
     """
 
     dimension: str
@@ -262,6 +280,7 @@ class Card:
     null: PermutationNull | None = None
     thresholds: Thresholds | None = None
     elsewhere: tuple[Elsewhere, ...] = ()
+    shifts: tuple[ShiftFall, ...] = ()
 
     @property
     def selectivity(self) -> float:

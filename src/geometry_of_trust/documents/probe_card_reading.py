@@ -22,6 +22,7 @@ from geometry_of_trust.documents.probe_card import (
     PermutationNull,
     Quality,
     Repeats,
+    ShiftFall,
     judged,
 )
 from geometry_of_trust.documents.schema import (
@@ -133,6 +134,13 @@ _ELSEWHERE = record(
     *_all(_OF_ONE, "auroc", "recall_at_1_percent", "ece"),
     member("at_threshold", _AT_THRESHOLD),
 )
+_SHIFT = record(
+    ShiftFall,
+    member("name", STRING),
+    member("changed", U32),
+    member("auroc", _OF_ONE),
+    member("fall", _figure(real(-1, 1))),
+)
 _UNCHECKED = record(
     Card,
     member("dimension", STRING),
@@ -156,6 +164,7 @@ _UNCHECKED = record(
     member("reason", STRING),
     member("thresholds", thresholds(FLOAT), default=None, omitted=True),
     member("elsewhere", vector(_ELSEWHERE), default=(), omitted=True),
+    member("shifts", vector(_SHIFT), default=(), omitted=True),
 )
 
 
@@ -185,6 +194,8 @@ def _read_card(value: object, where: str) -> Card:
                            found="none")  # fmt: skip
     for i, entry in enumerate(card.elsewhere):
         _check_elsewhere(entry, f"{where}.elsewhere[{i}]")
+    for i, shift in enumerate(card.shifts):
+        _check_shift(shift, card, f"{where}.shifts[{i}]")
     verdict, _ = judged(card.quality.auroc, card.controls, card.null)
     if verdict != card.verdict:
         raise Inconsistent(f"{where}.verdict", expected=verdict, found=card.verdict)
@@ -310,6 +321,23 @@ def _check_elsewhere(entry: Elsewhere, where: str) -> None:
         raise Inconsistent(f"{where}.recall_at_1_percent",
                            expected=f"at least {at.recall.value}, at the threshold",
                            found=best)  # fmt: skip
+
+
+def _check_shift(shift: ShiftFall, card: Card, where: str) -> None:
+    """A fall is what is between the card's AUROC and that in another style.
+
+    Raises:
+        Inconsistent: it is not, or more texts changed than there are. LimitExceeded, BadText: its
+            name, as `check_name`.
+    """
+    check_name(shift.name, f"{where}.name")
+    rows = card.positives + card.negatives
+    if shift.changed > rows:
+        raise Inconsistent(f"{where}.changed", expected=f"at most {rows}", found=shift.changed)
+    expected = card.quality.auroc.value - shift.auroc.value
+    if abs(expected - shift.fall.value) > _ROUNDING:
+        raise Inconsistent(f"{where}.fall", expected=f"{expected:g}, between the AUROCs",
+                           found=shift.fall.value)  # fmt: skip
 
 
 CARD = Kind(_read_card, _UNCHECKED.write)

@@ -43,6 +43,7 @@ from geometry_of_trust.probing.judged_units import TextsJudged, labels_of_texts,
 from geometry_of_trust.probing.label_checks import check_label_column
 from geometry_of_trust.probing.probes import Probe
 from geometry_of_trust.probing.resampling import Sample
+from geometry_of_trust.probing.shift_falls import Shifted
 from geometry_of_trust.probing.splits import canonical_order
 
 
@@ -70,10 +71,12 @@ class Others:
     Attributes:
         ood: labelled in every dimension; each gives a line of the card.
         benign: without the property, to set thresholds on; labels, if any, are all 0.
+        shifted: all texts trained on in other styles.
     """
 
     ood: Sequence[OtherRows] = ()
     benign: OtherRows | None = None
+    shifted: Sequence[Shifted] = ()
 
     def check(
         self,

@@ -35,7 +35,7 @@ from geometry_of_trust.probing.causal_probe import CausalProbe, as_probe
 from geometry_of_trust.probing.cross_validation import cross_validate
 from geometry_of_trust.probing.equal_rows import text_groups
 from geometry_of_trust.probing.fitted_range import FittedRange, Range, range_of_norms
-from geometry_of_trust.probing.judged_units import TextsJudged, Units, texts_of
+from geometry_of_trust.probing.judged_units import TextsJudged, Units, judged_scores, texts_of
 from geometry_of_trust.probing.label_checks import check_label_column
 from geometry_of_trust.probing.logistic import platt_scaling
 from geometry_of_trust.probing.other_rows import (
@@ -49,6 +49,7 @@ from geometry_of_trust.probing.other_rows import (
 from geometry_of_trust.probing.probes import Probe, ProbeSet, Training
 from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.score_histogram import ScoreHistogram, score_histogram
+from geometry_of_trust.probing.shift_falls import OwnStyle, falls, fold_directions
 from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.surface_features import surface_features
 from geometry_of_trust.progress import Progress
@@ -271,6 +272,20 @@ class _Trainer:
             progress=tell,
         )
         card = self._carried(card, probe, units.sample, held_out)
+        if self.others.shifted and rows is not None:
+            tell("Other styles")
+            shifts = falls(
+                self.others.shifted,
+                self.trained.layer,
+                OwnStyle(
+                    units.sample,
+                    judged_scores(cross, split, units).logits,
+                    rows.text[split.order[units.first]],
+                ),
+                fold_directions(split, cross),
+                self.trained.aggregate,
+            )
+            card = replace(card, shifts=shifts)
         return _Trained(probe, card, classifier, units, held_out)
 
     def _carried(self, card: Card, probe: Probe, sample: Sample, held_out: Array) -> Card:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.extraction_record import NO_NORM, TRANSFORMED
@@ -19,6 +20,7 @@ from geometry_of_trust.geometry.spectrum import spectrum
 from geometry_of_trust.probing.array_types import Labels
 from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.probing.other_files import OtherFiles
+from geometry_of_trust.probing.shift_falls import Shifting, check_texts
 from geometry_of_trust.probing.training import (
     TrainingContext,
     TrainingResult,
@@ -37,6 +39,7 @@ def train_files(
     label_columns: Sequence[str] = (),
     ood: Sequence[PathLike] = (),
     benign: PathLike | None = None,
+    shifting: Shifting | None = None,
     options: TrainingOptions = TrainingOptions(),
     progress: Progress | None = None,
 ) -> TrainingResult:
@@ -49,6 +52,7 @@ def train_files(
         label_columns=label_columns,
         ood=ood,
         benign=benign,
+        shifting=shifting,
         options=options,
         progress=progress,
     )[0]
@@ -63,6 +67,7 @@ def train_layers(
     label_columns: Sequence[str] = (),
     ood: Sequence[PathLike] = (),
     benign: PathLike | None = None,
+    shifting: Shifting | None = None,
     options: TrainingOptions = TrainingOptions(),
     progress: Progress | None = None,
 ) -> list[TrainingResult]:
@@ -78,6 +83,8 @@ def train_layers(
             are columns of the row table beside them, named as those trained on; of one dimension
             the labels file beside them serves, too.
         benign: such without the property, to set thresholds on; if they have labels these are 0.
+        shifting: extracts all texts of the activations in other styles, to see how far the
+            held-out AUROC falls.
         options: how the probes are fitted, and what the probe sets say of their data.
         progress: called with what is being done.
 
@@ -111,6 +118,10 @@ def train_layers(
     others.check(states, list(columns), chosen, aggregate)
     # Before the long arithmetic:
     check_inputs(states, columns, matrix.hidden_dim, layers=chosen, l2=options.l2, rows=rows)
+    if shifting is not None:
+        check_texts(rows, columns)
+        texts = [] if rows is None else sorted(set(rows.text.tolist()))
+        others = replace(others, shifted=shifting(texts, chosen))
     if progress is not None:
         progress("Inner product")
     geometry = Geometry.from_unembedding(

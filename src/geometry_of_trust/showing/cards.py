@@ -16,11 +16,12 @@ from geometry_of_trust.documents.probe_card import (
     Controls,
     Figure,
     Quality,
+    ShiftFall,
     judged,
 )
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.documents.thresholds import TENTH_PERCENT, least_groups
-from geometry_of_trust.terminal import quoted
+from geometry_of_trust.terminal import escaped, quoted
 
 NAMES = {
     "auroc": "AUROC",
@@ -91,7 +92,7 @@ def card(measured: Card, inner_product: str) -> str:
         f"  calibration: ECE {number(measured.ece_before_platt)} before Platt scaling, "
         f"{number(measured.quality.ece)} after",
         *(f"  {line}" for line in reliability(measured.bins)),
-        *(f"  {line}".rstrip() for line in _carries(measured)),
+        *(f"  {line}".rstrip() for line in (*_carries(measured), *shifts(measured.shifts))),
     ]
     return "\n".join(lines)
 
@@ -122,6 +123,18 @@ def _carries(measured: Card) -> list[str]:
             f"groups, {entry.repeated} of them trained on: {quoted(entry.name)}"
         )
     return lines
+
+
+def shifts(found: Sequence[ShiftFall]) -> list[str]:
+    """How far the AUROC falls on held-out texts in other styles, a line each."""
+    if not found:
+        return []
+    head = f"{'AUROC':<{_COLUMN}}{'it falls by':<{_COLUMN}}texts changed"
+    return ["", f"{'held out, in another style':<{_WIDTH}}{head}"] + [
+        f"{escaped(shift.name):<{_WIDTH}}{number(shift.auroc):<{_COLUMN}}"
+        f"{number(shift.fall):<{_COLUMN}}{shift.changed}"
+        for shift in found
+    ]
 
 
 def _repeats(measured: Card) -> list[str]:

@@ -83,11 +83,10 @@ class ReadingEntry:
                 "outside": self.outside,
                 "aggregate": self.aggregate,
                 "rows": None if self.rows is None else list(self.rows),
-                "thresholds": None
-                if self.thresholds is None
-                else dataclasses.asdict(self.thresholds)
-                | {"above": self.raw > self.thresholds.one_percent},
             }
+        if (own := self.thresholds) is not None:
+            above = {"above": self.raw > own.one_percent}
+            bound["thresholds"] = dataclasses.asdict(own) | above
         return {
             "probe_set": self.probe_set,
             **bound,
