@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.corpus.options import CorpusOptions as CorpusOptions
     from geometry_of_trust.corpus.options import Listener as Listener
     from geometry_of_trust.corpus.options import RowOptions as RowOptions
+    from geometry_of_trust.corpus.shifting import Shifter as Shifter
     from geometry_of_trust.documents.aggregates import Aggregate as Aggregate
     from geometry_of_trust.documents.evaluations import BoundBar as BoundBar
     from geometry_of_trust.documents.evaluations import BoundLabels as BoundLabels
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.probe_card import PermutationNull as PermutationNull
     from geometry_of_trust.documents.probe_card import Quality as Quality
     from geometry_of_trust.documents.probe_card import Repeats as Repeats
+    from geometry_of_trust.documents.probe_card import ShiftFall as ShiftFall
     from geometry_of_trust.documents.recorded_identity import RecordedFile as RecordedFile
     from geometry_of_trust.documents.recorded_identity import RecordedIdentity as RecordedIdentity
     from geometry_of_trust.documents.recorded_identity import RecordedTensor as RecordedTensor
@@ -133,6 +135,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.probes import Training as Training
     from geometry_of_trust.probing.probes import read_probe_set as read_probe_set
     from geometry_of_trust.probing.score_histogram import ScoreHistogram as ScoreHistogram
+    from geometry_of_trust.probing.shift_falls import Shifted as Shifted
     from geometry_of_trust.probing.split_rows import SplitRows as SplitRows
     from geometry_of_trust.probing.token_readings import ProbeReadings as ProbeReadings
     from geometry_of_trust.probing.token_readings import TextReadings as TextReadings
@@ -196,6 +199,7 @@ _NAMES = {
     "corpus.estimating": ("Estimate", "FileSize"),
     "corpus.extracting": ("estimate_corpus", "extract_corpus"),
     "corpus.options": ("CorpusOptions", "Listener", "RowOptions"),
+    "corpus.shifting": ("Shifter",),
     "documents.evaluations": (
         "BoundBar",
         "BoundLabels",
@@ -224,6 +228,7 @@ _NAMES = {
         "PermutationNull",
         "Quality",
         "Repeats",
+        "ShiftFall",
     ),
     "documents.recorded_identity": (
         "RecordedFile",
@@ -295,6 +300,7 @@ _NAMES = {
     "probing.split_rows": ("SplitRows",),
     "probing.token_readings": ("ProbeReadings", "TextReadings", "TokenText", "read_tokens"),
     "probing.other_rows": ("OtherRows", "Others"),
+    "probing.shift_falls": ("Shifted",),
     "probing.training": ("TrainingContext", "TrainingResult", "train"),
     "probing.training_files": ("train_files", "train_layers"),
     "signing.attestation": ("Attestation", "read_attestation", "write_attestation"),

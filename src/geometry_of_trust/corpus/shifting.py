@@ -18,7 +18,7 @@ from geometry_of_trust.corpus.shifts import SHIFTS
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.documents.token_choice import ALL
-from geometry_of_trust.errors import BadChat, BadOption, ContentMismatch, ModelMismatch
+from geometry_of_trust.errors import BadChat, BadOption, ContentMismatch, Interrupted, ModelMismatch
 from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.gotact import read_activations
@@ -31,6 +31,8 @@ _DTYPES: Mapping[str, Dtype] = {
     "Bfloat16": "bfloat16",
     "Int8": "float32",
 }
+_DAY = "2026-01-01"
+"""Of a chat template that writes the date, where the run of the texts themselves had none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +130,12 @@ class Shifter:
     def __call__(self, texts: Sequence[int], layers: Sequence[int]) -> list[ShiftedTexts]:
         """Extract texts, by their numbers in the corpus, in every style.
 
-        A tokenizer without a chat template, or one that takes no lone user turn, makes no chats.
+        A tokenizer without a chat template, or whose template takes no lone user turn, makes no
+        chats; one that writes the date writes that of the run, or else the same one always.
 
         Raises:
-            ModelMismatch: the model is not the one recorded. And as `extract_corpus`.
+            ModelMismatch: the model is not the one recorded. KeyboardInterrupt: the run was
+                interrupted, and does not stay. And as `extract_corpus`.
         """
         every = self._texts()
         chosen = [every[i] for i in texts]
@@ -164,18 +168,21 @@ class Shifter:
         styles = [[SHIFTS[name](text) for text in chosen] for name in names]
         options = replace(
             self.corpus_options, text_column="text", label_columns=(), group_column=None,
-            split=None, limit=None, resume=False,
+            split=None, limit=None, resume=False, date=self.corpus_options.date or _DAY,
         )  # fmt: skip
         with scratch_folder() as folder:
             corpus, to = Path(folder, "shifted.jsonl"), Path(folder, "a.gotact")
             corpus.write_text(
                 "".join(json.dumps({"text": text}) + "\n" for style in styles for text in style)
             )
-            many = extract_corpus(
-                self.model, corpus, layers, output_activations=to,
-                output_unembedding=Path(folder, "u.gotue"), options=self.options,
-                corpus_options=options,
-            )  # fmt: skip
+            try:
+                many = extract_corpus(
+                    self.model, corpus, layers, output_activations=to,
+                    output_unembedding=Path(folder, "u.gotue"), options=self.options,
+                    corpus_options=options,
+                )  # fmt: skip
+            except Interrupted:  # whose advice is to resume, in a folder that is gone
+                raise KeyboardInterrupt from None
             self._check_model(many.record)
             activations, rows = read_activations(to), read_rows(rows_path(to))
             states = {layer: np.array(activations.layer(layer)) for layer in layers}

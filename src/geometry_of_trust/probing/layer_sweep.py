@@ -146,6 +146,8 @@ def sweep(
     ]
     dimensions = [dimension for dimension, _ in swept]
     if shifting is not None and rows is not None:
+        if progress is not None:
+            progress("Texts of the test fold in other styles")
         tested = {int(text) for _, test in swept for text in rows.text[test.rows]}
         shifted = shifting(sorted(tested), sorted({found.chosen for found in dimensions}))
         dimensions = [
@@ -159,7 +161,7 @@ def sweep(
                         test.scores.logits,
                         rows.text[test.rows][test.scores.order],
                     ),
-                    [direction_of(test.probe.weights, test.probe.bias, geometry)],
+                    [direction_of(test.probe, geometry)],
                 ),
             )
             for found, test in swept

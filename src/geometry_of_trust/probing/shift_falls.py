@@ -24,6 +24,7 @@ from geometry_of_trust.probing.cross_validation import CrossValidation, chosen_o
 from geometry_of_trust.probing.judged_units import aggregated, labels_of_texts
 from geometry_of_trust.probing.logistic import fit_logistic
 from geometry_of_trust.probing.metrics import WithinFoldAuroc
+from geometry_of_trust.probing.probes import Probe
 from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.whitening import weights_and_bias
@@ -55,6 +56,9 @@ Shifting = Callable[[Sequence[int], Sequence[int]], Sequence[Shifted]]
 def check_texts(rows: RowTable | None, labels: Mapping[str, Labels]) -> None:
     """There are texts, each with one label.
 
+    Args:
+        rows: n of them. labels: by the name of the dimension, shape (n,).
+
     Raises:
         BadOption: there is no row table. BadLabel: a text has both labels.
     """
@@ -66,6 +70,11 @@ def check_texts(rows: RowTable | None, labels: Mapping[str, Labels]) -> None:
 
 Directions = Sequence[tuple[Array, float]]
 """Φw, shape (d,), and the bias b of the scorer of each fold."""
+
+
+def direction_of(probe: Probe, geometry: Geometry) -> tuple[Array, float]:
+    """Φw, shape (d,), and b of a probe that was trained under this geometry."""
+    return geometry.apply(probe.weights.astype(np.float64)), probe.bias
 
 
 def fold_directions(split: SplitRows, cross: CrossValidation) -> Directions:
@@ -165,10 +174,3 @@ def _figure(values: Array, stretch: float, least: float) -> Figure:
     ends = value + stretch * (np.quantile(drawn, _LEVELS) - value) if len(drawn) else [value] * 2
     low, high = np.clip(ends, least, 1.0)
     return Figure(round32(value), round32(float(low)), round32(float(high)))
-
-
-def direction_of(
-    weights: NDArray[np.float32], bias: float, geometry: Geometry
-) -> tuple[Array, float]:
-    """A probe as one of `Directions`."""
-    return geometry.apply(weights.astype(np.float64)), bias

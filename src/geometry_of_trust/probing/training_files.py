@@ -120,6 +120,8 @@ def train_layers(
     check_inputs(states, columns, matrix.hidden_dim, layers=chosen, l2=options.l2, rows=rows)
     if shifting is not None:
         check_texts(rows, columns)
+        if progress is not None:
+            progress("Texts in other styles")
         texts = [] if rows is None else sorted(set(rows.text.tolist()))
         others = replace(others, shifted=shifting(texts, chosen))
     if progress is not None:

@@ -98,7 +98,7 @@ def card(measured: Card, inner_product: str) -> str:
 
 
 def _carries(measured: Card) -> list[str]:
-    """The threshold, and a line for each other file that the probe was judged on."""
+    """The threshold, and the figures on each other file that the probe was judged on."""
     own = measured.thresholds
     if own is None:
         return []
@@ -108,20 +108,18 @@ def _carries(measured: Card) -> list[str]:
         lines.append(f"threshold for 0.1 %: logit above {shortest_float32(own.tenth_percent)}")
     elif own.benign:
         lines.append(f"none for 0.1 %: that takes {least_groups(TENTH_PERCENT)} of them")
-    if not measured.elsewhere:
-        return lines
-    names = ("AUROC", "recall at 1 %", "ECE", "recall at threshold", "false positives there")
-    lines += ["", "elsewhere [95 % interval] " + "".join(f"{n:<{_COLUMN}}" for n in names)]
     what = "rows" if measured.token_quality is None else "texts"
     for entry in measured.elsewhere:
         at = entry.at_threshold
-        cells = (entry.auroc, entry.recall_at_1_percent, entry.ece, at.recall,
-                 at.false_positive_rate)  # fmt: skip
-        lines.append(f"{'':<26}" + "".join(f"{number(cell):<{_COLUMN}}" for cell in cells))
-        lines.append(
-            f"  {entry.positives} positive, {entry.negatives} negative {what} in {entry.groups} "
-            f"groups, {entry.repeated} of them trained on: {quoted(entry.name)}"
-        )
+        lines += [
+            "",
+            f"elsewhere: {entry.positives} positive, {entry.negatives} negative {what} in "
+            f"{entry.groups} groups, {entry.repeated} of them trained on: {quoted(entry.name)}",
+            f"  AUROC {number(entry.auroc)}, recall at 1 % false positives "
+            f"{number(entry.recall_at_1_percent)}, ECE {number(entry.ece)}",
+            f"  above the threshold: recall {number(at.recall)}, false positives "
+            f"{number(at.false_positive_rate)}",
+        ]
     return lines
 
 
