@@ -208,15 +208,21 @@ class Shifter:
         if self.recorded is None:
             return
         ours, theirs = self.recorded, record
-        known = ours.weights is not None and theirs.weights is not None
-        same = ours.unembedding.sha256 == theirs.unembedding.sha256
-        if known and ours.weights is not None and theirs.weights is not None:
+        if ours.weights is not None and theirs.weights is not None:
             same = ours.weights.are(theirs.weights)
+        else:
+            same = ours.unembedding.sha256 == theirs.unembedding.sha256
         if not same:
             raise ModelMismatch(
                 self.model,
                 expected=f"the model of the activations, {ours.weights or ours.model_id}",
                 found=f"{theirs.weights or theirs.model_id}",
+            )
+        adapters = [x.adapter and f"adapter {x.adapter.sha256}" for x in (ours, theirs)]
+        if adapters[0] != adapters[1]:
+            raise ModelMismatch(
+                "--adapter", expected=adapters[0] or "none, as recorded",
+                found=adapters[1] or "none",
             )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from geometry_of_trust.errors import (
     BadLabel,
     BadRowTable,
     DimensionMismatch,
+    MissingMember,
     NonFinite,
     PrecisionMismatch,
     TooFewGroups,
@@ -93,7 +94,8 @@ class Others:
         Raises:
             LayerMissing, NonFinite, ZeroState, DimensionMismatch, PrecisionMismatch: the states are
                 not such as were trained on.
-            LabelCount, BadLabel, OneClass: the labels; BadLabel, too, of benign rows labelled 1.
+            MissingMember, LabelCount, BadLabel, OneClass: the labels; BadLabel, too, of benign rows
+                labelled 1.
             BadRowTable: not one row a state, or none where texts are read.
             LimitExceeded, BadText: a name, as `check_name`.
         """
@@ -101,6 +103,9 @@ class Others:
             _check(entry, activations, layers, aggregate)
         for entry in self.ood:
             for name in columns:
+                if name not in entry.labels:
+                    raise MissingMember(f"{entry.name}, labels", expected=f"some of {name!r}",
+                                        found=", ".join(entry.labels) or "none")  # fmt: skip
                 labels = entry.labels[name]
                 check_label_column(
                     f"{entry.name}, {name}", labels, len(entry.activations.positions)

@@ -115,9 +115,9 @@ def train_layers(
     others, other_files = OtherFiles(
         activations_file, unembedding_file.sha256, named, aggregate
     ).open(ood, benign)
-    others.check(states, list(columns), chosen, aggregate)
     # Before the long arithmetic:
     check_inputs(states, columns, matrix.hidden_dim, layers=chosen, l2=options.l2, rows=rows)
+    others.check(states, list(columns), chosen, aggregate)
     if shifting is not None:
         check_texts(rows, columns)
         if progress is not None:
