@@ -117,6 +117,7 @@ FLOORS: dict[str, str] = {
         equal_rows word_classifier split_rows judged_units permutation_null controls fresh_rows
         options causal_probe card_making training probe_set_files training_files
         calibration_report layer_sweep
+        similarity alignment paired_rows survival survival_files transfer_matrix
     """,
     "attesting": "drifts assemble evaluations attest",
     "verifying": """
@@ -126,13 +127,13 @@ FLOORS: dict[str, str] = {
     "showing": """
         text verdicts evidence histories keyrings cards probes drifts conversions extractions
         reproductions
-        sweeps token_readings identities any_file
+        sweeps transfers token_readings identities any_file
     """,
     "plotting": "image_files panels pictures",
     "cli": """
         signals layer_spelling places streams common evidence_files extract keygen train attest
         verify reproduce export show read calibration_report sweep convert checkpoint drift keyring
-        model
+        model transfer
     """,
 }
 """The files of each room with several, from its ground up: each imports only files before it.

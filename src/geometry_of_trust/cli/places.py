@@ -77,7 +77,7 @@ def _read(name: str, value: object) -> Iterator[Path]:
             yield Path(path)
         elif isinstance(path, Path):
             yield path
-            if name in ("activations", "source"):
+            if name in ("activations", "source", "to", "unlabelled", "corpora"):
                 yield from (beside(path) for beside in (record_path, rows_path, labels_path))
             if name in ("key", "svr_key"):
                 yield from (path.with_name(f"{path.name}.pub"), path.with_suffix(".pub"))
