@@ -87,7 +87,9 @@ FLOORS: dict[str, str] = {
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
         signed_bytes attestation evaluation_checks checks keyrings histories key_making
     """,
-    "evidence": "reading envelopes statements attested verification_results",
+    "evidence": """
+        reading envelopes statements attested verification_results transfer_statements
+    """,
     "formats": """
         mapped_arrays arrays labels thrift_compact parquet_layout parquet_table table_rows
         label_tables row_writer row_table binary_file gotact activations_file gotue gotgeo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from geometry_of_trust.cli import main
 from geometry_of_trust.errors import (
     BadOption,
     GotError,
@@ -231,3 +233,51 @@ def test_what_is_refused(
         write_table(folder / "layers.rows.parquet", table(y))
     with pytest.raises(error):
         survival(folder, to, **options)
+
+
+def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["transfer", "--probes", str(folder / "p.json"), "--unembedding",
+               str(folder / "u.gotue"), "--label-column", "warm"]  # fmt: skip
+    old, new, trained = (str(folder / f"{name}.gotact") for name in ("old", "turned", "trained"))
+    assert main([*command, "--activations", old, "--to", new]) == 0
+    shown = capsys.readouterr().out
+    assert "REALIGNABLE: probe 'warm'" in shown
+    assert main([*command, "--activations", old, "--to", new, "--json"]) == 0
+    tree = json.loads(capsys.readouterr().out)
+    assert tree["layers"][0]["probes"][0]["verdict"] == "REALIGNABLE"
+    assert main([*command, "--activations", trained, "--to", trained]) == 0
+    assert "trained on the old states" in capsys.readouterr().err
+    for wrong in (["--layer", "3"], ["--l2", "1"], ["--plot", "p.svg"], []):
+        where = ["--activations", old, "--to", new] if wrong else []
+        assert main([*command, *where, *wrong]) == 2
+
+
+def test_what_was_found_is_signed_and_checked(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret, public, envelope = (tmp_path / name for name in ("key", "key.pub", "t.dsse"))
+    assert main(["keygen", "--output", str(secret)]) == 0
+    command = ["transfer", "--probes", str(folder / "p.json"), "--unembedding",
+               str(folder / "u.gotue"), "--label-column", "warm", "--activations",
+               str(folder / "old.gotact")]  # fmt: skip
+    to = ["--to", str(folder / "turned.gotact")]
+    sign = ["--key", str(secret), "--dsse", str(envelope), "--timestamp", "1700000000"]
+    assert main([*command, *to, *sign]) == 0
+    signed = envelope.read_bytes()
+    assert main([*command, *to, *sign]) == 0
+    assert envelope.read_bytes() == signed
+    check = ["--check", str(envelope), "--pubkey", str(public)]
+    capsys.readouterr()
+    assert main([*command, *to, *check]) == 0
+    assert "MATCH" in capsys.readouterr().err
+    assert main(["show", str(envelope)]) == 0
+    assert "REALIGNABLE" in capsys.readouterr().out
+    # Of other states, by another rule, or by another key it is not what was signed.
+    assert main([*command, "--to", str(folder / "nearly.gotact"), *check]) == 1
+    assert main([*command, *to, "--margin", "0.04", *check]) == 1
+    assert main(["keygen", "--output", str(tmp_path / "other")]) == 0
+    assert main([*command, *to, *check[:-1], str(tmp_path / "other.pub")]) == 1
+    # Nothing else is written over, and the options go together.
+    assert main([*command, *to, *sign[:2], "--dsse", str(public)]) == 1
+    assert main([*command, *to, *sign[:2]]) == 2
+    assert main([*command, *to, *check[:2]]) == 2

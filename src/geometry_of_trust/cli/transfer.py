@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from geometry_of_trust.cli.common import MORE, OK, Flat, Many, Switch, app, progress_on, talk
+from geometry_of_trust.cli.evidence_files import check_transfer, transfer_key, write_transfer
 from geometry_of_trust.cli.layer_spelling import layers_of
 from geometry_of_trust.errors import BadOption
 from geometry_of_trust.outputs.staged_files import write_file
@@ -27,6 +28,12 @@ def transfer(
     threshold: float | None = None,
     margin: float | None = None,
     anyway: Annotated[bool, Switch] = False,
+    key: Path | None = None,
+    dsse: Path | None = None,
+    timestamp: int | None = None,
+    passphrase_file: Path | None = None,
+    check: Path | None = None,
+    pubkey: Path | None = None,
     corpora: Annotated[list[Path] | None, Many] = None,
     layer: int | None = None,
     layers: Annotated[list[str] | None, Many] = None,
@@ -62,6 +69,18 @@ def transfer(
         With --to: what AUROC and balanced accuracy may lose [default: 0.05].
     anyway
         With --to: also take rows of other tokens than the probes were trained on.
+    key
+        With --to: the secret key that signs what was found, into --dsse.
+    dsse
+        Where that goes, as an in-toto statement in a DSSE envelope.
+    timestamp
+        Unix seconds of it [default: SOURCE_DATE_EPOCH, else now].
+    passphrase_file
+        First line: the passphrase of an encrypted key.
+    check
+        With --to and --pubkey: such an envelope, which must say what is found here.
+    pubkey
+        The public key that it must be signed with.
     corpora
         Two or more .gotact files of one model, each with its row table.
     layer
@@ -75,7 +94,9 @@ def transfer(
     """
     survives = {"--probes": probes, "--activations": activations, "--to": to,
                 "--unlabelled": unlabelled, "--labels": labels, "--threshold": threshold,
-                "--margin": margin, "--anyway": anyway or None}  # fmt: skip
+                "--margin": margin, "--anyway": anyway or None, "--key": key, "--dsse": dsse,
+                "--timestamp": timestamp, "--passphrase-file": passphrase_file, "--check": check,
+                "--pubkey": pubkey}  # fmt: skip
     carries = {"--corpora": corpora, "--layer": layer, "--layers": layers, "--plot": plot}
     if corpora:
         _only(survives, "--corpora")
@@ -100,6 +121,11 @@ def transfer(
             "--to", expected="it with --probes and --activations, or --corpora",
             found="only some of them" if probes or activations or to else "neither",
         )  # fmt: skip
+    _together({"--key": key, "--dsse": dsse})
+    _together({"--check": check, "--pubkey": pubkey})
+    secret = None
+    if key is not None and dsse is not None:
+        secret = transfer_key(dsse, key, passphrase_file)
     from geometry_of_trust.probing.survival import MARGIN
     from geometry_of_trust.probing.survival_files import measure_survival
     from geometry_of_trust.showing import transfers
@@ -118,7 +144,14 @@ def transfer(
             anyway=anyway,
             progress=progress,
         )
+    checked = ""
+    if check is not None and pubkey is not None:
+        checked = check_transfer(check, pubkey, report.files.new, report.signed_part())
     print(transfers.survival_json(report) if json else transfers.survival(report))
+    if dsse is not None and secret is not None:
+        write_transfer(dsse, secret, report.files.new, report.signed_part(), timestamp)
+    if checked:
+        talk(checked)
     if report.same_weights:
         talk("warning: both have the same weights, so that nothing changed that could matter")
     for found in report.layers:
@@ -162,6 +195,17 @@ def _matrix(
     if plot is not None:
         talk(f"wrote {escaped(plot)}")
     return OK
+
+
+def _together(options: Mapping[str, object]) -> None:
+    """Two options that need each other are both given, or neither.
+
+    Raises:
+        BadOption: one is.
+    """
+    missing = [name for name, value in options.items() if value is None]
+    if len(missing) == 1:
+        raise BadOption(missing[0], expected=f"{' and '.join(options)}, or neither", found="none")
 
 
 def _only(others: Mapping[str, object], mode: str) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.layer_choice import DimensionSweep
     from geometry_of_trust.probing.score_histogram import ScoreHistogram
     from geometry_of_trust.probing.training import TrainingResult
-    from geometry_of_trust.probing.transfer_matrix import LayerMatrix
+    from geometry_of_trust.probing.transfer_matrix import LayerTransfer
 
 MOST_ROWS = 20
 """Probes in a picture; of more, the first."""
@@ -226,13 +226,13 @@ def _layer_axes(axes: Axes, layers: Sequence[int]) -> None:
     axes.set_ylim(None, 1.03)
 
 
-def draw_matrices(page: Page, matrices: Sequence[LayerMatrix], names: Sequence[str]) -> None:
+def draw_matrices(page: Page, matrices: Sequence[LayerTransfer], names: Sequence[str]) -> None:
     """A square of AUROC a dimension and layer, the first few."""
     for i, entry in enumerate(matrices[:MOST_ROWS]):
         _draw_matrix(page.panel(), entry, names, _more(i, len(matrices)))
 
 
-def _draw_matrix(axes: Axes, found: LayerMatrix, names: Sequence[str], last: str) -> None:
+def _draw_matrix(axes: Axes, found: LayerTransfer, names: Sequence[str], last: str) -> None:
     """Numbers in shades of grey, darker for more; hatched where nothing was measured."""
     from matplotlib.patches import Rectangle  # noqa: PLC0415 - heavy, and of an extra
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -79,6 +79,23 @@ class ProbeSurvival:
     outside: int
     verdict: SurvivalVerdict
     reason: str
+
+    def signed_part(self, margin: float) -> dict[str, object]:
+        """As of `SurvivalReport.signed_part`."""
+        return {
+            "dimension": self.dimension,
+            "groups": self.groups,
+            "threshold": self.threshold,
+            "before": asdict(self.before),
+            "after": asdict(self.frozen.evaluation),
+            "auroc_change": asdict(self.frozen.auroc_change),
+            "balanced_change": asdict(self.frozen.balanced_change),
+            "holds": self.frozen.holds(margin),
+            "holds_rotated": self.rotated.holds(margin),
+            "holds_ridge": self.ridge.holds(margin),
+            "outside": self.outside,
+            "verdict": self.verdict,
+        }
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geometry_of_trust.documents.evaluations import labels_digest
 from geometry_of_trust.documents.strictjson import float32
 from geometry_of_trust.errors import BadOption, ModelMismatch, TooFewOfClass
 from geometry_of_trust.files import PathLike
@@ -49,11 +50,29 @@ DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
+class JudgedFiles:
+    """What a report was made of, by SHA-256.
+
+    Attributes:
+        old, new, unembedding: of the files. unlabelled: of two files, or none.
+        row_table: digest of that of the old states, or None.
+        labels: by dimension, of labels as a `.labels` file has them.
+    """
+
+    old: str
+    new: str
+    unembedding: str
+    row_table: str | None
+    labels: Mapping[str, str]
+    unlabelled: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class LayerSurvival:
     """What becomes of the probes of one set.
 
     Attributes:
-        path: of the file. layer: that they read.
+        path, sha256: of the file. layer: that they read.
         trained_on: whether the old states are those that the probes were trained on.
         cka: similarity of old and new states, whatever their bases (`similarity.debiased_cka`).
         cka_ridge: of the old states and the new ones after the ridge map; after the rotation it is
@@ -64,6 +83,7 @@ class LayerSurvival:
     """
 
     path: str
+    sha256: str
     layer: int
     trained_on: bool
     cka: float | None
@@ -83,7 +103,7 @@ class SurvivalReport:
         other_tokens: whether some rows are of other tokens than probes were trained on.
         rows: how many. hidden_dim: d. margin: what a probe may lose.
         unlabelled: whether the maps were fitted to pairs of other texts.
-        layers: one entry a probe set.
+        layers: one entry a probe set. files: what it was made of.
     """
 
     old_model: str
@@ -97,6 +117,27 @@ class SurvivalReport:
     margin: float
     unlabelled: bool
     layers: tuple[LayerSurvival, ...]
+    files: JudgedFiles
+
+    def signed_part(self) -> dict[str, object]:
+        """What a statement says of it, as JSON has it: what follows exactly from the files.
+
+        Of the maps, which a library's last digits have a part in, only whether the probe holds.
+        """
+        return {
+            **asdict(self.files),
+            "rows": self.rows,
+            "margin": self.margin,
+            "probe_sets": [
+                {
+                    "sha256": layer.sha256,
+                    "layer": layer.layer,
+                    "trained_on": layer.trained_on,
+                    "probes": [probe.signed_part(self.margin) for probe in layer.probes],
+                }
+                for layer in self.layers
+            ],
+        }
 
 
 def measure_survival(
@@ -135,6 +176,7 @@ def measure_survival(
         LayerMissing, NonFinite, ZeroState: states that cannot be used.
         Others: as `calibration_report`.
     """
+    margin = float32(margin)
     if not 0 <= margin < 0.5:
         raise BadOption("--margin", expected="a number from 0 to below 0.5", found=margin)
     chosen = DEFAULT_THRESHOLD if threshold is None else float32(threshold)
@@ -178,6 +220,17 @@ def measure_survival(
         margin=margin,
         unlabelled=bool(pool),
         layers=tuple(found),
+        files=JudgedFiles(
+            old=old.sha256,
+            new=new.sha256,
+            unembedding=sources.unembedding_file.sha256,
+            row_table=None if old.rows is None else old.rows.digest(),
+            labels={
+                name: labels_digest(column.astype(np.int8).tobytes())
+                for name, column in columns.items()
+            },
+            unlabelled=tuple(file.sha256 for file in pool),
+        ),
     )
 
 
@@ -208,6 +261,7 @@ class _Reader:
         columns = labels_by_probe(self.columns, probe_set.probes)
         return LayerSurvival(
             path=file.path,
+            sha256=file.sha256,
             layer=probe_set.layer,
             trained_on=training is not None and training.activations_sha256 == self.old.sha256,
             cka=debiased_cka(old, new),

@@ -46,7 +46,7 @@ class ComparedCorpus:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TransferCell:
     """A probe of one corpus on rows of another, or held out on its own.
 
     Attributes:
@@ -60,7 +60,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class LayerMatrix:
+class LayerTransfer:
     """All corpora against all, of one dimension at one layer.
 
     Attributes:
@@ -69,7 +69,7 @@ class LayerMatrix:
 
     dimension: str
     layer: int
-    cells: tuple[tuple[Cell, ...], ...]
+    cells: tuple[tuple[TransferCell, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class TransferMatrix:
     model_id: str
     precision: str
     corpora: tuple[ComparedCorpus, ...]
-    matrices: tuple[LayerMatrix, ...]
+    matrices: tuple[LayerTransfer, ...]
 
 
 def transfer_matrix(
@@ -135,7 +135,7 @@ def transfer_matrix(
                 for H, labels, file in zip(states, columns, files, strict=True)
             ]
             cells = (_tested(one, labelled, geometry, options.l2) for one in labelled)
-            matrices.append(LayerMatrix(name, layer, tuple(cells)))
+            matrices.append(LayerTransfer(name, layer, tuple(cells)))
     for file in files:
         file.file.check_unchanged()
     matrix_file.file.check_unchanged()
@@ -163,7 +163,7 @@ class _Labelled:
 
 def _tested(
     own: _Labelled, corpora: Sequence[_Labelled], geometry: Geometry, l2: float | None
-) -> tuple[Cell, ...]:
+) -> tuple[TransferCell, ...]:
     """A probe of one corpus, tested on each of them."""
     classifier = CausalProbe(gram=geometry, l2=l2)
     split = SplitRows.of(own.H, own.y, geometry, own.groups)
@@ -172,25 +172,27 @@ def _tested(
     probe = as_probe("", classifier)
     held_out = nested_scores(cross, split.y, split.fold).logits
     sample = Sample(split.y, split.groups, split.fold)
-    diagonal = Cell(figure_with_interval(sample, WithinFoldAuroc(sample, held_out)), len(own.y), 0)
+    diagonal = TransferCell(
+        figure_with_interval(sample, WithinFoldAuroc(sample, held_out)), len(own.y), 0
+    )
     return tuple(
         diagonal if other is own else _elsewhere(probe, geometry, own, other) for other in corpora
     )
 
 
-def _elsewhere(probe: Probe, geometry: Geometry, own: _Labelled, other: _Labelled) -> Cell:
+def _elsewhere(probe: Probe, geometry: Geometry, own: _Labelled, other: _Labelled) -> TransferCell:
     """A probe as it is, on the rows of another corpus that do not stand in its own."""
     fresh = ~standing_in(other.H, other.rows, own.H, own.rows)
     left_out, y, groups = int((~fresh).sum()), other.y[fresh], other.groups
     if len(set(y.tolist())) < 2:
-        return Cell(None, len(y), left_out)
+        return TransferCell(None, len(y), left_out)
     try:
         kept = None if groups is None else groups[fresh]
         scores = score_fresh_rows(probe, geometry, other.H[fresh], y, kept)
     except TooFewOfClass:  # what is left is of one group
-        return Cell(None, len(y), left_out)
+        return TransferCell(None, len(y), left_out)
     auroc = figure_with_interval(scores.sample, WithinFoldAuroc(scores.sample, scores.logits))
-    return Cell(auroc, len(y), left_out)
+    return TransferCell(auroc, len(y), left_out)
 
 
 def _check_alike(files: Sequence[ActivationsFile], unembedding_sha256: str) -> None:

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.probe_card import Figure
     from geometry_of_trust.probing.survival import After, ProbeSurvival
     from geometry_of_trust.probing.survival_files import LayerSurvival, SurvivalReport
-    from geometry_of_trust.probing.transfer_matrix import Cell, LayerMatrix, TransferMatrix
+    from geometry_of_trust.probing.transfer_matrix import (
+        LayerTransfer,
+        TransferCell,
+        TransferMatrix,
+    )
 
 _NAME, _COLUMN = 30, 24
 
@@ -128,7 +132,7 @@ def matrix(result: TransferMatrix) -> str:
     return "\n\n".join([table(corpora), *lines, note])
 
 
-def _at_layer(found: LayerMatrix, names: Sequence[str]) -> str:
+def _at_layer(found: LayerTransfer, names: Sequence[str]) -> str:
     width = max(len("trained on"), *map(len, names)) + 2
     head = "".join(f"{name:<{max(_COLUMN, len(name) + 2)}}" for name in names)
     lines = [f"AUROC of {quoted(found.dimension)}, layer {found.layer}, by corpus tested on"]
@@ -148,7 +152,7 @@ def _at_layer(found: LayerMatrix, names: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _cell(cell: Cell, *, own: bool) -> str:
+def _cell(cell: TransferCell, *, own: bool) -> str:
     shown = "not measured" if cell.auroc is None else number(cell.auroc)
     return f"{shown}{' *' if own else ''}"
 
