@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         TransferMatrix,
     )
 
-_NAME, _COLUMN = 30, 24
+_NAME, _COLUMN = 28, 25
 
 
 def survival(result: SurvivalReport) -> str:

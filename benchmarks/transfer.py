@@ -3,9 +3,10 @@
 A probe is trained on a third of the statements about cities (layer 15, last token), and judged on
 another third. Maps are fitted to the last third and statements about kinds of things, without
 labels.
-Then how often the verdict is wrong where the truth is known, on synthetic states.
+Then how often the verdict is wrong where the truth is known, on synthetic states; and the matrix of
+three corpora of true and false statements, of which one shares texts with another.
 
-`--only models` or `--only levels`; `--seeds`.
+`--only models`, `levels` or `matrix`; `--changes`, `--seeds`.
 """
 
 from __future__ import annotations
@@ -32,9 +33,13 @@ from geometry_of_trust.probing.probes import Probe
 from geometry_of_trust.probing.splits import blind_folds
 from geometry_of_trust.probing.survival import MARGIN, Judge, StatesRead, survival_verdict
 from geometry_of_trust.probing.survival_files import SurvivalReport, measure_survival
+from geometry_of_trust.probing.transfer_matrix import transfer_matrix
+from geometry_of_trust.showing.transfers import matrix as shown_matrix
 from geometry_of_trust.showing.transfers import signed, survival
 
 LAYER = 15
+FINE_TUNED = "fine-tuned"
+CHANGES = ("bfloat16", "int8", FINE_TUNED, "noise 0.1", "noise 0.3", "another basis")
 PARTS = ("trained", "judged", "others")
 
 
@@ -67,22 +72,26 @@ def extracted(folder: Path, name: str, model: Path, parts: Sequence[str], *optio
             "--output-unembedding", folder / f"{name}.gotue", *options)  # fmt: skip
 
 
-def changes(folder: Path) -> Iterator[tuple[str, Path, tuple[object, ...]]]:
+def changes(folder: Path, only: Sequence[str]) -> Iterator[tuple[str, Path, tuple[object, ...]]]:
     """What the model becomes: a name, its folder, options of the extraction."""
     from benchmarks.probing import changed_models as made
 
-    yield "bfloat16", MODEL, ("--dtype", "bfloat16")
-    yield "int8", MODEL, ("--quantization", "int8")
-    adapter = made.fine_tuned(folder / "adapter", steps=60, rate=1e-3)
-    yield "fine-tuned", MODEL, ("--adapter", adapter)
-    for share in (0.1, 0.3):
-        model = made.with_noise(folder / "noise", share)
-        yield f"noise {share:g}", model, ()
-    yield "another basis", made.in_another_basis(folder / "basis"), ()
+    for name in only:
+        if name == "bfloat16":
+            yield name, MODEL, ("--dtype", "bfloat16")
+        elif name == "int8":
+            yield name, MODEL, ("--quantization", "int8")
+        elif name == FINE_TUNED:
+            adapter = made.fine_tuned(folder / "adapter", steps=60, rate=1e-3)
+            yield name, MODEL, ("--adapter", adapter)
+        elif name == "another basis":
+            yield name, made.in_another_basis(folder / "basis"), ()
+        else:
+            yield name, made.with_noise(folder / "noise", float(name.split()[1])), ()
 
 
-def models() -> None:
-    """Print what becomes of the probe, a line a model."""
+def models(only: Sequence[str]) -> None:
+    """Print what becomes of the probe, a line a change, and all that is said of one of them."""
     print("| weights | CKA | cosine | as it is: AUROC | its change | balanced accuracy | verdict |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
@@ -93,17 +102,17 @@ def models() -> None:
         got("train", "--activations", folder / "old.trained.gotact", "--unembedding",
             folder / "old.gotue", "--label-column", LABEL, "--layer", LAYER,
             "--output", probes)  # fmt: skip
-        last = None
-        for kind, model, options in changes(folder):
+        whole = ""
+        for kind, model, options in changes(folder, only):
             extracted(folder, kind, model, PARTS[1:], *options)
-            last = measure_survival(
+            report = measure_survival(
                 activations=folder / "old.judged.gotact", to=folder / f"{kind}.judged.gotact",
                 probes=[probes], unembedding=folder / "old.gotue", label_columns=[LABEL],
                 unlabelled=[folder / f"{each}.others.gotact" for each in ("old", kind)],
             )  # fmt: skip
-            print(row(kind, last), flush=True)
-        if last is not None:
-            print(f"\n{survival(last)}")
+            print(row(kind, report), flush=True)
+            whole = survival(report) if kind == FINE_TUNED else whole
+        print(f"\n{whole}\n")
 
 
 def row(kind: str, report: SurvivalReport) -> str:
@@ -159,17 +168,38 @@ def levels(seeds: int) -> None:
         print(f"| {kind} | {' | '.join(shares)} |", flush=True)
 
 
+def matrix() -> None:
+    """Print the matrix of the two corpora and the statements of the examples."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sources = [
+            ROOT / "benchmarks" / "corpora" / f"{each}.jsonl" for each in ("cities", "kinds")
+        ]
+        sources.append(ROOT / "examples" / "statements.jsonl")
+        for source in sources:
+            got("extract", "--model", MODEL, "--model-id", "SmolLM2", "--layers", LAYER,
+                "--input-file", source, "--label-column", LABEL, "--group-column", GROUP,
+                "--output-activations", folder / f"{source.stem}.gotact",
+                "--output-unembedding", folder / "u.gotue")  # fmt: skip
+        print(shown_matrix(transfer_matrix(
+            corpora=[folder / f"{source.stem}.gotact" for source in sources],
+            unembedding=folder / "u.gotue", label_columns=[LABEL], layers=[LAYER],
+        )))  # fmt: skip
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["models", "levels"])
+    parser.add_argument("--only", choices=["models", "levels", "matrix"])
+    parser.add_argument("--changes", nargs="+", choices=CHANGES, default=CHANGES)
     parser.add_argument("--seeds", type=int, default=400)
     options = parser.parse_args()
-    if options.only != "levels":
-        models()
-    if options.only != "models":
-        print()
+    if options.only in (None, "models"):
+        models(options.changes)
+    if options.only in (None, "levels"):
         levels(options.seeds)
+    if options.only in (None, "matrix"):
+        matrix()
 
 
 if __name__ == "__main__":
