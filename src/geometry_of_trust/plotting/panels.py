@@ -241,7 +241,7 @@ def _draw_matrix(axes: Axes, found: LayerTransfer, names: Sequence[str], last: s
             auroc, own = cell.auroc, i == j
             depth = 0.0 if auroc is None else min(max(2 * auroc.value - 1, 0.0), 1.0)
             axes.add_patch(
-                Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=str(1 - 0.75 * depth),
+                Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=str(1 - 0.4 * depth),
                           edgecolor=_GREY, linewidth=0.8, hatch="////" if auroc is None else None)
             )  # fmt: skip
             if own:
@@ -250,11 +250,10 @@ def _draw_matrix(axes: Axes, found: LayerTransfer, names: Sequence[str], last: s
             text = "" if auroc is None else (
                 f"{auroc.value:.3f}\n[{auroc.low:.3f}, {auroc.high:.3f}]"
             )  # fmt: skip
-            axes.text(j, i, text, ha="center", va="center", fontsize=8,
-                      color="white" if depth > 0.6 else "black")  # fmt: skip
+            axes.text(j, i, text, ha="center", va="center", fontsize=8)
     shown = [plain(name) for name in names]
-    for labels, ticks in ((axes.set_xticks, shown), (axes.set_yticks, shown)):
-        labels(range(len(ticks)), ticks, parse_math=False)
+    for set_ticks in (axes.set_xticks, axes.set_yticks):
+        set_ticks(range(len(shown)), shown, parse_math=False)
     axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5),
              xlabel="tested on (framed: held out by group)", ylabel="trained on")  # fmt: skip
     axes.set_aspect("equal")
