@@ -91,7 +91,9 @@ FLOORS: dict[str, str] = {
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
         signed_bytes attestation evaluation_checks checks keyrings histories key_making
     """,
-    "evidence": "reading envelopes statements attested verification_results",
+    "evidence": """
+        reading envelopes statements attested verification_results transfer_statements
+    """,
     "formats": """
         mapped_arrays arrays labels thrift_compact parquet_layout parquet_table table_rows
         label_tables row_writer row_table readings_file binary_file gotact activations_file gotue
@@ -122,6 +124,7 @@ FLOORS: dict[str, str] = {
         equal_rows word_classifier split_rows judged_units permutation_null controls fresh_rows
         options causal_probe card_making shift_falls other_rows training other_files probe_set_files
         training_files calibration_report layer_sweep
+        similarity alignment paired_rows survival survival_files transfer_matrix
     """,
     "attesting": "drifts assemble row_files evaluations attest",
     "verifying": """
@@ -131,13 +134,13 @@ FLOORS: dict[str, str] = {
     "showing": """
         text verdicts evidence histories keyrings cards probes drifts conversions extractions
         reproductions
-        sweeps token_readings identities any_file
+        sweeps transfers token_readings identities any_file
     """,
     "plotting": "image_files panels pictures",
     "cli": """
         signals layer_spelling places streams common evidence_files extract keygen train attest
         verify reproduce export prove show read calibration_report sweep convert checkpoint drift
-        keyring model
+        keyring model transfer
     """,
 }
 """The files of each room with several, from its ground up: each imports only files before it.

@@ -141,6 +141,12 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.score_histogram import ScoreHistogram as ScoreHistogram
     from geometry_of_trust.probing.shift_falls import Shifted as Shifted
     from geometry_of_trust.probing.split_rows import SplitRows as SplitRows
+    from geometry_of_trust.probing.survival import After as After
+    from geometry_of_trust.probing.survival import ProbeSurvival as ProbeSurvival
+    from geometry_of_trust.probing.survival_files import JudgedFiles as JudgedFiles
+    from geometry_of_trust.probing.survival_files import LayerSurvival as LayerSurvival
+    from geometry_of_trust.probing.survival_files import SurvivalReport as SurvivalReport
+    from geometry_of_trust.probing.survival_files import measure_survival as measure_survival
     from geometry_of_trust.probing.token_readings import ProbeReadings as ProbeReadings
     from geometry_of_trust.probing.token_readings import TextReadings as TextReadings
     from geometry_of_trust.probing.token_readings import TokenText as TokenText
@@ -150,6 +156,11 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.training import train as train
     from geometry_of_trust.probing.training_files import train_files as train_files
     from geometry_of_trust.probing.training_files import train_layers as train_layers
+    from geometry_of_trust.probing.transfer_matrix import ComparedCorpus as ComparedCorpus
+    from geometry_of_trust.probing.transfer_matrix import LayerTransfer as LayerTransfer
+    from geometry_of_trust.probing.transfer_matrix import TransferCell as TransferCell
+    from geometry_of_trust.probing.transfer_matrix import TransferMatrix as TransferMatrix
+    from geometry_of_trust.probing.transfer_matrix import transfer_matrix as transfer_matrix
     from geometry_of_trust.signing.attestation import Attestation as Attestation
     from geometry_of_trust.signing.attestation import read_attestation as read_attestation
     from geometry_of_trust.signing.attestation import write_attestation as write_attestation
@@ -305,11 +316,25 @@ _NAMES = {
     "probing.probes": ("Probe", "ProbeSet", "Training", "read_probe_set"),
     "probing.score_histogram": ("ScoreHistogram",),
     "probing.split_rows": ("SplitRows",),
+    "probing.survival": ("After", "ProbeSurvival"),
+    "probing.survival_files": (
+        "JudgedFiles",
+        "LayerSurvival",
+        "SurvivalReport",
+        "measure_survival",
+    ),
     "probing.token_readings": ("ProbeReadings", "TextReadings", "TokenText", "read_tokens"),
     "probing.other_rows": ("OtherRows", "Others"),
     "probing.shift_falls": ("Shifted",),
     "probing.training": ("TrainingContext", "TrainingResult", "train"),
     "probing.training_files": ("train_files", "train_layers"),
+    "probing.transfer_matrix": (
+        "ComparedCorpus",
+        "LayerTransfer",
+        "TransferCell",
+        "TransferMatrix",
+        "transfer_matrix",
+    ),
     "signing.attestation": ("Attestation", "read_attestation", "write_attestation"),
     "signing.binding": (
         "Binding",

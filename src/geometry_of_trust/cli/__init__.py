@@ -31,6 +31,7 @@ from geometry_of_trust.cli import (
     show,
     sweep,
     train,
+    transfer,
     verify,
 )
 from geometry_of_trust.cli.common import OK, UNREADABLE, USAGE, app
@@ -62,6 +63,7 @@ __all__ = [
     "show",
     "sweep",
     "train",
+    "transfer",
     "verify",
 ]
 

@@ -164,8 +164,14 @@ def _figure(values: Sequence[float], metric: Metric) -> Figure | None:
     if drawn:
         centre = math.fsum(drawn) / len(drawn) if metric.biased else value
         moved = Fraction(value) - Fraction(centre)
-        ends = [min(max(round32(_quantile(drawn, level) + moved), 0.0), 1.0) for level in _LEVELS]
+        reached = [round32(_quantile(drawn, level) + moved) for level in _LEVELS]
+        ends = [min(max(end, metric.least), metric.most) for end in reached]
     return Figure(*map(round32, (value, *ends)))
+
+
+def exact_figure(sample: Sample, metric: Metric) -> Figure | None:
+    """One figure with its interval, of the same bits everywhere if the metric is; or None."""
+    return _figures(sample, {"": metric})[""]
 
 
 def _quantile(ordered: Sequence[float], level: Fraction) -> Fraction:
