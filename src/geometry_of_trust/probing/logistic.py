@@ -28,7 +28,7 @@ _NEAR = 1e-3
 """Relative gradient above which each Newton step has a Hessian of its own."""
 
 REACH = 10
-"""Scores count up to so many median distances (from the median of their class) past both medians."""
+"""Scores count so many median distances (from their class's median) past both medians at most."""
 
 
 @dataclass(frozen=True, eq=False)
