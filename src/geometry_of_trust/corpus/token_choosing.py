@@ -62,6 +62,8 @@ def chosen_tokens(
     covering = [(t, span) for t, span in enumerate(encoded.spans) if span is not None]
     ends = [end for _, (_, end) in covering]  # ascending, as a tokenizer reads from left to right
     for start, end, origin in stretches:
+        if start == end:
+            continue  # nothing stands there, though a token may reach from before it to after it
         for t, span in covering[bisect.bisect_right(ends, start) :]:
             if span[0] >= end:
                 break
