@@ -278,6 +278,10 @@ def test_texts_are_no_chats() -> None:
     with pytest.raises(errors.TokensMissing) as caught:
         chosen("smollm-2", "user", "user: a")
     assert caught.value.found == "a text"
+    messages = ({"role": "user", "content": "a"},)
+    with pytest.raises(errors.TokensMissing) as caught:
+        chosen("smollm-2", "chars", Entry(None, messages, {}, None, "row 1", ((0, 1, {}),)))
+    assert caught.value.found == "a chat"
 
 
 def test_other_tokens_do_not_go_on_with_a_run(

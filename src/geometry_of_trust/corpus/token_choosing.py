@@ -119,6 +119,11 @@ def _check_of_one(
 
 
 def _of_spans(entry: Entry, text: str) -> Iterator[Stretch]:
+    if entry.messages is not None:  # of which message, or of what the template makes of them?
+        raise TokensMissing(
+            entry.where, expected="a text, whose characters --tokens chars counts", found="a chat",
+            hint="Give texts, or choose tokens of chats by role, after:STRING or between:A:B.",
+        )  # fmt: skip
     for start, end, labels in entry.spans:
         if end > len(text):
             raise TokensMissing(
