@@ -313,7 +313,7 @@ def test_an_evaluation_is_verified(evaluation: Evaluation, judged: Attestation) 
     assert "GOT_EVALUATION_RECOMPUTED" in small.properties
     assert "bar" in small.not_checked
     nothing = verify(judged.to_json(), KEY.public)
-    assert {"row table", "bar"} <= {*nothing.not_checked}
+    assert {"row table", "bar", "evaluation"} <= {*nothing.not_checked}
     assert "GOT_EVALUATION_RECOMPUTED" not in nothing.properties
     shown = verdicts.verdict(whole)
     assert "auroc " in shown
@@ -486,6 +486,7 @@ def test_labels_from_a_file_of_their_own(evaluation: Evaluation, tmp_path: Path)
         labels = options["labels"]
         assert evaluation.verify(document, **one, labels=labels).line == "VERIFIED"
         assert "labels" in evaluation.verify(document, **one).not_checked
+    assert "'wet' against LABELS OF ANOTHER NAME, 'soaked'" in verdicts.attestation(document)
     path = evaluation.folder / "file.json"
     write_attestation(path, document)
     chosen: dict[str, Any] = {

@@ -209,9 +209,12 @@ def _evaluation_rows(bound: Binding) -> list[tuple[str, str]]:
     if evaluation is None:
         return []
     layers = [entry.layer for entry in bound.probe_sets for _ in entry.dimensions]
+    columns = {entry.dimension: entry.column for entry in evaluation.labels}
     rows = []
     for layer, probe in list(zip(layers, evaluation.probes, strict=False))[:READINGS_SHOWN]:
         of_one = f"layer {layer}: {quoted(probe.dimension)}"
+        if (column := columns.get(probe.dimension)) not in (None, probe.dimension):
+            of_one += f" against LABELS OF ANOTHER NAME, {quoted(column)}"
         told = f"{probe.positives} positive, {probe.negatives} negative"
         told += ", TRAINED ON THESE ROWS" if probe.trained_on else ""
         rows.append(("evaluation", f"{_told(probe, MEASURES)}, {told}, {of_one}"))

@@ -34,6 +34,7 @@ from geometry_of_trust.signing.attestation import (
     Document,
     parse_document,
 )
+from geometry_of_trust.signing.binding import Binding
 from geometry_of_trust.signing.checks import check_binding, check_no_binding, check_structure
 from geometry_of_trust.signing.keys import PublicKey
 from geometry_of_trust.signing.signed_bytes import LAYOUT_MEMBERS, ByteLayout
@@ -127,15 +128,11 @@ class Verdict:
         found = [PROPERTIES[name] for name in passed if name in PROPERTIES]
         if self.attestation.bound().model is not None and MODEL not in self.not_checked:
             found.append(MODEL_IDENTITY)
-        if self.attestation.bound().evaluation is not None and not self._lacks(
-            ROWS, LABELS, _EVALUATION
+        if self.attestation.bound().evaluation is not None and (
+            _EVALUATION not in self.not_checked
         ):
             found.append(EVALUATION)
         return (*found, "GOT_COMPLETE") if self.complete else tuple(found)
-
-    def _lacks(self, *names: str) -> bool:
-        """Whether one of these was not looked at."""
-        return any(name in self.not_checked for name in names)
 
     @property
     def line(self) -> str:
@@ -413,11 +410,12 @@ def _files_step(
     if supplied.nothing:
         missing = supplied.missing(binding)
         run.skip(5, f"not supplied: {', '.join(missing)}")
-        return missing, None
+        return missing + _unevaluated(binding, missing), None
     with run.step(5) as passed:
         supplied = supplied.opened(binding)
         missing = supplied.missing(binding)
         absent = f"; not supplied: {', '.join(missing)}" if missing else ""
+        missing += _unevaluated(binding, missing)
         checked = check_files(binding, supplied)
         contents, more = _contents(claimed, supplied)
         # No one signs that a record names no tensor: then 5.14 has nothing to check, and says so.
@@ -429,6 +427,12 @@ def _files_step(
             more += f"; of the model by its NAME alone, as no weights are named: {named}"
         passed(f"sha256 of {', '.join(checked)}{more}{absent}")
     return missing, contents
+
+
+def _unevaluated(binding: Binding, missing: Sequence[str]) -> list[str]:
+    """The evaluation that is bound, where what it follows from is not supplied."""
+    lacks = binding.evaluation is not None and (ROWS in missing or LABELS in missing)
+    return [_EVALUATION] if lacks else []
 
 
 def _contents(claimed: Attestation, supplied: Supplied) -> tuple[Contents, str]:
