@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from geometry_of_trust.attesting.mismatches import mismatch
 from geometry_of_trust.documents.evaluations import (
     Bar,
     BoundBar,
@@ -23,7 +24,6 @@ from geometry_of_trust.errors import (
     ContentMismatch,
     Inconsistent,
     MissingMember,
-    ReadingsMismatch,
     TooFewOfClass,
 )
 from geometry_of_trust.files import PathLike
@@ -253,9 +253,7 @@ def check_evaluation(attestation: Attestation, labelled: Labelled) -> None:
         ),
     ):
         if ours != theirs:
-            raise ReadingsMismatch(
-                f"binding.evaluation.{name}", expected=f"{ours}, as recomputed", found=theirs
-            )
+            raise mismatch(f"binding.evaluation.{name}", ours, theirs)
 
 
 def check_bar(attestation: Attestation, path: PathLike) -> None:
