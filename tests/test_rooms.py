@@ -118,7 +118,7 @@ FLOORS: dict[str, str] = {
         options causal_probe card_making training probe_set_files training_files
         calibration_report layer_sweep
     """,
-    "attesting": "drifts assemble evaluations attest",
+    "attesting": "drifts mismatches assemble evaluations attest",
     "verifying": """
         model_files differences supplied_files file_contents trusted_keys verify history signers
         token_differences reproduce
