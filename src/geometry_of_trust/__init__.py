@@ -14,6 +14,7 @@ from geometry_of_trust.version import __version__
 
 if TYPE_CHECKING:
     from geometry_of_trust.attesting.attest import attest as attest
+    from geometry_of_trust.attesting.row_files import prove_row as prove_row
     from geometry_of_trust.converting.conversion import Converted as Converted
     from geometry_of_trust.converting.conversion import convert as convert
     from geometry_of_trust.converting.in_memory import to_numpy as to_numpy
@@ -56,6 +57,9 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.recorded_identity import RecordedIdentity as RecordedIdentity
     from geometry_of_trust.documents.recorded_identity import RecordedTensor as RecordedTensor
     from geometry_of_trust.documents.recorded_identity import Weights as Weights
+    from geometry_of_trust.documents.row_proofs import RowProof as RowProof
+    from geometry_of_trust.documents.row_proofs import RowReading as RowReading
+    from geometry_of_trust.documents.row_proofs import read_row_proof as read_row_proof
     from geometry_of_trust.documents.token_choice import TokenChoice as TokenChoice
     from geometry_of_trust.documents.trained_tokens import TrainedTokens as TrainedTokens
     from geometry_of_trust.errors import GotError as GotError
@@ -148,6 +152,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.signing.binding import BoundGeometry as BoundGeometry
     from geometry_of_trust.signing.binding import BoundModel as BoundModel
     from geometry_of_trust.signing.binding import BoundProbeSet as BoundProbeSet
+    from geometry_of_trust.signing.binding import BoundReadings as BoundReadings
     from geometry_of_trust.signing.binding import BoundRecord as BoundRecord
     from geometry_of_trust.signing.binding import BoundUnembedding as BoundUnembedding
     from geometry_of_trust.signing.key_making import generate_key_files as generate_key_files
@@ -184,6 +189,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "attesting.attest": ("attest",),
+    "attesting.row_files": ("prove_row",),
     "converting.conversion": ("Converted", "convert"),
     "converting.in_memory": ("to_numpy", "to_pandas", "to_torch"),
     "corpus.choosing": ("Position",),
@@ -227,6 +233,7 @@ _NAMES = {
         "Weights",
     ),
     "documents.aggregates": ("Aggregate",),
+    "documents.row_proofs": ("RowProof", "RowReading", "read_row_proof"),
     "documents.token_choice": ("TokenChoice",),
     "documents.trained_tokens": ("TrainedTokens",),
     "errors": ("GotError",),
@@ -298,6 +305,7 @@ _NAMES = {
         "BoundGeometry",
         "BoundProbeSet",
         "BoundModel",
+        "BoundReadings",
         "BoundRecord",
         "BoundUnembedding",
     ),

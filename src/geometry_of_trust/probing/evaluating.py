@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from geometry_of_trust.documents.evaluations import AtThreshold, ProbeEvaluation
 from geometry_of_trust.documents.probe_card import BIN_COUNT, Figure
@@ -26,7 +26,7 @@ _LEVELS = (Fraction(25, 1000), Fraction(975, 1000))
 
 def evaluate(
     dimension: str,
-    readings: tuple[Sequence[float], Sequence[float]],
+    readings: tuple[ArrayLike, ArrayLike],
     sample: Sample,
     threshold: float | None,
 ) -> ProbeEvaluation:
@@ -34,7 +34,7 @@ def evaluate(
 
     Args:
         dimension: its name.
-        readings: n raw readings and n probabilities, float32 values.
+        readings: raw readings and probabilities, float32 values, shape (n,) each.
         sample: the n rows, in their order, both classes among them, of one scorer.
         threshold: probability from which a row is called positive, or None.
     """
@@ -180,7 +180,9 @@ def sample_of(labels: Labels, groups: NDArray[np.int64] | None) -> Sample:
     """Rows in their order; groups numbered as they first appear, or each row its own.
 
     Args:
-        labels: 0 or 1, shape (n,). groups: shape (n,), from 0, or None.
+        labels: 0 or 1, shape (n,). groups: equal for rows of one group, shape (n,), or None.
     """
     own = np.arange(len(labels)) if groups is None else groups
-    return Sample.of_one_scorer(labels, own.astype(np.intp))
+    _, first, numbers = np.unique(own, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))  # of each name its place among those that appear
+    return Sample.of_one_scorer(labels, order[numbers].astype(np.intp))
