@@ -143,6 +143,10 @@ def test_parts_and_files_do_not_matter(
     again = beside.attest(readings=tmp_path / "r.parquet")
     assert again == beside.signed
     assert (tmp_path / "r.parquet").read_bytes() == beside.readings.read_bytes()
+    monkeypatch.setattr("geometry_of_trust.formats.readings_file._GROUP_VALUES", 6 * part)
+    assert beside.attest(readings=tmp_path / "r.parquet") == again
+    assert pq.ParquetFile(tmp_path / "r.parquet").num_row_groups > 1
+    assert beside.verify(readings=tmp_path / "r.parquet").line == "VERIFIED"
     options = {"compression": "gzip", "row_group_size": part}
     other = rewritten(beside.readings, tmp_path / "o.parquet", {}, **options)
     assert beside.verify(readings=other).line == "VERIFIED"
