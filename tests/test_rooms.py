@@ -84,7 +84,7 @@ FLOORS: dict[str, str] = {
     "outputs": "interruptions ledger places temporary_files folder_locks commits staged_files",
     "documents": """
         names names_beside strictjson codes token_choice recorded_identity extraction_record schema
-        extraction_record_reading probe_card probe_card_reading positions evaluations
+        extraction_record_reading thresholds probe_card probe_card_reading positions evaluations
         aggregates trained_tokens model_names row_proofs
     """,
     "signing": """
@@ -111,6 +111,7 @@ FLOORS: dict[str, str] = {
     "corpus": """
         choosing inspect_logs sources entries chats turns token_choosing partial engines checking
         options planning settings memory corpus_run estimating worker cluster extracting
+        shifts shifting
     """,
     "converting": "tensorfile exchange in_memory npy tensors tables vllm conversion",
     "probing": """
@@ -119,8 +120,8 @@ FLOORS: dict[str, str] = {
         score_histogram intervals reliability_bins resampling metrics logistic whitening
         layer_choice held_out_figures evaluating cross_validation label_checks surface_features
         equal_rows word_classifier split_rows judged_units permutation_null controls fresh_rows
-        options causal_probe card_making training probe_set_files training_files
-        calibration_report layer_sweep
+        options causal_probe card_making shift_falls other_rows training other_files probe_set_files
+        training_files calibration_report layer_sweep
     """,
     "attesting": "drifts assemble row_files evaluations attest",
     "verifying": """

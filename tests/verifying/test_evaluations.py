@@ -23,6 +23,8 @@ from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, RowOptions
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
+from geometry_of_trust.documents.strictjson import shortest_float32
+from geometry_of_trust.documents.thresholds import Thresholds
 from geometry_of_trust.extraction.options import ExtractionOptions
 from geometry_of_trust.formats.readings_file import open_readings
 from geometry_of_trust.formats.row_table import RowTable, read_rows
@@ -746,3 +748,62 @@ def test_rows_and_texts_are_not_evaluated_together(
     assert of_texts.attest(probes=both, anyway=True).bound().evaluation is None
     with pytest.raises(errors.BadOption):
         of_texts.attest(probes=both, anyway=True, label_columns=["wet", "long"])
+
+
+# --- thresholds of a probe's own --------------------------------------------------------------
+
+
+def test_a_probes_own_threshold_is_bound_and_used(
+    evaluation: Evaluation, judged: Attestation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the raw reading, which does not saturate; unless another one is asked for."""
+    plain = read_probe_set(evaluation.probes[0])
+    assert plain.training is not None
+    above = sorted(judged.layer_readings[0][0::2])[-5]
+    own = Thresholds(True, 120, above)
+    cards = tuple(replace(card, thresholds=own) for card in plain.training.cards)
+    mine = evaluation.folder / "own.json"
+    with_own = replace(plain, training=replace(plain.training, cards=cards))
+    mine.write_bytes(with_own.to_json())
+    signed = evaluation.attest(probes=[mine], label_columns=["wet", "long"])
+    assert signed.layer_readings[0] == judged.layer_readings[0]
+    assert signed.bound().probe_sets[0].thresholds == (own, own)
+    found = signed.bound().evaluation
+    assert found is not None
+    assert found.threshold is None
+    at = found.probes[0].at_threshold
+    assert at is not None
+    assert at.true_positives + at.false_positives == 4
+    whole = evaluation.verify(signed, probes=[mine])
+    assert whole.line == "VERIFIED"
+    told = "above its threshold for 1 % false positives on 120 independent benign texts"
+    shown = verdicts.verdict(whole)
+    assert f", {told}, " in shown
+    assert f", not {told}, " in shown
+    assert f"{told}: recall " in shown
+    # Without the files: the evaluation follows from readings, labels and bound thresholds.
+    small = evaluation.verify(
+        signed, record=record_path(evaluation.activations), rows=rows_path(evaluation.activations),
+        activations=None, unembedding=None, probes=(), model=None,
+    )  # fmt: skip
+    assert "GOT_EVALUATION_RECOMPUTED" in small.properties
+    asked = evaluation.attest(probes=[mine], label_columns=["wet", "long"], threshold=0.5)
+    before, after = judged.bound().evaluation, asked.bound().evaluation
+    assert before is not None
+    assert after is not None
+    assert after.probes == before.probes[:2]
+    lies: list[tuple[tuple[Thresholds, ...], int]] = [
+        ((own,), 4), ((), 4), ((own, replace(own, groups=121)), 5),
+        ((replace(own, one_percent=9.0), own), 5),
+    ]  # fmt: skip
+    for bound, step in lies:
+        binding = signed.bound()
+        changed = replace(binding.probe_sets[0], thresholds=bound)
+        with pytest.raises(Refused) as caught:
+            evaluation.verify(
+                signed_anew(signed, binding=replace(binding, probe_sets=(changed,))), probes=[mine]
+            )
+        assert caught.value.step == step
+    files = ["--activations", evaluation.activations, "--unembedding", evaluation.unembedding]
+    assert main(["read", *map(str, files), "--probes", str(mine), "--text", "3"]) == 0
+    assert f"logit above {shortest_float32(above)}" in capsys.readouterr().out

@@ -168,6 +168,7 @@ def bound_probe_set(
         outside=tuple(outside) if any(outside) else (),
         aggregate=None if at.aggregate is None else str(at.aggregate),
         rows=at.rows,
+        thresholds=tuple(card.thresholds for card in cards if card.thresholds is not None),
     )
 
 

@@ -94,7 +94,8 @@ def attest(
         labels, label_columns: of every row, as of `train_files`: the readings are held against
             them, and what comes of it is bound. Of several columns or probes, each probe has the
             column of its name.
-        threshold: probability from which a row is called positive, for figures at it.
+        threshold: probability from which a row is called positive, for figures at it; None: the
+            own threshold of each probe that has one.
         bar: a file that says what a probe must reach on this corpus (docs/evaluations.md); the
             document says whether it did.
         readings: a file for the readings of every row, or what opens one, used only if they are

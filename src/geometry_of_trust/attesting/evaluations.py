@@ -112,7 +112,8 @@ def with_evaluation(
     Args:
         probe_sets: that were read.
         label_columns: of labels; where there are several, each probe has the one of its name.
-        threshold: probability from which a row is called positive; None: that of the bar.
+        threshold: probability from which a row is called positive; None: that of the bar, or
+            without one the own threshold of each probe that has one.
         bar: the file of what has to be reached.
 
     Raises:
@@ -217,9 +218,14 @@ def _evaluation(
     if count < 2:
         raise TooFewOfClass("groups", expected="two or more", found="1 in all")
     readings = _readings(attestation, labelled.readings)
+    own = [
+        bound.thresholds[j].one_percent if bound.thresholds else None
+        for bound in binding.probe_sets
+        for j in range(len(bound.dimensions))
+    ]
     probes = tuple(
-        evaluate(name, read, samples[name], threshold)
-        for name, read in zip(binding.dimensions, readings, strict=True)
+        evaluate(name, read, samples[name], threshold, above)
+        for name, read, above in zip(binding.dimensions, readings, own, strict=True)
     )
     return Evaluation(labels, labelled.labels is not None, count, threshold, probes)
 

@@ -106,7 +106,8 @@ def attest(
     label_column
         As for train; with several probes, a column of each one's name.
     threshold
-        Sign, too, what comes of calling rows positive from this probability on.
+        Sign, too, what comes of calling rows positive from this probability on [default: above
+        the probe's own threshold, if it has one].
     bar
         A file that was written down before, with what a probe must reach; the document says
         whether it did.

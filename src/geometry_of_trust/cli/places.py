@@ -85,7 +85,7 @@ def _read(name: str, value: object) -> Iterator[Path]:
             yield Path(path)
         elif isinstance(path, Path):
             yield path
-            if name in ("activations", "source"):
+            if name in ("activations", "source", "ood", "benign"):
                 yield from (beside(path) for beside in (record_path, rows_path, labels_path))
             if name == "attestation":
                 yield readings_path(path)

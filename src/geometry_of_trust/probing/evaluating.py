@@ -13,8 +13,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geometry_of_trust.documents.evaluations import AtThreshold, ProbeEvaluation
-from geometry_of_trust.documents.probe_card import BIN_COUNT, Figure
+from geometry_of_trust.documents.evaluations import ProbeEvaluation
+from geometry_of_trust.documents.probe_card import BIN_COUNT, AtThreshold, Figure
 from geometry_of_trust.geometry.exact import round32
 from geometry_of_trust.probing.array_types import Array, Labels
 from geometry_of_trust.probing.metrics import Metric, RecallAtFewFalsePositives, WithinFoldAuroc
@@ -29,6 +29,7 @@ def evaluate(
     readings: tuple[ArrayLike, ArrayLike],
     sample: Sample,
     threshold: float | None,
+    above: float | None = None,
 ) -> ProbeEvaluation:
     """How a probe's readings agree with labels.
 
@@ -37,6 +38,7 @@ def evaluate(
         readings: raw readings and probabilities, float32 values, shape (n,) each.
         sample: the n rows, in their order, both classes among them, of one scorer.
         threshold: probability from which a row is called positive, or None.
+        above: without one, the raw reading above which it is, or None.
     """
     raw, p = (np.array(values, np.float64) for values in readings)
     y = sample.y == 1
@@ -46,8 +48,12 @@ def evaluate(
         "brier": _IntegerMean(sample, (p - sample.y) ** 2),
         "ece": _IntegerCalibrationError(sample, p),
     }
-    called = np.zeros(len(p), np.bool_) if threshold is None else p >= threshold
+    called = None
     if threshold is not None:
+        called = p >= threshold
+    elif above is not None:
+        called = raw > above
+    if called is not None:
         metrics |= {
             "recall": _Share(called & y, y),
             "false_positive_rate": _Share(called & ~y, ~y),
@@ -56,7 +62,7 @@ def evaluate(
         }
     found = _figures(sample, metrics)
     at_threshold = None
-    if threshold is not None:
+    if called is not None:
         at_threshold = AtThreshold(
             int((called & y).sum()),
             int((called & ~y).sum()),

@@ -15,6 +15,7 @@ from geometry_of_trust.documents.evaluations import (
 )
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.strictjson import shortest_float32
+from geometry_of_trust.documents.thresholds import Thresholds
 from geometry_of_trust.showing.text import SEES_LATER, as_json, table
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import Binding, BoundCorpus, BoundModel, BoundProbeSet
@@ -64,6 +65,7 @@ class ReadingEntry:
     outside: bool = False
     aggregate: str | None = None
     rows: tuple[int, ...] | None = None
+    thresholds: Thresholds | None = None
     unbound: bool = False
 
     def tree(self) -> dict[str, object]:
@@ -82,6 +84,9 @@ class ReadingEntry:
                 "aggregate": self.aggregate,
                 "rows": None if self.rows is None else list(self.rows),
             }
+        if (own := self.thresholds) is not None:
+            above = {"above": self.raw > own.one_percent}
+            bound["thresholds"] = dataclasses.asdict(own) | above
         return {
             "probe_set": self.probe_set,
             **bound,
@@ -100,6 +105,8 @@ class ReadingEntry:
             flag = "OUTSIDE of what the probe was fitted on"
         p = "?" if self.probability is None else shortest_float32(self.probability)
         numbers = f"p = {p} ({flag}), raw = {shortest_float32(self.raw)}"
+        if self.thresholds is not None:
+            numbers += f", {self.thresholds.said_of(self.raw)}"
         if self.verdict == "INSUFFICIENT":
             numbers += ", by a probe that is INSUFFICIENT"
         if self.other_weights:
@@ -164,6 +171,7 @@ def _placed(
         outside=outside,
         aggregate=bound.aggregate,
         rows=bound.rows,
+        thresholds=bound.thresholds[probe] if probe < len(bound.thresholds) else None,
     )
 
 
@@ -220,16 +228,24 @@ def _evaluation_rows(bound: Binding) -> list[tuple[str, str]]:
     evaluation = bound.evaluation
     if evaluation is None:
         return []
-    layers = [entry.layer for entry in bound.probe_sets for _ in entry.dimensions]
+    places = [
+        (entry.layer, entry.thresholds[j] if j < len(entry.thresholds) else None)
+        for entry in bound.probe_sets
+        for j in range(len(entry.dimensions))
+    ]
     rows = []
-    for layer, probe in list(zip(layers, evaluation.probes, strict=False))[:READINGS_SHOWN]:
+    for (layer, own), probe in list(zip(places, evaluation.probes, strict=False))[:READINGS_SHOWN]:
         of_one = f"layer {layer}: {quoted(probe.dimension)}"
         told = f"{probe.positives} positive, {probe.negatives} negative"
         told += ", TRAINED ON THESE ROWS" if probe.trained_on else ""
         rows.append(("evaluation", f"{_told(probe, MEASURES)}, {told}, {of_one}"))
-        if probe.at_threshold is not None and evaluation.threshold is not None:
-            at = f"at p = {shortest_float32(evaluation.threshold)}: {_told(probe, AT_THRESHOLD)}"
-            rows.append(("", f"{at}, {of_one}"))
+        at = ""
+        if evaluation.threshold is not None:
+            at = f"at p = {shortest_float32(evaluation.threshold)}"
+        elif own is not None:
+            at = f"above its threshold for {own.share} {own.on}"
+        if probe.at_threshold is not None:
+            rows.append(("", f"{at}: {_told(probe, AT_THRESHOLD)}, {of_one}"))
     more = len(evaluation.probes) - READINGS_SHOWN
     rows += [("", f"and {more} more probes")] if more > 0 else []
     if evaluation.bar is not None:

@@ -27,12 +27,14 @@ from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.schema import (
     BOOL,
     DIGEST,
+    FLOAT,
     INNER_PRODUCT,
     PRECISION,
     STRING,
     U16,
     U32,
     choice,
+    decimal,
     hexadecimal,
     integer,
     member,
@@ -40,6 +42,7 @@ from geometry_of_trust.documents.schema import (
     record,
     vector,
 )
+from geometry_of_trust.documents.thresholds import Thresholds, thresholds
 from geometry_of_trust.documents.token_choice import ALL
 
 BINDING_VERSION = 1
@@ -94,6 +97,7 @@ class BoundProbeSet:
             fitted on; empty where none is, and where that range is not known.
         aggregate: how the readings of a text's tokens became one, as of `Aggregate.parse`, or None.
         rows: the rows of that text, from the first to before the last; None of one position.
+        thresholds: of each probe, if it has some.
     """
 
     sha256: str
@@ -108,6 +112,7 @@ class BoundProbeSet:
     outside: tuple[bool, ...] = ()
     aggregate: str | None = None
     rows: tuple[int, ...] | None = None
+    thresholds: tuple[Thresholds, ...] = ()
 
     @property
     def reads_texts(self) -> bool:
@@ -315,6 +320,7 @@ BINDING = record(
                 member("outside", vector(BOOL), default=(), omitted=True),
                 member("aggregate", STRING, default=None, omitted=True),
                 member("rows", vector(U32), default=None, omitted=True),
+                member("thresholds", vector(thresholds(decimal(FLOAT))), default=(), omitted=True),
             )
         ),
     ),

@@ -316,6 +316,8 @@ def _check_bound_set(
         # one is read; of unknown training no verdict.
         ("dimensions", readings, count * units),
         ("verdicts", 0 if bound.unknown_training else count, len(bound.verdicts)),
+        # 4.23 Of all of its probes thresholds are bound, or of none.
+        ("thresholds", count if bound.thresholds else 0, len(bound.thresholds)),
         # 4.17 What is far outside of its range is said of each reading, or of none.
         ("outside", readings if any(bound.outside) else 0, len(bound.outside)),
         # 4.12 The row is the one that the position names.
