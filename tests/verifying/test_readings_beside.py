@@ -171,7 +171,7 @@ def test_the_file_beside_the_document_is_found(beside: Beside, tmp_path: Path) -
     assert verify(beside.document, KEY.public, alone=True).steps[4].outcome == "not run"
     data = beside.document.read_bytes()
     without = beside.verify(data, readings=None)
-    assert without.not_checked == ("readings file",)
+    assert without.not_checked == ("readings file", "evaluation")
     assert "GOT_EVALUATION_RECOMPUTED" not in without.properties
     assert without.steps[5].outcome == "passed"  # from activations to the root
     labelled = verify(data, KEY.public, labels=beside.labels, readings=beside.readings)
@@ -283,7 +283,7 @@ def test_readings_that_do_not_follow_from_the_files(beside: Beside, tmp_path: Pa
     assert (found.step, found.found) == (6, "0.5")
     assert found.where == "readings, row 7: raw of probe 1, 'tall'"
     found = refused(beside, lie, readings=None, labels=None)
-    assert (found.step, found.where) == (6, "binding.readings")
+    assert (found.step, found.where) == (6, "binding.readings.root")
 
 
 def test_one_row_alone(beside: Beside, tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_one_row_alone(beside: Beside, tmp_path: Path) -> None:
         verdict = verify(document, KEY.public, row=row)
         assert verdict.line == (
             f"VERIFIED, SIGNATURE, BINDING AND ROW {row} OF 30 ONLY: not checked: activations, "
-            "unembedding, probes, readings file, labels, readings"
+            "unembedding, probes, readings file, labels, evaluation, readings"
         )
         assert "the other 29 were not looked at" in verdict.steps[4].detail
         assert "GOT_READINGS_RECOMPUTED" not in verdict.properties
