@@ -14,6 +14,7 @@ from geometry_of_trust.version import __version__
 
 if TYPE_CHECKING:
     from geometry_of_trust.attesting.attest import attest as attest
+    from geometry_of_trust.attesting.row_files import prove_row as prove_row
     from geometry_of_trust.converting.conversion import Converted as Converted
     from geometry_of_trust.converting.conversion import convert as convert
     from geometry_of_trust.converting.in_memory import to_numpy as to_numpy
@@ -59,6 +60,9 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.recorded_identity import RecordedIdentity as RecordedIdentity
     from geometry_of_trust.documents.recorded_identity import RecordedTensor as RecordedTensor
     from geometry_of_trust.documents.recorded_identity import Weights as Weights
+    from geometry_of_trust.documents.row_proofs import RowProof as RowProof
+    from geometry_of_trust.documents.row_proofs import RowReading as RowReading
+    from geometry_of_trust.documents.row_proofs import read_row_proof as read_row_proof
     from geometry_of_trust.documents.thresholds import Thresholds as Thresholds
     from geometry_of_trust.documents.token_choice import TokenChoice as TokenChoice
     from geometry_of_trust.documents.trained_tokens import TrainedTokens as TrainedTokens
@@ -137,6 +141,12 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.score_histogram import ScoreHistogram as ScoreHistogram
     from geometry_of_trust.probing.shift_falls import Shifted as Shifted
     from geometry_of_trust.probing.split_rows import SplitRows as SplitRows
+    from geometry_of_trust.probing.survival import After as After
+    from geometry_of_trust.probing.survival import ProbeSurvival as ProbeSurvival
+    from geometry_of_trust.probing.survival_files import JudgedFiles as JudgedFiles
+    from geometry_of_trust.probing.survival_files import LayerSurvival as LayerSurvival
+    from geometry_of_trust.probing.survival_files import SurvivalReport as SurvivalReport
+    from geometry_of_trust.probing.survival_files import measure_survival as measure_survival
     from geometry_of_trust.probing.token_readings import ProbeReadings as ProbeReadings
     from geometry_of_trust.probing.token_readings import TextReadings as TextReadings
     from geometry_of_trust.probing.token_readings import TokenText as TokenText
@@ -146,6 +156,11 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.training import train as train
     from geometry_of_trust.probing.training_files import train_files as train_files
     from geometry_of_trust.probing.training_files import train_layers as train_layers
+    from geometry_of_trust.probing.transfer_matrix import ComparedCorpus as ComparedCorpus
+    from geometry_of_trust.probing.transfer_matrix import LayerTransfer as LayerTransfer
+    from geometry_of_trust.probing.transfer_matrix import TransferCell as TransferCell
+    from geometry_of_trust.probing.transfer_matrix import TransferMatrix as TransferMatrix
+    from geometry_of_trust.probing.transfer_matrix import transfer_matrix as transfer_matrix
     from geometry_of_trust.signing.attestation import Attestation as Attestation
     from geometry_of_trust.signing.attestation import read_attestation as read_attestation
     from geometry_of_trust.signing.attestation import write_attestation as write_attestation
@@ -155,6 +170,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.signing.binding import BoundGeometry as BoundGeometry
     from geometry_of_trust.signing.binding import BoundModel as BoundModel
     from geometry_of_trust.signing.binding import BoundProbeSet as BoundProbeSet
+    from geometry_of_trust.signing.binding import BoundReadings as BoundReadings
     from geometry_of_trust.signing.binding import BoundRecord as BoundRecord
     from geometry_of_trust.signing.binding import BoundUnembedding as BoundUnembedding
     from geometry_of_trust.signing.key_making import generate_key_files as generate_key_files
@@ -191,6 +207,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "attesting.attest": ("attest",),
+    "attesting.row_files": ("prove_row",),
     "converting.conversion": ("Converted", "convert"),
     "converting.in_memory": ("to_numpy", "to_pandas", "to_torch"),
     "corpus.choosing": ("Position",),
@@ -237,6 +254,7 @@ _NAMES = {
         "Weights",
     ),
     "documents.aggregates": ("Aggregate",),
+    "documents.row_proofs": ("RowProof", "RowReading", "read_row_proof"),
     "documents.thresholds": ("Thresholds",),
     "documents.token_choice": ("TokenChoice",),
     "documents.trained_tokens": ("TrainedTokens",),
@@ -298,11 +316,25 @@ _NAMES = {
     "probing.probes": ("Probe", "ProbeSet", "Training", "read_probe_set"),
     "probing.score_histogram": ("ScoreHistogram",),
     "probing.split_rows": ("SplitRows",),
+    "probing.survival": ("After", "ProbeSurvival"),
+    "probing.survival_files": (
+        "JudgedFiles",
+        "LayerSurvival",
+        "SurvivalReport",
+        "measure_survival",
+    ),
     "probing.token_readings": ("ProbeReadings", "TextReadings", "TokenText", "read_tokens"),
     "probing.other_rows": ("OtherRows", "Others"),
     "probing.shift_falls": ("Shifted",),
     "probing.training": ("TrainingContext", "TrainingResult", "train"),
     "probing.training_files": ("train_files", "train_layers"),
+    "probing.transfer_matrix": (
+        "ComparedCorpus",
+        "LayerTransfer",
+        "TransferCell",
+        "TransferMatrix",
+        "transfer_matrix",
+    ),
     "signing.attestation": ("Attestation", "read_attestation", "write_attestation"),
     "signing.binding": (
         "Binding",
@@ -311,6 +343,7 @@ _NAMES = {
         "BoundGeometry",
         "BoundProbeSet",
         "BoundModel",
+        "BoundReadings",
         "BoundRecord",
         "BoundUnembedding",
     ),

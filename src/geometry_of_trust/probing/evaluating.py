@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from geometry_of_trust.documents.evaluations import ProbeEvaluation
 from geometry_of_trust.documents.probe_card import BIN_COUNT, AtThreshold, Figure
@@ -26,7 +26,7 @@ _LEVELS = (Fraction(25, 1000), Fraction(975, 1000))
 
 def evaluate(
     dimension: str,
-    readings: tuple[Sequence[float], Sequence[float]],
+    readings: tuple[ArrayLike, ArrayLike],
     sample: Sample,
     threshold: float | None,
     above: float | None = None,
@@ -35,7 +35,7 @@ def evaluate(
 
     Args:
         dimension: its name.
-        readings: n raw readings and n probabilities, float32 values.
+        readings: raw readings and probabilities, float32 values, shape (n,) each.
         sample: the n rows, in their order, both classes among them, of one scorer.
         threshold: probability from which a row is called positive, or None.
         above: without one, the raw reading above which it is, or None.
@@ -164,8 +164,14 @@ def _figure(values: Sequence[float], metric: Metric) -> Figure | None:
     if drawn:
         centre = math.fsum(drawn) / len(drawn) if metric.biased else value
         moved = Fraction(value) - Fraction(centre)
-        ends = [min(max(round32(_quantile(drawn, level) + moved), 0.0), 1.0) for level in _LEVELS]
+        reached = [round32(_quantile(drawn, level) + moved) for level in _LEVELS]
+        ends = [min(max(end, metric.least), metric.most) for end in reached]
     return Figure(*map(round32, (value, *ends)))
+
+
+def exact_figure(sample: Sample, metric: Metric) -> Figure | None:
+    """One figure with its interval, of the same bits everywhere if the metric is; or None."""
+    return _figures(sample, {"": metric})[""]
 
 
 def _quantile(ordered: Sequence[float], level: Fraction) -> Fraction:
@@ -186,7 +192,9 @@ def sample_of(labels: Labels, groups: NDArray[np.int64] | None) -> Sample:
     """Rows in their order; groups numbered as they first appear, or each row its own.
 
     Args:
-        labels: 0 or 1, shape (n,). groups: shape (n,), from 0, or None.
+        labels: 0 or 1, shape (n,). groups: equal for rows of one group, shape (n,), or None.
     """
     own = np.arange(len(labels)) if groups is None else groups
-    return Sample.of_one_scorer(labels, own.astype(np.intp))
+    _, first, numbers = np.unique(own, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))  # of each name its place among those that appear
+    return Sample.of_one_scorer(labels, order[numbers].astype(np.intp))

@@ -19,7 +19,7 @@ from geometry_of_trust.probing.array_types import Array, Indices, Labels
 from geometry_of_trust.probing.judged_units import Units
 from geometry_of_trust.probing.logistic import LogisticProblem
 from geometry_of_trust.probing.resampling import Sample
-from geometry_of_trust.probing.splits import MAX_FOLDS
+from geometry_of_trust.probing.splits import blind_folds
 
 PERMUTATIONS = 499
 _SEED = 300
@@ -46,7 +46,7 @@ def permutation_null(
         y: 0 or 1, shape (n,). groups: 0, 1, 2, …, shape (n,). strengths: λ to choose from.
         units: what is judged, of these rows; labels move from one to another. None: each row.
     """
-    folds = _blind_folds(groups)
+    folds = blind_folds(groups)
     units = units or Units(Sample.of_one_scorer(y, groups))
     sample = units.sample
     order = np.argsort(sample.groups, kind="stable")
@@ -99,17 +99,6 @@ def _orders(source: np.random.Philox, length: int, count: int) -> Indices:
     """Orders of 0 … length − 1, one a column: shape (length, count)."""
     drawn = counted_random.uniform(source, count, length)
     return np.argsort(drawn, axis=1, kind="stable").T
-
-
-def _blind_folds(groups: Indices) -> Indices:
-    """Folds that do not look at labels: groups, the largest first, each where fewest rows are."""
-    sizes = np.bincount(groups)
-    rows = np.zeros(min(MAX_FOLDS, len(sizes)))
-    fold = np.empty(len(sizes), np.intp)
-    for group in np.argsort(-sizes, kind="stable").tolist():
-        fold[group] = int(rows.argmin())
-        rows[fold[group]] += sizes[group]
-    return fold[groups]
 
 
 @dataclass(frozen=True, eq=False)

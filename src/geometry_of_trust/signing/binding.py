@@ -36,6 +36,7 @@ from geometry_of_trust.documents.schema import (
     choice,
     decimal,
     hexadecimal,
+    integer,
     member,
     optional,
     record,
@@ -197,13 +198,29 @@ class BoundCorpus:
 
 
 @dataclass(frozen=True)
+class BoundReadings:
+    """The readings of every row, where they are too many for the document and lie beside it.
+
+    Attributes:
+        rows: how many. flagged, outside: how many readings of them are that, as of `Reading`.
+        root: over the rows (RFC 9162), 64 hex digits.
+    """
+
+    rows: int
+    flagged: int
+    outside: int
+    root: str
+
+
+@dataclass(frozen=True)
 class Binding:
     """What readings came from, and who signed; `extraction_record` is None if there was none.
 
     `geometry_reference` is the digest of the checkpoint that drift was measured from, if it was;
     `model` says which model it was, if the record does; `corpus` which texts, where every row was
     read and the record is of a corpus; `evaluation` how the readings of every row agree with
-    labels, where there were some.
+    labels, where there were some; `readings` those of every row, where they lie beside the
+    document.
     """
 
     version: int
@@ -218,6 +235,12 @@ class Binding:
     model: BoundModel | None = None
     corpus: BoundCorpus | None = None
     evaluation: Evaluation | None = None
+    readings: BoundReadings | None = None
+
+    @property
+    def dimensions(self) -> list[str]:
+        """The names of all probes, in the order of the readings of a row."""
+        return [name for bound in self.probe_sets for name in bound.dimensions]
 
     @property
     def reads_every_row(self) -> bool:
@@ -344,5 +367,17 @@ BINDING = record(
         omitted=True,
     ),
     member("evaluation", EVALUATION, default=None, omitted=True),
+    member(
+        "readings",
+        record(
+            BoundReadings,
+            member("rows", U32),
+            member("flagged", integer(48)),
+            member("outside", integer(48)),
+            member("root", DIGEST),
+        ),
+        default=None,
+        omitted=True,
+    ),
 )
 """What a reading came from, as one JSON object of strings and integers."""
