@@ -126,7 +126,7 @@ FLOORS: dict[str, str] = {
         training_files calibration_report layer_sweep
         similarity alignment paired_rows survival survival_files transfer_matrix
     """,
-    "attesting": "drifts assemble row_files evaluations attest",
+    "attesting": "drifts mismatches assemble row_files evaluations attest",
     "verifying": """
         model_files differences supplied_files file_contents trusted_keys verify history signers
         token_differences reproduce

@@ -165,7 +165,7 @@ def test_it_is_verified_from_the_files(evaluation: Evaluation, signed: Attestati
 @pytest.mark.parametrize(
     ("path", "value", "refused"),
     [
-        (("layer_readings", 0, 31), 0.5, (6, "layer_readings")),
+        (("layer_readings", 0, 31), 0.5, (6, "layer_readings[0][31]")),
         (("binding", "corpus", "texts"), 25, (5, "corpus")),
         (("binding", "corpus", "texts_sha256"), "ab" * 32, (5, "corpus")),
         (("binding", "corpus"), None, (5, "corpus")),
@@ -189,6 +189,7 @@ def test_a_lie_is_refused(
         evaluation.verify(signed_anew(signed, **{name: getattr(lie, name)}))
     assert caught.value.step == refused[0]
     assert refused[1] in str(caught.value.where)
+    assert len(str(caught.value)) < 500  # whatever the corpus has
 
 
 def test_a_corpus_is_bound_of_a_reading_of_every_row_alone(evaluation: Evaluation) -> None:
@@ -362,7 +363,7 @@ def test_an_evaluation_is_verified(evaluation: Evaluation, judged: Attestation) 
     assert "GOT_EVALUATION_RECOMPUTED" in small.properties
     assert "bar" in small.not_checked
     nothing = verify(judged.to_json(), KEY.public)
-    assert {"row table", "bar"} <= {*nothing.not_checked}
+    assert {"row table", "bar", "evaluation"} <= {*nothing.not_checked}
     assert "GOT_EVALUATION_RECOMPUTED" not in nothing.properties
     shown = verdicts.verdict(whole)
     assert "auroc " in shown
@@ -459,6 +460,7 @@ def test_a_bar_that_is_not_met(evaluation: Evaluation) -> None:
         (("groups",), 1, (4, "evaluation.groups")),
         (("groups",), 25, (4, "evaluation.groups")),
         (("labels",), (), (4, "evaluation.labels")),
+        (("labels", 0, "column"), None, (4, "evaluation.labels")),
     ],
 )
 def test_a_lie_of_an_evaluation_is_refused(
@@ -558,6 +560,7 @@ def test_labels_from_a_file_of_their_own(evaluation: Evaluation, tmp_path: Path)
         labels = options["labels"]
         assert evaluation.verify(document, **one, labels=labels).line == "VERIFIED"
         assert "labels" in evaluation.verify(document, **one).not_checked
+    assert "'wet' against LABELS OF ANOTHER NAME, 'soaked'" in verdicts.attestation(document)
     path = evaluation.folder / "file.json"
     write_attestation(path, document)
     chosen: dict[str, Any] = {
@@ -722,7 +725,7 @@ def test_texts_are_verified_and_made_again(of_texts: Evaluation, tmp_path: Path)
 @pytest.mark.parametrize(
     ("path", "value", "refused"),
     [
-        (("layer_readings", 1, 31), 0.5, (5, "evaluation.probes[3]")),
+        (("layer_readings", 1, 31), 0.5, (5, "evaluation.probes[3].")),
         (("binding", "probe_sets", 0, "aggregate"), "max", (6, "layer_readings")),
         (("binding", "probe_sets", 0, "aggregate"), "median", (4, "aggregate")),
         (("binding", "probe_sets", 0, "aggregate"), None, (4, "evaluation.probe_sets")),

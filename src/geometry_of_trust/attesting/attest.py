@@ -17,13 +17,14 @@ from geometry_of_trust.attesting.assemble import (
     tokens_told,
 )
 from geometry_of_trust.attesting.drifts import measured_drift
+from geometry_of_trust.attesting.mismatches import mismatch
 from geometry_of_trust.attesting.row_files import rows_against
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.token_choice import ALL
-from geometry_of_trust.errors import BadOption, LimitExceeded, ReadingsMismatch, Unreadable
+from geometry_of_trust.errors import BadOption, LimitExceeded, Unreadable
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.readings_file import (
     MAX_FILE_PROBES,
@@ -328,10 +329,9 @@ def check_readings(
         again = recomputed(attestation, sources, reference, origins, [against.add])
     # 6.2 All that follows from the files is as it was signed.
     if against.apart is not None:
-        where, mine, theirs = against.apart
-        raise ReadingsMismatch(where, expected=f"{mine}, as recomputed", found=theirs)
+        raise mismatch(*against.apart)
     for name, ours, signed in differences(again, attestation):
-        raise ReadingsMismatch(name, expected=f"{ours}, as recomputed", found=signed)
+        raise mismatch(name, ours, signed)
     sets = zip(attestation.bound().probe_sets, sources.probe_sets, strict=True)
     told = all(tokens_told(bound, probe_set, origins) for bound, probe_set in sets)
     return [] if told else ["row table"]

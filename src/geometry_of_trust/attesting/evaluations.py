@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from geometry_of_trust.attesting.mismatches import mismatch
 from geometry_of_trust.documents.evaluations import (
     AT_THRESHOLD,
     Bar,
@@ -27,7 +28,6 @@ from geometry_of_trust.errors import (
     ContentMismatch,
     Inconsistent,
     MissingMember,
-    ReadingsMismatch,
     TooFewOfClass,
 )
 from geometry_of_trust.files import PathLike
@@ -309,9 +309,7 @@ def check_evaluation(attestation: Attestation, labelled: Labelled) -> None:
         ),
     ):
         if ours != theirs:
-            raise ReadingsMismatch(
-                f"binding.evaluation.{name}", expected=f"{ours}, as recomputed", found=theirs
-            )
+            raise mismatch(f"binding.evaluation.{name}", ours, theirs)
 
 
 def check_bar(attestation: Attestation, path: PathLike) -> None:

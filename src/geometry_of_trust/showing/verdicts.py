@@ -233,9 +233,12 @@ def _evaluation_rows(bound: Binding) -> list[tuple[str, str]]:
         for entry in bound.probe_sets
         for j in range(len(entry.dimensions))
     ]
+    columns = {entry.dimension: entry.column for entry in evaluation.labels}
     rows = []
     for (layer, own), probe in list(zip(places, evaluation.probes, strict=False))[:READINGS_SHOWN]:
         of_one = f"layer {layer}: {quoted(probe.dimension)}"
+        if (column := columns.get(probe.dimension)) not in (None, probe.dimension):
+            of_one += f" against LABELS OF ANOTHER NAME, {quoted(column)}"
         told = f"{probe.positives} positive, {probe.negatives} negative"
         told += ", TRAINED ON THESE ROWS" if probe.trained_on else ""
         rows.append(("evaluation", f"{_told(probe, MEASURES)}, {told}, {of_one}"))

@@ -39,6 +39,8 @@ def _compared(binding: Binding, evaluation: Evaluation) -> Iterator[tuple[str, o
     names = [name for bound in binding.probe_sets for name in bound.dimensions]
     yield "probes", names, [probe.dimension for probe in evaluation.probes]
     yield "labels", list(dict.fromkeys(names)), [entry.dimension for entry in evaluation.labels]
+    columns = all(entry.column is not None for entry in evaluation.labels)
+    yield "labels", True, evaluation.from_file or columns  # those of a row table have names
     yield "from_file", True, evaluation.from_file or binding.corpus is not None
     yield "groups", True, 1 < evaluation.groups <= rows
     for i, probe in enumerate(evaluation.probes):

@@ -465,16 +465,17 @@ def _files_step(
     if supplied.nothing:
         missing = supplied.missing(binding)
         run.skip(5, f"not supplied: {', '.join(missing)}")
-        return missing, None, None
+        return missing + _unevaluated(binding, missing), None, None
     with run.step(5) as passed:
         row = None if supplied.row is None else check_row(binding, supplied.row)
         if row is not None and supplied.row_alone:
             missing = supplied.missing(binding)
             passed(f"{_row_told(binding, row)}; not supplied: {', '.join(missing)}")
-            return missing, None, row
+            return missing + _unevaluated(binding, missing), None, row
         supplied = supplied.opened(binding)
         missing = supplied.missing(binding)
         absent = f"; not supplied: {', '.join(missing)}" if missing else ""
+        missing += _unevaluated(binding, missing)
         checked = check_files(binding, supplied)
         contents, more = _contents(claimed, supplied)
         # No one signs that a record names no tensor: then 5.14 has nothing to check, and says so.
@@ -498,6 +499,12 @@ def _row_told(binding: Binding, row: RowProof) -> str:
         f"row {row.row} of {rows} is under the signed root, by a path of {len(row.path)}; "
         f"the other {rows - 1} were not looked at"
     )
+
+
+def _unevaluated(binding: Binding, missing: Sequence[str]) -> list[str]:
+    """The evaluation that is bound, where what it follows from is not supplied."""
+    lacks = any(name in missing for name in (ROWS, LABELS, READINGS))
+    return [_EVALUATION] if binding.evaluation is not None and lacks else []
 
 
 def _contents(claimed: Attestation, supplied: Supplied) -> tuple[Contents, str]:
@@ -534,7 +541,7 @@ def _evaluation_checked(claimed: Attestation, contents: Contents, missing: list[
     try:
         return check_evaluated(claimed, contents)
     except MissingExtra as error:
-        missing.append(_EVALUATION)
+        missing += [name for name in (_EVALUATION,) if name not in missing]
         return f"; the evaluation needs {error.where}"
 
 
