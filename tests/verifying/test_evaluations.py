@@ -756,18 +756,22 @@ def test_rows_and_texts_are_not_evaluated_together(
 # --- thresholds of a probe's own --------------------------------------------------------------
 
 
+def with_own(evaluation: Evaluation, judged: Attestation) -> tuple[Path, Thresholds]:
+    """The first probe set with thresholds that four readings of its first probe are above."""
+    plain = read_probe_set(evaluation.probes[0])
+    assert plain.training is not None
+    own = Thresholds(True, 120, sorted(judged.layer_readings[0][0::2])[-5])
+    cards = tuple(replace(card, thresholds=own) for card in plain.training.cards)
+    path = evaluation.folder / "own.json"
+    path.write_bytes(replace(plain, training=replace(plain.training, cards=cards)).to_json())
+    return path, own
+
+
 def test_a_probes_own_threshold_is_bound_and_used(
     evaluation: Evaluation, judged: Attestation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the raw reading, which does not saturate; unless another one is asked for."""
-    plain = read_probe_set(evaluation.probes[0])
-    assert plain.training is not None
-    above = sorted(judged.layer_readings[0][0::2])[-5]
-    own = Thresholds(True, 120, above)
-    cards = tuple(replace(card, thresholds=own) for card in plain.training.cards)
-    mine = evaluation.folder / "own.json"
-    with_own = replace(plain, training=replace(plain.training, cards=cards))
-    mine.write_bytes(with_own.to_json())
+    mine, own = with_own(evaluation, judged)
     signed = evaluation.attest(probes=[mine], label_columns=["wet", "long"])
     assert signed.layer_readings[0] == judged.layer_readings[0]
     assert signed.bound().probe_sets[0].thresholds == (own, own)
@@ -809,4 +813,42 @@ def test_a_probes_own_threshold_is_bound_and_used(
         assert caught.value.step == step
     files = ["--activations", evaluation.activations, "--unembedding", evaluation.unembedding]
     assert main(["read", *map(str, files), "--probes", str(mine), "--text", "3"]) == 0
-    assert f"logit above {shortest_float32(above)}" in capsys.readouterr().out
+    assert f"logit above {shortest_float32(own.one_percent)}" in capsys.readouterr().out
+
+
+def test_a_bar_may_be_for_the_probes_own_threshold(
+    evaluation: Evaluation, judged: Attestation
+) -> None:
+    """And then for no other one."""
+    mine, _ = with_own(evaluation, judged)
+    bar = bar_of(evaluation, threshold=None, metric="precision", minimum=0.25)
+    barred = evaluation.attest(probes=[mine], label_columns=["wet", "long"], bar=bar)
+    assert evaluation.verify(barred, probes=[mine], bar=bar).line == "VERIFIED"
+    with pytest.raises(errors.BadOption):
+        evaluation.attest(probes=[mine], label_columns=["wet", "long"], bar=bar, threshold=0.5)
+    bar_of(evaluation, threshold=0.5, metric="precision", minimum=0.25)
+    with pytest.raises(Refused) as caught:
+        evaluation.verify(barred, probes=[mine], bar=bar)
+    assert str(caught.value.where).endswith("bar.json.threshold")
+    bar_of(evaluation)
+
+
+def test_other_tokens_and_rows_trained_on_are_seen(evaluation: Evaluation, tmp_path: Path) -> None:
+    """Of files that a training is held against, by their records and rows."""
+    other = tmp_path / "first.gotact"
+    with quick():
+        extract_corpus(
+            evaluation.model, evaluation.corpus, [1, 2], output_activations=other,
+            output_unembedding=tmp_path / "u.gotue", options=ExtractionOptions(model_id="other"),
+            corpus_options=CorpusOptions(**vars(replace(ROWS, position="first"))),
+        )  # fmt: skip
+    chosen: dict[str, Any] = {
+        "activations": evaluation.activations, "unembedding": evaluation.unembedding,
+        "label_columns": ["wet"], "layer": 1,
+    }  # fmt: skip
+    for files in ({"ood": [other]}, {"benign": other}):
+        with pytest.raises(errors.OtherTokens):
+            train_files(**chosen, **files)
+    trained = train_files(**chosen, ood=[evaluation.activations]).training.cards[0]
+    (same,) = trained.elsewhere
+    assert same.repeated == same.positives + same.negatives == 24

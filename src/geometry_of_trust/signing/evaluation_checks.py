@@ -59,7 +59,8 @@ def _compared(binding: Binding, evaluation: Evaluation) -> Iterator[tuple[str, o
         # 4.21 A bar is for one of the probes and a figure of it, and is met if that says so.
         yield "bar", 1, [bar.minimum, bar.maximum].count(None)
         yield "bar.probe", True, bar.probe < len(evaluation.probes)
-        yield "bar.metric", True, evaluation.threshold is not None or bar.metric not in AT_THRESHOLD
+        there = evaluation.threshold is not None or own[bar.probe]
+        yield "bar.metric", True, there or bar.metric not in AT_THRESHOLD
         yield "bar", True, binding.corpus is not None
         figure = evaluation.probes[bar.probe].figure(bar.metric)
         yield "bar.met", bar.met_by(figure), bar.met
