@@ -30,13 +30,16 @@ ROOMS: dict[str, set[str]] = {
     "outputs": {"errors", "files", "ownership"},
     "memory": {"errors"},
     "progress": set(),
+    "hash_tree": set(),
     "option_types": {"errors"},
-    "documents": {"terminal", "errors", "files"},
+    "documents": {"terminal", "errors", "files", "hash_tree"},
     "signing": {"errors", "files", "ownership", "outputs", "documents"},
     "evidence": {"version", "errors", "files", "documents", "signing"},
-    "formats": {"errors", "extras", "files", "outputs", "documents"},
+    "formats": {"errors", "extras", "files", "outputs", "hash_tree", "documents"},
     "geometry": {"errors", "files", "memory", "progress", "documents", "formats"},
-    "identity": {"errors", "extras", "files", "ownership", "documents", "evidence", "formats"},
+    "identity": {
+        "errors", "extras", "files", "ownership", "hash_tree", "documents", "evidence", "formats",
+    },
     "arithmetic": {"errors"},
     "extraction": {
         "version", "errors", "extras", "files", "outputs", "memory", "progress", "option_types",
@@ -52,7 +55,8 @@ ROOMS: dict[str, set[str]] = {
         "geometry",
     },
     "attesting": {
-        "version", "errors", "files", "documents", "signing", "formats", "geometry", "probing",
+        "version", "errors", "files", "outputs", "hash_tree", "documents", "signing", "formats",
+        "geometry", "probing",
     },
     "verifying": {
         "terminal", "errors", "extras", "files", "outputs", "progress", "documents", "signing",
@@ -80,8 +84,8 @@ FLOORS: dict[str, str] = {
     "outputs": "interruptions ledger places temporary_files folder_locks commits staged_files",
     "documents": """
         names names_beside strictjson codes token_choice recorded_identity extraction_record schema
-        extraction_record_reading probe_card probe_card_reading positions evaluations
-        aggregates trained_tokens model_names
+        extraction_record_reading thresholds probe_card probe_card_reading positions evaluations
+        aggregates trained_tokens model_names row_proofs
     """,
     "signing": """
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
@@ -92,8 +96,8 @@ FLOORS: dict[str, str] = {
     """,
     "formats": """
         mapped_arrays arrays labels thrift_compact parquet_layout parquet_table table_rows
-        label_tables row_writer row_table binary_file gotact activations_file gotue gotgeo
-        unembedding_file stored_tensors safetensors_file gguf_file
+        label_tables row_writer row_table readings_file binary_file gotact activations_file gotue
+        gotgeo unembedding_file stored_tensors safetensors_file gguf_file
     """,
     "geometry": "exact gram inner_product spectrum drift checkpoints",
     "identity": """
@@ -109,6 +113,7 @@ FLOORS: dict[str, str] = {
     "corpus": """
         choosing inspect_logs sources entries chats turns token_choosing partial engines checking
         options planning settings memory corpus_run estimating worker cluster extracting
+        shifts shifting
     """,
     "converting": "tensorfile exchange in_memory npy tensors tables vllm conversion",
     "probing": """
@@ -117,11 +122,11 @@ FLOORS: dict[str, str] = {
         score_histogram intervals reliability_bins resampling metrics logistic whitening
         layer_choice held_out_figures evaluating cross_validation label_checks surface_features
         equal_rows word_classifier split_rows judged_units permutation_null controls fresh_rows
-        options causal_probe card_making training probe_set_files training_files
-        calibration_report layer_sweep
+        options causal_probe card_making shift_falls other_rows training other_files probe_set_files
+        training_files calibration_report layer_sweep
         similarity alignment paired_rows survival survival_files transfer_matrix
     """,
-    "attesting": "drifts assemble evaluations attest",
+    "attesting": "drifts assemble row_files evaluations attest",
     "verifying": """
         model_files differences supplied_files file_contents trusted_keys verify history signers
         token_differences reproduce
@@ -134,8 +139,8 @@ FLOORS: dict[str, str] = {
     "plotting": "image_files panels pictures",
     "cli": """
         signals layer_spelling places streams common evidence_files extract keygen train attest
-        verify reproduce export show read calibration_report sweep convert checkpoint drift keyring
-        model transfer
+        verify reproduce export prove show read calibration_report sweep convert checkpoint drift
+        keyring model transfer
     """,
 }
 """The files of each room with several, from its ground up: each imports only files before it.
@@ -145,7 +150,7 @@ The room itself, its `__init__`, stands above them.
 
 NO_NUMPY = {
     "version", "terminal", "errors", "extras", "files", "steady_files", "ownership", "outputs",
-    "memory", "progress", "option_types", "documents", "signing", "evidence", "cli",
+    "memory", "progress", "hash_tree", "option_types", "documents", "signing", "evidence", "cli",
 }  # fmt: skip
 """Folders that import no numpy, whatever files they hold."""
 
@@ -165,8 +170,8 @@ USERS: dict[str, set[str]] = {
     "huggingface_hub": {"corpus", "extraction", "identity"},
     "matplotlib": {"plotting"},
     "numpy": {
-        "formats", "geometry", "identity", "arithmetic", "extraction", "corpus", "converting",
-        "probing", "verifying", "showing", "plotting",
+        "attesting", "formats", "geometry", "identity", "arithmetic", "extraction", "corpus",
+        "converting", "probing", "verifying", "showing", "plotting",
     },
     "pandas": {"converting"},
     "peft": {"extraction"},

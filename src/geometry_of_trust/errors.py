@@ -533,6 +533,10 @@ class BadRowTable(MalformedInput):
     """A Parquet file that is not a row table, or does not fit its activations."""
 
 
+class BadReadings(MalformedInput):
+    """A Parquet file that does not hold the readings of a document, by its columns and rows."""
+
+
 class BadLabelTable(MalformedInput):
     """A table of labels that is neither CSV nor Parquet, or whose columns cannot be told apart."""
 

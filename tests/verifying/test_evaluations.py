@@ -9,22 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import brier_score_loss, recall_score, roc_auc_score
 
 from geometry_of_trust import errors
 from geometry_of_trust.attesting import assemble as assembling
 from geometry_of_trust.attesting.attest import attest
+from geometry_of_trust.attesting.evaluations import Labelled, with_evaluation
 from geometry_of_trust.cli import main
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, RowOptions
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
+from geometry_of_trust.documents.strictjson import shortest_float32
+from geometry_of_trust.documents.thresholds import Thresholds
 from geometry_of_trust.extraction.options import ExtractionOptions
-from geometry_of_trust.formats.row_table import read_rows
+from geometry_of_trust.formats.readings_file import open_readings
+from geometry_of_trust.formats.row_table import RowTable, read_rows
 from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.hash_tree import leaf_hash, root_of
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.options import TrainingOptions
+from geometry_of_trust.probing.probes import read_probe_set
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.showing import verdicts
 from geometry_of_trust.signing import checks
@@ -208,6 +216,47 @@ def test_it_is_made_again_from_the_model(evaluation: Evaluation, signed: Attesta
     assert other.line == "MISMATCH at tokens: text 23 has no rows, and has some as signed"
 
 
+@pytest.mark.parametrize("texts", [False, True])
+def test_readings_beside_the_document_are_made_again(
+    evaluation: Evaluation, of_texts: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    texts: bool,
+) -> None:  # fmt: skip
+    """With their evaluation; of others the first row that differs is named, if they are there."""
+    chosen = of_texts if texts else evaluation
+    document, beside = tmp_path / "t.json", tmp_path / "t.readings.parquet"
+    monkeypatch.setattr("geometry_of_trust.attesting.attest.MAX_READINGS", 71)
+    signed = chosen.attest(readings=beside, label_columns=["wet", "long"], threshold=0.5)
+    monkeypatch.undo()
+    write_attestation(document, signed)
+    inside = chosen.attest(label_columns=["wet", "long"], threshold=0.5)
+    assert signed.bound().evaluation == inside.bound().evaluation
+    assert chosen.verify(signed, readings=beside).line == "VERIFIED"
+    again: dict[str, Any] = {
+        "model": chosen.model, "corpus": chosen.corpus, "probes": chosen.probes,
+        "row_options": replace(ROWS, position="all") if texts else ROWS,
+    }  # fmt: skip
+    table = pq.read_table(beside)
+    raw = table["raw.1"].to_pylist()
+    raw[11] = 0.5
+    other = tmp_path / "other.parquet"
+    pq.write_table(table.set_column(4, "raw.1", pa.array(raw, pa.float32())), other)
+    probes = len(signed.bound().dimensions)
+    with open_readings(other, 24, probes) as parts:
+        root = root_of(leaf_hash(leaf) for part in parts for leaf in part.leaves(0)).hex()
+    lie = replaced(signed.bound(), ("readings", "root"), root)
+    (tmp_path / "lie.json").write_bytes(signed_anew(signed, binding=lie))
+    with quick():
+        assert reproduce(document, KEY.public, **again).line == "MATCH"
+        if texts:
+            return
+        made = reproduce(tmp_path / "lie.json", KEY.public, readings=other, **again)
+        assert made.line.startswith("MISMATCH at readings, row 11: raw of probe 1, 'long': ")
+        unseen = reproduce(tmp_path / "lie.json", KEY.public, **again)
+        assert unseen.line.startswith("MISMATCH at binding.readings.root: ")
+        with pytest.raises(errors.DigestMismatch):
+            reproduce(document, KEY.public, readings=other, **again)
+
+
 def test_more_readings_than_can_be_signed_are_refused_before_the_long_arithmetic(
     evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +370,29 @@ def test_an_evaluation_is_verified(evaluation: Evaluation, judged: Attestation) 
     assert "MET: recall of at least 0.25" in shown
     tree = json.loads(verdicts.verdict_json(whole))["attestation"]["evaluation"]
     assert tree["probes"][0]["auroc"]["value"] == str(tree["probes"][0]["auroc"]["value"])
+
+
+def test_a_text_that_stands_in_two_groups_makes_them_one(
+    evaluation: Evaluation, signed: Attestation
+) -> None:
+    """Groups are then numbered as they first appear: the figures are those of one name for both."""
+    table = read_rows(rows_path(evaluation.activations))
+    sets = [read_probe_set(path) for path in evaluation.probes]
+
+    def figures(rows: RowTable) -> Any:
+        made = with_evaluation(
+            signed, Labelled(None, rows), sets, label_columns=["wet", "long"], threshold=0.5,
+            bar=None,
+        )  # fmt: skip
+        return made.bound().evaluation
+
+    tokens, group = list(table.tokens), list(table.group)
+    tokens[5] = tokens[22]  # of London and Porto
+    named = tuple("London" if name == "Porto" else name for name in group)
+    assert figures(table).groups == 6
+    joined = figures(replace(table, tokens=tuple(tokens)))
+    assert joined.groups == 5
+    assert joined == figures(replace(table, group=named))
 
 
 def test_an_auditor_without_the_libraries(
@@ -676,3 +748,62 @@ def test_rows_and_texts_are_not_evaluated_together(
     assert of_texts.attest(probes=both, anyway=True).bound().evaluation is None
     with pytest.raises(errors.BadOption):
         of_texts.attest(probes=both, anyway=True, label_columns=["wet", "long"])
+
+
+# --- thresholds of a probe's own --------------------------------------------------------------
+
+
+def test_a_probes_own_threshold_is_bound_and_used(
+    evaluation: Evaluation, judged: Attestation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the raw reading, which does not saturate; unless another one is asked for."""
+    plain = read_probe_set(evaluation.probes[0])
+    assert plain.training is not None
+    above = sorted(judged.layer_readings[0][0::2])[-5]
+    own = Thresholds(True, 120, above)
+    cards = tuple(replace(card, thresholds=own) for card in plain.training.cards)
+    mine = evaluation.folder / "own.json"
+    with_own = replace(plain, training=replace(plain.training, cards=cards))
+    mine.write_bytes(with_own.to_json())
+    signed = evaluation.attest(probes=[mine], label_columns=["wet", "long"])
+    assert signed.layer_readings[0] == judged.layer_readings[0]
+    assert signed.bound().probe_sets[0].thresholds == (own, own)
+    found = signed.bound().evaluation
+    assert found is not None
+    assert found.threshold is None
+    at = found.probes[0].at_threshold
+    assert at is not None
+    assert at.true_positives + at.false_positives == 4
+    whole = evaluation.verify(signed, probes=[mine])
+    assert whole.line == "VERIFIED"
+    told = "above its threshold for 1 % false positives on 120 independent benign texts"
+    shown = verdicts.verdict(whole)
+    assert f", {told}, " in shown
+    assert f", not {told}, " in shown
+    assert f"{told}: recall " in shown
+    # Without the files: the evaluation follows from readings, labels and bound thresholds.
+    small = evaluation.verify(
+        signed, record=record_path(evaluation.activations), rows=rows_path(evaluation.activations),
+        activations=None, unembedding=None, probes=(), model=None,
+    )  # fmt: skip
+    assert "GOT_EVALUATION_RECOMPUTED" in small.properties
+    asked = evaluation.attest(probes=[mine], label_columns=["wet", "long"], threshold=0.5)
+    before, after = judged.bound().evaluation, asked.bound().evaluation
+    assert before is not None
+    assert after is not None
+    assert after.probes == before.probes[:2]
+    lies: list[tuple[tuple[Thresholds, ...], int]] = [
+        ((own,), 4), ((), 4), ((own, replace(own, groups=121)), 5),
+        ((replace(own, one_percent=9.0), own), 5),
+    ]  # fmt: skip
+    for bound, step in lies:
+        binding = signed.bound()
+        changed = replace(binding.probe_sets[0], thresholds=bound)
+        with pytest.raises(Refused) as caught:
+            evaluation.verify(
+                signed_anew(signed, binding=replace(binding, probe_sets=(changed,))), probes=[mine]
+            )
+        assert caught.value.step == step
+    files = ["--activations", evaluation.activations, "--unembedding", evaluation.unembedding]
+    assert main(["read", *map(str, files), "--probes", str(mine), "--text", "3"]) == 0
+    assert f"logit above {shortest_float32(above)}" in capsys.readouterr().out

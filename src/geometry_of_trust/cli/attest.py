@@ -66,7 +66,8 @@ def attest(
     key
         The secret key.
     output
-        Where the attestation (JSON) goes. Replaces no other kind of file.
+        Where the attestation (JSON) goes. Replaces no other kind of file. Readings of every row
+        that are more than 65,536 go beside it (.readings.parquet), under its signature.
     dsse
         Where it goes, too, as an in-toto statement in a DSSE envelope, signed with the same key.
     bundle
@@ -105,7 +106,8 @@ def attest(
     label_column
         As for train; with several probes, a column of each one's name.
     threshold
-        Sign, too, what comes of calling rows positive from this probability on.
+        Sign, too, what comes of calling rows positive from this probability on [default: above
+        the probe's own threshold, if it has one].
     bar
         A file that was written down before, with what a probe must reach; the document says
         whether it did.
@@ -115,16 +117,21 @@ def attest(
         Print the result as JSON.
     """
     from geometry_of_trust.attesting.attest import attest as sign
+    from geometry_of_trust.documents.names_beside import readings_path
+    from geometry_of_trust.documents.positions import EVERY
     from geometry_of_trust.showing import verdicts
     from geometry_of_trust.signing.core_dumps import forbid_core_dumps
     from geometry_of_trust.signing.keys import load_secret_key
 
     check_replaces(output, "an attestation", re.compile(rb'\s*\{\s*"schema_version"'))
     check_evidence_places(dsse, bundle)
+    beside = readings_path(output)
+    if position == EVERY:
+        check_replaces(beside, "readings", re.compile(rb"PAR1"))
     forbid_core_dumps()
     ring = opened_keyring(keyring, keyring_key)
     secret = load_secret_key(key, passphrase_from(passphrase_file))
-    with progress_on("Reading the probes"):
+    with progress_on("Reading the probes"), StagedFiles() as staged:
         attestation = sign(
             activations=activations,
             probes=probes,
@@ -146,10 +153,10 @@ def attest(
             label_columns=label_column or (),
             threshold=threshold,
             bar=bar,
+            readings=lambda: staged.open(beside),
         )
-        with StagedFiles() as staged:
-            staged.write(output, attestation.to_json())
-            stage_evidence(staged, attestation, secret, dsse=dsse, bundle=bundle)
+        staged.write(output, attestation.to_json())
+        stage_evidence(staged, attestation, secret, dsse=dsse, bundle=bundle)
     for bound, path in zip(attestation.bound().probe_sets, probes, strict=True):
         if bound.unknown_training:
             talk(
@@ -172,6 +179,12 @@ def attest(
                 "warning: far outside of what the probe was fitted on, which makes its probability "
                 f"worthless: {', '.join(map(quoted, far))}"
             )
+    kept_apart = attestation.bound().readings
+    if kept_apart is not None and kept_apart.outside:
+        talk(
+            f"warning: {kept_apart.outside} readings far outside of what their probes were fitted "
+            "on, which makes these probabilities worthless"
+        )
     evaluation = attestation.bound().evaluation
     for probe in () if evaluation is None else evaluation.probes:
         if probe.trained_on:
@@ -186,7 +199,8 @@ def attest(
         )
     print(verdicts.attestation_json(attestation) if json else verdicts.attestation(attestation))
     if not json:
-        for path in filter(None, (output, dsse, bundle)):
+        written = None if attestation.bound().readings is None else beside
+        for path in filter(None, (output, written, dsse, bundle)):
             print(f"wrote {escaped(path)}")
     return OK
 

@@ -37,6 +37,7 @@ def reproduce(
     rows: Path | None = None,
     geometry_reference: Path | None = None,
     labels: Path | None = None,
+    readings: Path | None = None,
     model_signature: Path | None = None,
     model_key: Path | None = None,
     options: Annotated[LoadingOptions, Flat] = LoadingOptions(),
@@ -75,6 +76,9 @@ def reproduce(
         The .gotgeo file that drift was measured from, if the signer measured it.
     labels
         The signer's labels, if an evaluation was made with those of a file of their own.
+    readings
+        The signer's readings, if they were too many for the document: names the first row that
+        differs [default: the file beside the document].
     model_signature
         Check that this signature covers the model's files (OpenSSF Model Signing, by key).
     model_key
@@ -110,6 +114,7 @@ def reproduce(
                 rows=rows,
                 geometry_reference=geometry_reference,
                 labels=labels,
+                readings=readings,
                 model_signature=model_signature,
                 model_key=model_key,
                 options=options,

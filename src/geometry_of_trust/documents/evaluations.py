@@ -10,14 +10,14 @@ import hashlib
 from dataclasses import dataclass
 
 from geometry_of_trust.documents.names import check_name
-from geometry_of_trust.documents.probe_card import Figure
+from geometry_of_trust.documents.probe_card import AtThreshold, Figure
 from geometry_of_trust.documents.schema import (
     BOOL,
     DIGEST,
     STRING,
     U32,
-    Kind,
     choice,
+    decimal,
     member,
     optional,
     real,
@@ -25,7 +25,7 @@ from geometry_of_trust.documents.schema import (
     vector,
     wrong_type,
 )
-from geometry_of_trust.documents.strictjson import float32, loads, shortest_float32
+from geometry_of_trust.documents.strictjson import loads, shortest_float32
 from geometry_of_trust.errors import Inconsistent
 from geometry_of_trust.files import FileBytes, PathLike, read_bounded
 
@@ -37,31 +37,13 @@ AT_THRESHOLD = ("recall", "false_positive_rate", "precision", "accuracy")
 
 
 @dataclass(frozen=True)
-class AtThreshold:
-    """What comes of calling a row positive where the probability is the threshold or above.
-
-    Attributes:
-        true_positives, false_positives: how many rows.
-        recall, false_positive_rate, precision, accuracy: shares; `precision` is None where no row
-            is called positive.
-    """
-
-    true_positives: int
-    false_positives: int
-    recall: Figure
-    false_positive_rate: Figure
-    precision: Figure | None
-    accuracy: Figure
-
-
-@dataclass(frozen=True)
 class ProbeEvaluation:
     """How a probe's readings of every row agree with the labels.
 
     Attributes:
         dimension: the probe's name. positives, negatives: rows by label.
         auroc, recall_at_1_percent: of the raw readings. brier, ece: of the probabilities.
-        at_threshold: None without a threshold.
+        at_threshold: None without a threshold: neither one for all nor the probe's own.
         trained_on: whether the probe was trained on these very activations, or on the rows of the
             same row table, so that the figures are too good.
     """
@@ -135,7 +117,8 @@ class Evaluation:
         labels: one entry a dimension. from_file: whether they came from a file of their own, not
             from the row table.
         groups: how many there are of rows that belong together, by which intervals are drawn.
-        threshold: probability from which a row is called positive, said beforehand, or None.
+        threshold: probability from which a row is called positive, said beforehand, or None: then
+            it is above the probe's own threshold (`Thresholds.one_percent`), if that has one.
         probes: one entry each, in the order of the readings of a row.
         bar: that was set beforehand, or None.
     """
@@ -160,20 +143,8 @@ def labels_digest(labels: bytes) -> str:
 # --- members of the object, in order ----------------------------------------------------------
 
 
-def _read_decimal(value: object, where: str) -> float:
-    text = STRING.read(value, where)
-    try:
-        number = float32(float(text))
-        fits = shortest_float32(number) == text
-    except ValueError:
-        fits = False
-    if not fits:
-        raise wrong_type(where, "a float32 as its shortest decimal", value)
-    return _SHARE.read(number, where)
-
-
 _SHARE = real(0, 1)
-DECIMAL = Kind(_read_decimal, shortest_float32)
+DECIMAL = decimal(_SHARE)
 """A float32 value from 0 to 1, written as its shortest decimal in a string."""
 
 _FIGURE = record(Figure, member("value", DECIMAL), member("low", DECIMAL), member("high", DECIMAL))

@@ -143,7 +143,8 @@ def _aurocs(
     held_out = np.empty((len(strengths), *of_rows.shape))
     for ridge in ridges:
         held_out[:, ridge.inside] = ridge.scores(of_rows, strengths)
-    best = np.square(held_out - of_rows).sum(axis=1).argmin(axis=0)
+    # A row of a state hundreds of times as long as others must not choose alone.
+    best = np.square(np.clip(held_out, 0.0, 1.0) - of_rows).sum(axis=1).argmin(axis=0)
     chosen = np.take_along_axis(held_out, best[np.newaxis, np.newaxis], axis=0)[0]
     scores, first = units.of(chosen).astype(np.float32), units.first
     wins = pairs = np.zeros(columns.shape[1])

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from geometry_of_trust.documents.names_beside import record_path
+from geometry_of_trust.documents.probe_card import Card
+from geometry_of_trust.documents.thresholds import Thresholds
 from geometry_of_trust.errors import RecordMismatch, Unreadable
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.probing.probe_readings import Reading, read_probe_set_at
@@ -39,12 +41,18 @@ class ProbeReadings:
 
     Attributes:
         whole: of the text, where the readings of its tokens are aggregated; else None.
+        thresholds: of the probe, if it has some.
     """
 
     dimension: str
     verdict: str | None
     readings: tuple[Reading, ...]
     whole: Reading | None = None
+    thresholds: Thresholds | None = None
+
+    def above(self, reading: Reading) -> bool:
+        """Whether a reading is above the probe's threshold; False without one."""
+        return self.thresholds is not None and reading.raw > self.thresholds.one_percent
 
 
 @dataclass(frozen=True)
@@ -134,11 +142,17 @@ def read_tokens(
         rows = acts.rows(probe_set.layer, *span)
         whole = read_probe_set_at(probe_set, geometry, rows, probe_set.aggregate)
         at = at.held_against(trained, origins)
-    verdicts = [card.verdict for card in training.cards] if training else [None] * len(whole)
+    cards: Sequence[Card | None] = training.cards if training else [None] * len(whole)
     read = [
-        ProbeReadings(probe.name, verdict, each, of_text)
-        for probe, verdict, each, of_text in zip(
-            probe_set.probes, verdicts, zip(*readings, strict=True), whole, strict=True
+        ProbeReadings(
+            probe.name,
+            None if card is None else card.verdict,
+            each,
+            of_text,
+            None if card is None else card.thresholds,
+        )
+        for probe, card, each, of_text in zip(
+            probe_set.probes, cards, zip(*readings, strict=True), whole, strict=True
         )
     ]
     return TextReadings(
