@@ -51,6 +51,10 @@ ROOMS: dict[str, set[str]] = {
         "version", "errors", "files", "outputs", "progress", "option_types", "documents", "formats",
         "geometry",
     },
+    "intervening": {
+        "errors", "files", "outputs", "progress", "documents", "formats", "geometry", "arithmetic",
+        "extraction", "corpus", "probing",
+    },
     "attesting": {
         "version", "errors", "files", "documents", "signing", "formats", "geometry", "probing",
     },
@@ -70,7 +74,8 @@ ROOMS: dict[str, set[str]] = {
     "cli": {
         "version", "terminal", "errors", "extras", "files", "outputs", "documents", "signing",
         "evidence", "geometry", "identity", "extraction",
-        "corpus", "converting", "probing", "attesting", "verifying", "showing", "plotting",
+        "corpus", "converting", "probing", "intervening", "attesting", "verifying", "showing",
+        "plotting",
     },
     "__main__": {"cli"},
 }  # fmt: skip
@@ -81,7 +86,7 @@ FLOORS: dict[str, str] = {
     "documents": """
         names names_beside strictjson codes token_choice recorded_identity extraction_record schema
         extraction_record_reading probe_card probe_card_reading positions evaluations
-        aggregates trained_tokens model_names
+        aggregates trained_tokens model_names interventions
     """,
     "signing": """
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
@@ -103,6 +108,7 @@ FLOORS: dict[str, str] = {
         page_release panics architectures deterministic_operations float32
         weights model_files quantizing adapters loading options request gguf_header stored
         preparing quiet capture tokenizing running first_text costs recording identifying one_text
+        intervening
     """,
     "corpus": """
         choosing inspect_logs sources entries chats turns token_choosing partial engines checking
@@ -116,7 +122,7 @@ FLOORS: dict[str, str] = {
         layer_choice held_out_figures evaluating cross_validation label_checks surface_features
         equal_rows word_classifier split_rows judged_units permutation_null controls fresh_rows
         options causal_probe card_making training probe_set_files training_files
-        calibration_report layer_sweep
+        calibration_report layer_sweep random_directions interventions
     """,
     "attesting": "drifts assemble evaluations attest",
     "verifying": """
@@ -126,13 +132,13 @@ FLOORS: dict[str, str] = {
     "showing": """
         text verdicts evidence histories keyrings cards probes drifts conversions extractions
         reproductions
-        sweeps token_readings identities any_file
+        sweeps token_readings identities interventions any_file
     """,
     "plotting": "image_files panels pictures",
     "cli": """
-        signals layer_spelling places streams common evidence_files extract keygen train attest
-        verify reproduce export show read calibration_report sweep convert checkpoint drift keyring
-        model
+        signals layer_spelling places streams common evidence_files extract keygen train intervene
+        attest verify reproduce export show read calibration_report sweep convert checkpoint drift
+        keyring model
     """,
 }
 """The files of each room with several, from its ground up: each imports only files before it.
@@ -163,7 +169,7 @@ USERS: dict[str, set[str]] = {
     "matplotlib": {"plotting"},
     "numpy": {
         "formats", "geometry", "identity", "arithmetic", "extraction", "corpus", "converting",
-        "probing", "verifying", "showing", "plotting",
+        "probing", "intervening", "verifying", "showing", "plotting",
     },
     "pandas": {"converting"},
     "peft": {"extraction"},

@@ -160,20 +160,25 @@ def labels_digest(labels: bytes) -> str:
 # --- members of the object, in order ----------------------------------------------------------
 
 
-def _read_decimal(value: object, where: str) -> float:
-    text = STRING.read(value, where)
-    try:
-        number = float32(float(text))
-        fits = shortest_float32(number) == text
-    except ValueError:
-        fits = False
-    if not fits:
-        raise wrong_type(where, "a float32 as its shortest decimal", value)
-    return _SHARE.read(number, where)
+def decimal(kind: Kind[float]) -> Kind[float]:
+    """A float32 value of a kind, written as its shortest decimal in a string."""
+
+    def read(value: object, where: str) -> float:
+        text = STRING.read(value, where)
+        try:
+            number = float32(float(text))
+            fits = shortest_float32(number) == text
+        except ValueError:
+            fits = False
+        if not fits:
+            raise wrong_type(where, "a float32 as its shortest decimal", value)
+        return kind.read(number, where)
+
+    return Kind(read, shortest_float32)
 
 
 _SHARE = real(0, 1)
-DECIMAL = Kind(_read_decimal, shortest_float32)
+DECIMAL = decimal(_SHARE)
 """A float32 value from 0 to 1, written as its shortest decimal in a string."""
 
 _FIGURE = record(Figure, member("value", DECIMAL), member("low", DECIMAL), member("high", DECIMAL))
