@@ -61,7 +61,7 @@ ROOMS: dict[str, set[str]] = {
     "verifying": {
         "terminal", "errors", "extras", "files", "outputs", "progress", "documents", "signing",
         "evidence", "formats", "geometry", "identity", "arithmetic", "extraction", "corpus",
-        "probing", "attesting",
+        "probing", "intervening", "attesting",
     },
     "showing": {
         "terminal", "errors", "files", "documents", "signing", "evidence", "formats", "geometry",
@@ -90,7 +90,8 @@ FLOORS: dict[str, str] = {
     """,
     "signing": """
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
-        signed_bytes attestation evaluation_checks checks keyrings histories key_making
+        signed_bytes attestation evaluation_checks intervention_checks checks keyrings histories
+        key_making
     """,
     "evidence": "reading envelopes statements attested verification_results",
     "formats": """
@@ -124,7 +125,7 @@ FLOORS: dict[str, str] = {
         options causal_probe card_making training probe_set_files training_files
         calibration_report layer_sweep random_directions interventions
     """,
-    "attesting": "drifts assemble evaluations attest",
+    "attesting": "drifts assemble evaluations interventions attest",
     "verifying": """
         model_files differences supplied_files file_contents trusted_keys verify history signers
         token_differences reproduce
@@ -156,6 +157,7 @@ ALSO_WITHOUT_NUMPY = {
     "verifying.verify", "verifying.history", "showing.verdicts", "showing.histories",
     "showing.keyrings", "showing.evidence", "showing.any_file", "showing.identities",
     "identity.model_identity", "identity.model_signature", "identity.hub_cache",
+    "attesting.interventions", "showing.interventions",
 }  # fmt: skip
 """What those of other folders are that the check of a document runs, or `show` of one."""
 

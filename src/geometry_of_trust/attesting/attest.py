@@ -12,8 +12,10 @@ from geometry_of_trust.attesting.assemble import (
     joined_version,
     recomputed,
     tokens_told,
+    with_interventions,
 )
 from geometry_of_trust.attesting.drifts import measured_drift
+from geometry_of_trust.attesting.interventions import bound_interventions
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.names_beside import record_path
@@ -56,6 +58,7 @@ def attest(
     label_columns: Sequence[str] = (),
     threshold: float | None = None,
     bar: PathLike | None = None,
+    interventions: Sequence[PathLike] = (),
 ) -> Attestation:
     """Read the probes and sign the readings, bound to everything they came from.
 
@@ -85,6 +88,8 @@ def attest(
         threshold: probability from which a row is called positive, for figures at it.
         bar: a file that says what a probe must reach on this corpus (docs/evaluations.md); the
             document says whether it did.
+        interventions: results of `intervene` with these probes, which are bound, and signed in the
+            causal members (docs/intervene.md).
 
     Returns:
         The attestation, signed. Same files, options and timestamp: the same bytes.
@@ -99,6 +104,7 @@ def attest(
         NotPositiveDefinite, NonFinite, ZeroState: Φ or a state cannot be computed with.
         Inconsistent, NotOurSpelling: a probe set or record contradicts itself or is re-spelled.
         LimitExceeded, BadText, TimestampInFuture: of what may be signed.
+        ContentMismatch: an intervention is of other probes, or of another model.
         FileChanged: a file was written to meanwhile.
         UnknownSigner, KeyNotValid, BadSignature, LegacyDocument, HistoryOrder: of the previous one,
             as `place_after`.
@@ -167,6 +173,8 @@ def attest(
             threshold=threshold,
             bar=bar,
         )
+    if interventions:
+        made = with_interventions(made, bound_interventions(interventions, made.bound()))
     return sign(made, secret)
 
 

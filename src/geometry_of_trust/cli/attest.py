@@ -50,6 +50,7 @@ def attest(
     label_column: Annotated[list[str] | None, Many] = None,
     threshold: float | None = None,
     bar: Path | None = None,
+    intervention: Annotated[list[Path] | None, Many] = None,
     passphrase_file: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -109,6 +110,8 @@ def attest(
     bar
         A file that was written down before, with what a probe must reach; the document says
         whether it did.
+    intervention
+        Results of got-cli intervene with these probes: sign them, too, one a probe at most.
     passphrase_file
         First line: the passphrase of an encrypted key.
     json
@@ -146,6 +149,7 @@ def attest(
             label_columns=label_column or (),
             threshold=threshold,
             bar=bar,
+            interventions=intervention or (),
         )
         with StagedFiles() as staged:
             staged.write(output, attestation.to_json())

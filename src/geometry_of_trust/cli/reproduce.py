@@ -37,6 +37,8 @@ def reproduce(
     rows: Path | None = None,
     geometry_reference: Path | None = None,
     labels: Path | None = None,
+    intervention: Annotated[list[Path] | None, Many] = None,
+    intervention_input_file: Annotated[list[str] | None, Many] = None,
     model_signature: Path | None = None,
     model_key: Path | None = None,
     options: Annotated[LoadingOptions, Flat] = LoadingOptions(),
@@ -75,6 +77,10 @@ def reproduce(
         The .gotgeo file that drift was measured from, if the signer measured it.
     labels
         The signer's labels, if an evaluation was made with those of a file of their own.
+    intervention
+        The signer's results of interventions, if some were signed: each is run again.
+    intervention_input_file
+        The texts that each of them was run on, in the same order.
     model_signature
         Check that this signature covers the model's files (OpenSSF Model Signing, by key).
     model_key
@@ -110,6 +116,8 @@ def reproduce(
                 rows=rows,
                 geometry_reference=geometry_reference,
                 labels=labels,
+                interventions=intervention or (),
+                intervention_texts=intervention_input_file or (),
                 model_signature=model_signature,
                 model_key=model_key,
                 options=options,

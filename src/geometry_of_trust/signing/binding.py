@@ -22,6 +22,7 @@ from geometry_of_trust.documents.codes import (
 )
 from geometry_of_trust.documents.evaluations import EVALUATION, Evaluation
 from geometry_of_trust.documents.extraction_record import Record
+from geometry_of_trust.documents.interventions import BOUND_INTERVENTION, BoundIntervention
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.schema import (
@@ -198,7 +199,7 @@ class Binding:
     `geometry_reference` is the digest of the checkpoint that drift was measured from, if it was;
     `model` says which model it was, if the record does; `corpus` which texts, where every row was
     read and the record is of a corpus; `evaluation` how the readings of every row agree with
-    labels, where there were some.
+    labels, where there were some; `interventions` what came of moving states along some probes.
     """
 
     version: int
@@ -213,6 +214,7 @@ class Binding:
     model: BoundModel | None = None
     corpus: BoundCorpus | None = None
     evaluation: Evaluation | None = None
+    interventions: tuple[BoundIntervention, ...] = ()
 
     @property
     def reads_every_row(self) -> bool:
@@ -338,5 +340,6 @@ BINDING = record(
         omitted=True,
     ),
     member("evaluation", EVALUATION, default=None, omitted=True),
+    member("interventions", vector(BOUND_INTERVENTION), default=(), omitted=True),
 )
 """What a reading came from, as one JSON object of strings and integers."""

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 from geometry_of_trust.arithmetic import ARITHMETIC
 from geometry_of_trust.attesting.assemble import bound_activations, differences, recomputed
 from geometry_of_trust.attesting.evaluations import Labelled, check_evaluation, check_trained_on
+from geometry_of_trust.attesting.interventions import check_interventions
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.documents.extraction_record import Record
+from geometry_of_trust.documents.interventions import read_intervention
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import (
@@ -35,6 +37,7 @@ from geometry_of_trust.identity.model_signature import (
     check_covered,
     check_model_signature,
 )
+from geometry_of_trust.intervening.intervene import repeated
 from geometry_of_trust.outputs.temporary_files import scratch_folder
 from geometry_of_trust.probing.row_origins import RowOrigins
 from geometry_of_trust.probing.sources import Sources, open_sources
@@ -134,6 +137,7 @@ class _Compared:
         self.reference: Checkpoint | None = None
         self.signed_model: SignedModel | None = None
         self.labels: PathLike | None = None
+        self.interventions: tuple[tuple[PathLike, PathLike], ...] = ()
 
     def equal(self, name: str, ours: object, signed: object) -> bool:
         """Add a link: whether a value is as signed."""
@@ -174,6 +178,8 @@ def reproduce(
     rows: PathLike | None = None,
     geometry_reference: PathLike | None = None,
     labels: PathLike | None = None,
+    interventions: Sequence[PathLike] = (),
+    intervention_texts: Sequence[PathLike] = (),
     model_signature: PathLike | None = None,
     model_key: PathLike | None = None,
     options: LoadingOptions = LoadingOptions(),
@@ -195,6 +201,8 @@ def reproduce(
             token that differs is then named. None: those beside `activations`.
         geometry_reference: the checkpoint that drift was measured from, if one is bound.
         labels: those that an evaluation was made with, if they came from a file of their own.
+        interventions: the signer's results, if some are bound. intervention_texts: what each was
+            run on, in the same order; it is run again.
         model_signature, model_key: what others signed of the model, as of `SuppliedModel`.
         options: where the model comes from and where it runs, here.
         progress: called with what is being done.
@@ -216,8 +224,10 @@ def reproduce(
     missing = _missing(signed, probes, geometry_reference, options)
     if not missing and labels is None and bound.evaluation and bound.evaluation.from_file:
         missing = "the labels that the evaluation was made with are needed (--labels)"
+    missing = missing or _interventions_missing(signed, interventions, intervention_texts)
     if missing:
         return compared.ends("UNVERIFIABLE", missing)
+    compared.interventions = tuple(zip(interventions, intervention_texts, strict=True))
     row_options = _rows_as_signed(row_options, bound.extraction_record)
     if text is not None and (chosen := row_options.of_one_text()) is not None:
         corpus, row_options, text = [text], chosen, None
@@ -494,6 +504,46 @@ def _other_evaluation(compared: _Compared, sources: Sources) -> Reproduction | N
     return None
 
 
+def _interventions_missing(
+    attestation: Attestation, results: Sequence[PathLike], texts: Sequence[PathLike]
+) -> str:
+    """Why interventions that are signed cannot be run again; empty if they can.
+
+    Raises:
+        ContentMismatch: a result is none of those that are signed.
+    """
+    bound = attestation.bound()
+    check_interventions(results, bound)
+    if len(results) == len(texts) == len(bound.interventions):
+        return ""
+    return (
+        f"{len(bound.interventions)} interventions are signed: the result of each "
+        "(--intervention) and the texts that it was run on (--intervention-input-file) are needed, "
+        f"{len(results)} and {len(texts)} given"
+    )
+
+
+def _other_interventions(
+    compared: _Compared, probes: Sequence[PathLike], model: str, options: LoadingOptions
+) -> Reproduction | None:
+    """Whether the interventions, run again, give what is signed; how it ends if not."""
+    sets = {FileBytes.of(path).sha256: path for path in probes}
+    for path, texts in compared.interventions:
+        signed, sha256 = read_intervention(path)
+        name = f"intervention {quoted(signed.probe.dimension)}"
+        try:
+            again = repeated(
+                signed, model, sets[signed.probe.sha256], texts,
+                options=_as_signed(compared.attestation, options),
+            )  # fmt: skip
+        except GotError as error:
+            compared.links.append(Link(name, False, error.what))
+            return compared.ends("MISMATCH", f"{name}: {error.what}")
+        if not compared.equal(name, again.sha256, sha256):
+            return compared.ends("MISMATCH", first_difference(name, again, signed))
+    return None
+
+
 def _compare(
     compared: _Compared,
     again: Extraction | CorpusExtraction,
@@ -541,6 +591,9 @@ def _compare(
         Link("readings", True, f"{len(attestation.confidence)}, equal bit for bit")
     )
     ended = _other_evaluation(compared, sources)
+    if ended is not None:
+        return ended
+    ended = _other_interventions(compared, probes, model, options)
     if ended is not None:
         return ended
     rebuilt = replace(made, signature=attestation.signature).to_json()

@@ -25,6 +25,7 @@ MODEL = "model"
 ROWS = "row table"
 LABELS = "labels"
 BAR = "bar"
+INTERVENTIONS = "interventions"
 MATRIX = "that the unembedding is the model's"
 
 _IDENTITY = (
@@ -45,7 +46,7 @@ class Supplied:
         rows: the row table, which is held against the record.
         geometry_reference: the checkpoint that drift was measured from.
         labels: those of every row, where they came from a file of their own.
-        bar: what had to be reached.
+        bar: what had to be reached. interventions: results of these.
         model: the model and what others signed of it.
     """
 
@@ -58,6 +59,7 @@ class Supplied:
     labels: PathLike | None = None
     bar: PathLike | None = None
     model: SuppliedModel = NO_MODEL
+    interventions: tuple[PathLike, ...] = ()
 
     @property
     def nothing(self) -> bool:
@@ -73,6 +75,7 @@ class Supplied:
             (REFERENCE, self.geometry_reference),
             (LABELS, self.labels),
             (BAR, self.bar),
+            (INTERVENTIONS, self.interventions or None),
             ("model", self.model.model),
             ("signature of the model", self.model.signature),
         )
@@ -102,7 +105,8 @@ class Supplied:
             rows = _beside(rows_path(activations))
         probes = tuple(FileBytes.of(path) for path in self.probes)
         files = (activations, unembedding, probes, record, rows, reference)
-        return Supplied(*files, self.labels, bar, self.model)
+        results = tuple(FileBytes.of(path) for path in self.interventions)
+        return Supplied(*files, self.labels, bar, self.model, results)
 
     def missing(self, binding: Binding) -> list[str]:
         """What is bound and not here, in words."""
@@ -121,6 +125,11 @@ class Supplied:
                 (ROWS, needs_rows(binding) and self.rows is None),
                 (LABELS, evaluated is not None and evaluated.from_file and self.labels is None),
                 (BAR, evaluated is not None and evaluated.bar is not None and self.bar is None),
+                (
+                    INTERVENTIONS,
+                    len({FileBytes.of(path).sha256 for path in self.interventions})
+                    < len(binding.interventions),
+                ),
                 (MODEL, binding.model is not None and self.model.model is None),
             )
             if missing

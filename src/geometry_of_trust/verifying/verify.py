@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NoReturn
 
+from geometry_of_trust.attesting.interventions import check_interventions
 from geometry_of_trust.documents.schema import write_members
 from geometry_of_trust.errors import (
     BadSignature,
@@ -216,6 +217,7 @@ def verify(
     geometry_reference: PathLike | None = None,
     labels: PathLike | None = None,
     bar: PathLike | None = None,
+    interventions: Sequence[PathLike] = (),
     model: PathLike | None = None,
     adapter: PathLike | None = None,
     model_signature: PathLike | None = None,
@@ -242,6 +244,7 @@ def verify(
         labels: those of every row that an evaluation was made with, if they came from a file of
             their own; else they are in the row table. It is then made again.
         bar: the file of what had to be reached.
+        interventions: results of `intervene`, which must be those that are bound.
         model: the model that was signed, as of `locate`; all of it is digested.
         adapter: the folder of the adapter that was in it.
         model_signature, model_key: what others signed of the model, as of `SuppliedModel`.
@@ -263,7 +266,11 @@ def verify(
     data = attestation if isinstance(attestation, bytes) else read_bounded(attestation)
     files = (activations, unembedding, tuple(probes), record, rows, geometry_reference)
     supplied = Supplied(
-        *files, labels, bar, SuppliedModel(model, adapter, model_signature, model_key)
+        *files,
+        labels,
+        bar,
+        SuppliedModel(model, adapter, model_signature, model_key),
+        tuple(interventions),
     )
     beside = None if evidence is None else (read_bounded(evidence), evidence)
     run = _Run()
@@ -291,6 +298,7 @@ def verify(
             passed(
                 "its digest is signed; model, geometry, probes, positions and key agree"
                 f"{_both_ways(claimed)}{_unknown_training(claimed)}{_off_range(claimed)}{_evaluated(claimed)}"
+                f"{_intervened(claimed)}"
             )
     sha256 = hashlib.sha256(data).hexdigest()
     if claimed.binding is None:
@@ -359,6 +367,15 @@ def _evaluated(claimed: Attestation) -> str:
     return f"{too_good}; the bar was {'MET' if bar.met else 'NOT MET'}: {bar.demand}"
 
 
+def _intervened(claimed: Attestation) -> str:
+    """What is to be said of interventions: which probes steer, by what their signer says."""
+    bound = () if claimed.binding is None else claimed.binding.interventions
+    if not bound:
+        return ""
+    steer = sum(entry.steers == "YES" for entry in bound)
+    return f"; by {len(bound)} interventions, not run again here, {steer} STEER"
+
+
 def _counted(attestation: Attestation) -> str:
     rows = len(attestation.layer_readings)
     count = sum(map(len, attestation.layer_readings))
@@ -425,6 +442,7 @@ def _files_step(
         if binding.model is not None and whole and not more:
             missing.append(MATRIX)
         more += _evaluation_checked(claimed, contents, missing)
+        more += _interventions_checked(claimed, supplied)
         if named := contents.by_name(binding):
             more += f"; of the model by its NAME alone, as no weights are named: {named}"
         passed(f"sha256 of {', '.join(checked)}{more}{absent}")
@@ -452,6 +470,14 @@ def _evaluation_checked(claimed: Attestation, contents: Contents, missing: list[
     except MissingExtra as error:
         missing.append(_EVALUATION)
         return f"; the evaluation needs {error.where}"
+
+
+def _interventions_checked(claimed: Attestation, supplied: Supplied) -> str:
+    """What was seen of the results of interventions, in words."""
+    if not supplied.interventions:
+        return ""
+    count = check_interventions(supplied.interventions, claimed.bound())
+    return f"; what is signed of {count} interventions is what their results say"
 
 
 def _readings_step(
