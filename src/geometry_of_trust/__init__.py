@@ -45,6 +45,13 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.extraction_record import UnusedWeights as UnusedWeights
     from geometry_of_trust.documents.extraction_record import WrittenFile as WrittenFile
     from geometry_of_trust.documents.extraction_record_reading import read_record as read_record
+    from geometry_of_trust.documents.interventions import BoundIntervention as BoundIntervention
+    from geometry_of_trust.documents.interventions import Effect as Effect
+    from geometry_of_trust.documents.interventions import Intervention as Intervention
+    from geometry_of_trust.documents.interventions import InterventionTexts as InterventionTexts
+    from geometry_of_trust.documents.interventions import ProbeUsed as ProbeUsed
+    from geometry_of_trust.documents.interventions import Target as Target
+    from geometry_of_trust.documents.interventions import read_intervention as read_intervention
     from geometry_of_trust.documents.probe_card import Bin as Bin
     from geometry_of_trust.documents.probe_card import Card as Card
     from geometry_of_trust.documents.probe_card import Controls as Controls
@@ -100,6 +107,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.identity.model_signature import check_signed_files as check_signed_files
     from geometry_of_trust.identity.tensor_tree import TensorEntry as TensorEntry
     from geometry_of_trust.identity.tensor_tree import TensorProof as TensorProof
+    from geometry_of_trust.intervening.intervene import intervene as intervene
     from geometry_of_trust.probing.calibration_report import Calibration as Calibration
     from geometry_of_trust.probing.calibration_report import CalibrationReport as CalibrationReport
     from geometry_of_trust.probing.calibration_report import (
@@ -120,6 +128,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.layer_sweep import sweep as sweep
     from geometry_of_trust.probing.layer_sweep import sweep_files as sweep_files
     from geometry_of_trust.probing.options import FittingOptions as FittingOptions
+    from geometry_of_trust.probing.options import InterventionOptions as InterventionOptions
     from geometry_of_trust.probing.options import TrainingOptions as TrainingOptions
     from geometry_of_trust.probing.probe_readings import Reading as Reading
     from geometry_of_trust.probing.probe_readings import read_probe as read_probe
@@ -211,6 +220,15 @@ _NAMES = {
         "WrittenFile",
     ),
     "documents.extraction_record_reading": ("read_record",),
+    "documents.interventions": (
+        "BoundIntervention",
+        "Effect",
+        "Intervention",
+        "InterventionTexts",
+        "ProbeUsed",
+        "Target",
+        "read_intervention",
+    ),
     "documents.probe_card": (
         "Bin",
         "Card",
@@ -269,6 +287,7 @@ _NAMES = {
         "TensorEntry",
         "TensorProof",
     ),
+    "intervening.intervene": ("intervene",),
     "probing.calibration_report": ("Calibration", "CalibrationReport", "calibration_report"),
     "probing.causal_probe": ("CausalProbe",),
     "probing.cross_validation": ("CrossValidation",),
@@ -281,7 +300,7 @@ _NAMES = {
     "probing.fitted_range": ("FittedRange", "Range"),
     "probing.layer_choice": ("DimensionSweep", "FinalTest", "LayerFigures", "Sweep"),
     "probing.layer_sweep": ("sweep", "sweep_files"),
-    "probing.options": ("FittingOptions", "TrainingOptions"),
+    "probing.options": ("FittingOptions", "InterventionOptions", "TrainingOptions"),
     "probing.probe_readings": ("Reading", "read_probe"),
     "probing.probe_set_files": ("write_probe_sets",),
     "probing.probes": ("Probe", "ProbeSet", "Training", "read_probe_set"),

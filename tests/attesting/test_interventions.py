@@ -91,11 +91,11 @@ def test_it_is_verified_without_a_model(case: Case, capsys: pytest.CaptureFixtur
     known = {**case.files, "model": case.planted.model}
     verdict = verify(document, public, **known, interventions=[case.result])
     assert verdict.complete
-    assert "1 interventions is what their results say" in verdict.steps[4].detail
-    assert "by 1 interventions, not run again here, 1 STEER" in verdict.steps[3].detail
+    assert "what is signed is what 1 of 1 results say" in verdict.steps[4].detail
+    assert "interventions, not run again here: 1 of 1 STEER" in verdict.steps[3].detail
     assert verify(document, public, **known).not_checked == ("interventions",)
     with pytest.raises(Refused) as refused:
-        verify(document, public, interventions=[case.other("o", slope=0.0)])
+        verify(document, public, interventions=[case.other("o", gain=0.0)])
     assert (refused.value.step, type(refused.value.cause)) == (5, errors.ContentMismatch)
     write_file(case.folder / "signed.json", document)
     assert main(["show", str(case.folder / "signed.json")]) == 0

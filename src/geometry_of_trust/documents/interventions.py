@@ -102,8 +102,7 @@ class Effect:
     Attributes:
         plus, minus: by how much it changes where δ standard deviations are added, or taken away.
         added_kl: KL of the next token's distribution, of both.
-        fall: what of its slope against the probe's projection goes where the direction is
-            projected out. removed_kl: KL then.
+        fall: what of its gain goes where the direction is projected out. removed_kl: KL then.
         deviation: the standard deviation of the projection on this direction.
     """
 
@@ -136,8 +135,9 @@ class Intervention:
     Attributes:
         arithmetic: that of the run. model_id, precision, weights: of the model.
         delta: how many standard deviations of the probe's projection are added.
-        difference: the mean of the logit difference of the states as they are. slope: of it
-            against the probe's projection, per unit of that.
+        difference: the mean of the logit difference of the states as they are.
+        gain: what it gains from texts of label 0 to those of label 1, on average; without labels
+            with each standard deviation of the projection, by least squares.
         effect: of the probe's direction. random: of each random one.
         auroc: of the probe's readings of these states, if the texts have labels.
     """
@@ -151,7 +151,7 @@ class Intervention:
     targets: tuple[Target, ...]
     delta: float
     difference: float
-    slope: float
+    gain: float
     effect: Effect
     random: tuple[Effect, ...]
     auroc: Figure | None = None
@@ -184,8 +184,8 @@ class Intervention:
 
     @property
     def necessary(self) -> Answer:
-        """NECESSARY: the logit difference follows the projection, and less so without it."""
-        signed = self.slope > 0 and self.effect.fall > 0
+        """NECESSARY: the logit difference gains with the labels, and less so without it."""
+        signed = self.gain > 0 and self.effect.fall > 0
         return "YES" if signed and self.p("fall") <= LEVEL else "NO"
 
     def to_json(self) -> bytes:
@@ -256,7 +256,7 @@ _INTERVENTION = record(
     member("targets", vector(record(Target, member("text", STRING), member("id", U32)))),
     member("delta", real(0)),
     member("difference", FLOAT),
-    member("slope", FLOAT),
+    member("gain", FLOAT),
     member("effect", _EFFECT),
     member("random", vector(_EFFECT)),
     member("auroc", _FIGURE, default=None, omitted=True),

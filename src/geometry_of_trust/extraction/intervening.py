@@ -77,7 +77,7 @@ class Continuing:
                 or a divergence is not.
         """
         with _refused(self.runner):
-            whole = partial(_whole, self.runner, self.layer, ids)
+            whole = partial(logits_of, self.runner, self.layer, ids)
             plain = whole(torch.from_numpy(state[None]))
             go_on: Callable[[torch.Tensor], torch.Tensor] = whole
             if self.shortened is None:
@@ -102,7 +102,7 @@ class Continuing:
     def _agrees(self, ids: Sequence[int], states: NDArray[np.float32]) -> bool:
         """Whether running less gives what the whole model gives, for some states of a text."""
         given = torch.from_numpy(states)
-        expected = _whole(self.runner, self.layer, ids, given)
+        expected = logits_of(self.runner, self.layer, ids, given)
         try:
             found = _Shortened(self.runner, self.layer, ids)(given)
         except Exception:
@@ -185,7 +185,7 @@ def _logits(end: Any) -> torch.Tensor:
     return logits[:, -1].to(torch.float32).contiguous()
 
 
-def _whole(runner: Runner, layer: int, ids: Sequence[int], states: torch.Tensor) -> torch.Tensor:
+def logits_of(runner: Runner, layer: int, ids: Sequence[int], states: torch.Tensor) -> torch.Tensor:
     """The logits, shape (states, V), by the whole model, on the whole text once a state."""
     batch = Batch([ids] * len(states), [[len(ids) - 1]] * len(states))
 

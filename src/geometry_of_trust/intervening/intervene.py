@@ -48,6 +48,7 @@ from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.row_table import RowTable, groups_of, read_rows
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.outputs.temporary_files import scratch_folder
+from geometry_of_trust.probing.array_types import Labels
 from geometry_of_trust.probing.evaluating import evaluate, sample_of
 from geometry_of_trust.probing.interventions import EDITS, Effects, edited, effects_of
 from geometry_of_trust.probing.label_checks import check_label_column
@@ -245,7 +246,16 @@ def _intervention(  # noqa: PLR0917 - all of these make one result
     states = going_on.states(texts.ids)
     seed = seed_of(chosen.file.sha256, probe.name, texts.said.sha256)
     found = directions(probe.weights, geometry, states, how.directions, seed)
-    effects = measured(going_on, texts.ids, states, found, how.delta, report=report, cost=cost)
+    effects = measured(
+        going_on,
+        texts.ids,
+        states,
+        found,
+        how.delta,
+        labels=texts.labels,
+        report=report,
+        cost=cost,
+    )
     request = runner.opened.request
     return Intervention(
         arithmetic=ARITHMETIC,
@@ -257,7 +267,7 @@ def _intervention(  # noqa: PLR0917 - all of these make one result
         targets=words,
         delta=how.delta,
         difference=effects.difference,
-        slope=effects.slope,
+        gain=effects.gain,
         effect=effects.of_each[0],
         random=effects.of_each[1:],
         auroc=texts.auroc(probe, geometry, states),
@@ -271,6 +281,7 @@ def measured(
     found: Directions,
     delta: float,
     *,
+    labels: Labels | None = None,
     report: Progress = lambda message: None,
     cost: Callable[[str], None] | None = None,
 ) -> Effects:
@@ -290,7 +301,7 @@ def measured(
         divergences.append(apart)
         if n == 0 and cost is not None:
             cost(_cost(len(texts), len(found.units), time.perf_counter() - begun))
-    return effects_of(found, logits, divergences)
+    return effects_of(found, logits, divergences, labels)
 
 
 @dataclass(frozen=True)
@@ -331,13 +342,18 @@ class _Texts:
             check_label_column(name, labelled.label(name), len(labelled))
         return cls(ids, said, labelled)
 
+    @property
+    def labels(self) -> Labels | None:
+        """0 or 1 of each; None if they have none."""
+        return None if self.rows is None else next(iter(self.rows.labels.values()))
+
     def auroc(self, probe: Probe, geometry: Geometry, states: NDArray[np.float32]) -> Figure | None:
         """Of the probe's readings of the states, by group; None without labels."""
-        if self.rows is None:
+        labels = self.labels
+        if self.rows is None or labels is None:
             return None
         readings = read_each(probe, geometry, states)
         columns = [read.raw for read in readings], [read.confidence for read in readings]
-        (labels,) = self.rows.labels.values()
         return evaluate(probe.name, columns, sample_of(labels, groups_of(self.rows)), None).auroc
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geometry_of_trust.documents.interventions import Effect
 from geometry_of_trust.geometry.exact import round32
-from geometry_of_trust.probing.array_types import Array
+from geometry_of_trust.probing.array_types import Array, Labels
 from geometry_of_trust.probing.random_directions import Directions
 
 EDITS = 3
@@ -47,7 +47,7 @@ class Effects:
     """What came of it, on average over texts: as of `Intervention`."""
 
     difference: float
-    slope: float
+    gain: float
     of_each: tuple[Effect, ...]
 
 
@@ -55,39 +55,52 @@ def effects_of(
     directions: Directions,
     logits: Sequence[NDArray[np.float32]],
     divergences: Sequence[NDArray[np.float32]],
+    labels: Labels | None = None,
 ) -> Effects:
     """The effects of m directions, the probe's first.
 
     Args:
         logits: of two targets, of each text's state as it is and of those of `edited`, shape
             (1 + 3m, 2). divergences: of the latter, shape (3m,). One a text.
+        labels: of the n texts, 0 and 1, shape (n,). None: each direction is held against its own
+            projections, so that random ones play the part that the probe's does.
     """
-    m, projected = len(directions.units), directions.projections
+    m = len(directions.units)
     differences = np.stack([x[:, 0].astype(np.float64) - x[:, 1] for x in logits])
     plain = differences[:, 0]
     added, taken, without = np.split(differences[:, 1:], EDITS, axis=1)
     kl = [part.astype(np.float64) for part in np.split(np.stack(divergences), EDITS, axis=1)]
-    own = projected[0]
-    slope = _slope(own, plain)
+    contrasts = _contrasts(directions, labels)
     each = [
         Effect(
             plus=_mean(added[:, i] - plain),
             minus=_mean(taken[:, i] - plain),
             added_kl=_mean((kl[0][:, i] + kl[1][:, i]) / 2),
-            fall=round32(slope - _slope(own, without[:, i])),
+            fall=round32(_sum(contrasts[i] * (plain - without[:, i]))),
             removed_kl=_mean(kl[2][:, i]),
             deviation=round32(float(directions.deviations[i])),
         )
         for i in range(m)
     ]
-    return Effects(_mean(plain), round32(slope), tuple(each))
+    return Effects(_mean(plain), round32(_sum(contrasts[0] * plain)), tuple(each))
+
+
+def _contrasts(directions: Directions, labels: Labels | None) -> Array:
+    """With what each text counts in a gain, of each direction, shape (m, n)."""
+    projections = directions.projections
+    if labels is None:
+        scale = directions.deviations[:, np.newaxis] * projections.shape[1]
+        own: Array = np.divide(projections, scale, out=np.zeros_like(projections), where=scale > 0)
+        return own
+    positive = labels == 1
+    of_all = np.where(positive, 1 / int(positive.sum()), -1 / int((~positive).sum()))
+    return np.tile(of_all, (len(projections), 1))
 
 
 def _mean(values: Array) -> float:
     """Of exact sums, rounded to float32."""
-    return round32(math.fsum(values.tolist()) / len(values))
+    return round32(_sum(values) / len(values))
 
 
-def _slope(x: Array, y: Array) -> float:
-    """Of y against x, whose mean is 0: by least squares."""
-    return math.fsum((x * y).tolist()) / math.fsum((x * x).tolist())
+def _sum(values: Array) -> float:
+    return math.fsum(values.tolist())

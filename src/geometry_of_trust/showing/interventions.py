@@ -20,7 +20,7 @@ def intervention(result: Intervention) -> str:
         ("probe", f"{quoted(probe.dimension)}, layer {probe.layer}, of {quoted(result.model_id)}"),
         ("texts", f"{texts.count}, the state of the {texts.tokens} token of each"),
         ("logit difference", f"{first} less {second}: {result.difference:.4g} on average, "
-                             f"{result.slope * effect.deviation:+.4g} a standard deviation"),
+                             f"{result.gain:+.4g} {_gained(result)}"),
         ("added", f"{result.delta:g} standard deviations of the projection, of "
                   f"{effect.deviation:.4g} each"),
         ("random directions", f"{len(result.random)}, of the same length; their standard deviation "
@@ -42,19 +42,17 @@ def intervention(result: Intervention) -> str:
 _MEASURED = {
     "steering": "logit difference, +/-",
     "added_kl": "KL, added (nats)",
-    "fall": "slope, projected out",
+    "fall": "gain lost, projected out",
     "removed_kl": "KL, projected out (nats)",
 }
 _WIDTHS = (12, 16, 12, 12, 12, 8)
 
 
 def _line(result: Intervention, name: str, said: str) -> tuple[str, ...]:
-    of, scale = MEASURES[name], 1.0
-    if name == "fall":  # of one standard deviation of the projection, as people read it
-        scale = result.effect.deviation
-    ordered = sorted(of(other) * scale for other in result.random)
+    of = MEASURES[name]
+    ordered = sorted(of(other) for other in result.random)
     shown = (
-        of(result.effect) * scale, ordered[0], ordered[len(ordered) // 2],
+        of(result.effect), ordered[0], ordered[len(ordered) // 2],
         ordered[-(-95 * len(ordered) // 100) - 1], ordered[-1],
     )  # fmt: skip
     return (said, *(f"{x:.4g}" for x in shown), _p(result, name))
@@ -74,10 +72,16 @@ def _detected(result: Intervention) -> str:
 
 
 def _fallen(result: Intervention) -> str:
-    if result.slope <= 0:
-        return "on these texts the logit difference does not rise with the reading"
-    left = 1 - result.effect.fall / result.slope
-    return f"projected out, {100 * left:.0f} % is left of how the logit difference follows it"
+    if result.gain <= 0:
+        return f"the logit difference gains nothing {_gained(result)}"
+    left = 1 - result.effect.fall / result.gain
+    return f"projected out, {100 * left:.0f} % of what it gains {_gained(result)} is left"
+
+
+def _gained(result: Intervention) -> str:
+    if result.texts.label_column is None:
+        return "with a standard deviation of the reading"
+    return "from label 0 to label 1"
 
 
 def intervention_tree(result: Intervention) -> dict[str, object]:
@@ -90,7 +94,7 @@ def intervention_tree(result: Intervention) -> dict[str, object]:
         "delta": result.delta,
         "directions": len(result.random),
         "difference": result.difference,
-        "slope": result.slope,
+        "gain": result.gain,
         "effect": dict(vars(result.effect)),
         "p": {name: float(result.p(name)) for name in MEASURES},
         "auroc": None if result.auroc is None else dict(vars(result.auroc)),

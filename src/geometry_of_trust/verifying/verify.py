@@ -373,7 +373,7 @@ def _intervened(claimed: Attestation) -> str:
     if not bound:
         return ""
     steer = sum(entry.steers == "YES" for entry in bound)
-    return f"; by {len(bound)} interventions, not run again here, {steer} STEER"
+    return f"; interventions, not run again here: {steer} of {len(bound)} STEER"
 
 
 def _counted(attestation: Attestation) -> str:
@@ -477,7 +477,8 @@ def _interventions_checked(claimed: Attestation, supplied: Supplied) -> str:
     if not supplied.interventions:
         return ""
     count = check_interventions(supplied.interventions, claimed.bound())
-    return f"; what is signed of {count} interventions is what their results say"
+    total = len(claimed.bound().interventions)
+    return f"; interventions: what is signed is what {count} of {total} results say"
 
 
 def _readings_step(
