@@ -15,6 +15,7 @@ from conformance.attestations_binding import binding_step
 from conformance.attestations_files import descriptions, files_step, readings_step, supplied
 from conformance.attestations_format import format_step, structure_step
 from conformance.attestations_legacy import legacy
+from conformance.attestations_readings import readings_beside, row_proofs
 from conformance.attestations_signature import signature_step
 from conformance.binary import activations, unembeddings
 from conformance.keys import keys
@@ -27,7 +28,7 @@ VECTORS = Path(__file__).resolve().parent.parent / "tests" / "vectors"
 MAKERS = (
     activations, unembeddings, labels, keys, probe_sets, records, supplied, positives, format_step,
     structure_step, signature_step, binding_step, files_step, descriptions, readings_step,
-    legacy,
+    row_proofs, readings_beside, legacy,
 )  # fmt: skip
 
 

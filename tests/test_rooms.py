@@ -30,13 +30,16 @@ ROOMS: dict[str, set[str]] = {
     "outputs": {"errors", "files", "ownership"},
     "memory": {"errors"},
     "progress": set(),
+    "hash_tree": set(),
     "option_types": {"errors"},
-    "documents": {"terminal", "errors", "files"},
+    "documents": {"terminal", "errors", "files", "hash_tree"},
     "signing": {"errors", "files", "ownership", "outputs", "documents"},
     "evidence": {"version", "errors", "files", "documents", "signing"},
-    "formats": {"errors", "extras", "files", "outputs", "documents"},
+    "formats": {"errors", "extras", "files", "outputs", "hash_tree", "documents"},
     "geometry": {"errors", "files", "memory", "progress", "documents", "formats"},
-    "identity": {"errors", "extras", "files", "ownership", "documents", "evidence", "formats"},
+    "identity": {
+        "errors", "extras", "files", "ownership", "hash_tree", "documents", "evidence", "formats",
+    },
     "arithmetic": {"errors"},
     "extraction": {
         "version", "errors", "extras", "files", "outputs", "memory", "progress", "option_types",
@@ -56,7 +59,8 @@ ROOMS: dict[str, set[str]] = {
         "extraction", "corpus", "probing",
     },
     "attesting": {
-        "version", "errors", "files", "documents", "signing", "formats", "geometry", "probing",
+        "version", "errors", "files", "outputs", "hash_tree", "documents", "signing", "formats",
+        "geometry", "probing",
     },
     "verifying": {
         "terminal", "errors", "extras", "files", "outputs", "progress", "documents", "signing",
@@ -85,19 +89,21 @@ FLOORS: dict[str, str] = {
     "outputs": "interruptions ledger places temporary_files folder_locks commits staged_files",
     "documents": """
         names names_beside strictjson codes token_choice recorded_identity extraction_record schema
-        extraction_record_reading probe_card probe_card_reading positions evaluations
-        aggregates trained_tokens model_names interventions
+        extraction_record_reading thresholds probe_card probe_card_reading positions evaluations
+        aggregates trained_tokens model_names row_proofs interventions
     """,
     "signing": """
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
         signed_bytes attestation evaluation_checks intervention_checks checks keyrings histories
         key_making
     """,
-    "evidence": "reading envelopes statements attested verification_results",
+    "evidence": """
+        reading envelopes statements attested verification_results transfer_statements
+    """,
     "formats": """
         mapped_arrays arrays labels thrift_compact parquet_layout parquet_table table_rows
-        label_tables row_writer row_table binary_file gotact activations_file gotue gotgeo
-        unembedding_file stored_tensors safetensors_file gguf_file
+        label_tables row_writer row_table readings_file binary_file gotact activations_file gotue
+        gotgeo unembedding_file stored_tensors safetensors_file gguf_file
     """,
     "geometry": "exact gram inner_product spectrum drift checkpoints",
     "identity": """
@@ -114,6 +120,7 @@ FLOORS: dict[str, str] = {
     "corpus": """
         choosing inspect_logs sources entries chats turns token_choosing partial engines checking
         options planning settings memory corpus_run estimating worker cluster extracting
+        shifts shifting
     """,
     "converting": "tensorfile exchange in_memory npy tensors tables vllm conversion",
     "probing": """
@@ -122,10 +129,12 @@ FLOORS: dict[str, str] = {
         score_histogram intervals reliability_bins resampling metrics logistic whitening
         layer_choice held_out_figures evaluating cross_validation label_checks surface_features
         equal_rows word_classifier split_rows judged_units permutation_null controls fresh_rows
-        options causal_probe card_making training probe_set_files training_files
-        calibration_report layer_sweep random_directions interventions
+        options causal_probe card_making shift_falls other_rows training other_files probe_set_files
+        training_files calibration_report layer_sweep
+        similarity alignment paired_rows survival survival_files transfer_matrix
+        random_directions interventions
     """,
-    "attesting": "drifts assemble evaluations interventions attest",
+    "attesting": "drifts mismatches assemble row_files evaluations interventions attest",
     "verifying": """
         model_files differences supplied_files file_contents trusted_keys verify history signers
         token_differences reproduce
@@ -133,13 +142,13 @@ FLOORS: dict[str, str] = {
     "showing": """
         text verdicts evidence histories keyrings cards probes drifts conversions extractions
         reproductions
-        sweeps token_readings identities interventions any_file
+        sweeps transfers token_readings identities interventions any_file
     """,
     "plotting": "image_files panels pictures",
     "cli": """
-        signals layer_spelling places streams common evidence_files extract keygen train intervene
-        attest verify reproduce export show read calibration_report sweep convert checkpoint drift
-        keyring model
+        signals layer_spelling places streams common evidence_files extract keygen train attest
+        verify reproduce export prove show read calibration_report sweep convert checkpoint drift
+        keyring model transfer intervene
     """,
 }
 """The files of each room with several, from its ground up: each imports only files before it.
@@ -149,7 +158,7 @@ The room itself, its `__init__`, stands above them.
 
 NO_NUMPY = {
     "version", "terminal", "errors", "extras", "files", "steady_files", "ownership", "outputs",
-    "memory", "progress", "option_types", "documents", "signing", "evidence", "cli",
+    "memory", "progress", "hash_tree", "option_types", "documents", "signing", "evidence", "cli",
 }  # fmt: skip
 """Folders that import no numpy, whatever files they hold."""
 
@@ -170,8 +179,8 @@ USERS: dict[str, set[str]] = {
     "huggingface_hub": {"corpus", "extraction", "identity"},
     "matplotlib": {"plotting"},
     "numpy": {
-        "formats", "geometry", "identity", "arithmetic", "extraction", "corpus", "converting",
-        "probing", "intervening", "verifying", "showing", "plotting",
+        "attesting", "formats", "geometry", "identity", "arithmetic", "extraction", "corpus",
+        "converting", "probing", "intervening", "verifying", "showing", "plotting",
     },
     "pandas": {"converting"},
     "peft": {"extraction"},

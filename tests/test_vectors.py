@@ -33,6 +33,7 @@ LINES = {
     "verified-document": "VERIFIED, SIGNATURE AND BINDING ONLY",
     "verified-files": "VERIFIED, SIGNATURE, BINDING AND FILES SUPPLIED ONLY",
     "verified-readings": "VERIFIED, SIGNATURE, BINDING, FILES AND READINGS",
+    "verified-row": "VERIFIED, SIGNATURE, BINDING AND ROW {row} OF 3 ONLY",
     "legacy": "VERIFIED, LEGACY SIGNATURE ONLY",
 }
 
@@ -242,6 +243,21 @@ def test_record(one: Vector, tmp_path: Path) -> None:
     read(one, facts)
 
 
+@of_kind("row-proof")
+def test_row_proof(one: Vector, tmp_path: Path) -> None:
+    path = placed(tmp_path, one, "a.row-0.proof")
+
+    def facts() -> dict[str, str]:
+        proof = got.read_row_proof(path)
+        return {
+            "row": str(proof.row),
+            "dimensions": " ".join(reading.dimension for reading in proof.readings),
+            "path": " ".join(proof.path),
+        }
+
+    read(one, facts)
+
+
 # --- attestations -----------------------------------------------------------------------------
 
 
@@ -258,7 +274,15 @@ def supplied(one: Vector, folder: Path) -> dict[str, Any]:
         ]
     if "record" in one.header:
         placed(folder, reference(one.header["record"]), "f.record.json")
+    if "proof" in one.header:
+        files["row"] = int(one.header["row"])
+        files["proof"] = placed(folder, reference(one.header["proof"]), "f.proof")
     return files
+
+
+def last_line(one: Vector) -> str:
+    """Its beginning, as the header expects it."""
+    return LINES[one.header["expect"]].format(row=one.header.get("row"))
 
 
 def switches(one: Vector) -> dict[str, bool]:
@@ -283,7 +307,7 @@ def test_attestation(one: Vector, tmp_path: Path) -> None:
         assert [step.number for step in caught.value.steps] == list(range(1, caught.value.step + 1))
         return
     verdict = got.verify(one.input, key, **arguments)
-    assert verdict.line.partition(":")[0] == LINES[header["expect"]]
+    assert verdict.line.partition(":")[0] == last_line(one)
     assert ", ".join(verdict.not_checked) == header.get("not-checked", "")
     assert ", ".join(verdict.unsigned) == header.get("unsigned", "")
     assert verdict.attestation.digest == header["digest"]
@@ -312,9 +336,7 @@ def test_attestation_on_the_command_line(
         return  # the file is not read, so that no step is reached
     assert err == ""
     last = out.rstrip("\n").rpartition("\n")[2]
-    expected = (
-        f"REFUSED at step {one.header.get('step')}" if refused else LINES[one.header["expect"]]
-    )
+    expected = f"REFUSED at step {one.header.get('step')}" if refused else last_line(one)
     assert last.partition(":")[0] == expected
 
 
@@ -328,8 +350,9 @@ HEADERS = {
     "key": {"as-a", "path", "beside", "mode", "passphrase", "public", "key-id", "signs"},
     "probe-set": {"dimensions", "layer", "geometry-hash", "weights-sha256", "model-id", "verdicts"},
     "record": {"model-id", "mode", "layers", "positions", "digest"},
-    "attestation": {"step", "key", "activations", "unembedding", "probes", "record", "now",
-                    "allow-legacy", "allow-reformatted", "digest", "not-checked", "unsigned",
+    "row-proof": {"row", "dimensions", "path"},
+    "attestation": {"step", "key", "activations", "unembedding", "probes", "record", "row", "proof",
+                    "now", "allow-legacy", "allow-reformatted", "digest", "not-checked", "unsigned",
                     "signed-bytes"},
 }  # fmt: skip
 
@@ -364,7 +387,7 @@ def test_every_header_is_used() -> None:
 
 def rows_of_errors() -> dict[str, str]:
     """The page's table of errors: exit code by class."""
-    return dict(re.findall(r"^\| `([A-Za-z]+)` \| ([13]) \|", PAGE, re.MULTILINE))
+    return dict(re.findall(r"^\| `([A-Za-z]+)` \| ([123]) \|", PAGE, re.MULTILINE))
 
 
 def test_the_page_lists_the_errors() -> None:
@@ -378,7 +401,8 @@ def test_the_page_lists_the_errors() -> None:
 READERS: tuple[Callable[..., Any], ...] = (
     got.read_activations, got.read_unembedding, got.read_labels, got.load_public_key,
     got.load_secret_key, got.read_probe_set, got.ProbeSet.from_json, got.read_record,
-    got.read_attestation, got.verify, got.Activations.row, got.Unembedding.blocks,
+    got.read_attestation, got.read_row_proof, got.verify, got.Activations.row,
+    got.Unembedding.blocks,
 )  # fmt: skip
 ELSEWHERE = {
     "GotError": "the base of all",

@@ -14,7 +14,9 @@ MALFORMED = frozenset(
         "WrongType",
     }
 )  # fmt: skip
-"""Errors of what is not of its format: exit code 3. All others are refusals: exit code 1."""
+"""Errors of what is not of its format: exit code 3."""
+USAGE = frozenset({"BadOption"})
+"""Errors of what was asked for: exit code 2. All others are refusals: exit code 1."""
 
 Headers = Mapping[str, str]
 Repeat = tuple[int, int, int]
@@ -96,7 +98,8 @@ def refused(
     outcome = {"comment": comment, "expect": "refused"}
     if "step" in headers:
         outcome["step"] = headers.pop("step")
-    outcome |= {"error": error, "exit": "3" if error in MALFORMED else "1"}
+    code = "3" if error in MALFORMED else "2" if error in USAGE else "1"
+    outcome |= {"error": error, "exit": code}
     return Vector(kind, name, _lines(outcome | dict(more or {}) | headers), payload, repeats)
 
 

@@ -14,6 +14,7 @@ from geometry_of_trust.version import __version__
 
 if TYPE_CHECKING:
     from geometry_of_trust.attesting.attest import attest as attest
+    from geometry_of_trust.attesting.row_files import prove_row as prove_row
     from geometry_of_trust.converting.conversion import Converted as Converted
     from geometry_of_trust.converting.conversion import convert as convert
     from geometry_of_trust.converting.in_memory import to_numpy as to_numpy
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from geometry_of_trust.corpus.options import CorpusOptions as CorpusOptions
     from geometry_of_trust.corpus.options import Listener as Listener
     from geometry_of_trust.corpus.options import RowOptions as RowOptions
+    from geometry_of_trust.corpus.shifting import Shifter as Shifter
     from geometry_of_trust.documents.aggregates import Aggregate as Aggregate
-    from geometry_of_trust.documents.evaluations import AtThreshold as AtThreshold
     from geometry_of_trust.documents.evaluations import BoundBar as BoundBar
     from geometry_of_trust.documents.evaluations import BoundLabels as BoundLabels
     from geometry_of_trust.documents.evaluations import Evaluation as Evaluation
@@ -52,17 +53,24 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.interventions import ProbeUsed as ProbeUsed
     from geometry_of_trust.documents.interventions import Target as Target
     from geometry_of_trust.documents.interventions import read_intervention as read_intervention
+    from geometry_of_trust.documents.probe_card import AtThreshold as AtThreshold
     from geometry_of_trust.documents.probe_card import Bin as Bin
     from geometry_of_trust.documents.probe_card import Card as Card
     from geometry_of_trust.documents.probe_card import Controls as Controls
+    from geometry_of_trust.documents.probe_card import Elsewhere as Elsewhere
     from geometry_of_trust.documents.probe_card import Figure as Figure
     from geometry_of_trust.documents.probe_card import PermutationNull as PermutationNull
     from geometry_of_trust.documents.probe_card import Quality as Quality
     from geometry_of_trust.documents.probe_card import Repeats as Repeats
+    from geometry_of_trust.documents.probe_card import ShiftFall as ShiftFall
     from geometry_of_trust.documents.recorded_identity import RecordedFile as RecordedFile
     from geometry_of_trust.documents.recorded_identity import RecordedIdentity as RecordedIdentity
     from geometry_of_trust.documents.recorded_identity import RecordedTensor as RecordedTensor
     from geometry_of_trust.documents.recorded_identity import Weights as Weights
+    from geometry_of_trust.documents.row_proofs import RowProof as RowProof
+    from geometry_of_trust.documents.row_proofs import RowReading as RowReading
+    from geometry_of_trust.documents.row_proofs import read_row_proof as read_row_proof
+    from geometry_of_trust.documents.thresholds import Thresholds as Thresholds
     from geometry_of_trust.documents.token_choice import TokenChoice as TokenChoice
     from geometry_of_trust.documents.trained_tokens import TrainedTokens as TrainedTokens
     from geometry_of_trust.errors import GotError as GotError
@@ -130,6 +138,8 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.options import FittingOptions as FittingOptions
     from geometry_of_trust.probing.options import InterventionOptions as InterventionOptions
     from geometry_of_trust.probing.options import TrainingOptions as TrainingOptions
+    from geometry_of_trust.probing.other_rows import OtherRows as OtherRows
+    from geometry_of_trust.probing.other_rows import Others as Others
     from geometry_of_trust.probing.probe_readings import Reading as Reading
     from geometry_of_trust.probing.probe_readings import read_probe as read_probe
     from geometry_of_trust.probing.probe_set_files import write_probe_sets as write_probe_sets
@@ -138,7 +148,14 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.probes import Training as Training
     from geometry_of_trust.probing.probes import read_probe_set as read_probe_set
     from geometry_of_trust.probing.score_histogram import ScoreHistogram as ScoreHistogram
+    from geometry_of_trust.probing.shift_falls import Shifted as Shifted
     from geometry_of_trust.probing.split_rows import SplitRows as SplitRows
+    from geometry_of_trust.probing.survival import After as After
+    from geometry_of_trust.probing.survival import ProbeSurvival as ProbeSurvival
+    from geometry_of_trust.probing.survival_files import JudgedFiles as JudgedFiles
+    from geometry_of_trust.probing.survival_files import LayerSurvival as LayerSurvival
+    from geometry_of_trust.probing.survival_files import SurvivalReport as SurvivalReport
+    from geometry_of_trust.probing.survival_files import measure_survival as measure_survival
     from geometry_of_trust.probing.token_readings import ProbeReadings as ProbeReadings
     from geometry_of_trust.probing.token_readings import TextReadings as TextReadings
     from geometry_of_trust.probing.token_readings import TokenText as TokenText
@@ -148,6 +165,11 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.training import train as train
     from geometry_of_trust.probing.training_files import train_files as train_files
     from geometry_of_trust.probing.training_files import train_layers as train_layers
+    from geometry_of_trust.probing.transfer_matrix import ComparedCorpus as ComparedCorpus
+    from geometry_of_trust.probing.transfer_matrix import LayerTransfer as LayerTransfer
+    from geometry_of_trust.probing.transfer_matrix import TransferCell as TransferCell
+    from geometry_of_trust.probing.transfer_matrix import TransferMatrix as TransferMatrix
+    from geometry_of_trust.probing.transfer_matrix import transfer_matrix as transfer_matrix
     from geometry_of_trust.signing.attestation import Attestation as Attestation
     from geometry_of_trust.signing.attestation import read_attestation as read_attestation
     from geometry_of_trust.signing.attestation import write_attestation as write_attestation
@@ -157,6 +179,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.signing.binding import BoundGeometry as BoundGeometry
     from geometry_of_trust.signing.binding import BoundModel as BoundModel
     from geometry_of_trust.signing.binding import BoundProbeSet as BoundProbeSet
+    from geometry_of_trust.signing.binding import BoundReadings as BoundReadings
     from geometry_of_trust.signing.binding import BoundRecord as BoundRecord
     from geometry_of_trust.signing.binding import BoundUnembedding as BoundUnembedding
     from geometry_of_trust.signing.key_making import generate_key_files as generate_key_files
@@ -193,6 +216,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "attesting.attest": ("attest",),
+    "attesting.row_files": ("prove_row",),
     "converting.conversion": ("Converted", "convert"),
     "converting.in_memory": ("to_numpy", "to_pandas", "to_torch"),
     "corpus.choosing": ("Position",),
@@ -201,8 +225,8 @@ _NAMES = {
     "corpus.estimating": ("Estimate", "FileSize"),
     "corpus.extracting": ("estimate_corpus", "extract_corpus"),
     "corpus.options": ("CorpusOptions", "Listener", "RowOptions"),
+    "corpus.shifting": ("Shifter",),
     "documents.evaluations": (
-        "AtThreshold",
         "BoundBar",
         "BoundLabels",
         "Evaluation",
@@ -230,13 +254,16 @@ _NAMES = {
         "read_intervention",
     ),
     "documents.probe_card": (
+        "AtThreshold",
         "Bin",
         "Card",
         "Controls",
+        "Elsewhere",
         "Figure",
         "PermutationNull",
         "Quality",
         "Repeats",
+        "ShiftFall",
     ),
     "documents.recorded_identity": (
         "RecordedFile",
@@ -245,6 +272,8 @@ _NAMES = {
         "Weights",
     ),
     "documents.aggregates": ("Aggregate",),
+    "documents.row_proofs": ("RowProof", "RowReading", "read_row_proof"),
+    "documents.thresholds": ("Thresholds",),
     "documents.token_choice": ("TokenChoice",),
     "documents.trained_tokens": ("TrainedTokens",),
     "errors": ("GotError",),
@@ -306,9 +335,25 @@ _NAMES = {
     "probing.probes": ("Probe", "ProbeSet", "Training", "read_probe_set"),
     "probing.score_histogram": ("ScoreHistogram",),
     "probing.split_rows": ("SplitRows",),
+    "probing.survival": ("After", "ProbeSurvival"),
+    "probing.survival_files": (
+        "JudgedFiles",
+        "LayerSurvival",
+        "SurvivalReport",
+        "measure_survival",
+    ),
     "probing.token_readings": ("ProbeReadings", "TextReadings", "TokenText", "read_tokens"),
+    "probing.other_rows": ("OtherRows", "Others"),
+    "probing.shift_falls": ("Shifted",),
     "probing.training": ("TrainingContext", "TrainingResult", "train"),
     "probing.training_files": ("train_files", "train_layers"),
+    "probing.transfer_matrix": (
+        "ComparedCorpus",
+        "LayerTransfer",
+        "TransferCell",
+        "TransferMatrix",
+        "transfer_matrix",
+    ),
     "signing.attestation": ("Attestation", "read_attestation", "write_attestation"),
     "signing.binding": (
         "Binding",
@@ -317,6 +362,7 @@ _NAMES = {
         "BoundGeometry",
         "BoundProbeSet",
         "BoundModel",
+        "BoundReadings",
         "BoundRecord",
         "BoundUnembedding",
     ),

@@ -168,6 +168,12 @@ class RecordMismatch(Refusal):
     """The extraction record describes other files than those given."""
 
 
+class NotPaired(Refusal):
+    """Rows of two activations files that are not the same tokens of the same texts."""
+
+    hint_default = "Extract both from the same texts, with the same options for rows."
+
+
 class ProvenanceMissing(Refusal):
     """A probe set does not say what it was trained on."""
 
@@ -529,6 +535,10 @@ class BadLabel(MalformedInput):
 
 class BadRowTable(MalformedInput):
     """A Parquet file that is not a row table, or does not fit its activations."""
+
+
+class BadReadings(MalformedInput):
+    """A Parquet file that does not hold the readings of a document, by its columns and rows."""
 
 
 class BadLabelTable(MalformedInput):

@@ -119,7 +119,7 @@ def test_a_drift_that_is_not_that_of_the_files(
         6, errors.ReadingsMismatch, lie, KEY.public,
         **supplied(files, geometry_reference=reference),
     )  # fmt: skip
-    assert found.where == next(iter(change))
+    assert found.where.split("[")[0] == next(iter(change))
 
 
 @pytest.mark.parametrize(

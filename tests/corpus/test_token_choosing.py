@@ -247,9 +247,10 @@ def test_stretches_that_choose_nothing_or_twice(
     ("between|A: |?", None),  # the last one is not closed
     ("after:R:", None),
     ("after:d.", None),
+    ("between|use|r", None),  # nothing stands between, though one token has both
 ])  # fmt: skip
 def test_what_stands_around_them(tokens: str, expected: str | None) -> None:
-    asked = "Q: a? A: b; Q: c? A: d."
+    asked = "Q: a? A: b; Q: c? A: d." if "use" not in tokens else "user"
     if expected is None:
         with pytest.raises(errors.TokensMissing):
             chosen("smollm-2", tokens, asked)
@@ -277,6 +278,10 @@ def test_texts_are_no_chats() -> None:
     with pytest.raises(errors.TokensMissing) as caught:
         chosen("smollm-2", "user", "user: a")
     assert caught.value.found == "a text"
+    messages = ({"role": "user", "content": "a"},)
+    with pytest.raises(errors.TokensMissing) as caught:
+        chosen("smollm-2", "chars", Entry(None, messages, {}, None, "row 1", ((0, 1, {}),)))
+    assert caught.value.found == "a chat"
 
 
 def test_other_tokens_do_not_go_on_with_a_run(

@@ -99,7 +99,7 @@ def test_the_options_of_commands_are_the_fields() -> None:
         "extract": (ExtractionOptions, CorpusOptions),
         "sweep": (ExtractionOptions, CorpusOptions, FittingOptions),
         "reproduce": (LoadingOptions, RowOptions),
-        "train": (TrainingOptions,),
+        "train": (TrainingOptions, LoadingOptions),
     }.items():
         arguments = app[command].assemble_argument_collection(parse_docstring=True)
         shown = {argument.name: argument.parameter.help for argument in arguments}

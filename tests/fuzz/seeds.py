@@ -116,6 +116,23 @@ def row_tables() -> tuple[bytes, ...]:
     return tuple(found)
 
 
+def readings() -> tuple[bytes, ...]:
+    """Three rows of two probes, and one row less."""
+    kinds = {
+        "raw": np.float32, "probability": np.float32, "flagged": np.bool_, "outside": np.bool_,
+    }  # fmt: skip
+    return tuple(
+        parquet(
+            **{
+                f"{name}.{probe}": np.arange(rows).astype(kind)
+                for probe in (0, 1)
+                for name, kind in kinds.items()
+            }
+        )
+        for rows in (3, 2)
+    )
+
+
 def label_tables() -> tuple[bytes, ...]:
     return (
         parquet(a=[0, 1, 1], b=[True, False, True]),

@@ -28,6 +28,7 @@ from geometry_of_trust.errors import GotError
 from geometry_of_trust.evidence.attested import parse_evidence
 from geometry_of_trust.evidence.envelopes import Envelope
 from geometry_of_trust.formats.label_tables import read_label_table
+from geometry_of_trust.formats.readings_file import open_readings
 from geometry_of_trust.formats.row_table import read_rows
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.showing import cards as shown_cards
@@ -198,6 +199,20 @@ def read_row_table(data: bytes) -> None:
         attempt(lambda: shown(path))
 
 
+def read_readings(data: bytes) -> None:
+    path = placed("a.readings.parquet", data)
+    with each() as attempt, open_readings(path, 3, 2) as parts:
+        attempt(lambda: [list(part.leaves(0)) for part in parts])
+        attempt(lambda: shown(path))
+
+
+def read_row_proof(data: bytes) -> None:
+    path = placed("a.row-0.proof", data)
+    with each() as attempt:
+        attempt(lambda: got.read_row_proof(path).root(3))
+        attempt(lambda: shown(path))
+
+
 def read_labels_of(suffix: str, data: bytes) -> None:
     path = placed(f"l{suffix}", data)
     with each() as attempt:
@@ -253,6 +268,8 @@ TARGETS: dict[str, Target] = {
     "evidence": Target(read_evidence, seeds.evidence, mutate_json),
     "labels": Target(read_labels, vectors("labels"), mutate_bytes),
     "row-table": Target(read_row_table, seeds.row_tables, mutate_parquet),
+    "readings": Target(read_readings, seeds.readings, mutate_parquet),
+    "row-proof": Target(read_row_proof, vectors("row-proof"), mutate_json),
     "label-parquet": Target(
         partial(read_labels_of, ".parquet"), seeds.label_tables, mutate_parquet
     ),

@@ -14,6 +14,7 @@ from geometry_of_trust.probing.cross_validation import (
     nested_scores,
 )
 from geometry_of_trust.probing.logistic import fit_logistic
+from geometry_of_trust.probing.metrics import log_losses
 
 GRID = L2_GRID[:5]
 
@@ -90,6 +91,18 @@ def test_choice_takes_the_stronger_of_equals() -> None:
     assert least([0.7, 0.5, 0.5 * (1 - 1e-10), 0.6]) == 1
     assert least([0.7, 0.5, 0.5 * (1 - 1e-8), 0.6]) == 2
     assert mean_losses(np.zeros((2, 4)), np.array([0, 1, 0, 1])) == pytest.approx([np.log(2)] * 2)
+
+
+def test_a_row_far_out_does_not_choose_the_strength() -> None:
+    """Held out, its logit was so wrong that a probe which says nothing had the least loss."""
+    X, y, fold = rows(120, 20)
+    X[:, 0] = 0.1 * (X[:, 0] + 2 * y)
+    X[7] = 300 * np.eye(20)[1]
+    cross = cross_validate(X, y, fold, L2_GRID)
+    right = [float(np.mean((row > 0) == (y == 1))) for row in cross.held_out]
+    assert right[cross.best(y)] > 0.9
+    unbounded = log_losses(cross.held_out, y).mean(axis=1)
+    assert right[int(unbounded.argmin())] < 0.6  # control: without the bound
 
 
 def test_the_number_of_workers_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,23 @@ def test_the_optimum_is_the_same_wherever_it_starts() -> None:
         assert fit.gradient < 1e-12
 
 
+def test_newton_steps_do_not_overshoot_where_one_row_is_far_out() -> None:
+    """Rows of SmolLM2 (three principal directions), one of them the state of a first token.
+
+    Whole steps went round: the far row has no curvature where it is right, and all of it where the
+    next step puts it.
+    """
+    X = np.array([
+        [0.96, -0.09, 0.06], [0.93, -0.08, -0.05], [0.90, -0.05, -0.01], [0.93, 0.04, -0.07],
+        [0.94, -0.03, 0.03], [0.89, 0.02, 0.12], [0.91, -0.07, 0.10], [0.80, 0.08, 0.06],
+        [0.90, -0.04, -0.10], [0.93, -0.21, 0.03], [0.96, -0.07, 0.12], [0.89, 0.03, 0.08],
+        [0.93, 0.10, 0.00], [0.98, -0.12, 0.04], [0.96, -0.06, -0.10], [0.81, 0.08, 0.05],
+        [0.91, 0.03, -0.16], [0.89, 0.09, -0.05], [0.90, 0.06, -0.10], [-54.59, 0.00, 0.00],
+    ])  # fmt: skip
+    y = np.array([0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0, 1, 0, 0], np.int8)
+    assert all(fit_logistic(X, y, strength).gradient < 1e-12 for strength in (1e-6, 1e-7))
+
+
 def test_rough_fits_are_near_the_optimum_and_say_that_they_are_rough() -> None:
     X, y = rows()
     (rough,) = LogisticProblem.of(X, y).rough((1e-2,))
@@ -135,3 +152,14 @@ def test_platt_of_separated_scores_is_finite() -> None:
     # Two points: the optimum meets the smoothed targets exactly.
     assert a * 1e3 + c == pytest.approx(math.log(51))
     assert a * -1e3 + c == pytest.approx(-math.log(51))
+
+
+def test_platt_scaling_of_many_is_not_that_of_one_far_out() -> None:
+    """Control: where all rows are that far out, a is for these."""
+    rng = np.random.default_rng(0)
+    y = (np.arange(200) % 2).astype(np.int8)
+    scores = rng.normal(size=200) + 2 * y
+    a, c = platt_scaling(scores, y)
+    scores[1] = -500.0
+    assert platt_scaling(scores, y) == pytest.approx((a, c), rel=0.25)
+    assert platt_scaling(250 * scores, y)[0] < a / 200

@@ -46,6 +46,14 @@ def test_the_level_holds_and_what_is_there_is_found(rows: Maker, gap: float) -> 
     assert [one.as_good for one in there] == [0] * 5
 
 
+@pytest.mark.parametrize("far", [1.0, 300.0])
+def test_a_row_far_out_hides_nothing(far: float) -> None:
+    X, y, groups = apart(np.random.default_rng(0), 3.0)
+    X[:, 0] /= 10  # so that only a weak penalty finds it
+    X[7] = far * np.eye(20)[1]
+    assert permutation_null(X, y, groups, L2_GRID).p < 0.01
+
+
 def test_the_p_values_of_rows_in_copies_need_the_groups() -> None:
     """Control: taken for rows of their own, clusters are recognised, and p is near 0."""
     X, y, groups = clustered(np.random.default_rng(3), 0.0)

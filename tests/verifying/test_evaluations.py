@@ -9,22 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import brier_score_loss, recall_score, roc_auc_score
 
 from geometry_of_trust import errors
 from geometry_of_trust.attesting import assemble as assembling
 from geometry_of_trust.attesting.attest import attest
+from geometry_of_trust.attesting.evaluations import Labelled, with_evaluation
 from geometry_of_trust.cli import main
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, RowOptions
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.names_beside import record_path, rows_path
+from geometry_of_trust.documents.strictjson import shortest_float32
+from geometry_of_trust.documents.thresholds import Thresholds
 from geometry_of_trust.extraction.options import ExtractionOptions
-from geometry_of_trust.formats.row_table import read_rows
+from geometry_of_trust.formats.readings_file import open_readings
+from geometry_of_trust.formats.row_table import RowTable, read_rows
 from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.hash_tree import leaf_hash, root_of
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.options import TrainingOptions
+from geometry_of_trust.probing.probes import read_probe_set
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.showing import verdicts
 from geometry_of_trust.signing import checks
@@ -157,7 +165,7 @@ def test_it_is_verified_from_the_files(evaluation: Evaluation, signed: Attestati
 @pytest.mark.parametrize(
     ("path", "value", "refused"),
     [
-        (("layer_readings", 0, 31), 0.5, (6, "layer_readings")),
+        (("layer_readings", 0, 31), 0.5, (6, "layer_readings[0][31]")),
         (("binding", "corpus", "texts"), 25, (5, "corpus")),
         (("binding", "corpus", "texts_sha256"), "ab" * 32, (5, "corpus")),
         (("binding", "corpus"), None, (5, "corpus")),
@@ -181,6 +189,7 @@ def test_a_lie_is_refused(
         evaluation.verify(signed_anew(signed, **{name: getattr(lie, name)}))
     assert caught.value.step == refused[0]
     assert refused[1] in str(caught.value.where)
+    assert len(str(caught.value)) < 500  # whatever the corpus has
 
 
 def test_a_corpus_is_bound_of_a_reading_of_every_row_alone(evaluation: Evaluation) -> None:
@@ -206,6 +215,47 @@ def test_it_is_made_again_from_the_model(evaluation: Evaluation, signed: Attesta
             **chosen,
         )  # fmt: skip
     assert other.line == "MISMATCH at tokens: text 23 has no rows, and has some as signed"
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_readings_beside_the_document_are_made_again(
+    evaluation: Evaluation, of_texts: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    texts: bool,
+) -> None:  # fmt: skip
+    """With their evaluation; of others the first row that differs is named, if they are there."""
+    chosen = of_texts if texts else evaluation
+    document, beside = tmp_path / "t.json", tmp_path / "t.readings.parquet"
+    monkeypatch.setattr("geometry_of_trust.attesting.attest.MAX_READINGS", 71)
+    signed = chosen.attest(readings=beside, label_columns=["wet", "long"], threshold=0.5)
+    monkeypatch.undo()
+    write_attestation(document, signed)
+    inside = chosen.attest(label_columns=["wet", "long"], threshold=0.5)
+    assert signed.bound().evaluation == inside.bound().evaluation
+    assert chosen.verify(signed, readings=beside).line == "VERIFIED"
+    again: dict[str, Any] = {
+        "model": chosen.model, "corpus": chosen.corpus, "probes": chosen.probes,
+        "row_options": replace(ROWS, position="all") if texts else ROWS,
+    }  # fmt: skip
+    table = pq.read_table(beside)
+    raw = table["raw.1"].to_pylist()
+    raw[11] = 0.5
+    other = tmp_path / "other.parquet"
+    pq.write_table(table.set_column(4, "raw.1", pa.array(raw, pa.float32())), other)
+    probes = len(signed.bound().dimensions)
+    with open_readings(other, 24, probes) as parts:
+        root = root_of(leaf_hash(leaf) for part in parts for leaf in part.leaves(0)).hex()
+    lie = replaced(signed.bound(), ("readings", "root"), root)
+    (tmp_path / "lie.json").write_bytes(signed_anew(signed, binding=lie))
+    with quick():
+        assert reproduce(document, KEY.public, **again).line == "MATCH"
+        if texts:
+            return
+        made = reproduce(tmp_path / "lie.json", KEY.public, readings=other, **again)
+        assert made.line.startswith("MISMATCH at readings, row 11: raw of probe 1, 'long': ")
+        unseen = reproduce(tmp_path / "lie.json", KEY.public, **again)
+        assert unseen.line.startswith("MISMATCH at binding.readings.root: ")
+        with pytest.raises(errors.DigestMismatch):
+            reproduce(document, KEY.public, readings=other, **again)
 
 
 def test_more_readings_than_can_be_signed_are_refused_before_the_long_arithmetic(
@@ -313,7 +363,7 @@ def test_an_evaluation_is_verified(evaluation: Evaluation, judged: Attestation) 
     assert "GOT_EVALUATION_RECOMPUTED" in small.properties
     assert "bar" in small.not_checked
     nothing = verify(judged.to_json(), KEY.public)
-    assert {"row table", "bar"} <= {*nothing.not_checked}
+    assert {"row table", "bar", "evaluation"} <= {*nothing.not_checked}
     assert "GOT_EVALUATION_RECOMPUTED" not in nothing.properties
     shown = verdicts.verdict(whole)
     assert "auroc " in shown
@@ -321,6 +371,29 @@ def test_an_evaluation_is_verified(evaluation: Evaluation, judged: Attestation) 
     assert "MET: recall of at least 0.25" in shown
     tree = json.loads(verdicts.verdict_json(whole))["attestation"]["evaluation"]
     assert tree["probes"][0]["auroc"]["value"] == str(tree["probes"][0]["auroc"]["value"])
+
+
+def test_a_text_that_stands_in_two_groups_makes_them_one(
+    evaluation: Evaluation, signed: Attestation
+) -> None:
+    """Groups are then numbered as they first appear: the figures are those of one name for both."""
+    table = read_rows(rows_path(evaluation.activations))
+    sets = [read_probe_set(path) for path in evaluation.probes]
+
+    def figures(rows: RowTable) -> Any:
+        made = with_evaluation(
+            signed, Labelled(None, rows), sets, label_columns=["wet", "long"], threshold=0.5,
+            bar=None,
+        )  # fmt: skip
+        return made.bound().evaluation
+
+    tokens, group = list(table.tokens), list(table.group)
+    tokens[5] = tokens[22]  # of London and Porto
+    named = tuple("London" if name == "Porto" else name for name in group)
+    assert figures(table).groups == 6
+    joined = figures(replace(table, tokens=tuple(tokens)))
+    assert joined.groups == 5
+    assert joined == figures(replace(table, group=named))
 
 
 def test_an_auditor_without_the_libraries(
@@ -387,6 +460,7 @@ def test_a_bar_that_is_not_met(evaluation: Evaluation) -> None:
         (("groups",), 1, (4, "evaluation.groups")),
         (("groups",), 25, (4, "evaluation.groups")),
         (("labels",), (), (4, "evaluation.labels")),
+        (("labels", 0, "column"), None, (4, "evaluation.labels")),
     ],
 )
 def test_a_lie_of_an_evaluation_is_refused(
@@ -486,6 +560,7 @@ def test_labels_from_a_file_of_their_own(evaluation: Evaluation, tmp_path: Path)
         labels = options["labels"]
         assert evaluation.verify(document, **one, labels=labels).line == "VERIFIED"
         assert "labels" in evaluation.verify(document, **one).not_checked
+    assert "'wet' against LABELS OF ANOTHER NAME, 'soaked'" in verdicts.attestation(document)
     path = evaluation.folder / "file.json"
     write_attestation(path, document)
     chosen: dict[str, Any] = {
@@ -650,7 +725,7 @@ def test_texts_are_verified_and_made_again(of_texts: Evaluation, tmp_path: Path)
 @pytest.mark.parametrize(
     ("path", "value", "refused"),
     [
-        (("layer_readings", 1, 31), 0.5, (5, "evaluation.probes[3]")),
+        (("layer_readings", 1, 31), 0.5, (5, "evaluation.probes[3].")),
         (("binding", "probe_sets", 0, "aggregate"), "max", (6, "layer_readings")),
         (("binding", "probe_sets", 0, "aggregate"), "median", (4, "aggregate")),
         (("binding", "probe_sets", 0, "aggregate"), None, (4, "evaluation.probe_sets")),
@@ -676,3 +751,104 @@ def test_rows_and_texts_are_not_evaluated_together(
     assert of_texts.attest(probes=both, anyway=True).bound().evaluation is None
     with pytest.raises(errors.BadOption):
         of_texts.attest(probes=both, anyway=True, label_columns=["wet", "long"])
+
+
+# --- thresholds of a probe's own --------------------------------------------------------------
+
+
+def with_own(evaluation: Evaluation, judged: Attestation) -> tuple[Path, Thresholds]:
+    """The first probe set with thresholds that four readings of its first probe are above."""
+    plain = read_probe_set(evaluation.probes[0])
+    assert plain.training is not None
+    own = Thresholds(True, 120, sorted(judged.layer_readings[0][0::2])[-5])
+    cards = tuple(replace(card, thresholds=own) for card in plain.training.cards)
+    path = evaluation.folder / "own.json"
+    path.write_bytes(replace(plain, training=replace(plain.training, cards=cards)).to_json())
+    return path, own
+
+
+def test_a_probes_own_threshold_is_bound_and_used(
+    evaluation: Evaluation, judged: Attestation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the raw reading, which does not saturate; unless another one is asked for."""
+    mine, own = with_own(evaluation, judged)
+    signed = evaluation.attest(probes=[mine], label_columns=["wet", "long"])
+    assert signed.layer_readings[0] == judged.layer_readings[0]
+    assert signed.bound().probe_sets[0].thresholds == (own, own)
+    found = signed.bound().evaluation
+    assert found is not None
+    assert found.threshold is None
+    at = found.probes[0].at_threshold
+    assert at is not None
+    assert at.true_positives + at.false_positives == 4
+    whole = evaluation.verify(signed, probes=[mine])
+    assert whole.line == "VERIFIED"
+    told = "above its threshold for 1 % false positives on 120 independent benign texts"
+    shown = verdicts.verdict(whole)
+    assert f", {told}, " in shown
+    assert f", not {told}, " in shown
+    assert f"{told}: recall " in shown
+    # Without the files: the evaluation follows from readings, labels and bound thresholds.
+    small = evaluation.verify(
+        signed, record=record_path(evaluation.activations), rows=rows_path(evaluation.activations),
+        activations=None, unembedding=None, probes=(), model=None,
+    )  # fmt: skip
+    assert "GOT_EVALUATION_RECOMPUTED" in small.properties
+    asked = evaluation.attest(probes=[mine], label_columns=["wet", "long"], threshold=0.5)
+    before, after = judged.bound().evaluation, asked.bound().evaluation
+    assert before is not None
+    assert after is not None
+    assert after.probes == before.probes[:2]
+    lies: list[tuple[tuple[Thresholds, ...], int]] = [
+        ((own,), 4), ((), 4), ((own, replace(own, groups=121)), 5),
+        ((replace(own, one_percent=9.0), own), 5),
+    ]  # fmt: skip
+    for bound, step in lies:
+        binding = signed.bound()
+        changed = replace(binding.probe_sets[0], thresholds=bound)
+        with pytest.raises(Refused) as caught:
+            evaluation.verify(
+                signed_anew(signed, binding=replace(binding, probe_sets=(changed,))), probes=[mine]
+            )
+        assert caught.value.step == step
+    files = ["--activations", evaluation.activations, "--unembedding", evaluation.unembedding]
+    assert main(["read", *map(str, files), "--probes", str(mine), "--text", "3"]) == 0
+    assert f"logit above {shortest_float32(own.one_percent)}" in capsys.readouterr().out
+
+
+def test_a_bar_may_be_for_the_probes_own_threshold(
+    evaluation: Evaluation, judged: Attestation
+) -> None:
+    """And then for no other one."""
+    mine, _ = with_own(evaluation, judged)
+    bar = bar_of(evaluation, threshold=None, metric="precision", minimum=0.25)
+    barred = evaluation.attest(probes=[mine], label_columns=["wet", "long"], bar=bar)
+    assert evaluation.verify(barred, probes=[mine], bar=bar).line == "VERIFIED"
+    with pytest.raises(errors.BadOption):
+        evaluation.attest(probes=[mine], label_columns=["wet", "long"], bar=bar, threshold=0.5)
+    bar_of(evaluation, threshold=0.5, metric="precision", minimum=0.25)
+    with pytest.raises(Refused) as caught:
+        evaluation.verify(barred, probes=[mine], bar=bar)
+    assert str(caught.value.where).endswith("bar.json.threshold")
+    bar_of(evaluation)
+
+
+def test_other_tokens_and_rows_trained_on_are_seen(evaluation: Evaluation, tmp_path: Path) -> None:
+    """Of files that a training is held against, by their records and rows."""
+    other = tmp_path / "first.gotact"
+    with quick():
+        extract_corpus(
+            evaluation.model, evaluation.corpus, [1, 2], output_activations=other,
+            output_unembedding=tmp_path / "u.gotue", options=ExtractionOptions(model_id="other"),
+            corpus_options=CorpusOptions(**vars(replace(ROWS, position="first"))),
+        )  # fmt: skip
+    chosen: dict[str, Any] = {
+        "activations": evaluation.activations, "unembedding": evaluation.unembedding,
+        "label_columns": ["wet"], "layer": 1,
+    }  # fmt: skip
+    for files in ({"ood": [other]}, {"benign": other}):
+        with pytest.raises(errors.OtherTokens):
+            train_files(**chosen, **files)
+    trained = train_files(**chosen, ood=[evaluation.activations]).training.cards[0]
+    (same,) = trained.elsewhere
+    assert same.repeated == same.positives + same.negatives == 24

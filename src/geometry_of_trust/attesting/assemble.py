@@ -7,8 +7,12 @@ verification compares what it returns with what was signed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from geometry_of_trust.attesting.drifts import SignedDrift, measured_drift, signed_drift
 from geometry_of_trust.documents.aggregates import Aggregate
@@ -20,6 +24,7 @@ from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import LimitExceeded, MissingExtra, Unreadable
 from geometry_of_trust.formats.arrays import Activations, Unembedding
+from geometry_of_trust.formats.readings_file import ReadingRows, ReadingsDigest
 from geometry_of_trust.geometry.checkpoints import Checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.probe_readings import (
@@ -45,6 +50,7 @@ from geometry_of_trust.signing.binding import (
     BoundGeometry,
     BoundModel,
     BoundProbeSet,
+    BoundReadings,
     BoundRecord,
     BoundUnembedding,
 )
@@ -74,9 +80,14 @@ BOUND_FROM_FILES = (
     "geometry",
     "probe_sets",
     "geometry_reference",
+    "readings",
 )
 """Members of its binding that do."""
 
+T = TypeVar("T", bound=np.generic)
+_Part = tuple[int, int, list[tuple[int, int]] | None]
+TakesRows = Callable[[ReadingRows], None]
+"""What is given readings beside a document, in parts, in their order."""
 
 PART_ROWS = 4096
 """Rows that are read at a time, more only of a long text."""
@@ -161,6 +172,7 @@ def bound_probe_set(
         outside=tuple(outside) if any(outside) else (),
         aggregate=None if at.aggregate is None else str(at.aggregate),
         rows=at.rows,
+        thresholds=tuple(card.thresholds for card in cards if card.thresholds is not None),
     )
 
 
@@ -195,12 +207,15 @@ def assemble(
     statement: Statement,
     *,
     drift: SignedDrift | None = None,
+    beside: Sequence[TakesRows] | None = None,
 ) -> Attestation:
     """Read the probes: the attestation of these files, not yet signed.
 
     Args:
         places: what is read, one a probe set.
         drift: how far the geometry is from a reference, if that was measured.
+        beside: if the readings lie beside the document: what each part of them is given to, in
+            memory that does not grow with them. All sets then read every row, or every text.
 
     Raises:
         GeometryMismatch: a probe set was trained under another geometry.
@@ -210,10 +225,16 @@ def assemble(
     """
     check_geometry(sources, geometry)
     activations = sources.activations
-    read = [
-        _read_set(activations, probe_set, at, geometry)
-        for probe_set, at in zip(sources.probe_sets, places, strict=True)
-    ]
+    read: list[tuple[Reading, ...]]
+    if beside is None:
+        bound_readings = None
+        read = [
+            _read_set(activations, probe_set, at, geometry)
+            for probe_set, at in zip(sources.probe_sets, places, strict=True)
+        ]
+    else:
+        bound_readings = _read_beside(sources, places, geometry, beside)
+        read = [() for _ in places]
     sources.check_unchanged()
     readings = [reading for row in read for reading in row]
     regularised = geometry.inner_product == "CausalRegularised"
@@ -244,6 +265,7 @@ def assemble(
         model=model,
         corpus=statement.corpus,
         evaluation=statement.evaluation,
+        readings=bound_readings,
     )
     unsigned = Attestation(
         model_id=activations.model_id,
@@ -295,14 +317,8 @@ def _read_set(
     if at.position == EVERY:
         return tuple(
             reading
-            for start, stop, texts in _parts(len(activations.positions), at.texts)
-            for reading in read_probe_set_at_each(
-                probe_set,
-                geometry,
-                activations.rows(probe_set.layer, start, stop),
-                texts,
-                at.aggregate,
-            )
+            for part in _parts(len(activations.positions), at.texts)
+            for reading in _read_part(activations, probe_set, at, geometry, part)
         )
     if at.rows is not None:
         rows = activations.rows(probe_set.layer, *at.rows)
@@ -315,9 +331,47 @@ def _read_set(
     return read_probe_set_at(probe_set, geometry, states)
 
 
-def _parts(
-    positions: int, texts: Sequence[tuple[int, int]] | None
-) -> Iterator[tuple[int, int, list[tuple[int, int]] | None]]:
+def _read_part(
+    activations: Activations, probe_set: ProbeSet, at: ReadAt, geometry: Geometry, part: _Part
+) -> tuple[Reading, ...]:
+    """The readings of all probes for the first row or text of a part, then for the next."""
+    start, stop, texts = part
+    rows = activations.rows(probe_set.layer, start, stop)
+    return read_probe_set_at_each(probe_set, geometry, rows, texts, at.aggregate)
+
+
+def _read_beside(
+    sources: Sources, places: Sequence[ReadAt], geometry: Geometry, beside: Sequence[TakesRows]
+) -> BoundReadings:
+    """Read every row, part by part; what is bound of that."""
+    digest = ReadingsDigest()
+    for part in _parts(len(sources.activations.positions), places[0].texts):
+        sets = [
+            (len(probe_set.probes), _read_part(sources.activations, probe_set, at, geometry, part))
+            for probe_set, at in zip(sources.probe_sets, places, strict=True)
+        ]
+        rows = _as_rows(sets)
+        for take in (digest.add, *beside):
+            take(rows)
+    return BoundReadings(digest.rows, digest.flagged, digest.outside, digest.root)
+
+
+def _as_rows(sets: Sequence[tuple[int, Sequence[Reading]]]) -> ReadingRows:
+    """Readings of some rows as arrays, from how many probes each set has, and what these say."""
+
+    def joined(value: Callable[[Reading], float], kind: type[T]) -> NDArray[T]:
+        columns = [np.array(list(map(value, read)), kind).reshape(-1, n) for n, read in sets]
+        return np.hstack(columns)
+
+    return ReadingRows(
+        joined(lambda reading: reading.raw + 0.0, np.float32),  # −0 as 0, as it is signed
+        joined(lambda reading: reading.confidence, np.float32),
+        joined(lambda reading: reading.flagged, np.bool_),
+        joined(lambda reading: reading.outside, np.bool_),
+    )
+
+
+def _parts(positions: int, texts: Sequence[tuple[int, int]] | None) -> Iterator[_Part]:
     """All rows in parts, with the texts in each, if these are read, counted from its first row."""
     if texts is None:
         for start in range(0, positions, PART_ROWS):
@@ -337,6 +391,7 @@ def recomputed(
     sources: Sources,
     reference: Checkpoint | None = None,
     origins: RowOrigins | None = None,
+    beside: Sequence[TakesRows] = (),
 ) -> Attestation:
     """What `assemble` gives for what an attestation says: it again, if that is true; unsigned.
 
@@ -346,6 +401,7 @@ def recomputed(
 
     Args:
         origins: what the bound record and its row table say of the rows, if they are there.
+        beside: what readings that lie beside the document are given to.
 
     Raises:
         LegacyDocument: nothing is bound.
@@ -392,7 +448,8 @@ def recomputed(
         _as_signed(bound, probes, origins, positions, recorded=recorded)
         for bound, probes in zip(binding.probe_sets, sources.probe_sets, strict=True)
     ]
-    again = assemble(sources, geometry, places, statement, drift=drift)
+    to = None if binding.readings is None else beside
+    again = assemble(sources, geometry, places, statement, drift=drift, beside=to)
     # Until 0.1.0 a version was written once a probe set, equal ones too; what was signed so holds.
     each = version_of_each(sources.probe_sets)
     return replace(again, probe_version=each) if attestation.probe_version == each else again

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import BinaryIO
 
 from geometry_of_trust.attesting.assemble import (
     Statement,
+    TakesRows,
     assemble,
     differences,
     joined_version,
@@ -16,15 +19,24 @@ from geometry_of_trust.attesting.assemble import (
 )
 from geometry_of_trust.attesting.drifts import measured_drift
 from geometry_of_trust.attesting.interventions import bound_interventions
+from geometry_of_trust.attesting.mismatches import mismatch
+from geometry_of_trust.attesting.row_files import rows_against
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.token_choice import ALL
-from geometry_of_trust.errors import BadOption, LimitExceeded, ReadingsMismatch, Unreadable
+from geometry_of_trust.errors import BadOption, LimitExceeded, Unreadable
 from geometry_of_trust.files import PathLike
+from geometry_of_trust.formats.readings_file import (
+    MAX_FILE_PROBES,
+    MAX_FILE_READINGS,
+    MAX_FILE_ROWS,
+    ReadingsWriter,
+)
 from geometry_of_trust.geometry.checkpoints import Checkpoint, open_checkpoint
 from geometry_of_trust.geometry.inner_product import Geometry
+from geometry_of_trust.outputs.staged_files import StagedFiles
 from geometry_of_trust.probing.row_origins import ReadAt, RowOrigins, refused_tokens, text_span
 from geometry_of_trust.probing.sources import Sources, check_agreement, open_sources
 from geometry_of_trust.signing.attestation import Attestation
@@ -59,6 +71,7 @@ def attest(
     threshold: float | None = None,
     bar: PathLike | None = None,
     interventions: Sequence[PathLike] = (),
+    readings: PathLike | Callable[[], BinaryIO] | None = None,
 ) -> Attestation:
     """Read the probes and sign the readings, bound to everything they came from.
 
@@ -85,11 +98,15 @@ def attest(
         labels, label_columns: of every row, as of `train_files`: the readings are held against
             them, and what comes of it is bound. Of several columns or probes, each probe has the
             column of its name.
-        threshold: probability from which a row is called positive, for figures at it.
+        threshold: probability from which a row is called positive, for figures at it; None: the
+            own threshold of each probe that has one.
         bar: a file that says what a probe must reach on this corpus (docs/evaluations.md); the
             document says whether it did.
         interventions: results of `intervene` with these probes, which are bound, and signed in the
             causal members (docs/intervene.md).
+        readings: a file for the readings of every row, or what opens one, used only if they are
+            more than fit into a document. Beside `a.json`, `verify` looks for
+            `a.readings.parquet`.
 
     Returns:
         The attestation, signed. Same files, options and timestamp: the same bytes.
@@ -97,7 +114,8 @@ def attest(
     Raises:
         BadKey, BadPassphrase, UnsafeKeyPermissions, WrongKeyKind: as `load_secret_key`.
         MalformedInput and its kinds: a file cannot be read, or is not of its format.
-        BadOption: no probe set, a position that is none, or a timestamp that is none.
+        BadOption: no probe set, a position that is none, or a timestamp that is none; or readings
+            beside the document of rows and of texts.
         ModelMismatch, PrecisionMismatch, DimensionMismatch, GeometryMismatch, ProvenanceMissing,
         LayerMissing, PositionMissing, RecordMismatch: the files do not fit together.
         OtherTokens: a probe was trained on other tokens, as far as record and row table say.
@@ -124,8 +142,12 @@ def attest(
     labelled = labels is not None or len(label_columns) > 0
     _check_evaluated(position, labelled, {"--threshold": threshold, "--bar": bar})
     places = _places(sources, position, text, anyway=anyway)
-    if position == EVERY:
-        _check_count(sources, places)
+    size = _size_beside(sources, places) if position == EVERY else None
+    if size is not None and readings is None:
+        raise LimitExceeded(
+            "--position every", expected=f"at most {MAX_READINGS} readings in a document",
+            found=size[0] * size[1], hint="Name a file for them: attest(readings=…).",
+        )  # fmt: skip
     check_name(corpus_version, "--corpus-version")
     for file in sources.probe_files:
         for probe in file.probe_set.probes:
@@ -155,27 +177,44 @@ def attest(
     drift = None
     if reference is not None:
         drift = measured_drift(reference, geometry, sources.probe_sets)
-    made = assemble(sources, geometry, places, statement, drift=drift)
-    if labelled:
+    with contextlib.ExitStack() as outputs:
+        beside: list[TakesRows] | None = None
+        if size is not None and readings is not None:
+            if callable(readings):
+                handle = readings()
+            else:
+                handle = outputs.enter_context(StagedFiles()).open(readings)
+            beside = [outputs.enter_context(ReadingsWriter(handle, *size)).add]
+        if not labelled:
+            made = assemble(sources, geometry, places, statement, drift=drift, beside=beside)
+            return sign(_intervened(made, interventions), secret)
         # Labels and what is made of them need libraries that not every signer has.
         from geometry_of_trust.attesting.evaluations import (  # noqa: PLC0415
+            KeptReadings,
             Labelled,
             with_evaluation,
         )
 
+        kept = None
+        if size is not None and beside is not None:
+            kept = KeptReadings(*size)
+            beside.append(kept.add)
+        made = assemble(sources, geometry, places, statement, drift=drift, beside=beside)
         rows = None if statement.corpus is None else sources.activations_file.rows
-        of_rows = Labelled(labels, rows)
         made = with_evaluation(
             made,
-            of_rows,
+            Labelled(labels, rows, kept),
             sources.probe_sets,
             label_columns=label_columns,
             threshold=threshold,
             bar=bar,
         )
-    if interventions:
-        made = with_interventions(made, bound_interventions(interventions, made.bound()))
-    return sign(made, secret)
+        return sign(_intervened(made, interventions), secret)
+
+
+def _intervened(made: Attestation, interventions: Sequence[PathLike]) -> Attestation:
+    """An attestation, not yet signed, with results of interventions, if there are some."""
+    return with_interventions(made, bound_interventions(interventions, made.bound()))
 
 
 def _check_evaluated(position: str | None, labelled: bool, others: Mapping[str, object]) -> None:
@@ -191,22 +230,35 @@ def _check_evaluated(position: str | None, labelled: bool, others: Mapping[str, 
             raise BadOption(option, expected="--labels or --label-column with it", found="neither")
 
 
-def _check_count(sources: Sources, places: Sequence[ReadAt]) -> None:
-    """Not more readings than can be signed, if every row or text is read.
+def _size_beside(sources: Sources, places: Sequence[ReadAt]) -> tuple[int, int] | None:
+    """How many rows and probes there are, if all of their readings are too many for a document.
 
     Raises:
-        LimitExceeded: there would be more.
+        LimitExceeded: they are too many for a file, too.
+        BadOption: rows and texts would lie in one file.
     """
     rows = len(sources.activations.positions)
     units = [rows if at.texts is None else len(at.texts) for at in places]
     probes = [len(probe_set.probes) for probe_set in sources.probe_sets]
     count = sum(n * of_each for n, of_each in zip(units, probes, strict=True))
-    if count > MAX_READINGS:
-        raise LimitExceeded(
-            "--position every", expected=f"at most {MAX_READINGS} readings",
-            found=f"{count}, of {sum(probes)} probes",
-            hint="Attest fewer probes at a time, or a corpus in parts.",
+    if count <= MAX_READINGS:
+        return None
+    if len({at.texts is None for at in places}) > 1:
+        raise BadOption(
+            "--probes", found="both", hint="Attest them apart.",
+            expected=f"probe sets that all read rows, or all texts, of {count} readings",
         )  # fmt: skip
+    for found, most, what in (
+        (units[0], MAX_FILE_ROWS, "rows"),
+        (sum(probes), MAX_FILE_PROBES, "probes"),
+        (count, MAX_FILE_READINGS, "readings"),
+    ):
+        if found > most:
+            raise LimitExceeded(
+                "--position every", expected=f"at most {most} {what}", found=found,
+                hint="Attest fewer probes at a time, or a corpus in parts.",
+            )  # fmt: skip
+    return units[0], sum(probes)
 
 
 def _places(
@@ -268,12 +320,14 @@ def check_readings(
     sources: Sources,
     reference: Checkpoint | None = None,
     origins: RowOrigins | None = None,
+    readings: PathLike | None = None,
 ) -> list[str]:
     """Recompute everything that an attestation says of its files (step 6 of a verification).
 
     Args:
         reference: the geometry reference, if one is bound and it is there.
         origins: the bound extraction record and its row table, if they are there.
+        readings: those that lie beside the document, if they are there, under the bound root.
 
     Returns:
         What was needed and was not there, beside the record: the row table, or nothing.
@@ -282,10 +336,13 @@ def check_readings(
         ReadingsMismatch: naming the first member that differs, and both values.
         LegacyDocument and others: as `recomputed`.
     """
-    again = recomputed(attestation, sources, reference, origins)
+    with rows_against(attestation, readings) as against:
+        again = recomputed(attestation, sources, reference, origins, [against.add])
     # 6.2 All that follows from the files is as it was signed.
+    if against.apart is not None:
+        raise mismatch(*against.apart)
     for name, ours, signed in differences(again, attestation):
-        raise ReadingsMismatch(name, expected=f"{ours}, as recomputed", found=signed)
+        raise mismatch(name, ours, signed)
     sets = zip(attestation.bound().probe_sets, sources.probe_sets, strict=True)
     told = all(tokens_told(bound, probe_set, origins) for bound, probe_set in sets)
     return [] if told else ["row table"]

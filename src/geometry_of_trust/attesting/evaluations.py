@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from geometry_of_trust.attesting.mismatches import mismatch
 from geometry_of_trust.documents.evaluations import (
+    AT_THRESHOLD,
     Bar,
     BoundBar,
     BoundLabels,
@@ -23,13 +28,14 @@ from geometry_of_trust.errors import (
     ContentMismatch,
     Inconsistent,
     MissingMember,
-    ReadingsMismatch,
     TooFewOfClass,
 )
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.label_tables import is_label_table
-from geometry_of_trust.formats.row_table import RowTable, groups_of
+from geometry_of_trust.formats.readings_file import ReadingRows, open_readings
+from geometry_of_trust.formats.row_table import RowTable
 from geometry_of_trust.probing.array_types import Labels
+from geometry_of_trust.probing.equal_rows import text_groups
 from geometry_of_trust.probing.evaluating import evaluate, sample_of
 from geometry_of_trust.probing.judged_units import labels_of_texts
 from geometry_of_trust.probing.label_checks import check_label_column
@@ -38,26 +44,59 @@ from geometry_of_trust.probing.training_files import named_labels
 from geometry_of_trust.signing.attestation import Attestation
 
 
+class KeptReadings:
+    """What an evaluation needs of readings beside a document: all of them, in memory.
+
+    Attributes:
+        raw, probability: float32, shape (rows, probes).
+    """
+
+    def __init__(self, rows: int, probes: int) -> None:
+        self.raw = np.empty((rows, probes), np.float32, order="F")
+        self.probability = np.empty((rows, probes), np.float32, order="F")
+        self._count = 0
+
+    def add(self, rows: ReadingRows) -> None:
+        """Take the next rows."""
+        part = slice(self._count, self._count + len(rows))
+        self.raw[part], self.probability[part] = rows.raw, rows.probability
+        self._count += len(rows)
+
+    @classmethod
+    def of(cls, attestation: Attestation, path: PathLike) -> KeptReadings | None:
+        """Those of a file that is under the bound root; None if all are in the document.
+
+        Raises:
+            As `open_readings`.
+        """
+        binding = attestation.bound()
+        if binding.readings is None:
+            return None
+        size = binding.readings.rows, len(binding.dimensions)
+        with open_readings(path, *size) as parts:
+            kept = cls(*size)
+            for part in parts:
+                kept.add(part)
+        return kept
+
+
 @dataclass(frozen=True)
 class Labelled:
-    """Where labels and groups come from.
+    """Where labels and groups come from; and readings that the document itself does not hold.
 
     Attributes:
         labels: a `.labels` file or a table; None: the row table.
         rows: the row table, if there is one.
+        readings: those beside the document, if they are there.
     """
 
     labels: PathLike | None
     rows: RowTable | None
+    readings: KeptReadings | None = None
 
     def columns(self, names: Sequence[str]) -> Mapping[str, Labels]:
         """Labels by column, as `named_labels`."""
         return named_labels(self.labels, names, None, self.rows)
-
-
-def dimensions_of(attestation: Attestation) -> list[str]:
-    """The names of all probes, in the order of the readings of a row."""
-    return [name for bound in attestation.bound().probe_sets for name in bound.dimensions]
 
 
 def with_evaluation(
@@ -74,7 +113,8 @@ def with_evaluation(
     Args:
         probe_sets: that were read.
         label_columns: of labels; where there are several, each probe has the one of its name.
-        threshold: probability from which a row is called positive; None: that of the bar.
+        threshold: probability from which a row is called positive; None: that of the bar, or
+            without one the own threshold of each probe that has one.
         bar: the file of what has to be reached.
 
     Raises:
@@ -88,12 +128,13 @@ def with_evaluation(
         threshold = float32(threshold)
         if not 0 <= threshold <= 1:
             raise BadOption("--threshold", expected="a probability, 0 to 1", found=threshold)
-    if found is not None and found[0].threshold is not None:
-        if threshold not in (None, found[0].threshold):
-            expected = f"{shortest_float32(found[0].threshold)}, as the bar says, or none"
-            raise BadOption("--threshold", expected=expected, found=threshold)
-        threshold = found[0].threshold
-    columns, names = labelled.columns(label_columns), dimensions_of(attestation)
+    if found is not None and found[0].metric in AT_THRESHOLD:
+        asked = found[0].threshold
+        if threshold not in (None, asked):
+            said = "none" if asked is None else f"{shortest_float32(asked)}, or none"
+            raise BadOption("--threshold", expected=f"{said}, as the bar says", found=threshold)
+        threshold = asked
+    columns, names = labelled.columns(label_columns), attestation.bound().dimensions
     only = next(iter(columns)) if len(columns) == len(set(names)) == 1 else None
     chosen = {}
     for name in dict.fromkeys(names):
@@ -169,7 +210,7 @@ def _evaluation(
     rows = binding.activations.positions
     for name, column in values.items():
         check_label_column(name, column, rows)
-    groups, rows_of = groups_of(labelled.rows), labelled.rows
+    groups, rows_of = text_groups(labelled.rows), labelled.rows
     if binding.probe_sets[0].reads_texts and rows_of is not None:
         values = {name: labels_of_texts(name, column, rows_of) for name, column in values.items()}
         firsts = [of_text.start for of_text in rows_of.text_rows()]
@@ -178,16 +219,26 @@ def _evaluation(
     count = int(next(iter(samples.values())).groups.max()) + 1
     if count < 2:
         raise TooFewOfClass("groups", expected="two or more", found="1 in all")
+    readings = _readings(attestation, labelled.readings)
+    own = [
+        bound.thresholds[j].one_percent if bound.thresholds else None
+        for bound in binding.probe_sets
+        for j in range(len(bound.dimensions))
+    ]
     probes = tuple(
-        evaluate(name, read, samples[name], threshold)
-        for name, read in zip(dimensions_of(attestation), _readings(attestation), strict=True)
+        evaluate(name, read, samples[name], threshold, above)
+        for name, read, above in zip(binding.dimensions, readings, own, strict=True)
     )
     return Evaluation(labels, labelled.labels is not None, count, threshold, probes)
 
 
-def _readings(attestation: Attestation) -> list[tuple[Sequence[float], Sequence[float]]]:
+def _readings(
+    attestation: Attestation, kept: KeptReadings | None
+) -> list[tuple[ArrayLike, ArrayLike]]:
     """Raw readings and probabilities of each probe, one a row."""
-    found: list[tuple[Sequence[float], Sequence[float]]] = []
+    if kept is not None:
+        return list(zip(kept.raw.T, kept.probability.T, strict=True))
+    found: list[tuple[ArrayLike, ArrayLike]] = []
     start = 0
     for bound, row in zip(attestation.bound().probe_sets, attestation.layer_readings, strict=True):
         p = attestation.confidence[start : start + len(row)]
@@ -214,6 +265,11 @@ def _bound_bar(
         raise Inconsistent(
             where, expected="a bar for one of the probes",
             found=f"one for {len(probes)}, {bar.dimension!r} of layer {bar.layer}",
+        )  # fmt: skip
+    if bar.metric in AT_THRESHOLD and evaluation.probes[probes[0]].at_threshold is None:
+        raise Inconsistent(
+            f"{where}.threshold", expected=f"one of {bar.metric}, or a probe that has its own",
+            found="none",
         )  # fmt: skip
     bound = BoundBar(digest, probes[0], bar.metric, bar.minimum, bar.maximum, met=False)
     return replace(bound, met=bound.met_by(evaluation.probes[probes[0]].figure(bar.metric)))
@@ -253,9 +309,7 @@ def check_evaluation(attestation: Attestation, labelled: Labelled) -> None:
         ),
     ):
         if ours != theirs:
-            raise ReadingsMismatch(
-                f"binding.evaluation.{name}", expected=f"{ours}, as recomputed", found=theirs
-            )
+            raise mismatch(f"binding.evaluation.{name}", ours, theirs)
 
 
 def check_bar(attestation: Attestation, path: PathLike) -> None:
@@ -272,7 +326,7 @@ def check_bar(attestation: Attestation, path: PathLike) -> None:
     found = read_bar(path)
     # 5.20 The bar is the one that is bound, with the threshold that was used.
     ours, threshold = _bound_bar(attestation, evaluation, found, path), found[0].threshold
-    if threshold not in (None, evaluation.threshold):
+    if found[0].metric in AT_THRESHOLD and threshold != evaluation.threshold:
         raise ContentMismatch(
             f"{path}.threshold", expected=f"{evaluation.threshold}, as signed", found=threshold
         )

@@ -95,7 +95,7 @@ def check_interventions(paths: Sequence[PathLike], binding: Binding) -> int:
     signed = {bound.sha256: bound for bound in binding.interventions}
     for path in paths:
         result, sha256 = read_intervention(path)
-        # 5.22 Each result of an intervention is one that is bound, which says what is bound of it.
+        # 5.24 Each result of an intervention is one that is bound, which says what is bound of it.
         bound = signed.get(sha256)
         if bound is None:
             raise ContentMismatch(

@@ -26,11 +26,13 @@ from geometry_of_trust.cli import (
     keygen,
     keyring,
     model,
+    prove,
     read,
     reproduce,
     show,
     sweep,
     train,
+    transfer,
     verify,
 )
 from geometry_of_trust.cli.common import OK, UNREADABLE, USAGE, app
@@ -57,11 +59,13 @@ __all__ = [
     "keyring",
     "main",
     "model",
+    "prove",
     "read",
     "reproduce",
     "show",
     "sweep",
     "train",
+    "transfer",
     "verify",
 ]
 

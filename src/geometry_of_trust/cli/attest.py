@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from geometry_of_trust.cli.common import (
     OK,
@@ -21,6 +21,10 @@ from geometry_of_trust.cli.evidence_files import check_evidence_places, stage_ev
 from geometry_of_trust.outputs.places import check_replaces
 from geometry_of_trust.outputs.staged_files import StagedFiles
 from geometry_of_trust.terminal import escaped, quoted
+
+if TYPE_CHECKING:
+    from geometry_of_trust.signing.attestation import Attestation
+    from geometry_of_trust.signing.binding import BoundProbeSet
 
 
 @app.command(group=STEPS, sort_key=5)
@@ -67,7 +71,8 @@ def attest(
     key
         The secret key.
     output
-        Where the attestation (JSON) goes. Replaces no other kind of file.
+        Where the attestation (JSON) goes. Replaces no other kind of file. Readings of every row
+        that are more than 65,536 go beside it (.readings.parquet), under its signature.
     dsse
         Where it goes, too, as an in-toto statement in a DSSE envelope, signed with the same key.
     bundle
@@ -106,7 +111,8 @@ def attest(
     label_column
         As for train; with several probes, a column of each one's name.
     threshold
-        Sign, too, what comes of calling rows positive from this probability on.
+        Sign, too, what comes of calling rows positive from this probability on [default: above
+        the probe's own threshold, if it has one].
     bar
         A file that was written down before, with what a probe must reach; the document says
         whether it did.
@@ -118,16 +124,21 @@ def attest(
         Print the result as JSON.
     """
     from geometry_of_trust.attesting.attest import attest as sign
+    from geometry_of_trust.documents.names_beside import readings_path
+    from geometry_of_trust.documents.positions import EVERY
     from geometry_of_trust.showing import verdicts
     from geometry_of_trust.signing.core_dumps import forbid_core_dumps
     from geometry_of_trust.signing.keys import load_secret_key
 
     check_replaces(output, "an attestation", re.compile(rb'\s*\{\s*"schema_version"'))
     check_evidence_places(dsse, bundle)
+    beside = readings_path(output)
+    if position == EVERY:
+        check_replaces(beside, "readings", re.compile(rb"PAR1"))
     forbid_core_dumps()
     ring = opened_keyring(keyring, keyring_key)
     secret = load_secret_key(key, passphrase_from(passphrase_file))
-    with progress_on("Reading the probes"):
+    with progress_on("Reading the probes"), StagedFiles() as staged:
         attestation = sign(
             activations=activations,
             probes=probes,
@@ -150,21 +161,18 @@ def attest(
             threshold=threshold,
             bar=bar,
             interventions=intervention or (),
+            readings=lambda: staged.open(beside),
         )
-        with StagedFiles() as staged:
-            staged.write(output, attestation.to_json())
-            stage_evidence(staged, attestation, secret, dsse=dsse, bundle=bundle)
+        staged.write(output, attestation.to_json())
+        stage_evidence(staged, attestation, secret, dsse=dsse, bundle=bundle)
     for bound, path in zip(attestation.bound().probe_sets, probes, strict=True):
         if bound.unknown_training:
             talk(
                 "warning: it does not say what it was trained on, so that nothing holds it against "
                 f"model and precision: probes for {', '.join(map(quoted, bound.dimensions))}"
             )
-        elif attestation.model_hash and not bound.other_weights and _nameless(path):
-            talk(
-                "warning: it does not say which weights it was trained on, so that the model's "
-                f"name decides: {escaped(path)}"
-            )
+        else:
+            _tell_untold(attestation, bound, path)
         if bound.other_tokens:
             talk(
                 "warning: it was trained on other tokens than those that are read, and says "
@@ -176,6 +184,12 @@ def attest(
                 "warning: far outside of what the probe was fitted on, which makes its probability "
                 f"worthless: {', '.join(map(quoted, far))}"
             )
+    kept_apart = attestation.bound().readings
+    if kept_apart is not None and kept_apart.outside:
+        talk(
+            f"warning: {kept_apart.outside} readings far outside of what their probes were fitted "
+            "on, which makes these probabilities worthless"
+        )
     evaluation = attestation.bound().evaluation
     for probe in () if evaluation is None else evaluation.probes:
         if probe.trained_on:
@@ -190,14 +204,31 @@ def attest(
         )
     print(verdicts.attestation_json(attestation) if json else verdicts.attestation(attestation))
     if not json:
-        for path in filter(None, (output, dsse, bundle)):
+        written = None if attestation.bound().readings is None else beside
+        for path in filter(None, (output, written, dsse, bundle)):
             print(f"wrote {escaped(path)}")
     return OK
 
 
-def _nameless(probe_set: Path) -> bool:
-    """Whether a probe set that was just read does not say which weights it was trained on."""
+def _tell_untold(attestation: Attestation, bound: BoundProbeSet, path: Path) -> None:
+    """Say what nothing tells of a probe set that was just read, and so was not held against it."""
     from geometry_of_trust.probing.probes import read_probe_set
 
-    training = read_probe_set(probe_set).training
-    return training is not None and training.weights is None
+    training = read_probe_set(path).training
+    if training is None:
+        return
+    if attestation.model_hash and not bound.other_weights and training.weights is None:
+        talk(
+            "warning: it does not say which weights it was trained on, so that the model's "
+            f"name decides: {escaped(path)}"
+        )
+    if training.tokens is None:
+        talk(
+            "warning: it does not say which tokens it was trained on, so that nothing holds "
+            f"those that are read against them: {escaped(path)}"
+        )
+    elif attestation.bound().extraction_record is None:
+        talk(
+            "warning: no extraction record says which tokens these are, so that nothing holds "
+            f"them against those trained on: {escaped(path)}"
+        )

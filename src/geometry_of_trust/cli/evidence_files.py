@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,3 +111,44 @@ def write_result(svr: Path, key: SecretKey, document: str, properties: tuple[str
 
     write_file(svr, make_verification_result(document, properties, key))
     talk(f"wrote {escaped(svr)}: {', '.join(properties)}")
+
+
+def transfer_key(dsse: Path, key: Path, passphrase_file: Path | None) -> SecretKey:
+    """The secret key that signs what was found under other weights.
+
+    Raises:
+        OutputExists: something else stands where it goes. Others: as `load_secret_key`.
+    """
+    from geometry_of_trust.evidence.transfer_statements import TRANSFER_TYPE
+    from geometry_of_trust.signing.core_dumps import forbid_core_dumps
+    from geometry_of_trust.signing.keys import load_secret_key
+
+    check_replaces(dsse, "a DSSE envelope", _ENVELOPE)
+    _check_says(dsse, "what was found of probes under other weights", TRANSFER_TYPE)
+    forbid_core_dumps()
+    return load_secret_key(key, passphrase_from(passphrase_file))
+
+
+def write_transfer(
+    dsse: Path, key: SecretKey, states: str, found: Mapping[str, object], timestamp: int | None
+) -> None:
+    """Sign and write it, and say so; arguments and errors as of `make_transfer_statement`."""
+    from geometry_of_trust.evidence.transfer_statements import make_transfer_statement
+    from geometry_of_trust.signing.checks import stated_time
+
+    write_file(dsse, make_transfer_statement(states, found, key, stated_time(timestamp)))
+    talk(f"wrote {escaped(dsse)}")
+
+
+def check_transfer(path: Path, pubkey: Path, states: str, found: Mapping[str, object]) -> str:
+    """Hold an envelope against what was found; what to say of it. Errors: those of the check."""
+    from geometry_of_trust.evidence.transfer_statements import check_transfer_statement
+    from geometry_of_trust.showing.verdicts import moment
+    from geometry_of_trust.signing.keys import load_public_key
+
+    key, data = load_public_key(pubkey), read_bounded(path)
+    when = check_transfer_statement(data, path, key, states, found)
+    return (
+        f"MATCH: {escaped(path)} says what these files give; signed by {key.key_id}, by its "
+        f"own word at {moment(when)}"
+    )

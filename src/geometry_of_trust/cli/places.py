@@ -6,7 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from geometry_of_trust.cli.layer_spelling import layers_of
-from geometry_of_trust.documents.names_beside import labels_path, record_path, rows_path
+from geometry_of_trust.documents.names_beside import (
+    labels_path,
+    readings_path,
+    record_path,
+    rows_path,
+)
+from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.outputs.places import check_outputs
 
 _WRITTEN = frozenset(
@@ -62,6 +68,8 @@ def _written(name: str, arguments: Mapping[str, object]) -> Iterator[Path]:
         yield from (layer_path(path, layer) for layer in dict.fromkeys(chosen) if layer >= 0)
         return
     yield path
+    if name == "output" and arguments.get("position") == EVERY:
+        yield readings_path(path)
     if name == "output_activations":
         from geometry_of_trust.extraction.recording import is_edited
 
@@ -77,7 +85,9 @@ def _read(name: str, value: object) -> Iterator[Path]:
             yield Path(path)
         elif isinstance(path, Path):
             yield path
-            if name in ("activations", "source"):
+            if name in ("activations", "source", "ood", "benign", "to", "unlabelled", "corpora"):
                 yield from (beside(path) for beside in (record_path, rows_path, labels_path))
+            if name == "attestation":
+                yield readings_path(path)
             if name in ("key", "svr_key"):
                 yield from (path.with_name(f"{path.name}.pub"), path.with_suffix(".pub"))

@@ -39,6 +39,7 @@ def reproduce(
     labels: Path | None = None,
     intervention: Annotated[list[Path] | None, Many] = None,
     intervention_input_file: Annotated[list[str] | None, Many] = None,
+    readings: Path | None = None,
     model_signature: Path | None = None,
     model_key: Path | None = None,
     options: Annotated[LoadingOptions, Flat] = LoadingOptions(),
@@ -81,6 +82,9 @@ def reproduce(
         The signer's results of interventions, if some were signed: each is run again.
     intervention_input_file
         The texts that each of them was run on, in the same order.
+    readings
+        The signer's readings, if they were too many for the document: names the first row that
+        differs [default: the file beside the document].
     model_signature
         Check that this signature covers the model's files (OpenSSF Model Signing, by key).
     model_key
@@ -118,6 +122,7 @@ def reproduce(
                 labels=labels,
                 interventions=intervention or (),
                 intervention_texts=intervention_input_file or (),
+                readings=readings,
                 model_signature=model_signature,
                 model_key=model_key,
                 options=options,

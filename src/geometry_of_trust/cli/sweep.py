@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from geometry_of_trust.cli.common import (
     MORE,
@@ -33,6 +33,9 @@ from geometry_of_trust.outputs.temporary_files import scratch_folder
 from geometry_of_trust.probing.options import FittingOptions
 from geometry_of_trust.terminal import escaped
 
+if TYPE_CHECKING:
+    from geometry_of_trust.corpus.shifting import Shifter
+
 
 @app.command(group=MORE)
 def sweep(
@@ -49,6 +52,7 @@ def sweep(
     options: Annotated[ExtractionOptions, Flat] = ExtractionOptions(),
     fast: Annotated[bool, Switch] = False,
     corpus_options: Annotated[CorpusOptions, Flat] = CorpusOptions(),
+    shifts: Annotated[bool, Switch] = False,
     plot: Path | None = None,
     json: Annotated[bool, Switch] = False,
     low_memory: Annotated[bool, Dropped] = False,
@@ -79,6 +83,9 @@ def sweep(
         Keep the unembedding here.
     fast
         As for extract.
+    shifts
+        Also run the texts of the test fold in other styles (upper case, quoted, as a chat turn ...)
+        and print how far the AUROC falls; with --model.
     plot
         A picture of AUROC against depth, .png or .svg.
     json
@@ -93,6 +100,8 @@ def sweep(
         corpus_options = replace(corpus_options, label_columns=())
     run = _Run(model, input_file, chosen, options, corpus_options)
     _check(run, activations, unembedding, output_activations, output_unembedding)
+    if shifts and model is None:
+        raise BadOption("--shifts", expected="--model and --input-file with it", found="neither")
     from geometry_of_trust.plotting.image_files import check_picture
     from geometry_of_trust.plotting.pictures import sweep_picture
     from geometry_of_trust.probing.layer_sweep import sweep_files
@@ -101,6 +110,7 @@ def sweep(
     if plot is not None:
         check_picture(plot)
     with contextlib.ExitStack() as stack:
+        shifting = run.shifting() if shifts else None
         if model is not None:
             warn(options, corpus_options)
             activations, unembedding = stack.enter_context(
@@ -116,6 +126,7 @@ def sweep(
                 labels=labels,
                 label_columns=label_columns,
                 options=fitting,
+                shifting=shifting,
                 progress=progress,
             )
     if plot is not None:
@@ -148,6 +159,17 @@ class _Run:
                 if value != getattr(plain, field.name):
                     return f"--{field.name.replace('_', '-')} {value}"
         return None
+
+    def shifting(self) -> Shifter:
+        """What runs it on texts in other styles."""
+        from geometry_of_trust.corpus.shifting import Shifter
+
+        shifter = Shifter(
+            model=self.model or "", corpus=self.corpus or "", options=self.options,
+            corpus_options=self.corpus_options,
+        )  # fmt: skip
+        shifter.check()
+        return shifter
 
     def into(self, activations: Path, unembedding: Path) -> None:
         """Run the model on the corpus."""

@@ -46,6 +46,9 @@ def verify(
     adapter: Path | None = None,
     model_signature: Path | None = None,
     model_key: Path | None = None,
+    readings: Path | None = None,
+    row: int | None = None,
+    proof: Path | None = None,
     svr: Path | None = None,
     svr_key: Path | None = None,
     passphrase_file: Path | None = None,
@@ -97,6 +100,13 @@ def verify(
         Check that this signature covers the model's files (OpenSSF Model Signing, by key).
     model_key
         The public key of the signer of the model (ECDSA, PEM).
+    readings
+        Check this file of readings that were too many for the document against their signed root,
+        and make an evaluation again from them [default: the one beside the document].
+    row
+        Check this row of them, from 0, with its path alone, without the others.
+    proof
+        The file of that, from got-cli prove [default: the one beside the document].
     svr
         Where to say what was checked and passed, as an in-toto verification result in an envelope.
     svr_key
@@ -126,6 +136,9 @@ def verify(
         "adapter": adapter,
         "model_signature": model_signature,
         "model_key": model_key,
+        "readings": readings,
+        "row": row,
+        "proof": proof,
         "svr": svr,
     }
     if (attestation is None) == (chain is None):
@@ -170,6 +183,9 @@ def verify(
             adapter=adapter,
             model_signature=model_signature,
             model_key=model_key,
+            readings=readings,
+            row=row,
+            proof=proof,
             allow_legacy=allow_legacy,
             allow_reformatted=allow_reformatted,
         )

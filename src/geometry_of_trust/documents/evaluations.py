@@ -10,14 +10,14 @@ import hashlib
 from dataclasses import dataclass
 
 from geometry_of_trust.documents.names import check_name
-from geometry_of_trust.documents.probe_card import Figure
+from geometry_of_trust.documents.probe_card import AtThreshold, Figure
 from geometry_of_trust.documents.schema import (
     BOOL,
     DIGEST,
     STRING,
     U32,
-    Kind,
     choice,
+    decimal,
     member,
     optional,
     real,
@@ -25,7 +25,7 @@ from geometry_of_trust.documents.schema import (
     vector,
     wrong_type,
 )
-from geometry_of_trust.documents.strictjson import float32, loads, shortest_float32
+from geometry_of_trust.documents.strictjson import loads, shortest_float32
 from geometry_of_trust.errors import Inconsistent
 from geometry_of_trust.files import FileBytes, PathLike, read_bounded
 
@@ -37,31 +37,13 @@ AT_THRESHOLD = ("recall", "false_positive_rate", "precision", "accuracy")
 
 
 @dataclass(frozen=True)
-class AtThreshold:
-    """What comes of calling a row positive where the probability is the threshold or above.
-
-    Attributes:
-        true_positives, false_positives: how many rows.
-        recall, false_positive_rate, precision, accuracy: shares; `precision` is None where no row
-            is called positive.
-    """
-
-    true_positives: int
-    false_positives: int
-    recall: Figure
-    false_positive_rate: Figure
-    precision: Figure | None
-    accuracy: Figure
-
-
-@dataclass(frozen=True)
 class ProbeEvaluation:
     """How a probe's readings of every row agree with the labels.
 
     Attributes:
         dimension: the probe's name. positives, negatives: rows by label.
         auroc, recall_at_1_percent: of the raw readings. brier, ece: of the probabilities.
-        at_threshold: None without a threshold.
+        at_threshold: None without a threshold: neither one for all nor the probe's own.
         trained_on: whether the probe was trained on these very activations, or on the rows of the
             same row table, so that the figures are too good.
     """
@@ -135,7 +117,8 @@ class Evaluation:
         labels: one entry a dimension. from_file: whether they came from a file of their own, not
             from the row table.
         groups: how many there are of rows that belong together, by which intervals are drawn.
-        threshold: probability from which a row is called positive, said beforehand, or None.
+        threshold: probability from which a row is called positive, said beforehand, or None: then
+            it is above the probe's own threshold (`Thresholds.one_percent`), if that has one.
         probes: one entry each, in the order of the readings of a row.
         bar: that was set beforehand, or None.
     """
@@ -158,23 +141,6 @@ def labels_digest(labels: bytes) -> str:
 
 
 # --- members of the object, in order ----------------------------------------------------------
-
-
-def decimal(kind: Kind[float]) -> Kind[float]:
-    """A float32 value of a kind, written as its shortest decimal in a string."""
-
-    def read(value: object, where: str) -> float:
-        text = STRING.read(value, where)
-        try:
-            number = float32(float(text))
-            fits = shortest_float32(number) == text
-        except ValueError:
-            fits = False
-        if not fits:
-            raise wrong_type(where, "a float32 as its shortest decimal", value)
-        return kind.read(number, where)
-
-    return Kind(read, shortest_float32)
 
 
 _SHARE = real(0, 1)
@@ -245,9 +211,10 @@ class Bar:
 
     Attributes:
         dimension, layer: which probe.
-        metric: one of `MEASURES`, or of `AT_THRESHOLD` with a threshold.
+        metric: one of `MEASURES` or `AT_THRESHOLD`.
         corpus: digest of its texts, `prompt_sha256` of the extraction record.
-        threshold: probability from which a row is called positive, or None.
+        threshold: probability from which a row is called positive; None: of `AT_THRESHOLD` it is
+            above the probe's own threshold, of others nothing is.
         minimum, maximum: what the figure must be; one of them.
     """
 
@@ -281,8 +248,8 @@ def read_bar(path: PathLike) -> tuple[Bar, str]:
 
     Raises:
         Unreadable, TooLarge, BadText, BadJson and its kinds: it is none.
-        Inconsistent: not one of minimum and maximum, or a threshold that its metric does not have
-            or lacks. LimitExceeded: too long a name.
+        Inconsistent: not one of minimum and maximum, or a threshold that its metric does not have.
+            LimitExceeded: too long a name.
     """
     file = FileBytes.of(path)
     bar = _BAR.read(loads(read_bounded(file), path), str(path))
@@ -292,8 +259,6 @@ def read_bar(path: PathLike) -> tuple[Bar, str]:
     if (bar.minimum is None) == (bar.maximum is None):
         found = "neither" if bar.minimum is None else "both"
         raise Inconsistent(path, expected="one of minimum and maximum", found=found)
-    if (bar.threshold is None) == (bar.metric in AT_THRESHOLD):
-        expected = "a threshold" if bar.threshold is None else "none"
-        found = "none" if bar.threshold is None else "one"
-        raise Inconsistent(f"{path}.threshold", expected=f"{expected} of {bar.metric}", found=found)
+    if bar.threshold is not None and bar.metric not in AT_THRESHOLD:
+        raise Inconsistent(f"{path}.threshold", expected=f"none of {bar.metric}", found="one")
     return bar, file.sha256

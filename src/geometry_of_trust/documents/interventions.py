@@ -14,7 +14,6 @@ from fractions import Fraction
 from typing import Literal
 
 from geometry_of_trust.documents.codes import VERDICTS, Verdict
-from geometry_of_trust.documents.evaluations import decimal
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.probe_card import Figure
 from geometry_of_trust.documents.recorded_identity import Weights
@@ -26,6 +25,7 @@ from geometry_of_trust.documents.schema import (
     STRING,
     U32,
     choice,
+    decimal,
     member,
     optional,
     real,

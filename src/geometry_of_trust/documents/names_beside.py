@@ -1,4 +1,4 @@
-"""Names of what lies beside an activations file: record, labels, row table."""
+"""Names of what lies beside activations, and beside an attestation."""
 
 from __future__ import annotations
 
@@ -35,8 +35,26 @@ def rows_path(activations: PathLike) -> Path:
     return _beside(activations, ".rows.parquet")
 
 
-def _beside(activations: PathLike, suffix: str) -> Path:
-    path = Path(activations)
+def readings_path(attestation: PathLike) -> Path:
+    """Where readings that do not fit into an attestation are: `a.json` → `a.readings.parquet`.
+
+    Raises:
+        BadOption: the path ends in no name.
+    """
+    return _beside(attestation, ".readings.parquet")
+
+
+def row_proof_path(attestation: PathLike, row: int) -> Path:
+    """Where the proof of one row of them is: `a.json` → `a.row-7.proof`.
+
+    Raises:
+        BadOption: the path ends in no name.
+    """
+    return _beside(attestation, f".row-{row}.proof")
+
+
+def _beside(file: PathLike, suffix: str) -> Path:
+    path = Path(file)
     if not path.name:
         raise BadOption(path, expected="the name of a file", found="a folder")
     return path.with_suffix(suffix)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from geometry_of_trust.documents.codes import InnerProduct, Verdict
+from geometry_of_trust.documents.thresholds import Thresholds
 
 BIN_COUNT = 10
 
@@ -20,6 +21,24 @@ class Figure:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class AtThreshold:
+    """What comes of calling some rows positive by a threshold.
+
+    Attributes:
+        true_positives, false_positives: how many rows.
+        recall, false_positive_rate, precision, accuracy: shares; `precision` is None where no row
+            is called positive.
+    """
+
+    true_positives: int
+    false_positives: int
+    recall: Figure
+    false_positive_rate: Figure
+    precision: Figure | None
+    accuracy: Figure
 
 
 @dataclass(frozen=True)
@@ -77,6 +96,48 @@ class Repeats:
     equal_rows: int
     joined_groups: int
     near_rows: int
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What a probe, as it is, does on labelled rows of another file; of texts, if it reads these.
+
+    Attributes:
+        name: of the file, without its folder. activations_sha256: its digest; None: not of a file.
+        positives, negatives: how many there are of each class. groups: of how many groups.
+        repeated: how many of them stand among the rows trained on, too: equal states, or texts of
+            the same tokens.
+        auroc, recall_at_1_percent: of its logits. ece: of its probabilities.
+        at_threshold: what comes of calling positive what is above the card's threshold.
+    """
+
+    name: str
+    activations_sha256: str | None
+    positives: int
+    negatives: int
+    groups: int
+    repeated: int
+    auroc: Figure
+    recall_at_1_percent: Figure
+    ece: Figure
+    at_threshold: AtThreshold
+
+
+@dataclass(frozen=True)
+class ShiftFall:
+    """What held-out texts in another style do to a probe.
+
+    Attributes:
+        name: of the style. changed: how many texts it changed.
+        auroc: of the texts in that style; the scorers are those of the texts in their own.
+        fall: the AUROC in their own style minus this, paired: in each resample both are of the
+            same groups.
+    """
+
+    name: str
+    changed: int
+    auroc: Figure
+    fall: Figure
 
 
 A_FEW = 0.05
@@ -189,6 +250,9 @@ class Card:
         controls: what else would have done. verdict, reason: of `judged`.
         repeats: rows that equal others; null: permutations of the labels; None: nobody looked
             (0.2.0).
+        thresholds: above which it calls something positive; None: nobody asked.
+        elsewhere: its figures on other files, by the same threshold.
+        shifts: how far `quality.auroc` falls on the held-out texts in other styles.
     """
 
     dimension: str
@@ -214,6 +278,9 @@ class Card:
     token_quality: Quality | None = None
     repeats: Repeats | None = None
     null: PermutationNull | None = None
+    thresholds: Thresholds | None = None
+    elsewhere: tuple[Elsewhere, ...] = ()
+    shifts: tuple[ShiftFall, ...] = ()
 
     @property
     def selectivity(self) -> float:

@@ -10,19 +10,25 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from geometry_of_trust.documents.codes import VERDICTS
+from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.probe_card import (
     BIN_COUNT,
+    AtThreshold,
     Bin,
     Card,
     Controls,
+    Elsewhere,
     Figure,
     PermutationNull,
     Quality,
     Repeats,
+    ShiftFall,
     judged,
 )
 from geometry_of_trust.documents.schema import (
     BOOL,
+    DIGEST,
+    FLOAT,
     INNER_PRODUCT,
     STRING,
     U32,
@@ -36,6 +42,7 @@ from geometry_of_trust.documents.schema import (
     vector,
     wrong_type,
 )
+from geometry_of_trust.documents.thresholds import thresholds
 from geometry_of_trust.errors import Inconsistent, WrongType
 
 T = TypeVar("T")
@@ -112,6 +119,28 @@ _CONTROLS = record(
 )
 _REPEATS = record(Repeats, *_all(U32, "rows", "equal_rows", "joined_groups", "near_rows"))
 _NULL = record(PermutationNull, *_all(U32, "permutations", "as_good"))
+_AT_THRESHOLD = record(
+    AtThreshold,
+    *_all(U32, "true_positives", "false_positives"),
+    *_all(_OF_ONE, "recall", "false_positive_rate"),
+    member("precision", optional(_OF_ONE)),
+    member("accuracy", _OF_ONE),
+)
+_ELSEWHERE = record(
+    Elsewhere,
+    member("name", STRING),
+    member("activations_sha256", optional(DIGEST)),
+    *_all(U32, "positives", "negatives", "groups", "repeated"),
+    *_all(_OF_ONE, "auroc", "recall_at_1_percent", "ece"),
+    member("at_threshold", _AT_THRESHOLD),
+)
+_SHIFT = record(
+    ShiftFall,
+    member("name", STRING),
+    member("changed", U32),
+    member("auroc", _OF_ONE),
+    member("fall", _figure(real(-1, 1))),
+)
 _UNCHECKED = record(
     Card,
     member("dimension", STRING),
@@ -133,6 +162,9 @@ _UNCHECKED = record(
     member("null", optional(_NULL), written="permutation_null", default=None, omitted=True),
     member("verdict", choice(VERDICTS)),
     member("reason", STRING),
+    member("thresholds", thresholds(FLOAT), default=None, omitted=True),
+    member("elsewhere", vector(_ELSEWHERE), default=(), omitted=True),
+    member("shifts", vector(_SHIFT), default=(), omitted=True),
 )
 
 
@@ -157,6 +189,13 @@ def _read_card(value: object, where: str) -> Card:
             expected=f"at most {card.null.permutations}, of one permutation or more",
             found=card.null.as_good,
         )
+    if card.elsewhere and card.thresholds is None:
+        raise Inconsistent(f"{where}.thresholds", expected="some, for figures elsewhere",
+                           found="none")  # fmt: skip
+    for i, entry in enumerate(card.elsewhere):
+        _check_elsewhere(entry, f"{where}.elsewhere[{i}]")
+    for i, shift in enumerate(card.shifts):
+        _check_shift(shift, card, f"{where}.shifts[{i}]")
     verdict, _ = judged(card.quality.auroc, card.controls, card.null)
     if verdict != card.verdict:
         raise Inconsistent(f"{where}.verdict", expected=verdict, found=card.verdict)
@@ -248,6 +287,57 @@ def _check_groups(card: Card, where: str) -> None:
         found = getattr(card.repeats, name)
         if found > limit:
             raise Inconsistent(f"{where}.repeats.{name}", expected=f"at most {limit}", found=found)
+
+
+def _check_elsewhere(entry: Elsewhere, where: str) -> None:
+    """Figures elsewhere are of their counts, and agree with each other.
+
+    Raises:
+        Inconsistent: they do not. LimitExceeded, BadText: its name, as `check_name`.
+    """
+    check_name(entry.name, f"{where}.name")
+    rows, at = entry.positives + entry.negatives, entry.at_threshold
+    true, false = at.true_positives, at.false_positives
+    if not (entry.positives and entry.negatives and 1 < entry.groups <= rows >= entry.repeated):
+        raise Inconsistent(where, expected="rows of both classes in groups, no more repeated",
+                           found=f"{entry.positives} and {entry.negatives} in {entry.groups}, "
+                           f"{entry.repeated} repeated")  # fmt: skip
+    right = true + entry.negatives - false
+    shares: dict[str, tuple[int, int, Figure | None]] = {
+        "recall": (true, entry.positives, at.recall),
+        "false_positive_rate": (false, entry.negatives, at.false_positive_rate),
+        "precision": (true, true + false, at.precision),
+        "accuracy": (right, rows, at.accuracy),
+    }
+    for name, (part, whole, figure) in shares.items():
+        found = None if figure is None else figure.value
+        expected = part / whole if whole else None
+        if (found is None) != (expected is None) or abs((found or 0) - (expected or 0)) > _ROUNDING:
+            raise Inconsistent(f"{where}.at_threshold.{name}", expected=f"{part} of {whole}",
+                               found=found)  # fmt: skip
+    # Where few negatives are above it the threshold is one of those that this recall is best of.
+    best = entry.recall_at_1_percent.value
+    if 100 * false <= entry.negatives and at.recall.value > best + _ROUNDING:
+        raise Inconsistent(f"{where}.recall_at_1_percent",
+                           expected=f"at least {at.recall.value}, at the threshold",
+                           found=best)  # fmt: skip
+
+
+def _check_shift(shift: ShiftFall, card: Card, where: str) -> None:
+    """A fall is what is between the card's AUROC and that in another style.
+
+    Raises:
+        Inconsistent: it is not, or more texts changed than there are. LimitExceeded, BadText: its
+            name, as `check_name`.
+    """
+    check_name(shift.name, f"{where}.name")
+    rows = card.positives + card.negatives
+    if shift.changed > rows:
+        raise Inconsistent(f"{where}.changed", expected=f"at most {rows}", found=shift.changed)
+    expected = card.quality.auroc.value - shift.auroc.value
+    if abs(expected - shift.fall.value) > _ROUNDING:
+        raise Inconsistent(f"{where}.fall", expected=f"{expected:g}, between the AUROCs",
+                           found=shift.fall.value)  # fmt: skip
 
 
 CARD = Kind(_read_card, _UNCHECKED.write)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from geometry_of_trust.documents.codes import INNER_PRODUCT_CODES, PRECISION_CODES
-from geometry_of_trust.documents.strictjson import float32
+from geometry_of_trust.documents.strictjson import float32, shortest_float32
 from geometry_of_trust.errors import MissingMember, NonFinite, UnknownMember, WrongType
 
 T = TypeVar("T")
@@ -131,6 +131,23 @@ def real(least: float = -math.inf, most: float = math.inf) -> Kind[float]:
         return number + 0.0  # -0.0 and 0.0 sign alike, so they are one value
 
     return Kind(read, float)
+
+
+def decimal(kind: Kind[float]) -> Kind[float]:
+    """A float32 value of this kind, as its shortest decimal in a string."""
+
+    def read(value: object, where: str) -> float:
+        text = _read_string(value, where)
+        try:
+            number = float32(float(text))
+            fits = shortest_float32(number) == text
+        except (ValueError, OverflowError):
+            fits = False
+        if not fits:
+            raise wrong_type(where, "a float32 as its shortest decimal", value)
+        return kind.read(number, where)
+
+    return Kind(read, shortest_float32)
 
 
 def _read_bool(value: object, where: str) -> bool:

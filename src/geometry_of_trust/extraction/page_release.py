@@ -19,7 +19,9 @@ from dataclasses import dataclass
 import torch
 
 _MADV_DONTNEED = 4
-_HEADER = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) \S{4} [0-9a-f]+ \S+ (\d+)")
+_UNCHANGED = re.compile(  # a mapping of a file, no page of which was copied to be changed
+    rb"^([0-9a-f]+)-([0-9a-f]+) \S{4} [0-9a-f]+ \S+ [1-9].*\n(?:[A-Z].*\n)*?Anonymous: +0 kB", re.M
+)
 
 
 @dataclass(frozen=True)
@@ -35,18 +37,11 @@ class FilePages:
     @classmethod
     def of_process(cls) -> FilePages:
         """The ranges as they are now; none where the kernel does not tell."""
-        starts, ends = [], []
-        start = end = inode = 0
-        with contextlib.suppress(OSError), open("/proc/self/smaps", "rb") as lines:
-            for line in lines:
-                if header := _HEADER.match(line):
-                    start, end, inode = (
-                        int(header[k], base) for k, base in ((1, 16), (2, 16), (3, 10))
-                    )
-                elif line.startswith(b"Anonymous:") and inode and line.split()[1] == b"0":
-                    starts.append(start)  # no page of this mapping was copied to be changed
-                    ends.append(end)
-        return cls(tuple(starts), tuple(ends))
+        text = b""
+        with contextlib.suppress(OSError), open("/proc/self/smaps", "rb") as file:
+            text = file.read()
+        found = [(int(start, 16), int(end, 16)) for start, end in _UNCHANGED.findall(text)]
+        return cls(tuple(start for start, _ in found), tuple(end for _, end in found))
 
     def hold(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor, of any shape, lies in them."""

@@ -6,14 +6,13 @@ known, without the others.
 
 from __future__ import annotations
 
-import hashlib
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from geometry_of_trust import hash_tree
 from geometry_of_trust.errors import OtherModel
-
-_EMPTY = hashlib.sha256(b"").hexdigest()
+from geometry_of_trust.hash_tree import leaf_hash, path_of, root_by_path
 
 
 @dataclass(frozen=True, order=True)
@@ -65,41 +64,25 @@ class TensorProof:
         Raises:
             OtherModel: it is not.
         """
-        found = self._root()
+        leaf, path = leaf_hash(self.entry.encoded), [bytes.fromhex(digest) for digest in self.path]
+        digest = root_by_path(leaf, self.count, self.index, path)
+        found = None if digest is None else digest.hex()
         if found != root:
             raise OtherModel(
                 f"{where}, {self.entry.name}", expected=f"a tensor under root {root}",
                 found="none that can be" if found is None else f"root {found}",
             )  # fmt: skip
 
-    def _root(self) -> str | None:
-        """The root that the path leads to, None if none can have such a path."""
-        if not 0 <= self.index < self.count:
-            return None
-        here, last, digest = self.index, self.count - 1, _leaf(self.entry)
-        for beside in map(bytes.fromhex, self.path):
-            if last == 0:
-                return None
-            if here % 2 or here == last:
-                digest = _node(beside, digest)
-                while here % 2 == 0 and here:  # a subtree that has no right half
-                    here, last = here >> 1, last >> 1
-            else:
-                digest = _node(digest, beside)
-            here, last = here >> 1, last >> 1
-        return digest.hex() if last == 0 else None
-
 
 def root_of(entries: Sequence[TensorEntry]) -> str:
     """The root over entries in the order of their names, 64 hex digits."""
-    return _root([_leaf(entry) for entry in entries]).hex() if entries else _EMPTY
+    return hash_tree.root_of(_leaves(entries)).hex()
 
 
 def proof_of(entries: Sequence[TensorEntry], index: int) -> TensorProof:
     """The audit path of one of them (RFC 9162 section 2.1.3.1)."""
-    leaves = [_leaf(entry) for entry in entries]
-    path = [digest.hex() for digest in _path(leaves, index)]
-    return TensorProof(entries[index], index, len(entries), tuple(path))
+    path = path_of(_leaves(entries), len(entries), index)
+    return TensorProof(entries[index], index, len(entries), tuple(map(bytes.hex, path)))
 
 
 def by_name(entries: Iterable[TensorEntry]) -> tuple[TensorEntry, ...]:
@@ -107,30 +90,5 @@ def by_name(entries: Iterable[TensorEntry]) -> tuple[TensorEntry, ...]:
     return tuple(sorted(entries))
 
 
-def _leaf(entry: TensorEntry) -> bytes:
-    return hashlib.sha256(b"\0" + entry.encoded).digest()
-
-
-def _node(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\1" + left + right).digest()
-
-
-def _split(count: int) -> int:
-    """The largest power of two below `count`."""
-    return 1 << ((count - 1).bit_length() - 1)
-
-
-def _root(leaves: Sequence[bytes]) -> bytes:
-    if len(leaves) == 1:
-        return leaves[0]
-    k = _split(len(leaves))
-    return _node(_root(leaves[:k]), _root(leaves[k:]))
-
-
-def _path(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    if len(leaves) == 1:
-        return []
-    k = _split(len(leaves))
-    if index < k:
-        return [*_path(leaves[:k], index), _root(leaves[k:])]
-    return [*_path(leaves[k:], index - k), _root(leaves[:k])]
+def _leaves(entries: Iterable[TensorEntry]) -> Iterator[bytes]:
+    return (leaf_hash(entry.encoded) for entry in entries)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.layer_choice import DimensionSweep
     from geometry_of_trust.probing.score_histogram import ScoreHistogram
     from geometry_of_trust.probing.training import TrainingResult
+    from geometry_of_trust.probing.transfer_matrix import LayerTransfer
 
 MOST_ROWS = 20
 """Probes in a picture; of more, the first."""
@@ -223,3 +224,37 @@ def _layer_axes(axes: Axes, layers: Sequence[int]) -> None:
     axes.set_xticks(layers[::step])
     axes.set(xlabel="layer (block, from 0)", ylabel="AUROC (share of pairs in order)")
     axes.set_ylim(None, 1.03)
+
+
+def draw_matrices(page: Page, matrices: Sequence[LayerTransfer], names: Sequence[str]) -> None:
+    """A square of AUROC a dimension and layer, the first few."""
+    for i, entry in enumerate(matrices[:MOST_ROWS]):
+        _draw_matrix(page.panel(), entry, names, _more(i, len(matrices)))
+
+
+def _draw_matrix(axes: Axes, found: LayerTransfer, names: Sequence[str], last: str) -> None:
+    """Numbers in shades of grey, darker for more; hatched where nothing was measured."""
+    from matplotlib.patches import Rectangle  # noqa: PLC0415 - heavy, and of an extra
+
+    for i, row in enumerate(found.cells):
+        for j, cell in enumerate(row):
+            auroc, own = cell.auroc, i == j
+            depth = 0.0 if auroc is None else min(max(2 * auroc.value - 1, 0.0), 1.0)
+            axes.add_patch(
+                Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=str(1 - 0.4 * depth),
+                          edgecolor=_GREY, linewidth=0.8, hatch="////" if auroc is None else None)
+            )  # fmt: skip
+            if own:
+                axes.add_patch(Rectangle((j - 0.42, i - 0.42), 0.84, 0.84, fill=False,
+                                         edgecolor="black", linewidth=1.5))  # fmt: skip
+            text = "" if auroc is None else (
+                f"{auroc.value:.3f}\n[{auroc.low:.3f}, {auroc.high:.3f}]"
+            )  # fmt: skip
+            axes.text(j, i, text, ha="center", va="center", fontsize=8)
+    shown = [plain(name) for name in names]
+    for set_ticks in (axes.set_xticks, axes.set_yticks):
+        set_ticks(range(len(shown)), shown, parse_math=False)
+    axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5),
+             xlabel="tested on (framed: held out by group)", ylabel="trained on")  # fmt: skip
+    axes.set_aspect("equal")
+    _title(axes, found.dimension, f", layer {found.layer}: AUROC [95 % interval]{last}")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.calibration_report import CalibrationReport
     from geometry_of_trust.probing.layer_choice import Sweep
     from geometry_of_trust.probing.training import TrainingResult
+    from geometry_of_trust.probing.transfer_matrix import TransferMatrix
 
 
 def training_picture(results: Sequence[TrainingResult], path: PathLike) -> bytes:
@@ -81,4 +82,20 @@ def sweep_picture(result: Sweep, path: PathLike) -> bytes:
     """
     with page(path, min(len(result.dimensions), MOST_ROWS), across=1, wide=8.5) as drawn:
         panels.draw_sweeps(drawn, result.dimensions)
+    return drawn.data
+
+
+def matrix_picture(result: TransferMatrix, path: PathLike) -> bytes:
+    """AUROC of probes of each corpus on each, a panel a dimension and layer.
+
+    Args:
+        path: as of `training_picture`.
+
+    Raises:
+        BadOption, MissingExtra: as `training_picture`.
+    """
+    names = [corpus.name for corpus in result.corpora]
+    shown, wide = min(len(result.matrices), MOST_ROWS), max(5.2, 1.6 + 1.2 * len(names))
+    with page(path, shown, across=1, wide=wide) as drawn:
+        panels.draw_matrices(drawn, result.matrices, names)
     return drawn.data

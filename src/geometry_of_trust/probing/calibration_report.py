@@ -118,12 +118,12 @@ def calibration_report(
     )
     probe_set, states = sources.probe_sets[0], sources.activations
     rows, training = sources.activations_file.rows, probe_set.training
-    columns = _by_probe(named_labels(labels, label_columns, None, rows), probe_set.probes)
+    columns = labels_by_probe(named_labels(labels, label_columns, None, rows), probe_set.probes)
     check_inputs(states, columns, states.hidden_dim, layers=(probe_set.layer,), rows=rows)
     texts = None
     if probe_set.aggregate is not None:
         texts = texts_of(probe_set.aggregate, rows, columns, states.layer(probe_set.layer))
-    other, trained = _elsewhere(sources, texts), probe_set.trained_tokens
+    other, trained = at_other_tokens(sources, texts), probe_set.trained_tokens
     if other and trained is not None and not anyway:
         raise refused_tokens(sources.probe_files[0].path, trained, "other tokens among the rows")
     geometry = trained_geometry(sources, progress)
@@ -142,7 +142,7 @@ def calibration_report(
     )
 
 
-def _elsewhere(sources: Sources, texts: TextsJudged | None) -> bool:
+def at_other_tokens(sources: Sources, texts: TextsJudged | None) -> bool:
     """Whether some rows, or texts, are of other tokens than the probes were trained on."""
     origins = RowOrigins.of(sources.activations_file)
     trained = sources.probe_sets[0].trained_tokens
@@ -154,8 +154,15 @@ def _elsewhere(sources: Sources, texts: TextsJudged | None) -> bool:
     return not all(origins.whole_text(trained, (span.start, span.stop)) for span in spans)
 
 
-def _by_probe(columns: Mapping[str, Labels], probes: Sequence[Probe]) -> dict[str, Labels]:
-    """The labels of each probe, by its name; of one column and one probe whatever their names."""
+def labels_by_probe(columns: Mapping[str, Labels], probes: Sequence[Probe]) -> dict[str, Labels]:
+    """The labels of each probe, by its name; of one column and one probe whatever their names.
+
+    Args:
+        columns: by name, shape (n,).
+
+    Raises:
+        MissingMember: a probe has no column of its name.
+    """
     if len(columns) == len(probes) == 1:
         return {probes[0].name: next(iter(columns.values()))}
     for probe in probes:

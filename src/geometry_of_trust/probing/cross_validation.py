@@ -154,8 +154,14 @@ class _FoldScores:
 
 
 def mean_losses(logits: Array, y: Labels) -> list[float]:
-    """Log loss in nats for each λ: of logits of shape (S, n), labels y of shape (n,)."""
-    return [math.fsum(row) / len(y) for row in log_losses(logits, y)]
+    """Log loss in nats for each λ: of logits of shape (S, n), labels y of shape (n,).
+
+    Odds count as n + 1 to 1 at most, as n rows can show no greater ones. Else a row alone decides:
+    the state of a text's first token is hundreds of times as long as others, and its logit so far
+    out that where it is wrong only a probe that says nothing would be good enough.
+    """
+    most = math.log(len(y) + 1)
+    return [math.fsum(row) / len(y) for row in log_losses(np.clip(logits, -most, most), y)]
 
 
 def least(losses: Sequence[float]) -> int:

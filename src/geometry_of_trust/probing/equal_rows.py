@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from geometry_of_trust.formats.row_table import RowTable, groups_of
@@ -73,6 +74,28 @@ def equal_row_count(H: Array) -> int:
     return int(times[times > 1].sum())
 
 
+def standing_in(
+    H: Array, rows: RowTable | None, among: Array, rows_among: RowTable | None
+) -> NDArray[np.bool_]:
+    """Which rows stand among others, too: by their state, or as one of a text of the same tokens.
+
+    Args:
+        H, among: states, shape (n, d) and (m, d). rows, rows_among: their row tables, if any.
+
+    Returns:
+        Shape (n,).
+    """
+    states = set(_keys(among))
+    found = np.array([key in states for key in _keys(H)], np.bool_)
+    if rows is not None and rows_among is not None:
+        texts = (text_tokens(rows_among, span) for span in rows_among.text_rows())
+        known = {tuple(text) for text in texts if text is not None}
+        for span in rows.text_rows():
+            text = text_tokens(rows, span)
+            found[span] |= text is not None and tuple(text) in known
+    return found
+
+
 def near_row_count(X: Array, groups: Indices) -> int:
     """How many rows come nearer than `NEAR_COSINE` to a row of another group, or equal it.
 
@@ -93,11 +116,15 @@ def near_row_count(X: Array, groups: Indices) -> int:
     return count
 
 
+def _keys(H: Array) -> list[bytes]:
+    """A digest of each row's state, shape (n, d)."""
+    return [hashlib.sha256(row.tobytes()).digest() for row in (H + 0.0).astype("<f8")]
+
+
 def _kinds(H: Array) -> Indices:
     """A number for each row, shape (n,), equal for equal states."""
-    keys = [hashlib.sha256(row.tobytes()).digest() for row in (H + 0.0).astype("<f8")]
     seen: dict[bytes, int] = {}
-    return np.array([seen.setdefault(key, len(seen)) for key in keys], np.intp)
+    return np.array([seen.setdefault(key, len(seen)) for key in _keys(H)], np.intp)
 
 
 def _linked(names: Indices, links: Iterable[Indices]) -> Indices:

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from geometry_of_trust.documents.evaluations import AtThreshold, ProbeEvaluation
-from geometry_of_trust.documents.probe_card import BIN_COUNT, Figure
+from geometry_of_trust.documents.evaluations import ProbeEvaluation
+from geometry_of_trust.documents.probe_card import BIN_COUNT, AtThreshold, Figure
 from geometry_of_trust.geometry.exact import round32
 from geometry_of_trust.probing.array_types import Array, Labels
 from geometry_of_trust.probing.metrics import Metric, RecallAtFewFalsePositives, WithinFoldAuroc
@@ -26,17 +26,19 @@ _LEVELS = (Fraction(25, 1000), Fraction(975, 1000))
 
 def evaluate(
     dimension: str,
-    readings: tuple[Sequence[float], Sequence[float]],
+    readings: tuple[ArrayLike, ArrayLike],
     sample: Sample,
     threshold: float | None,
+    above: float | None = None,
 ) -> ProbeEvaluation:
     """How a probe's readings agree with labels.
 
     Args:
         dimension: its name.
-        readings: n raw readings and n probabilities, float32 values.
+        readings: raw readings and probabilities, float32 values, shape (n,) each.
         sample: the n rows, in their order, both classes among them, of one scorer.
         threshold: probability from which a row is called positive, or None.
+        above: without one, the raw reading above which it is, or None.
     """
     raw, p = (np.array(values, np.float64) for values in readings)
     y = sample.y == 1
@@ -46,8 +48,12 @@ def evaluate(
         "brier": _IntegerMean(sample, (p - sample.y) ** 2),
         "ece": _IntegerCalibrationError(sample, p),
     }
-    called = np.zeros(len(p), np.bool_) if threshold is None else p >= threshold
+    called = None
     if threshold is not None:
+        called = p >= threshold
+    elif above is not None:
+        called = raw > above
+    if called is not None:
         metrics |= {
             "recall": _Share(called & y, y),
             "false_positive_rate": _Share(called & ~y, ~y),
@@ -56,7 +62,7 @@ def evaluate(
         }
     found = _figures(sample, metrics)
     at_threshold = None
-    if threshold is not None:
+    if called is not None:
         at_threshold = AtThreshold(
             int((called & y).sum()),
             int((called & ~y).sum()),
@@ -158,8 +164,14 @@ def _figure(values: Sequence[float], metric: Metric) -> Figure | None:
     if drawn:
         centre = math.fsum(drawn) / len(drawn) if metric.biased else value
         moved = Fraction(value) - Fraction(centre)
-        ends = [min(max(round32(_quantile(drawn, level) + moved), 0.0), 1.0) for level in _LEVELS]
+        reached = [round32(_quantile(drawn, level) + moved) for level in _LEVELS]
+        ends = [min(max(end, metric.least), metric.most) for end in reached]
     return Figure(*map(round32, (value, *ends)))
+
+
+def exact_figure(sample: Sample, metric: Metric) -> Figure | None:
+    """One figure with its interval, of the same bits everywhere if the metric is; or None."""
+    return _figures(sample, {"": metric})[""]
 
 
 def _quantile(ordered: Sequence[float], level: Fraction) -> Fraction:
@@ -180,7 +192,9 @@ def sample_of(labels: Labels, groups: NDArray[np.int64] | None) -> Sample:
     """Rows in their order; groups numbered as they first appear, or each row its own.
 
     Args:
-        labels: 0 or 1, shape (n,). groups: shape (n,), from 0, or None.
+        labels: 0 or 1, shape (n,). groups: equal for rows of one group, shape (n,), or None.
     """
     own = np.arange(len(labels)) if groups is None else groups
-    return Sample.of_one_scorer(labels, own.astype(np.intp))
+    _, first, numbers = np.unique(own, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))  # of each name its place among those that appear
+    return Sample.of_one_scorer(labels, order[numbers].astype(np.intp))

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from geometry_of_trust.errors import TooFewOfClass
 from geometry_of_trust.geometry.inner_product import Geometry
-from geometry_of_trust.probing.array_types import Array, Labels
+from geometry_of_trust.probing.array_types import Array, Indices, Labels
 from geometry_of_trust.probing.equal_rows import joined_groups
 from geometry_of_trust.probing.judged_units import TextsJudged
 from geometry_of_trust.probing.probes import Probe
@@ -22,11 +22,13 @@ class FreshScores:
     """Scores of rows by a probe that was not fitted to them.
 
     Attributes:
-        sample: the rows, in canonical order. logits: shape (n,), float32 values.
+        sample: the rows, in canonical order. order: where each row, not text, was, shape (n,).
+        logits: shape (n,), float32 values.
         log_odds: the logits after Platt scaling, shape (n,), float64.
     """
 
     sample: Sample
+    order: Indices
     logits: Array
     log_odds: Array
 
@@ -70,4 +72,4 @@ def score_fresh_rows(
         units = texts.units(order, sample)
         sample, logits = units.sample, units.of(logits).astype(np.float32).astype(np.float64)
     log_odds = probe.platt_scale * logits + probe.platt_shift
-    return FreshScores(sample, logits, log_odds)
+    return FreshScores(sample, order, logits, log_odds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from geometry_of_trust.documents.probe_card import Controls, PermutationNull, Quality
+from geometry_of_trust.documents.probe_card import Controls, PermutationNull, Quality, ShiftFall
 from geometry_of_trust.probing.intervals import standard_error
 
 
@@ -48,6 +48,7 @@ class DimensionSweep:
         best: the layer with the greatest AUROC. chosen: the layer that was tested.
         why: how it was chosen.
         final: its figures on the test fold.
+        shifts: how far the AUROC falls there in other styles, if that was looked at.
         verdict, reason: `SUFFICIENT` if the choice and the test fold both say so.
     """
 
@@ -62,6 +63,7 @@ class DimensionSweep:
     final: FinalTest
     verdict: str
     reason: str
+    shifts: tuple[ShiftFall, ...] = ()
 
     @property
     def recommended(self) -> int | None:

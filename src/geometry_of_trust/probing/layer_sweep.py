@@ -24,7 +24,7 @@ from geometry_of_trust.probing.causal_probe import CausalProbe, as_probe
 from geometry_of_trust.probing.controls import measured_controls
 from geometry_of_trust.probing.cross_validation import cross_validate, nested_scores
 from geometry_of_trust.probing.equal_rows import joined_groups, text_groups
-from geometry_of_trust.probing.fresh_rows import score_fresh_rows
+from geometry_of_trust.probing.fresh_rows import FreshScores, score_fresh_rows
 from geometry_of_trust.probing.held_out_figures import quality_figures
 from geometry_of_trust.probing.layer_choice import (
     DimensionSweep,
@@ -35,7 +35,15 @@ from geometry_of_trust.probing.layer_choice import (
 )
 from geometry_of_trust.probing.options import FittingOptions
 from geometry_of_trust.probing.permutation_null import permutation_null
+from geometry_of_trust.probing.probes import Probe
 from geometry_of_trust.probing.resampling import Sample
+from geometry_of_trust.probing.shift_falls import (
+    OwnStyle,
+    Shifting,
+    check_texts,
+    direction_of,
+    falls,
+)
 from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.splits import assign_folds, canonical_order, groups_by_class
 from geometry_of_trust.probing.surface_features import SurfaceFeatures, surface_features
@@ -58,13 +66,15 @@ def sweep_files(
     labels: PathLike | None = None,
     label_columns: Sequence[str] = (),
     options: FittingOptions = FittingOptions(),
+    shifting: Shifting | None = None,
     progress: Progress | None = None,
 ) -> Sweep:
     """`sweep` of files, with the row table beside the activations if there is one.
 
     Args:
         layers: None: all that the file has.
-        options: how the probes are fitted. All others: as of `train_layers`.
+        options: how the probes are fitted. shifting: as of `sweep`.
+        All others: as of `train_layers`.
 
     Raises:
         MalformedInput and its kinds: a file cannot be read.
@@ -85,7 +95,14 @@ def sweep_files(
         matrix, options.epsilon, options.inner_product, progress=progress
     )
     return sweep(
-        states, columns, geometry, layers=wanted, l2=options.l2, rows=rows, progress=progress
+        states,
+        columns,
+        geometry,
+        layers=wanted,
+        l2=options.l2,
+        rows=rows,
+        shifting=shifting,
+        progress=progress,
     )
 
 
@@ -97,6 +114,7 @@ def sweep(
     layers: Sequence[int] | None = None,
     l2: float | None = None,
     rows: RowTable | None = None,
+    shifting: Shifting | None = None,
     progress: Progress | None = None,
 ) -> Sweep:
     """Judge each layer on the same splits, choose one, and judge that on groups held out before.
@@ -108,29 +126,73 @@ def sweep(
 
     Args:
         labels: by the name of the dimension, 0 or 1, shape (P,).
-        layers: None: all. All others: as of `train`.
+        layers: None: all.
+        shifting: extracts the texts of the test fold in other styles, to see how far the AUROC
+            falls. All others: as of `train`.
 
     Raises:
+        BadOption, BadLabel: as `check_texts`, with `shifting`; and what that raises.
         TooFewGroups: the test fold would have fewer than `LEAST_GROUPS` groups with some class.
         RepeatedLayers, and as `train`.
     """
     wanted = _ascending(activations, layers)
     check_inputs(activations, labels, geometry.hidden_dim, layers=wanted, l2=l2, rows=rows)
+    if shifting is not None:
+        check_texts(rows, labels)
     groups = text_groups(rows)
+    swept = [
+        _Sweeper(name, activations, column, geometry, groups, l2, rows, progress).run(wanted)
+        for name, column in labels.items()
+    ]
+    dimensions = [dimension for dimension, _ in swept]
+    if shifting is not None and rows is not None:
+        if progress is not None:
+            progress("Texts of the test fold in other styles")
+        tested = {int(text) for _, test in swept for text in rows.text[test.rows]}
+        shifted = shifting(sorted(tested), sorted({found.chosen for found in dimensions}))
+        dimensions = [
+            dataclasses.replace(
+                found,
+                shifts=falls(
+                    shifted,
+                    found.chosen,
+                    OwnStyle(
+                        test.scores.sample,
+                        test.scores.logits,
+                        rows.text[test.rows][test.scores.order],
+                    ),
+                    [direction_of(test.probe, geometry)],
+                ),
+            )
+            for found, test in swept
+        ]
     return Sweep(
         model_id=activations.model_id,
         inner_product=geometry.inner_product,
         grouped=groups is not None,
         layers=wanted,
-        dimensions=tuple(
-            _Sweeper(name, activations, column, geometry, groups, l2, rows, progress).run(wanted)
-            for name, column in labels.items()
-        ),
+        dimensions=tuple(dimensions),
     )
 
 
 def _ascending(activations: Activations, layers: Sequence[int] | None) -> tuple[int, ...]:
     return tuple(sorted(activations.chosen(layers)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Test:
+    """The probe of the chosen layer, the rows of the test fold, and what it says of these."""
+
+    probe: Probe
+    rows: Indices
+    scores: FreshScores
+
+    @property
+    def figures(self) -> FinalTest:
+        """How well it does."""
+        scores = self.scores
+        quality = quality_figures(scores.sample, scores.logits, scores.log_odds)
+        return FinalTest(*scores.counts, quality)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +208,7 @@ class _Sweeper:
     rows: RowTable | None
     progress: Progress | None
 
-    def run(self, layers: Sequence[int]) -> DimensionSweep:
+    def run(self, layers: Sequence[int]) -> tuple[DimensionSweep, _Test]:
         """Split, judge each layer, choose, test."""
         deepest = self.activations.layer(self.activations.layers[-1])
         test = rows_of_test_fold(deepest, self.labels, self.groups)
@@ -160,9 +222,10 @@ class _Sweeper:
             known = figures[0].controls if figures else None
             figures.append(self._judge(self._at(split, layer), layer, known))
         best, layer, why = choose_layer(figures)
-        final = self._final(self._at(split, layer), layer, test)
+        tested = self._test(self._at(split, layer), layer, test)
+        final = tested.figures
         verdict, reason = _verdict(next(f for f in figures if f.layer == layer), final)
-        return DimensionSweep(
+        found = DimensionSweep(
             dimension=self.name,
             positives=int((split.y == 1).sum()),
             negatives=int((split.y == 0).sum()),
@@ -175,6 +238,7 @@ class _Sweeper:
             verdict=verdict,
             reason=reason,
         )
+        return found, tested
 
     def _at(self, split: SplitRows, layer: int) -> SplitRows:
         """The same rows and splits at a layer."""
@@ -212,19 +276,18 @@ class _Sweeper:
             return None
         return surface_features(self.rows, self.labels).in_order(order)
 
-    def _final(self, split: SplitRows, layer: int, test: Indices) -> FinalTest:
+    def _test(self, split: SplitRows, layer: int, test: Indices) -> _Test:
         if self.progress is not None:
             self.progress(f"{self.name}, layer {layer}: test fold")
         # `fit_split` puts logits back in the order given: here, that of the rows of choice.
         split = dataclasses.replace(split, order=np.arange(len(split.y)))
-        probe = CausalProbe(gram=self.geometry, l2=self.l2).fit_split(split)
+        fitted = CausalProbe(gram=self.geometry, l2=self.l2).fit_split(split)
+        probe = as_probe(self.name, fitted)
         H = self.activations.layer(layer)[test]
         groups = None if self.groups is None else self.groups[test]
-        scores = score_fresh_rows(
-            as_probe(self.name, probe), self.geometry, H, self.labels[test], groups
+        return _Test(
+            probe, test, score_fresh_rows(probe, self.geometry, H, self.labels[test], groups)
         )
-        quality = quality_figures(scores.sample, scores.logits, scores.log_odds)
-        return FinalTest(*scores.counts, quality)
 
 
 def rows_of_test_fold(H: Array, y: Labels, groups: Labels | None) -> Indices:

@@ -25,7 +25,10 @@ ROUGH_TOLERANCE = 1e-4
 """Greatest component of the gradient, in units of the mean loss, at the end of a rough fit."""
 
 _NEAR = 1e-3
-"""Relative gradient below which Newton steps need no line search."""
+"""Relative gradient above which each Newton step has a Hessian of its own."""
+
+REACH = 10
+"""Scores count so many median distances (from their class's median) past both medians at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +188,7 @@ def _newton(A: Array, y: Labels, strength: float, start: Array) -> tuple[Array, 
                 break
             hessians += 1
         step = solver.step(g)
-        size = 1.0 if gradient <= _NEAR else solver.descent(y, point, step, float(g @ step))
+        size = solver.descent(y, point, step, float(g @ step))
         point, before = point + size * step, gradient
     return best, best_gradient, hessians
 
@@ -231,6 +234,9 @@ def platt_scaling(scores: Array, labels: Labels) -> tuple[float, float]:
     minimum over all a would be negative, the scores order the rows worse than chance; the
     constrained minimum is a = 0, a confidence that says the base rate and no more.
 
+    Scores further out than `REACH` are moved there: a few rows hundreds of times as long as the
+    others would make a, and with it the confidence in all others, as small as one of them needs.
+
     Args:
         scores: shape (n,), float64. labels: 0 or 1, both present, shape (n,).
 
@@ -243,6 +249,10 @@ def platt_scaling(scores: Array, labels: Labels) -> tuple[float, float]:
     positives = int((labels == 1).sum())
     negatives = len(labels) - positives
     targets = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    middles = np.array([np.median(scores[labels == label]) for label in (0, 1)])
+    reach = REACH * float(np.median(np.abs(scores - middles[labels])))
+    if reach > 0:
+        scores = np.clip(scores, middles.min() - reach, middles.max() + reach)
     mean, spread = float(scores.mean()), float(scores.std())
     base = float(targets.mean())
     flat = 0.0, round32(math.log(base / (1 - base)))

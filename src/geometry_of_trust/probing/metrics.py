@@ -24,10 +24,11 @@ class Metric(ABC):
     """A figure of rows that count so many times each.
 
     `biased`: a resample shows more of it than there is, as copies of rows are noise of their own;
-    the resamples are then moved so that their mean is the value. `most`: the greatest value.
+    the resamples are then moved so that their mean is the value. `least`, `most`: what it can be.
     """
 
     biased = False
+    least = 0.0
     most = 1.0
 
     @abstractmethod

@@ -19,7 +19,7 @@ from geometry_of_trust.probing.array_types import Array, Indices, Labels
 from geometry_of_trust.probing.judged_units import Units
 from geometry_of_trust.probing.logistic import LogisticProblem
 from geometry_of_trust.probing.resampling import Sample
-from geometry_of_trust.probing.splits import MAX_FOLDS
+from geometry_of_trust.probing.splits import blind_folds
 
 PERMUTATIONS = 499
 _SEED = 300
@@ -46,7 +46,7 @@ def permutation_null(
         y: 0 or 1, shape (n,). groups: 0, 1, 2, …, shape (n,). strengths: λ to choose from.
         units: what is judged, of these rows; labels move from one to another. None: each row.
     """
-    folds = _blind_folds(groups)
+    folds = blind_folds(groups)
     units = units or Units(Sample.of_one_scorer(y, groups))
     sample = units.sample
     order = np.argsort(sample.groups, kind="stable")
@@ -101,17 +101,6 @@ def _orders(source: np.random.Philox, length: int, count: int) -> Indices:
     return np.argsort(drawn, axis=1, kind="stable").T
 
 
-def _blind_folds(groups: Indices) -> Indices:
-    """Folds that do not look at labels: groups, the largest first, each where fewest rows are."""
-    sizes = np.bincount(groups)
-    rows = np.zeros(min(MAX_FOLDS, len(sizes)))
-    fold = np.empty(len(sizes), np.intp)
-    for group in np.argsort(-sizes, kind="stable").tolist():
-        fold[group] = int(rows.argmin())
-        rows[fold[group]] += sizes[group]
-    return fold[groups]
-
-
 @dataclass(frozen=True, eq=False)
 class _Ridge:
     """What is known before any label of the ridge regressions on the rows outside a fold.
@@ -154,7 +143,8 @@ def _aurocs(
     held_out = np.empty((len(strengths), *of_rows.shape))
     for ridge in ridges:
         held_out[:, ridge.inside] = ridge.scores(of_rows, strengths)
-    best = np.square(held_out - of_rows).sum(axis=1).argmin(axis=0)
+    # A row of a state hundreds of times as long as others must not choose alone.
+    best = np.square(np.clip(held_out, 0.0, 1.0) - of_rows).sum(axis=1).argmin(axis=0)
     chosen = np.take_along_axis(held_out, best[np.newaxis, np.newaxis], axis=0)[0]
     scores, first = units.of(chosen).astype(np.float32), units.first
     wins = pairs = np.zeros(columns.shape[1])

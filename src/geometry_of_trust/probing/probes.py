@@ -197,6 +197,10 @@ def _check_training(probe_set: ProbeSet, training: Training, where: str) -> None
         texts = training.tokens is not None and training.tokens.aggregate is not None
         if rows > training.rows if texts else rows != training.rows:
             raise Inconsistent(f"{where}.cards[{i}]", expected=f"{training.rows} rows", found=rows)
+    with_thresholds = {card.thresholds is not None for card in training.cards}
+    if len(with_thresholds) > 1:
+        raise Inconsistent(f"{where}.cards", expected="thresholds on all, or on none",
+                           found="on some")  # fmt: skip
     if training.fitted is not None and len(training.fitted.scores) != len(probe_set.probes):
         raise Inconsistent(
             f"{where}.fitted.scores",

@@ -94,3 +94,21 @@ def both_classes_remain(y: Labels, fold: Indices, left_out: int) -> bool:
     np.add.at(counts, (fold, y.astype(np.intp)), 1)
     largest = np.sort(counts, axis=0)[::-1][:left_out].sum(axis=0)
     return bool((counts.sum(axis=0) > largest).all())
+
+
+def blind_folds(groups: Indices) -> Indices:
+    """Folds that do not look at labels: groups, the largest first, each where fewest rows are.
+
+    Args:
+        groups: 0, 1, 2, …, shape (n,).
+
+    Returns:
+        From 0, at most `MAX_FOLDS` of them, shape (n,).
+    """
+    sizes = np.bincount(groups)
+    rows = np.zeros(min(MAX_FOLDS, len(sizes)))
+    fold = np.empty(len(sizes), np.intp)
+    for group in np.argsort(-sizes, kind="stable").tolist():
+        fold[group] = int(rows.argmin())
+        rows[fold[group]] += sizes[group]
+    return fold[groups]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from geometry_of_trust.documents.names_beside import record_path
+from geometry_of_trust.documents.probe_card import Card
+from geometry_of_trust.documents.thresholds import Thresholds
 from geometry_of_trust.errors import RecordMismatch, Unreadable
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.probing.probe_readings import Reading, read_probe_set_at
@@ -39,12 +41,18 @@ class ProbeReadings:
 
     Attributes:
         whole: of the text, where the readings of its tokens are aggregated; else None.
+        thresholds: of the probe, if it has some.
     """
 
     dimension: str
     verdict: str | None
     readings: tuple[Reading, ...]
     whole: Reading | None = None
+    thresholds: Thresholds | None = None
+
+    def above(self, reading: Reading) -> bool:
+        """Whether a reading is above the probe's threshold; False without one."""
+        return self.thresholds is not None and reading.raw > self.thresholds.one_percent
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ class TextReadings:
         unknown_training: whether the set does not say what it was trained on.
         aggregate: what becomes of the readings of the tokens, if its probes read texts.
         other_text: whether these are other tokens of a text than it was trained on then.
+        untold: whether nothing says which tokens it was trained on, or which these are.
     """
 
     model_id: str
@@ -67,6 +76,7 @@ class TextReadings:
     unknown_training: bool = False
     aggregate: str | None = None
     other_text: bool = False
+    untold: bool = False
 
     @property
     def others(self) -> int:
@@ -134,11 +144,17 @@ def read_tokens(
         rows = acts.rows(probe_set.layer, *span)
         whole = read_probe_set_at(probe_set, geometry, rows, probe_set.aggregate)
         at = at.held_against(trained, origins)
-    verdicts = [card.verdict for card in training.cards] if training else [None] * len(whole)
+    cards: Sequence[Card | None] = training.cards if training else [None] * len(whole)
     read = [
-        ProbeReadings(probe.name, verdict, each, of_text)
-        for probe, verdict, each, of_text in zip(
-            probe_set.probes, verdicts, zip(*readings, strict=True), whole, strict=True
+        ProbeReadings(
+            probe.name,
+            None if card is None else card.verdict,
+            each,
+            of_text,
+            None if card is None else card.thresholds,
+        )
+        for probe, card, each, of_text in zip(
+            probe_set.probes, cards, zip(*readings, strict=True), whole, strict=True
         )
     ]
     return TextReadings(
@@ -150,6 +166,7 @@ def read_tokens(
         unknown_training=training is None,
         aggregate=None if trained is None else trained.aggregate,
         other_text=at.other_tokens,
+        untold=trained is None or origins is None,
     )
 
 

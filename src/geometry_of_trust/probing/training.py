@@ -35,12 +35,21 @@ from geometry_of_trust.probing.causal_probe import CausalProbe, as_probe
 from geometry_of_trust.probing.cross_validation import cross_validate
 from geometry_of_trust.probing.equal_rows import text_groups
 from geometry_of_trust.probing.fitted_range import FittedRange, Range, range_of_norms
-from geometry_of_trust.probing.judged_units import TextsJudged, Units, texts_of
+from geometry_of_trust.probing.judged_units import TextsJudged, Units, judged_scores, texts_of
 from geometry_of_trust.probing.label_checks import check_label_column
 from geometry_of_trust.probing.logistic import platt_scaling
+from geometry_of_trust.probing.other_rows import (
+    Others,
+    TrainedRows,
+    benign_thresholds,
+    check_groups,
+    figures_on,
+    thresholds_of,
+)
 from geometry_of_trust.probing.probes import Probe, ProbeSet, Training
 from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.score_histogram import ScoreHistogram, score_histogram
+from geometry_of_trust.probing.shift_falls import OwnStyle, falls, fold_directions
 from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.surface_features import surface_features
 from geometry_of_trust.progress import Progress
@@ -112,6 +121,7 @@ def train(
     l2: float | None = None,
     rows: RowTable | None = None,
     aggregate: Aggregate | None = None,
+    others: Others = Others(),
     context: TrainingContext = TrainingContext(),
     progress: Progress | None = None,
 ) -> TrainingResult:
@@ -130,6 +140,7 @@ def train(
         rows: the row table: which rows belong together, and what a reader sees of them.
         aggregate: fit to rows, and calibrate and judge by what becomes of the readings of a text's
             rows together; needs `rows`.
+        others: rows that thresholds are set on, and that the probes are judged on as they are.
         context: what is known of the files that these came from.
         progress: called with what is being done.
 
@@ -144,9 +155,11 @@ def train(
         BadOption: l2, a name, or an aggregate without a row table, or of rows that are no tokens.
         NotPositiveDefinite: Φ has no Cholesky factor.
         DidNotConverge: the solver stalled.
+        TooFewGroups, TooFewOfClass, and as `Others.check`: `others` cannot be used.
     """
     columns = labels if isinstance(labels, Mapping) else {dimension: labels}
     check_inputs(activations, columns, geometry.hidden_dim, layers=(layer,), l2=l2, rows=rows)
+    others.check(activations, list(columns), (layer,), aggregate)
     beside = context.beside
     if beside is None and geometry.inner_product != "Euclidean":
         beside = Geometry("Euclidean", 0.0, geometry.hidden_dim, None)
@@ -154,7 +167,9 @@ def train(
     texts = (
         None if aggregate is None else texts_of(aggregate, rows, columns, activations.layer(layer))
     )
-    trainer = _Trainer(activations.layer(layer), geometry, beside, l2, rows, texts, progress)
+    trained_rows = TrainedRows(activations.layer(layer), rows, layer, geometry, aggregate)
+    check_groups(others, trained_rows)
+    trainer = _Trainer(trained_rows, beside, l2, texts, others, progress)
     trained = [trainer.probe(name, column) for name, column in columns.items()]
     weights = [one.probe.weights for one in trained]
     training = Training(
@@ -215,12 +230,11 @@ class _Trained:
 class _Trainer:
     """What all probes of a layer share."""
 
-    states: Array
-    geometry: Geometry
+    trained: TrainedRows
     beside: Geometry | None
     l2: float | None
-    rows: RowTable | None
     texts: TextsJudged | None
+    others: Others
     progress: Progress | None
 
     def probe(self, name: str, labels: Labels) -> _Trained:
@@ -230,10 +244,11 @@ class _Trainer:
             if self.progress is not None:
                 self.progress(f"{name}: {text}")
 
-        given = groups_of(self.rows)
+        rows, geometry = self.trained.rows, self.trained.geometry
+        given = groups_of(rows)
         tell("Whitening")
-        split = SplitRows.of(self.states, labels, self.geometry, text_groups(self.rows))
-        classifier = CausalProbe(gram=self.geometry, l2=self.l2)
+        split = SplitRows.of(self.trained.H, labels, geometry, text_groups(rows))
+        classifier = CausalProbe(gram=geometry, l2=self.l2)
         cross = cross_validate(
             split.X, split.y, split.fold, classifier.strengths(), nested=True, progress=tell
         )
@@ -253,21 +268,57 @@ class _Trainer:
             FittedProbe(split, classifier, cross, units),
             given_groups=None if given is None else int(given.max()) + 1,
             beside=self.beside,
-            surface=surface_features(self.rows, labels) if self.rows is not None else None,
+            surface=surface_features(rows, labels) if rows is not None else None,
             progress=tell,
         )
+        card = self._carried(card, probe, units.sample, held_out)
+        if self.others.shifted and rows is not None:
+            tell("Other styles")
+            shifts = falls(
+                self.others.shifted,
+                self.trained.layer,
+                OwnStyle(
+                    units.sample,
+                    judged_scores(cross, split, units).logits,
+                    rows.text[split.order[units.first]],
+                ),
+                fold_directions(split, cross),
+                self.trained.aggregate,
+            )
+            card = replace(card, shifts=shifts)
         return _Trained(probe, card, classifier, units, held_out)
+
+    def _carried(self, card: Card, probe: Probe, sample: Sample, held_out: Array) -> Card:
+        """A card with the probe's thresholds and its figures on other rows, if there are some.
+
+        Args:
+            sample, held_out: what is judged of the rows trained on, and its held-out logits.
+        """
+        others = self.others
+        if others.benign is not None:
+            thresholds = benign_thresholds(others.benign, probe, self.trained)
+        elif others.ood:
+            negative = sample.y == 0
+            logits = held_out[negative].astype(np.float32).astype(np.float64)
+            thresholds = thresholds_of(logits, sample.groups[negative], benign=False)
+        else:
+            return card
+        elsewhere = tuple(
+            figures_on(entry, probe, thresholds, self.trained) for entry in others.ood
+        )
+        return replace(card, thresholds=thresholds, elsewhere=elsewhere)
 
     def fitted_range(self, trained: Sequence[_Trained]) -> FittedRange | None:
         """The range of the states, and of what each probe says of them; exact, of rows at the ends.
 
         None where a norm or a logit is beyond float32.
         """
-        norms = range_of_norms(self.geometry, self.states)
+        geometry, H = self.trained.geometry, self.trained.H
+        norms = range_of_norms(geometry, H)
         scores = []
         for one in trained:
             probe = one.probe
-            each = exact.readings(probe.weights, self.geometry.phi, self.states, probe.bias)
+            each = exact.readings(probe.weights, geometry.phi, H, probe.bias)
             if not (math.isfinite(norms.high) and np.isfinite(each).all()):
                 return None
             scores.append(Range.of(each if self.texts is None else self.texts.exactly(each)))

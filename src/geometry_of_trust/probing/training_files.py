@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.extraction_record import NO_NORM, TRANSFORMED
@@ -18,6 +19,8 @@ from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.geometry.spectrum import spectrum
 from geometry_of_trust.probing.array_types import Labels
 from geometry_of_trust.probing.options import TrainingOptions
+from geometry_of_trust.probing.other_files import OtherFiles
+from geometry_of_trust.probing.shift_falls import Shifting, check_texts
 from geometry_of_trust.probing.training import (
     TrainingContext,
     TrainingResult,
@@ -34,6 +37,9 @@ def train_files(
     layer: int,
     labels: PathLike | None = None,
     label_columns: Sequence[str] = (),
+    ood: Sequence[PathLike] = (),
+    benign: PathLike | None = None,
+    shifting: Shifting | None = None,
     options: TrainingOptions = TrainingOptions(),
     progress: Progress | None = None,
 ) -> TrainingResult:
@@ -44,6 +50,9 @@ def train_files(
         layers=(layer,),
         labels=labels,
         label_columns=label_columns,
+        ood=ood,
+        benign=benign,
+        shifting=shifting,
         options=options,
         progress=progress,
     )[0]
@@ -56,6 +65,9 @@ def train_layers(
     layers: Sequence[int] | None,
     labels: PathLike | None = None,
     label_columns: Sequence[str] = (),
+    ood: Sequence[PathLike] = (),
+    benign: PathLike | None = None,
+    shifting: Shifting | None = None,
     options: TrainingOptions = TrainingOptions(),
     progress: Progress | None = None,
 ) -> list[TrainingResult]:
@@ -67,6 +79,12 @@ def train_layers(
         layers: in any order; below 0: counted from the last in the file; None: all in the file.
         labels: a `.labels` file, or a CSV or Parquet table with a column a dimension.
         label_columns: which columns of that table count; without `labels`, of the row table.
+        ood: other activations of the same model, which the probes are judged on as they are. Labels
+            are columns of the row table beside them, named as those trained on; of one dimension
+            the labels file beside them serves, too.
+        benign: such without the property, to set thresholds on; if they have labels these are 0.
+        shifting: extracts all texts of the activations in other styles, to see how far the
+            held-out AUROC falls.
         options: how the probes are fitted, and what the probe sets say of their data.
         progress: called with what is being done.
 
@@ -79,6 +97,8 @@ def train_layers(
         Refusal and its kinds, BadOption: as `Geometry.from_unembedding` and `train`.
         BadOption, BadRowTable, MissingMember: as `named_labels`.
         RepeatedLayers: no layer, or one twice.
+        ModelMismatch, OtherTokens: `ood` or `benign` are of another model, or of other tokens.
+        MissingMember, TooFewGroups, and as `Others.check`: they cannot be used.
         FileChanged: a file was written to meanwhile.
     """
     activations_file = open_activations(activations)
@@ -89,8 +109,21 @@ def train_layers(
     matrix = unembedding_file.unembedding
     record = activations_file.own_record(unembedding_file.sha256)
     chosen = states.chosen(layers)
+    aggregate = None if options.aggregate is None else Aggregate.parse(options.aggregate)
+    # A dimension with a name of its own has the one column that was asked for, if one was.
+    named = dict(zip(columns, label_columns or columns, strict=True))
+    others, other_files = OtherFiles(
+        activations_file, unembedding_file.sha256, named, aggregate
+    ).open(ood, benign)
     # Before the long arithmetic:
     check_inputs(states, columns, matrix.hidden_dim, layers=chosen, l2=options.l2, rows=rows)
+    others.check(states, list(columns), chosen, aggregate)
+    if shifting is not None:
+        check_texts(rows, columns)
+        if progress is not None:
+            progress("Texts in other styles")
+        texts = [] if rows is None else sorted(set(rows.text.tolist()))
+        others = replace(others, shifted=shifting(texts, chosen))
     if progress is not None:
         progress("Inner product")
     geometry = Geometry.from_unembedding(
@@ -102,7 +135,6 @@ def train_layers(
             beside = Geometry.from_unembedding(matrix, options.epsilon, progress=progress)
         except (NotPositiveDefinite, NonFinite):
             beside = None  # the card then says that it was not measured
-    aggregate = None if options.aggregate is None else Aggregate.parse(options.aggregate)
     digests = {"activations": activations_file.sha256, "unembedding": unembedding_file.sha256}
     if labels_file is not None:
         digests["labels"] = labels_file.sha256
@@ -125,6 +157,7 @@ def train_layers(
             l2=options.l2,
             rows=rows,
             aggregate=aggregate,
+            others=others,
             context=context,
             progress=_at(layer, progress) if len(chosen) > 1 else progress,
         )
@@ -132,6 +165,8 @@ def train_layers(
     ]
     activations_file.file.check_unchanged()
     unembedding_file.file.check_unchanged()
+    for file in other_files:
+        file.file.check_unchanged()
     return results
 
 

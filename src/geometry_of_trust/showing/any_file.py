@@ -16,6 +16,7 @@ from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.interventions import FORMAT, read_intervention
 from geometry_of_trust.documents.names_beside import record_path, rows_path
+from geometry_of_trust.documents.row_proofs import PROOF_FORMAT, read_row_proof
 from geometry_of_trust.documents.strictjson import loads, shortest_float32
 from geometry_of_trust.errors import BadJson, ForeignFile, LabelCount, MissingExtra
 from geometry_of_trust.evidence.envelopes import is_envelope
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 TOKENS_SHOWN = 12
 ROWS_SHOWN = 12
+PROBES_SHOWN = 8
 LAYERS_SHOWN = 64
 
 
@@ -76,9 +78,7 @@ def describe(path: PathLike) -> Iterator[str]:
     elif start.startswith(b"GOTG"):
         yield from _checkpoint(file)
     elif start.startswith(b"PAR1"):
-        from geometry_of_trust.formats.row_table import read_rows
-
-        yield from _row_table(read_rows(file))
+        yield from _parquet(file)
     elif Path(file).suffix in (".labels", ".txt"):
         yield from _labels(file)
     else:
@@ -217,6 +217,46 @@ def _rows(table: RowTable) -> Iterator[str]:
         yield f"{row:>{width}}  text {table.text[row] + 1}, {what}{turn}{group}"
 
 
+def _parquet(file: FileBytes) -> Iterator[str]:
+    """Readings beside an attestation, or a row table."""
+    from geometry_of_trust.formats.readings_file import open_readings, size_of_readings
+    from geometry_of_trust.formats.row_table import read_rows
+
+    size = size_of_readings(file)
+    if size is None:
+        yield from _row_table(read_rows(file))
+        return
+    rows, probes = size
+    yield (
+        f"readings: {rows} rows of {probes} probe{'s'[: probes != 1]}, whose names and signed root "
+        "an attestation has"
+    )
+    done = 0
+    with open_readings(file, rows, probes) as parts:
+        for part in parts:
+            for row in part.part(0, ROWS_SHOWN - done).arrays[0]:
+                told = ", ".join(shortest_float32(float(raw)) for raw in row[:PROBES_SHOWN])
+                yield f"row {done}: raw = {told}{', ...' if probes > PROBES_SHOWN else ''}"
+                done += 1
+            if done >= ROWS_SHOWN:
+                break
+    if rows > done:
+        yield f"and {rows - done} more rows"
+
+
+def _row_proof(file: FileBytes) -> Iterator[str]:
+    proof = read_row_proof(file)
+    yield f"proof of row {proof.row}, NOT VERIFIED by show (see got-cli verify --row)"
+    for reading in proof.readings:
+        flag = "unreliable: flagged" if reading.flagged else "reliable"
+        flag = "OUTSIDE of what the probe was fitted on" if reading.outside else flag
+        yield (
+            f"p = {shortest_float32(reading.probability)} ({flag}), "
+            f"raw = {shortest_float32(reading.raw)}: {quoted(reading.dimension)}"
+        )
+    yield f"path of {len(proof.path)} digests"
+
+
 def _row_table(table: RowTable) -> Iterator[str]:
     texts = len(table.text_rows())
     groups = len({group for group in table.group if group is not None})
@@ -237,6 +277,8 @@ def _document(path: FileBytes) -> Iterator[str]:
         yield keyrings.keyring(parse_keyring(data, path), verified=False)
     elif isinstance(tree, dict) and ({"signature", "verifying_key_hex"} & set(tree)):
         yield from _attestation(data, path)
+    elif isinstance(tree, dict) and tree.get("format") == PROOF_FORMAT:
+        yield from _row_proof(path)
     elif isinstance(tree, dict) and "probes" in tree:
         from geometry_of_trust.probing.probes import ProbeSet
 
@@ -249,7 +291,7 @@ def _document(path: FileBytes) -> Iterator[str]:
         raise BadJson(
             path,
             expected="activations, an unembedding, labels, a probe set, an attestation, a keyring, "
-            "a record, an intervention, an envelope or a bundle",
+            "a record, an intervention, the proof of a row, an envelope or a bundle",
             found="another JSON document",
         )
 

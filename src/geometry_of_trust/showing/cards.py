@@ -16,10 +16,12 @@ from geometry_of_trust.documents.probe_card import (
     Controls,
     Figure,
     Quality,
+    ShiftFall,
     judged,
 )
 from geometry_of_trust.documents.strictjson import shortest_float32
-from geometry_of_trust.terminal import quoted
+from geometry_of_trust.documents.thresholds import TENTH_PERCENT, least_groups
+from geometry_of_trust.terminal import escaped, quoted
 
 NAMES = {
     "auroc": "AUROC",
@@ -90,8 +92,47 @@ def card(measured: Card, inner_product: str) -> str:
         f"  calibration: ECE {number(measured.ece_before_platt)} before Platt scaling, "
         f"{number(measured.quality.ece)} after",
         *(f"  {line}" for line in reliability(measured.bins)),
+        *(f"  {line}".rstrip() for line in (*_carries(measured), *shifts(measured.shifts))),
     ]
     return "\n".join(lines)
+
+
+def _carries(measured: Card) -> list[str]:
+    """The threshold, and the figures on each other file that the probe was judged on."""
+    own = measured.thresholds
+    if own is None:
+        return []
+    logits = f"logit above {shortest_float32(own.one_percent)}"
+    lines = ["", f"threshold for {own.share} {own.on}: {logits}"]
+    if own.tenth_percent is not None:
+        lines.append(f"threshold for 0.1 %: logit above {shortest_float32(own.tenth_percent)}")
+    elif own.benign:
+        lines.append(f"none for 0.1 %: that takes {least_groups(TENTH_PERCENT)} of them")
+    what = "rows" if measured.token_quality is None else "texts"
+    for entry in measured.elsewhere:
+        at = entry.at_threshold
+        lines += [
+            "",
+            f"elsewhere: {entry.positives} positive, {entry.negatives} negative {what} in "
+            f"{entry.groups} groups, {entry.repeated} of them trained on: {quoted(entry.name)}",
+            f"  AUROC {number(entry.auroc)}, recall at 1 % false positives "
+            f"{number(entry.recall_at_1_percent)}, ECE {number(entry.ece)}",
+            f"  above the threshold: recall {number(at.recall)}, false positives "
+            f"{number(at.false_positive_rate)}",
+        ]
+    return lines
+
+
+def shifts(found: Sequence[ShiftFall]) -> list[str]:
+    """How far the AUROC falls on held-out texts in other styles, a line each."""
+    if not found:
+        return []
+    head = f"{'AUROC':<{_COLUMN}}{'it falls by':<{_COLUMN}}texts changed"
+    return ["", f"{'held out, in another style':<{_WIDTH}}{head}"] + [
+        f"{escaped(shift.name):<{_WIDTH}}{number(shift.auroc):<{_COLUMN}}"
+        f"{number(shift.fall):<{_COLUMN}}{shift.changed}"
+        for shift in found
+    ]
 
 
 def _repeats(measured: Card) -> list[str]:
@@ -117,10 +158,15 @@ def _repeats(measured: Card) -> list[str]:
 def warnings(measured: Card) -> list[str]:
     """What is wrong with the rows of a card, a line each."""
     found, name = measured.repeats, quoted(measured.dimension)
+    lines = [
+        f"{entry.repeated} of {entry.positives + entry.negatives} of {quoted(entry.name)} were "
+        f"trained on, so that the figures of {name} there are too good"
+        for entry in measured.elsewhere
+        if entry.repeated
+    ]
     if found is None:
-        return []
+        return lines
     few = A_FEW * found.rows
-    lines = []
     if found.equal_rows > few:
         lines.append(
             f"{found.equal_rows} rows of {name} equal another: they say less than their number, "

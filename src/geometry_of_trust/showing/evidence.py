@@ -9,6 +9,7 @@ from geometry_of_trust.evidence.attested import PREDICATE_TYPE, parse_evidence
 from geometry_of_trust.evidence.envelopes import read_envelope
 from geometry_of_trust.evidence.reading import brief
 from geometry_of_trust.evidence.statements import read_statement
+from geometry_of_trust.evidence.transfer_statements import TRANSFER_TYPE, read_transfer
 from geometry_of_trust.evidence.verification_results import SVR_TYPE, read_result
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.showing import verdicts
@@ -45,9 +46,22 @@ def evidence(data: bytes, path: PathLike) -> Iterator[str]:
             ("signed by", bare_or_quoted(envelope.key_id)),
         ]
         yield table(rows)
+    elif kind == TRANSFER_TYPE:
+        said = read_transfer(envelope.payload, inside)
+        yield f"what was found of probes under other weights: {_NOT_VERIFIED}"
+        rows = [
+            ("activations", bare_or_quoted(said.states)),
+            *(
+                (quoted(word), f"layer {layer}, {quoted(name)}")
+                for word, layer, name in said.verdicts
+            ),
+            ("time stated", verdicts.moment(said.timestamp)),
+            ("signed by", bare_or_quoted(envelope.key_id)),
+        ]
+        yield table(rows)
     else:
         raise ForeignFile(
-            path, expected=f"a statement of type {PREDICATE_TYPE} or {SVR_TYPE}",
+            path, expected=f"a statement of type {PREDICATE_TYPE}, {TRANSFER_TYPE} or {SVR_TYPE}",
             found=f"one of type {brief(kind)}",
             hint="Of a signature of a model, got-cli model --model-signature checks it.",
         )  # fmt: skip

@@ -53,6 +53,7 @@ def _dimension(dimension: DimensionSweep) -> str:
             f"  layer {dimension.chosen} on the test fold: {final.positives} positive, "
             f"{final.negatives} negative rows in {final.groups} groups",
             *(f"  {line}" for line in cards.figures([("never seen before", figures)])),
+            *(f"  {line}".rstrip() for line in cards.shifts(dimension.shifts)),
         ]
     )
 

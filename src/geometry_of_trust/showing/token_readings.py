@@ -46,6 +46,9 @@ def title(read: TextReadings, probe: ProbeReadings) -> str:
     """What is read, where, and how far to trust it."""
     verdict = f"; by its card {probe.verdict}" if probe.verdict else ""
     verdict += "; of unknown training" if read.unknown_training else ""
+    if (own := probe.thresholds) is not None:
+        above = shortest_float32(own.one_percent)
+        verdict += f"; its threshold for {own.share} {own.on}: logit above {above}"
     return (
         f"layer {read.layer}, text {read.text}{verdict}: {quoted(probe.dimension)} "
         f"of {bare_or_quoted(read.model_id)}"
@@ -54,7 +57,8 @@ def title(read: TextReadings, probe: ProbeReadings) -> str:
 
 LEGEND = (
     "small digits: tenths of the probability, 0 to 9; * below the probe's threshold of "
-    "reliability; ! far outside of what the probe was fitted on; ? other tokens than it was "
+    "reliability; + above its threshold for false "
+    "positives; ! far outside of what the probe was fitted on; ? other tokens than it was "
     "trained on, of which its probability says nothing"
 )
 
@@ -74,7 +78,12 @@ def lines(read: TextReadings, probe: ProbeReadings) -> list[str]:
         filled = round(_BAR * reading.confidence)
         flag = "".join(
             mark if so else " "
-            for mark, so in (("*", reading.flagged), ("!", reading.outside), ("?", token.other))
+            for mark, so in (
+                ("*", reading.flagged),
+                ("+", probe.above(reading)),
+                ("!", reading.outside),
+                ("?", token.other),
+            )
         )
         text = "?" if token.text is None else quoted_prose(token.text)
         table.append(
@@ -82,11 +91,11 @@ def lines(read: TextReadings, probe: ProbeReadings) -> list[str]:
             f"{'#' * filled}{'.' * (_BAR - filled)}  {text}"
         )
     if probe.whole is not None:
-        table.append(_whole(read, probe.whole))
+        table.append(_whole(read, probe, probe.whole))
     return table
 
 
-def _whole(read: TextReadings, whole: Reading) -> str:
+def _whole(read: TextReadings, probe: ProbeReadings, whole: Reading) -> str:
     """What a probe says of the whole text."""
     notes = [
         note
@@ -98,6 +107,8 @@ def _whole(read: TextReadings, whole: Reading) -> str:
         if so
     ]
     said = f"p = {whole.confidence:.3f}, logit = {shortest_float32(whole.raw)}"
+    if probe.thresholds is not None:
+        notes.append(probe.thresholds.said_of(whole.raw))
     noted = f" ({'; '.join(notes)})" if notes else ""
     return f"the text, {bare_or_quoted(read.aggregate or '')} of its logits: {said}{noted}"
 
@@ -145,12 +156,12 @@ def page(read: TextReadings) -> str:
     for probe in read.probes:
         parts.append(f"<h1>{html.escape(title(read, probe))}</h1>\n<p>\n")
         parts += [
-            _span(token, reading)
+            _span(token, reading, above=probe.above(reading))
             for token, reading in zip(read.tokens, probe.readings, strict=True)
         ]
         parts.append("</p>\n")
         if probe.whole is not None:
-            parts.append(f"<p>{html.escape(_whole(read, probe.whole))}</p>\n")
+            parts.append(f"<p>{html.escape(_whole(read, probe, probe.whole))}</p>\n")
     return "".join([*parts, "</body>\n</html>\n"])
 
 
@@ -158,11 +169,12 @@ def _css(p: float) -> str:
     return "#" + "".join(f"{part:02x}" for part in shade(p))
 
 
-def _span(token: TokenText, reading: Reading) -> str:
+def _span(token: TokenText, reading: Reading, *, above: bool) -> str:
     p = reading.confidence
     flagged = " f" if reading.flagged else ""
     line = "<br>\n" if token.text is not None and "\n" in token.text else "\n"
     told = f"row {token.row}: p = {shortest_float32(p)}, logit = {shortest_float32(reading.raw)}"
+    told += ", above the probe's threshold" if above else ""
     told += ", far outside of what the probe was fitted on" if reading.outside else ""
     told += ", other than the tokens that it was trained on" if token.other else ""
     if reading.outside or token.other:

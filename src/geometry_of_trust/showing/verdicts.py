@@ -16,9 +16,10 @@ from geometry_of_trust.documents.evaluations import (
 from geometry_of_trust.documents.interventions import BOUND_INTERVENTION
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.strictjson import shortest_float32
+from geometry_of_trust.documents.thresholds import Thresholds
 from geometry_of_trust.showing.text import SEES_LATER, as_json, table
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.signing.binding import Binding, BoundCorpus, BoundModel
+from geometry_of_trust.signing.binding import Binding, BoundCorpus, BoundModel, BoundProbeSet
 from geometry_of_trust.terminal import bare_or_quoted, escaped_line, quoted
 from geometry_of_trust.verifying.verify import Refused, Step, Verdict
 
@@ -65,6 +66,7 @@ class ReadingEntry:
     outside: bool = False
     aggregate: str | None = None
     rows: tuple[int, ...] | None = None
+    thresholds: Thresholds | None = None
     unbound: bool = False
 
     def tree(self) -> dict[str, object]:
@@ -83,6 +85,9 @@ class ReadingEntry:
                 "aggregate": self.aggregate,
                 "rows": None if self.rows is None else list(self.rows),
             }
+        if (own := self.thresholds) is not None:
+            above = {"above": self.raw > own.one_percent}
+            bound["thresholds"] = dataclasses.asdict(own) | above
         return {
             "probe_set": self.probe_set,
             **bound,
@@ -101,6 +106,8 @@ class ReadingEntry:
             flag = "OUTSIDE of what the probe was fitted on"
         p = "?" if self.probability is None else shortest_float32(self.probability)
         numbers = f"p = {p} ({flag}), raw = {shortest_float32(self.raw)}"
+        if self.thresholds is not None:
+            numbers += f", {self.thresholds.said_of(self.raw)}"
         if self.verdict == "INSUFFICIENT":
             numbers += ", by a probe that is INSUFFICIENT"
         if self.other_weights:
@@ -136,25 +143,37 @@ def readings(attestation: Attestation) -> list[ReadingEntry]:
             number, j = divmod(n, len(bound.dimensions)) if bound and every else (None, n)
             confidence, flagged = next(flat, (None, None))
             entry = ReadingEntry(i, raw, confidence, flagged, unbound=attestation.binding is None)
-            verdicts: tuple[str, ...] = () if bound is None else bound.verdicts
-            if bound is not None and bound.unknown_training:
-                verdicts = ("",) * len(bound.dimensions)
-            if bound is not None and j < min(len(bound.dimensions), len(verdicts)):
-                entry = dataclasses.replace(
-                    entry,
-                    layer=bound.layer,
-                    position=bound.position,
-                    position_index=number if every else bound.position_index,
-                    dimension=bound.dimensions[j],
-                    verdict=verdicts[j],
-                    other_weights=bound.other_weights,
-                    other_tokens=bound.other_tokens,
-                    outside=n < len(bound.outside) and bound.outside[n],
-                    aggregate=bound.aggregate,
-                    rows=bound.rows,
-                )
+            if bound is not None:
+                place = (j, number if every else bound.position_index)
+                outside = n < len(bound.outside) and bound.outside[n]
+                entry = _placed(entry, bound, place, outside=outside)
             entries.append(entry)
     return entries
+
+
+def _placed(
+    entry: ReadingEntry, bound: BoundProbeSet, place: tuple[int, int | None], *, outside: bool
+) -> ReadingEntry:
+    """A reading with what is bound of its probe, which has this number in its set, and its row."""
+    probe, row = place
+    unknown = bound.unknown_training
+    verdicts = ("",) * len(bound.dimensions) if unknown else bound.verdicts
+    if probe >= min(len(bound.dimensions), len(verdicts)):
+        return entry
+    return dataclasses.replace(
+        entry,
+        layer=bound.layer,
+        position=bound.position,
+        position_index=row,
+        dimension=bound.dimensions[probe],
+        verdict=verdicts[probe],
+        other_weights=bound.other_weights,
+        other_tokens=bound.other_tokens,
+        outside=outside,
+        aggregate=bound.aggregate,
+        rows=bound.rows,
+        thresholds=bound.thresholds[probe] if probe < len(bound.thresholds) else None,
+    )
 
 
 def attestation(signed: Attestation) -> str:
@@ -194,6 +213,7 @@ def attestation(signed: Attestation) -> str:
         ]
         rows += _evaluation_rows(bound)
         rows += _intervention_rows(bound)
+        rows += _beside_rows(bound)
     rows += _history_rows(signed)
     entries = readings(signed)
     rows += [("reading", entry.line()) for entry in entries[:READINGS_SHOWN]]
@@ -210,16 +230,27 @@ def _evaluation_rows(bound: Binding) -> list[tuple[str, str]]:
     evaluation = bound.evaluation
     if evaluation is None:
         return []
-    layers = [entry.layer for entry in bound.probe_sets for _ in entry.dimensions]
+    places = [
+        (entry.layer, entry.thresholds[j] if j < len(entry.thresholds) else None)
+        for entry in bound.probe_sets
+        for j in range(len(entry.dimensions))
+    ]
+    columns = {entry.dimension: entry.column for entry in evaluation.labels}
     rows = []
-    for layer, probe in list(zip(layers, evaluation.probes, strict=False))[:READINGS_SHOWN]:
+    for (layer, own), probe in list(zip(places, evaluation.probes, strict=False))[:READINGS_SHOWN]:
         of_one = f"layer {layer}: {quoted(probe.dimension)}"
+        if (column := columns.get(probe.dimension)) not in (None, probe.dimension):
+            of_one += f" against LABELS OF ANOTHER NAME, {quoted(column)}"
         told = f"{probe.positives} positive, {probe.negatives} negative"
         told += ", TRAINED ON THESE ROWS" if probe.trained_on else ""
         rows.append(("evaluation", f"{_told(probe, MEASURES)}, {told}, {of_one}"))
-        if probe.at_threshold is not None and evaluation.threshold is not None:
-            at = f"at p = {shortest_float32(evaluation.threshold)}: {_told(probe, AT_THRESHOLD)}"
-            rows.append(("", f"{at}, {of_one}"))
+        at = ""
+        if evaluation.threshold is not None:
+            at = f"at p = {shortest_float32(evaluation.threshold)}"
+        elif own is not None:
+            at = f"above its threshold for {own.share} {own.on}"
+        if probe.at_threshold is not None:
+            rows.append(("", f"{at}: {_told(probe, AT_THRESHOLD)}, {of_one}"))
     more = len(evaluation.probes) - READINGS_SHOWN
     rows += [("", f"and {more} more probes")] if more > 0 else []
     if evaluation.bar is not None:
@@ -245,6 +276,36 @@ def _intervention_rows(bound: Binding) -> list[tuple[str, str]]:
         rows.append(("intervention", said))
     more = len(bound.interventions) - READINGS_SHOWN
     return [*rows, ("", f"and {more} more interventions")] if more > 0 else rows
+
+
+def _beside_rows(bound: Binding) -> list[tuple[str, str]]:
+    """What is said of readings beside the document."""
+    found = bound.readings
+    if found is None:
+        return []
+    count = len(bound.dimensions)
+    told = (
+        f"{found.rows} rows of {count} probe{'s'[: count != 1]}, in a file of their own: "
+        f"{found.flagged} flagged, {found.outside} OUTSIDE of what a probe was fitted on"
+    )
+    return [("readings", told), ("root of rows", found.root)]
+
+
+def row_readings(result: Verdict) -> list[ReadingEntry]:
+    """One entry a probe of the row that was checked alone; none without."""
+    if result.row is None:
+        return []
+    sets = enumerate(result.attestation.bound().probe_sets)
+    places = [(i, bound, j) for i, bound in sets for j in range(len(bound.dimensions))]
+    return [
+        _placed(
+            ReadingEntry(i, reading.raw, reading.probability, reading.flagged),
+            bound,
+            (j, result.row.row),
+            outside=reading.outside,
+        )
+        for (i, bound, j), reading in zip(places, result.row.readings, strict=True)
+    ]
 
 
 def _told(probe: ProbeEvaluation, metrics: Sequence[str]) -> str:
@@ -296,6 +357,7 @@ def attestation_tree(signed: Attestation) -> dict[str, object]:
     record = None if signed.binding is None else signed.binding.extraction_record
     evaluation = None if signed.binding is None else signed.binding.evaluation
     interventions = () if signed.binding is None else signed.binding.interventions
+    beside = None if signed.binding is None else signed.binding.readings
     return {
         "model_id": signed.model_id,
         "model_hash": signed.model_hash,
@@ -318,6 +380,7 @@ def attestation_tree(signed: Attestation) -> dict[str, object]:
         "evaluation": evaluation and EVALUATION.write(evaluation),
         "interventions": [BOUND_INTERVENTION.write(entry) for entry in interventions],
         "readings": [entry.tree() for entry in readings(signed)],
+        "readings_beside": beside and dataclasses.asdict(beside),
     }
 
 
@@ -342,8 +405,16 @@ def _step_trees(steps: tuple[Step, ...]) -> list[dict[str, object]]:
 
 def verdict(result: Verdict) -> str:
     """A verdict: what the document says, a line a step, the verdict line last."""
+    row = [("row alone", entry.line()) for entry in row_readings(result)]
     return "\n".join(
-        (attestation(result.attestation), "", _steps(result.steps), "", escaped_line(result.line))
+        (
+            attestation(result.attestation),
+            *([table(row)] if row else []),
+            "",
+            _steps(result.steps),
+            "",
+            escaped_line(result.line),
+        )
     )
 
 
@@ -358,6 +429,7 @@ def verdict_json(result: Verdict) -> str:
             "not_checked": list(result.not_checked),
             "unsigned_members": list(result.unsigned),
             "steps": _step_trees(result.steps),
+            "row": [entry.tree() for entry in row_readings(result)] if result.row else None,
             "attestation": attestation_tree(result.attestation),
         }
     )

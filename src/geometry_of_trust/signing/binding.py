@@ -28,18 +28,22 @@ from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.schema import (
     BOOL,
     DIGEST,
+    FLOAT,
     INNER_PRODUCT,
     PRECISION,
     STRING,
     U16,
     U32,
     choice,
+    decimal,
     hexadecimal,
+    integer,
     member,
     optional,
     record,
     vector,
 )
+from geometry_of_trust.documents.thresholds import Thresholds, thresholds
 from geometry_of_trust.documents.token_choice import ALL
 
 BINDING_VERSION = 1
@@ -94,6 +98,7 @@ class BoundProbeSet:
             fitted on; empty where none is, and where that range is not known.
         aggregate: how the readings of a text's tokens became one, as of `Aggregate.parse`, or None.
         rows: the rows of that text, from the first to before the last; None of one position.
+        thresholds: of each probe, if it has some.
     """
 
     sha256: str
@@ -108,6 +113,7 @@ class BoundProbeSet:
     outside: tuple[bool, ...] = ()
     aggregate: str | None = None
     rows: tuple[int, ...] | None = None
+    thresholds: tuple[Thresholds, ...] = ()
 
     @property
     def reads_texts(self) -> bool:
@@ -193,13 +199,29 @@ class BoundCorpus:
 
 
 @dataclass(frozen=True)
+class BoundReadings:
+    """The readings of every row, where they are too many for the document and lie beside it.
+
+    Attributes:
+        rows: how many. flagged, outside: how many readings of them are that, as of `Reading`.
+        root: over the rows (RFC 9162), 64 hex digits.
+    """
+
+    rows: int
+    flagged: int
+    outside: int
+    root: str
+
+
+@dataclass(frozen=True)
 class Binding:
     """What readings came from, and who signed; `extraction_record` is None if there was none.
 
     `geometry_reference` is the digest of the checkpoint that drift was measured from, if it was;
     `model` says which model it was, if the record does; `corpus` which texts, where every row was
     read and the record is of a corpus; `evaluation` how the readings of every row agree with
-    labels, where there were some; `interventions` what came of moving states along some probes.
+    labels, where there were some; `readings` those of every row, where they lie beside the
+    document; `interventions` what came of moving states along some probes.
     """
 
     version: int
@@ -214,7 +236,13 @@ class Binding:
     model: BoundModel | None = None
     corpus: BoundCorpus | None = None
     evaluation: Evaluation | None = None
+    readings: BoundReadings | None = None
     interventions: tuple[BoundIntervention, ...] = ()
+
+    @property
+    def dimensions(self) -> list[str]:
+        """The names of all probes, in the order of the readings of a row."""
+        return [name for bound in self.probe_sets for name in bound.dimensions]
 
     @property
     def reads_every_row(self) -> bool:
@@ -294,6 +322,7 @@ BINDING = record(
                 member("outside", vector(BOOL), default=(), omitted=True),
                 member("aggregate", STRING, default=None, omitted=True),
                 member("rows", vector(U32), default=None, omitted=True),
+                member("thresholds", vector(thresholds(decimal(FLOAT))), default=(), omitted=True),
             )
         ),
     ),
@@ -340,6 +369,18 @@ BINDING = record(
         omitted=True,
     ),
     member("evaluation", EVALUATION, default=None, omitted=True),
+    member(
+        "readings",
+        record(
+            BoundReadings,
+            member("rows", U32),
+            member("flagged", integer(48)),
+            member("outside", integer(48)),
+            member("root", DIGEST),
+        ),
+        default=None,
+        omitted=True,
+    ),
     member("interventions", vector(BOUND_INTERVENTION), default=(), omitted=True),
 )
 """What a reading came from, as one JSON object of strings and integers."""

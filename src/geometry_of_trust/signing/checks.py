@@ -13,7 +13,7 @@ import time
 
 from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.names import check_name
-from geometry_of_trust.documents.positions import position_index
+from geometry_of_trust.documents.positions import EVERY, position_index
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.errors import (
     BadOption,
@@ -242,15 +242,40 @@ def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> 
         )
     check_bound_evaluation(binding, f"{where}.binding.evaluation")
     check_bound_interventions(attestation, binding, str(where))
+    _check_bound_readings(binding, f"{where}.binding.readings")
     layers = frozenset(bound.layers)
     for i, (row, bound_set) in enumerate(zip(attestation.layer_readings, sets, strict=True)):
         here = f"{where}.binding.probe_sets[{i}]"
-        _check_bound_set(bound_set, len(row), (bound.positions, binding.units_of(bound_set)), here)
+        units = 0 if binding.readings is not None else binding.units_of(bound_set)
+        _check_bound_set(bound_set, len(row), (bound.positions, units), here)
         # 4.13 Its layer is one that the activations have.
         if bound_set.layer not in layers:
             raise BindingMismatch(
                 f"{here}.layer", expected=f"one of {list(bound.layers)}", found=bound_set.layer
             )
+
+
+def _check_bound_readings(binding: Binding, where: str) -> None:
+    """What is said of readings beside the document is of all that was read, row by row.
+
+    Raises:
+        BindingMismatch: it is not.
+    """
+    if binding.readings is None:
+        return
+    found, sets = binding.readings, binding.probe_sets
+    most = found.rows * len(binding.dimensions)
+    # 4.22 Readings beside the document are of every row, or every text, of each probe; none stands
+    # in the document (4.11), and no more of them are flagged or outside than there are.
+    for name, expected, is_so in (
+        ("rows", "of a reading of every row", {x.position for x in sets} == {EVERY}),
+        ("rows", "of rows, or of texts", len({x.reads_texts for x in sets}) == 1),
+        ("rows", "as many as were read", {binding.units_of(x) for x in sets} == {found.rows}),
+        ("flagged", f"at most {most}", found.flagged <= most),
+        ("outside", f"at most {most}", found.outside <= most),
+    ):
+        if not is_so:
+            raise BindingMismatch(f"{where}.{name}", expected=expected, found=getattr(found, name))
 
 
 def _check_rows(bound: BoundProbeSet, positions: int, where: str) -> None:
@@ -296,6 +321,8 @@ def _check_bound_set(
         # one is read; of unknown training no verdict.
         ("dimensions", readings, count * units),
         ("verdicts", 0 if bound.unknown_training else count, len(bound.verdicts)),
+        # 4.23 Of all of its probes thresholds are bound, or of none.
+        ("thresholds", count if bound.thresholds else 0, len(bound.thresholds)),
         # 4.17 What is far outside of its range is said of each reading, or of none.
         ("outside", readings if any(bound.outside) else 0, len(bound.outside)),
         # 4.12 The row is the one that the position names.

@@ -35,16 +35,21 @@ def _compared(binding: Binding, evaluation: Evaluation) -> Iterator[tuple[str, o
     yield "positions", [EVERY], sorted(positions)
     reads = {bound.reads_texts for bound in binding.probe_sets}
     yield "probe_sets", "rows, or texts", "rows, or texts" if len(reads) < 2 else "both"
+    own = [len(bound.thresholds) > 0 for bound in binding.probe_sets for _ in bound.dimensions]
     names = [name for bound in binding.probe_sets for name in bound.dimensions]
     yield "probes", names, [probe.dimension for probe in evaluation.probes]
     yield "labels", list(dict.fromkeys(names)), [entry.dimension for entry in evaluation.labels]
+    columns = all(entry.column is not None for entry in evaluation.labels)
+    yield "labels", True, evaluation.from_file or columns  # those of a row table have names
     yield "from_file", True, evaluation.from_file or binding.corpus is not None
     yield "groups", True, 1 < evaluation.groups <= rows
     for i, probe in enumerate(evaluation.probes):
         yield f"probes[{i}]", f"{rows} rows of two kinds", _rows_of(probe)
-        # 4.20 It has numbers at a threshold if there is one, which agree with each other.
+        # 4.20 It has numbers at a threshold if there is one, for all or its own, which agree with
+        # each other.
         at = f"probes[{i}].at_threshold"
-        yield at, evaluation.threshold is not None, probe.at_threshold is not None
+        there = evaluation.threshold is not None or own[i]
+        yield at, there, probe.at_threshold is not None
         if probe.at_threshold is not None:
             true, false = probe.at_threshold.true_positives, probe.at_threshold.false_positives
             fits = true <= probe.positives and false <= probe.negatives
@@ -54,7 +59,8 @@ def _compared(binding: Binding, evaluation: Evaluation) -> Iterator[tuple[str, o
         # 4.21 A bar is for one of the probes and a figure of it, and is met if that says so.
         yield "bar", 1, [bar.minimum, bar.maximum].count(None)
         yield "bar.probe", True, bar.probe < len(evaluation.probes)
-        yield "bar.metric", True, evaluation.threshold is not None or bar.metric not in AT_THRESHOLD
+        there = evaluation.threshold is not None or own[bar.probe]
+        yield "bar.metric", True, there or bar.metric not in AT_THRESHOLD
         yield "bar", True, binding.corpus is not None
         figure = evaluation.probes[bar.probe].figure(bar.metric)
         yield "bar.met", bar.met_by(figure), bar.met

@@ -40,7 +40,7 @@ def _compared(attestation: Attestation, binding: Binding) -> Iterator[tuple[str,
     bound = binding.interventions
     if not bound:
         return
-    # 4.22 Interventions are of different probes among those read, in their order.
+    # 4.24 Interventions are of different probes among those read, in their order.
     count = sum(len(entry.dimensions) for entry in binding.probe_sets)
     numbers = [entry.probe for entry in bound]
     ascending = all(a < b for a, b in itertools.pairwise(numbers)) and numbers[-1] < count
@@ -51,11 +51,11 @@ def _compared(attestation: Attestation, binding: Binding) -> Iterator[tuple[str,
     )
     for i, entry in enumerate(bound):
         here = f"binding.interventions[{i}]"
-        # 4.23 Each has enough directions and two targets, and steers if counts and signs say so.
+        # 4.25 Each has enough directions and two targets, and steers if counts and signs say so.
         yield f"{here}.directions", True, LEAST_DIRECTIONS <= entry.directions <= MOST_DIRECTIONS
         yield f"{here}.as_great", True, entry.as_great <= entry.directions
         yield f"{here}.targets", 2, len(entry.targets)
         yield f"{here}.steers", True, entry.holds
         yield f"{here}.delta", attestation.intervention_delta, entry.delta
-    # 4.24 The causal members are those of the interventions.
+    # 4.26 The causal members are those of the interventions.
     yield "causal_scores", tuple(map(causal_score, bound)), attestation.causal_scores

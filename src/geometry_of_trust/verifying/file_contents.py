@@ -64,6 +64,7 @@ class Contents:
     rows: PathLike | None = None
     labels: PathLike | None = None
     bar: PathLike | None = None
+    readings: PathLike | None = None
 
     @classmethod
     def of(cls, supplied: Supplied) -> Contents:
@@ -84,6 +85,7 @@ class Contents:
             supplied.rows,
             supplied.labels,
             supplied.bar,
+            supplied.readings,
         )
 
     def by_name(self, binding: Binding) -> str:
@@ -173,6 +175,7 @@ def check_evaluated(attestation: Attestation, contents: Contents) -> str:
         return ""
     with optional():
         from geometry_of_trust.attesting.evaluations import (  # noqa: PLC0415
+            KeptReadings,
             Labelled,
             check_bar,
             check_evaluation,
@@ -183,14 +186,18 @@ def check_evaluated(attestation: Attestation, contents: Contents) -> str:
         check_trained_on(attestation, [file.probe_set for file in contents.probes])
     if contents.bar is not None:
         check_bar(attestation, contents.bar)
+    beside = contents.readings
     if evaluation is None or (labels is None and evaluation.from_file):
+        return ""
+    if beside is None and attestation.bound().readings is not None:
         return ""
     rows = None
     if needs_rows(attestation.bound()):
         if contents.rows is None or contents.record is None:
             return ""
         rows = read_own_rows(contents.rows, contents.record)
-    check_evaluation(attestation, Labelled(labels, rows))
+    kept = None if beside is None else KeptReadings.of(attestation, beside)
+    check_evaluation(attestation, Labelled(labels, rows, kept))
     return "; the evaluation is that of the readings with these labels, bit for bit"
 
 

@@ -165,6 +165,7 @@ def verify_history(
                 allow_legacy=allow_legacy,
                 allow_reformatted=allow_reformatted,
                 now=now,
+                alone=True,
             )
             checked.append(_placed(path, verdict))
         by_parent = _by_parent(checked)

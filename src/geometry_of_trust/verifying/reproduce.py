@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +11,19 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 from geometry_of_trust.arithmetic import ARITHMETIC
 from geometry_of_trust.attesting.assemble import bound_activations, differences, recomputed
-from geometry_of_trust.attesting.evaluations import Labelled, check_evaluation, check_trained_on
+from geometry_of_trust.attesting.evaluations import (
+    KeptReadings,
+    Labelled,
+    check_evaluation,
+    check_trained_on,
+)
 from geometry_of_trust.attesting.interventions import check_interventions
+from geometry_of_trust.attesting.row_files import check_readings_file, rows_against
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.interventions import read_intervention
-from geometry_of_trust.documents.names_beside import rows_path
+from geometry_of_trust.documents.names_beside import readings_path, rows_path
 from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import (
     BadOption,
@@ -138,6 +145,7 @@ class _Compared:
         self.signed_model: SignedModel | None = None
         self.labels: PathLike | None = None
         self.interventions: tuple[tuple[PathLike, PathLike], ...] = ()
+        self.readings: PathLike | None = None
 
     def equal(self, name: str, ours: object, signed: object) -> bool:
         """Add a link: whether a value is as signed."""
@@ -158,6 +166,15 @@ class _Compared:
         supplied = SuppliedModel(model="", signature=path, key=key)
         if supplied.signature is not None and supplied.key is not None:
             self.signed_model = check_model_signature(supplied.signature, supplied.key)
+
+    def takes_readings(self, path: PathLike | None, document: PathLike) -> None:
+        """Compare readings beside the document with those of a file, if they are those signed."""
+        beside = readings_path(document)
+        if path is None and self.bound.readings is not None and os.path.lexists(beside):
+            path = beside
+        if path is not None:
+            self.readings = FileBytes.of(path)
+            check_readings_file(self.attestation, self.readings)
 
     def ends(self, outcome: Outcome, detail: str = "", *not_checked: str) -> Reproduction:
         """The reproduction, with the links so far."""
@@ -180,6 +197,7 @@ def reproduce(
     labels: PathLike | None = None,
     interventions: Sequence[PathLike] = (),
     intervention_texts: Sequence[PathLike] = (),
+    readings: PathLike | None = None,
     model_signature: PathLike | None = None,
     model_key: PathLike | None = None,
     options: LoadingOptions = LoadingOptions(),
@@ -203,6 +221,8 @@ def reproduce(
         labels: those that an evaluation was made with, if they came from a file of their own.
         interventions: the signer's results, if some are bound. intervention_texts: what each was
             run on, in the same order; it is run again.
+        readings: the signer's, where they lie beside the document: the first row that differs is
+            then named. None: the file of that name beside it, if there is one.
         model_signature, model_key: what others signed of the model, as of `SuppliedModel`.
         options: where the model comes from and where it runs, here.
         progress: called with what is being done.
@@ -216,7 +236,7 @@ def reproduce(
     if (text is None) == (corpus is None):
         found = "neither" if text is None else "both"
         raise BadOption("--input", expected="a text or a corpus", found=found)
-    signed = verify(attestation, public_key).attestation
+    signed = verify(attestation, public_key, alone=True).attestation
     original = None if activations is None else FileBytes.of(activations)
     bound = signed.bound()
     compared = _Compared(signed, Signers(bound.extraction_record, original, record, rows))
@@ -239,6 +259,7 @@ def reproduce(
         return ended
     if record is not None or rows is not None:  # refused before the long run
         compared.signers.read_rows()
+    compared.takes_readings(readings, attestation)
     with scratch_folder() as folder:
         to = {
             "output_activations": Path(folder, "activations.gotact"),
@@ -486,14 +507,16 @@ def _other_states(
     return compared.ends("MISMATCH", f"activations: {apart}")
 
 
-def _other_evaluation(compared: _Compared, sources: Sources) -> Reproduction | None:
+def _other_evaluation(
+    compared: _Compared, sources: Sources, kept: KeptReadings | None
+) -> Reproduction | None:
     """Whether the evaluation, if one is signed, comes of these rows; how it ends if it does not."""
     evaluation = compared.bound.evaluation
     if evaluation is None:
         return None
     rows = sources.activations_file.rows if needs_rows(compared.bound) else None
     try:
-        check_evaluation(compared.attestation, Labelled(compared.labels, rows))
+        check_evaluation(compared.attestation, Labelled(compared.labels, rows, kept))
         check_trained_on(compared.attestation, sources.probe_sets)
     except GotError as error:
         compared.links.append(Link("evaluation", False, error.what))
@@ -544,6 +567,35 @@ def _other_interventions(
     return None
 
 
+def _made_again(
+    compared: _Compared, sources: Sources, kept: KeptReadings | None
+) -> Attestation | Reproduction:
+    """What these files give, if it is as signed; else how it ends.
+
+    Args:
+        kept: to be given readings that lie beside the document.
+    """
+    attestation = compared.attestation
+    try:
+        origins = RowOrigins.of(sources.activations_file)
+        with rows_against(attestation, compared.readings) as against:
+            takers = [against.add] if kept is None else [against.add, kept.add]
+            made = recomputed(attestation, sources, compared.reference, origins, takers)
+    except GotError as error:  # of files that are all as signed
+        return compared.ends("MISMATCH", f"readings: not of the files signed: {error.what}")
+    if against.apart is not None:
+        where, found, theirs = against.apart
+        return compared.ends("MISMATCH", f"{where}: signed {theirs}, found {found}")
+    for name, ours_, signed_ in differences(made, attestation):
+        compared.links.append(Link(name, False, f"signed {signed_}, found {ours_}"))
+        where = first_difference(name, ours_, signed_)
+        mine, yours = flat(made.layer_readings), flat(attestation.layer_readings)
+        if name == "layer_readings" and len(mine) == len(yours):
+            where += f"; of {len(attestation.confidence)} readings, {distance(mine, yours)}"
+        return compared.ends("MISMATCH", where)
+    return made
+
+
 def _compare(
     compared: _Compared,
     again: Extraction | CorpusExtraction,
@@ -574,23 +626,18 @@ def _compare(
     ended = _other_states(compared, again, sources, model, options)
     if ended is not None:
         return ended
-    try:
-        origins = RowOrigins.of(sources.activations_file)
-        made = recomputed(attestation, sources, compared.reference, origins)
-    except GotError as error:  # of files that are all as signed
-        return compared.ends("MISMATCH", f"readings: not of the files signed: {error.what}")
-    for name, ours_, signed_ in differences(made, attestation):
-        compared.links.append(Link(name, False, f"signed {signed_}, found {ours_}"))
-        where = first_difference(name, ours_, signed_)
-        mine, theirs = flat(made.layer_readings), flat(attestation.layer_readings)
-        if name == "layer_readings" and len(mine) == len(theirs):
-            where += f"; of {len(attestation.confidence)} readings, {distance(mine, theirs)}"
-        return compared.ends("MISMATCH", where)
+    kept = None
+    if bound.readings is not None and bound.evaluation is not None:
+        kept = KeptReadings(bound.readings.rows, len(bound.dimensions))
+    made = _made_again(compared, sources, kept)
+    if isinstance(made, Reproduction):
+        return made
     compared.links.append(Link("geometry", True, f"{made.geometry_hash}"))
-    compared.links.append(
-        Link("readings", True, f"{len(attestation.confidence)}, equal bit for bit")
-    )
-    ended = _other_evaluation(compared, sources)
+    count = f"{len(attestation.confidence)}"
+    if bound.readings is not None:
+        count = f"{bound.readings.rows * len(bound.dimensions)}, under one root"
+    compared.links.append(Link("readings", True, f"{count}, equal bit for bit"))
+    ended = _other_evaluation(compared, sources, kept)
     if ended is not None:
         return ended
     ended = _other_interventions(compared, probes, model, options)

@@ -5,15 +5,23 @@ The numbers beside the checks are those of docs/verification.md. Only a row tabl
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 import os
 from dataclasses import dataclass
 
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
-from geometry_of_trust.documents.names_beside import record_path, rows_path
+from geometry_of_trust.documents.names_beside import readings_path, record_path, rows_path
+from geometry_of_trust.documents.row_proofs import RowProof, read_row_proof
 from geometry_of_trust.documents.token_choice import ALL
-from geometry_of_trust.errors import BadOption, DigestMismatch, RecordMismatch
+from geometry_of_trust.errors import (
+    BadOption,
+    ContentMismatch,
+    DigestMismatch,
+    RecordMismatch,
+    Unreadable,
+)
 from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import Binding, BoundCorpus, BoundModel, BoundRecord
@@ -26,6 +34,7 @@ ROWS = "row table"
 LABELS = "labels"
 BAR = "bar"
 INTERVENTIONS = "interventions"
+READINGS = "readings file"
 MATRIX = "that the unembedding is the model's"
 
 _IDENTITY = (
@@ -35,6 +44,14 @@ _IDENTITY = (
     ("not covered of the model", "not_covered"),
 )
 """What is bound of a model's identity, in words and by its attributes."""
+
+
+@dataclass(frozen=True)
+class SuppliedRow:
+    """One row of readings that lie beside a document: its number, and the file of its proof."""
+
+    number: int
+    proof: PathLike
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,8 @@ class Supplied:
         labels: those of every row, where they came from a file of their own.
         bar: what had to be reached. interventions: results of these.
         model: the model and what others signed of it.
+        readings: those of every row, where they lie beside the document.
+        row: what shows one row of them alone.
     """
 
     activations: PathLike | None = None
@@ -59,12 +78,25 @@ class Supplied:
     labels: PathLike | None = None
     bar: PathLike | None = None
     model: SuppliedModel = NO_MODEL
+    readings: PathLike | None = None
+    row: SuppliedRow | None = None
     interventions: tuple[PathLike, ...] = ()
 
     @property
     def nothing(self) -> bool:
         """There are none."""
         return self == Supplied()
+
+    @property
+    def row_alone(self) -> bool:
+        """There is one row of readings, and nothing else."""
+        return self.row is not None and dataclasses.replace(self, row=None).nothing
+
+    def with_readings_beside(self, binding: Binding | None, document: PathLike) -> Supplied:
+        """The same, with the file of readings that lies beside a document which binds some."""
+        path = None if binding is None or binding.readings is None else readings_path(document)
+        found = None if path is None else _beside(path)
+        return self if found is None else dataclasses.replace(self, readings=found)
 
     @property
     def unbound(self) -> list[str]:
@@ -76,6 +108,8 @@ class Supplied:
             (LABELS, self.labels),
             (BAR, self.bar),
             (INTERVENTIONS, self.interventions or None),
+            (READINGS, self.readings),
+            ("row", self.row),
             ("model", self.model.model),
             ("signature of the model", self.model.signature),
         )
@@ -90,11 +124,11 @@ class Supplied:
         Raises:
             Unreadable, FileChanged: one cannot be opened.
         """
-        activations, unembedding, record, rows, reference, bar = (
+        activations, unembedding, record, rows, reference, bar, readings = (
             None if path is None else FileBytes.of(path)
             for path in (
                 self.activations, self.unembedding, self.record, self.rows,
-                self.geometry_reference, self.bar,
+                self.geometry_reference, self.bar, self.readings,
             )
         )  # fmt: skip
         bound = None if binding is None else binding.extraction_record
@@ -106,7 +140,7 @@ class Supplied:
         probes = tuple(FileBytes.of(path) for path in self.probes)
         files = (activations, unembedding, probes, record, rows, reference)
         results = tuple(FileBytes.of(path) for path in self.interventions)
-        return Supplied(*files, self.labels, bar, self.model, results)
+        return Supplied(*files, self.labels, bar, self.model, readings, self.row, results)
 
     def missing(self, binding: Binding) -> list[str]:
         """What is bound and not here, in words."""
@@ -123,6 +157,7 @@ class Supplied:
                     binding.geometry_reference is not None and self.geometry_reference is None,
                 ),
                 (ROWS, needs_rows(binding) and self.rows is None),
+                (READINGS, binding.readings is not None and self.readings is None),
                 (LABELS, evaluated is not None and evaluated.from_file and self.labels is None),
                 (BAR, evaluated is not None and evaluated.bar is not None and self.bar is None),
                 (
@@ -134,6 +169,42 @@ class Supplied:
             )
             if missing
         ]
+
+
+def check_row(binding: Binding, row: SuppliedRow) -> RowProof:
+    """One row of the readings beside a document is under the root that is bound.
+
+    Raises:
+        ContentMismatch: the readings are in the document, or the proof is of another row or of
+            other probes. BadOption: there is no such row. DigestMismatch: it is another row, or
+            not where the proof says. Unreadable: there is no proof. Others: as `read_row_proof`.
+    """
+    bound = binding.readings
+    if bound is None:
+        raise ContentMismatch(
+            "--row", expected="none, as all readings are in the document", found=row.number
+        )
+    if not 0 <= row.number < bound.rows:
+        raise BadOption("--row", expected=f"a row from 0 to {bound.rows - 1}", found=row.number)
+    if not os.path.lexists(row.proof):
+        raise Unreadable(row.proof, expected="the proof of the row", found="no such file",
+                         hint="Who has the readings makes it: got-cli prove.")  # fmt: skip
+    proof = read_row_proof(row.proof)
+    # 5.23 A proof is of the row asked for and of the probes that are bound, and its path leads
+    # from that row to the root that is bound.
+    names = [reading.dimension for reading in proof.readings]
+    for name, signed, found in (
+        ("row", row.number, proof.row),
+        ("dimensions", binding.dimensions, names),
+    ):
+        if signed != found:
+            raise ContentMismatch(f"{row.proof}, {name}", expected=signed, found=found)
+    if (root := proof.root(bound.rows)) != bound.root:
+        raise DigestMismatch(
+            row.proof, expected=f"a row under the signed root {bound.root}",
+            found="none that can be" if root is None else root,
+        )  # fmt: skip
+    return proof
 
 
 def needs_rows(binding: Binding) -> bool:

@@ -17,8 +17,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 from geometry_of_trust.attesting.interventions import check_interventions
+from geometry_of_trust.documents.names_beside import row_proof_path
+from geometry_of_trust.documents.row_proofs import RowProof
 from geometry_of_trust.documents.schema import write_members
 from geometry_of_trust.errors import (
+    BadOption,
     BadSignature,
     GotError,
     LegacyDocument,
@@ -35,6 +38,7 @@ from geometry_of_trust.signing.attestation import (
     Document,
     parse_document,
 )
+from geometry_of_trust.signing.binding import Binding
 from geometry_of_trust.signing.checks import check_binding, check_no_binding, check_structure
 from geometry_of_trust.signing.keys import PublicKey
 from geometry_of_trust.signing.signed_bytes import LAYOUT_MEMBERS, ByteLayout
@@ -43,10 +47,13 @@ from geometry_of_trust.verifying.supplied_files import (
     LABELS,
     MATRIX,
     MODEL,
+    READINGS,
     RECORD,
     ROWS,
     Supplied,
+    SuppliedRow,
     check_files,
+    check_row,
     check_unbound_files,
 )
 from geometry_of_trust.verifying.trusted_keys import Trust, TrustedKeys
@@ -94,6 +101,7 @@ class Verdict:
         unsigned: members that no signature covers (legacy documents only).
         signer: the key that signed.
         sha256: of the document's file; of evidence, of the one that is in it.
+        row: of the readings beside the document, the one that was checked alone.
     """
 
     attestation: Attestation
@@ -103,6 +111,7 @@ class Verdict:
     sha256: str
     unsigned: tuple[str, ...] = ()
     legacy: bool = False
+    row: RowProof | None = None
 
     def __bool__(self) -> NoReturn:
         """Raise TypeError: a partial verdict must not pass for a complete one."""
@@ -129,7 +138,7 @@ class Verdict:
         if self.attestation.bound().model is not None and MODEL not in self.not_checked:
             found.append(MODEL_IDENTITY)
         if self.attestation.bound().evaluation is not None and not self._lacks(
-            ROWS, LABELS, _EVALUATION
+            ROWS, LABELS, READINGS, _EVALUATION
         ):
             found.append(EVALUATION)
         return (*found, "GOT_COMPLETE") if self.complete else tuple(found)
@@ -155,6 +164,10 @@ class Verdict:
         passed = {step.name for step in self.steps if step.outcome == "passed"}
         if "readings" in passed:
             return "SIGNATURE, BINDING, FILES AND READINGS"
+        bound = self.attestation.bound().readings
+        nothing_else = {*NEEDED, READINGS} <= {*self.not_checked}
+        if self.row is not None and bound is not None and nothing_else:
+            return f"SIGNATURE, BINDING AND ROW {self.row.row} OF {bound.rows} ONLY"
         if "files" in passed:
             return "SIGNATURE, BINDING AND FILES SUPPLIED ONLY"
         return "SIGNATURE AND BINDING ONLY"
@@ -222,9 +235,13 @@ def verify(
     adapter: PathLike | None = None,
     model_signature: PathLike | None = None,
     model_key: PathLike | None = None,
+    readings: PathLike | None = None,
+    row: int | None = None,
+    proof: PathLike | None = None,
     allow_legacy: bool = False,
     allow_reformatted: bool = False,
     now: float | None = None,
+    alone: bool = False,
 ) -> Verdict:
     """Check an attestation as far as what is supplied allows.
 
@@ -248,10 +265,15 @@ def verify(
         model: the model that was signed, as of `locate`; all of it is digested.
         adapter: the folder of the adapter that was in it.
         model_signature, model_key: what others signed of the model, as of `SuppliedModel`.
+        readings: those of every row, where they lie beside the document; None: the file of that
+            name beside it (`readings_path`), if there is one and no row is asked for.
+        row: check this row of them with the path to the root alone, without the others.
+        proof: the file of that; None: the one of that name beside the document (`row_proof_path`).
         allow_legacy: accept what lacks a binding or is signed in the short layout, as the
             reference makes it. Nothing else is relaxed.
         allow_reformatted: accept other spellings of the same content.
         now: the clock, in Unix seconds; default the real one.
+        alone: look at nothing that lies beside the document.
 
     Returns:
         A verdict, which exists only when every step that ran has passed.
@@ -260,18 +282,17 @@ def verify(
         Refused: a step failed; its `cause` says how.
         Unreadable, TooLarge: the attestation, the evidence or the key cannot be read.
         BadKey, WrongKeyKind, LowOrderKey: the key is no public key, or one to distrust.
+        BadOption: a proof without the number of its row, or a row of a document without a file.
     """
     trusted = TrustedKeys.of(public_key)
     where = "attestation" if isinstance(attestation, bytes) else os.fspath(attestation)
     data = attestation if isinstance(attestation, bytes) else read_bounded(attestation)
     files = (activations, unembedding, tuple(probes), record, rows, geometry_reference)
+    one = _supplied_row(attestation, row, proof)
     supplied = Supplied(
-        *files,
-        labels,
-        bar,
-        SuppliedModel(model, adapter, model_signature, model_key),
-        tuple(interventions),
-    )
+        *files, labels, bar, SuppliedModel(model, adapter, model_signature, model_key), readings,
+        one, tuple(interventions),
+    )  # fmt: skip
     beside = None if evidence is None else (read_bounded(evidence), evidence)
     run = _Run()
     with run.step(1) as passed:
@@ -303,9 +324,31 @@ def verify(
     sha256 = hashlib.sha256(data).hexdigest()
     if claimed.binding is None:
         return _legacy_verdict(run, document, layout, key, supplied, sha256=sha256)
-    missing, contents = _files_step(run, claimed, supplied)
+    if readings is None and row is None and not alone and not isinstance(attestation, bytes):
+        supplied = supplied.with_readings_beside(claimed.binding, attestation)
+    missing, contents, shown = _files_step(run, claimed, supplied)
     missing += _readings_step(run, claimed, contents, missing)
-    return Verdict(claimed, tuple(run.steps), (*missing, *claimed.not_made_here), key, sha256)
+    return Verdict(
+        claimed, tuple(run.steps), (*missing, *claimed.not_made_here), key, sha256, row=shown
+    )
+
+
+def _supplied_row(
+    attestation: PathLike | bytes, row: int | None, proof: PathLike | None
+) -> SuppliedRow | None:
+    """The row that is asked for, with what proves it.
+
+    Raises:
+        BadOption: one of the two is missing, and does not follow from the other.
+    """
+    if row is None and proof is None:
+        return None
+    if row is None or (proof is None and isinstance(attestation, bytes)):
+        name = "--row" if row is None else "--proof"
+        raise BadOption(name, expected="--row with what proves it", found="none")
+    if proof is None and not isinstance(attestation, bytes):
+        proof = row_proof_path(attestation, row)
+    return None if proof is None else SuppliedRow(row, proof)
 
 
 def _opened(
@@ -352,6 +395,8 @@ def _off_range(claimed: Attestation) -> str:
     sets = () if claimed.binding is None else claimed.binding.probe_sets
     elsewhere = "; probes read at OTHER TOKENS" if any(x.other_tokens for x in sets) else ""
     far = sum(sum(x.outside) for x in sets)
+    if claimed.binding is not None and claimed.binding.readings is not None:
+        far = claimed.binding.readings.outside
     return f"{elsewhere}{f'; readings OUTSIDE of the fitted range: {far}' if far else ''}"
 
 
@@ -377,6 +422,9 @@ def _intervened(claimed: Attestation) -> str:
 
 
 def _counted(attestation: Attestation) -> str:
+    beside = None if attestation.binding is None else attestation.binding.readings
+    if beside is not None:
+        return f"no readings, as those of {beside.rows} rows lie beside it; lengths and flags agree"
     rows = len(attestation.layer_readings)
     count = sum(map(len, attestation.layer_readings))
     readings = "1 reading" if count == 1 else f"{count} readings"
@@ -424,29 +472,53 @@ def _check_signature(
 
 def _files_step(
     run: _Run, claimed: Attestation, supplied: Supplied
-) -> tuple[list[str], Contents | None]:
-    """Step 5; the names of what was not supplied, and what was, parsed."""
+) -> tuple[list[str], Contents | None, RowProof | None]:
+    """Step 5; the names of what was not supplied, and what was, parsed; and one row alone."""
     binding = claimed.bound()
     if supplied.nothing:
         missing = supplied.missing(binding)
         run.skip(5, f"not supplied: {', '.join(missing)}")
-        return missing, None
+        return missing + _unevaluated(binding, missing), None, None
     with run.step(5) as passed:
+        row = None if supplied.row is None else check_row(binding, supplied.row)
+        if row is not None and supplied.row_alone:
+            missing = supplied.missing(binding)
+            passed(f"{_row_told(binding, row)}; not supplied: {', '.join(missing)}")
+            return missing + _unevaluated(binding, missing), None, row
         supplied = supplied.opened(binding)
         missing = supplied.missing(binding)
         absent = f"; not supplied: {', '.join(missing)}" if missing else ""
+        missing += _unevaluated(binding, missing)
         checked = check_files(binding, supplied)
         contents, more = _contents(claimed, supplied)
         # No one signs that a record names no tensor: then 5.14 has nothing to check, and says so.
         whole = supplied.unembedding is not None and supplied.record is not None
         if binding.model is not None and whole and not more:
             missing.append(MATRIX)
+        more += _readings_file_checked(claimed, contents, missing)
         more += _evaluation_checked(claimed, contents, missing)
         more += _interventions_checked(claimed, supplied)
+        more += "" if row is None else f"; {_row_told(binding, row)}"
         if named := contents.by_name(binding):
             more += f"; of the model by its NAME alone, as no weights are named: {named}"
-        passed(f"sha256 of {', '.join(checked)}{more}{absent}")
-    return missing, contents
+        digests = f"sha256 of {', '.join(checked)}" if checked else ""
+        passed(f"{digests}{more}{absent}".removeprefix("; "))
+    return missing, contents, row
+
+
+def _row_told(binding: Binding, row: RowProof) -> str:
+    """What was seen of one row alone, in words."""
+    rows = 0 if binding.readings is None else binding.readings.rows
+    return (
+        f"row {row.row} of {rows} is under the signed root, by a path of {len(row.path)}; "
+        f"the other {rows - 1} were not looked at"
+    )
+
+
+def _unevaluated(binding: Binding, missing: Sequence[str]) -> list[str]:
+    """The evaluation that is bound, where what it follows from is not supplied."""
+    lacks = any(name in missing for name in (ROWS, LABELS, READINGS))
+    return [_EVALUATION] if binding.evaluation is not None and lacks else []
 
 
 def _contents(claimed: Attestation, supplied: Supplied) -> tuple[Contents, str]:
@@ -461,6 +533,21 @@ def _contents(claimed: Attestation, supplied: Supplied) -> tuple[Contents, str]:
     return contents, check_contents(claimed, contents)
 
 
+def _readings_file_checked(claimed: Attestation, contents: Contents, missing: list[str]) -> str:
+    """What was seen of readings beside the document; missing where a library for that is."""
+    if contents.readings is None:
+        return ""
+    # What reads them needs numpy, which a document-only check must not import.
+    from geometry_of_trust.attesting.row_files import check_readings_file  # noqa: PLC0415
+
+    try:
+        check_readings_file(claimed, contents.readings)
+    except MissingExtra as error:
+        missing.append(READINGS)
+        return f"; the {READINGS} needs {error.where}"
+    return "; all rows of readings are those under the signed root"
+
+
 def _evaluation_checked(claimed: Attestation, contents: Contents, missing: list[str]) -> str:
     """What was seen of an evaluation; it is missing where libraries for that are."""
     from geometry_of_trust.verifying.file_contents import check_evaluated  # noqa: PLC0415
@@ -468,7 +555,7 @@ def _evaluation_checked(claimed: Attestation, contents: Contents, missing: list[
     try:
         return check_evaluated(claimed, contents)
     except MissingExtra as error:
-        missing.append(_EVALUATION)
+        missing += [name for name in (_EVALUATION,) if name not in missing]
         return f"; the evaluation needs {error.where}"
 
 
@@ -501,7 +588,9 @@ def _readings_step(
     from geometry_of_trust.attesting.attest import check_readings  # noqa: PLC0415
 
     with run.step(6) as passed:
-        untold = check_readings(claimed, sources, contents.reference, contents.origins)
+        untold = check_readings(
+            claimed, sources, contents.reference, contents.origins, contents.readings
+        )
         passed("recomputed from the files: equal, bit for bit")
     return [name for name in untold if name not in missing]
 
