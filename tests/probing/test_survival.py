@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from geometry_of_trust.cli import main
+from geometry_of_trust.documents.thresholds import Thresholds
 from geometry_of_trust.errors import (
     BadOption,
     GotError,
@@ -27,6 +28,7 @@ from geometry_of_trust.formats.gotue import write_unembedding
 from geometry_of_trust.formats.row_table import RowTable
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.options import TrainingOptions
+from geometry_of_trust.probing.probes import read_probe_set
 from geometry_of_trust.probing.survival_files import LayerSurvival, measure_survival
 from geometry_of_trust.probing.training_files import train_files
 from row_tables import table_of, write_table
@@ -106,12 +108,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def survival(folder: Path, to: str, old: str = "old", **options: Any) -> LayerSurvival:
-    chosen: dict[str, Any] = {"label_columns": ["warm"]} | options
+    chosen: dict[str, Any] = {"label_columns": ["warm"], "probes": folder / "p.json"} | options
+    chosen["probes"] = [chosen["probes"]]
     if "unlabelled" in chosen:
         chosen["unlabelled"] = [folder / f"{name}.gotact" for name in chosen["unlabelled"]]
     (layer,) = measure_survival(
         activations=folder / f"{old}.gotact", to=folder / f"{to}.gotact",
-        probes=[folder / "p.json"], unembedding=folder / "u.gotue", **chosen,
+        unembedding=folder / "u.gotue", **chosen,
     ).layers  # fmt: skip
     return layer
 
@@ -281,3 +284,22 @@ def test_what_was_found_is_signed_and_checked(
     assert main([*command, *to, *sign[:2], "--dsse", str(public)]) == 1
     assert main([*command, *to, *sign[:2]]) == 2
     assert main([*command, *to, *check[:2]]) == 2
+
+
+def test_a_threshold_of_the_probe_itself_decides(folder: Path) -> None:
+    probe_set = read_probe_set(folder / "p.json")
+    training = probe_set.training
+    assert training is not None
+    strict = Thresholds(benign=False, groups=30, one_percent=2.0)
+    card = replace(training.cards[0], thresholds=strict)
+    own = replace(probe_set, training=replace(training, cards=(card,)))
+    write_file(folder / "own.json", own.to_json())
+    ours, theirs = (
+        survival(folder, "turned", probes=folder / f"{name}.json").probes[0]
+        for name in ("own", "p")
+    )
+    assert (ours.threshold, ours.own, theirs.threshold, theirs.own) == (None, strict, 0.5, None)
+    assert ours.before.auroc == theirs.before.auroc
+    assert ours.before.at_threshold != theirs.before.at_threshold
+    again = survival(folder, "turned", probes=folder / "own.json", threshold=0.5).probes[0]
+    assert again == theirs

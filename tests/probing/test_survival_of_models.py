@@ -16,9 +16,12 @@ from geometry_of_trust.attesting.attest import attest
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions
 from geometry_of_trust.errors import NotPaired, OtherTokens
+from geometry_of_trust.extraction.one_text import extract
 from geometry_of_trust.extraction.options import ExtractionOptions
+from geometry_of_trust.formats.activations_file import open_activations
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.options import TrainingOptions
+from geometry_of_trust.probing.paired_rows import check_paired
 from geometry_of_trust.probing.survival_files import SurvivalReport, measure_survival
 from geometry_of_trust.probing.training_files import train_files
 from pipeline import KEY
@@ -27,7 +30,9 @@ from tiny_models import FAMILIES, build, quick
 TOWNS = ("Paris", "London", "Lyon", "Ghent", "Turin", "Porto")
 
 
-def extract(folder: Path, name: str, model: str, position: str = "all", word: str = "is") -> None:
+def extract_towns(
+    folder: Path, name: str, model: str, position: str = "all", word: str = "is"
+) -> None:
     lines = [
         {"text": f"{town} {word} {what}", "wet": int("wet" in what), "of": town}
         for town in TOWNS
@@ -55,10 +60,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             tensors[name].shape, generator=torch.Generator().manual_seed(0)
         )
         save_file(tensors, path, metadata={"format": "pt"})
-        extract(folder, "old", "model")
-        extract(folder, "new", "changed")
-        extract(folder, "other", "changed", word="was")
-        extract(folder, "last", "model", position="last")
+        extract_towns(folder, "old", "model")
+        extract_towns(folder, "new", "changed")
+        extract_towns(folder, "other", "changed", word="was")
+        extract_towns(folder, "last", "model", position="last")
     for name, aggregate in (("rows", None), ("texts", "max")):
         trained = train_files(
             activations=folder / "old.gotact", unembedding=folder / "old.gotue", layer=2,
@@ -111,3 +116,22 @@ def test_records_tell_texts_and_tokens_apart(folder: Path) -> None:
         survival(folder, "new", kind="of last")
     assert survival(folder, "new", kind="of last", anyway=True).other_tokens
     assert survival(folder, "old").same_weights
+
+
+def test_tokens_of_one_text_are_told_by_its_records(folder: Path) -> None:
+    """There is no row table then."""
+    files = []
+    with quick():
+        for i, (model, text) in enumerate(
+            [("model", "Paris is wet"), ("changed", "Paris is wet"), ("changed", "Porto is dry")]
+        ):
+            extract(
+                folder / model, text, [2], output_activations=folder / f"one {i}.gotact",
+                output_unembedding=folder / f"one {i}.gotue",
+                options=ExtractionOptions(model_id="tiny"),
+            )  # fmt: skip
+            files.append(open_activations(folder / f"one {i}.gotact"))
+    old, new, other = files
+    check_paired(old, new)
+    with pytest.raises(NotPaired):
+        check_paired(old, other)

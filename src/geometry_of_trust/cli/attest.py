@@ -54,6 +54,7 @@ def attest(
     label_column: Annotated[list[str] | None, Many] = None,
     threshold: float | None = None,
     bar: Path | None = None,
+    intervention: Annotated[list[Path] | None, Many] = None,
     passphrase_file: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -115,6 +116,8 @@ def attest(
     bar
         A file that was written down before, with what a probe must reach; the document says
         whether it did.
+    intervention
+        Results of got-cli intervene with these probes: sign them, too, one a probe at most.
     passphrase_file
         First line: the passphrase of an encrypted key.
     json
@@ -157,6 +160,7 @@ def attest(
             label_columns=label_column or (),
             threshold=threshold,
             bar=bar,
+            interventions=intervention or (),
             readings=lambda: staged.open(beside),
         )
         staged.write(output, attestation.to_json())

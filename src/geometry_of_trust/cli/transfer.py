@@ -64,7 +64,8 @@ def transfer(
     label_column
         As for train; with --corpora, columns of all their row tables.
     threshold
-        With --to: the probability from which a row is called positive [default: 0.5].
+        With --to: the probability from which a row is called positive [default: above the
+        probe's own threshold, or if it has none 0.5].
     margin
         With --to: what AUROC and balanced accuracy may lose [default: 0.05].
     anyway

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from geometry_of_trust.documents.evaluations import ProbeEvaluation
 from geometry_of_trust.documents.probe_card import Figure
+from geometry_of_trust.documents.thresholds import Thresholds
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Labels
 from geometry_of_trust.probing.evaluating import evaluate, exact_figure
@@ -62,7 +63,8 @@ class ProbeSurvival:
 
     Attributes:
         dimension: its name. groups: of the rows, by which intervals are drawn.
-        threshold: the probability from which a row is called positive.
+        threshold: the probability from which a row is called positive, where that decides.
+        own: its own thresholds, where a row is called positive above that for 1 % false positives.
         before: its figures on the old states.
         frozen: on the new states as they are. rotated, ridge: on the new states after a map.
         outside: how many of the new rows are far outside of what it was fitted on.
@@ -71,7 +73,8 @@ class ProbeSurvival:
 
     dimension: str
     groups: int
-    threshold: float
+    threshold: float | None
+    own: Thresholds | None
     before: ProbeEvaluation
     frozen: After
     rotated: After
@@ -86,6 +89,7 @@ class ProbeSurvival:
             "dimension": self.dimension,
             "groups": self.groups,
             "threshold": self.threshold,
+            "thresholds": None if self.own is None else asdict(self.own),
             "before": asdict(self.before),
             "after": asdict(self.frozen.evaluation),
             "auroc_change": asdict(self.frozen.auroc_change),
@@ -115,13 +119,15 @@ class Judge:
     """What the states of all kinds are judged by.
 
     Attributes:
-        dimension: the probe's name. threshold: probability from which a row is called positive.
+        dimension: the probe's name.
+        called_from: probability from which a row is called positive; or thresholds of the probe, a
+            logit above whose `one_percent` is.
         geometry: the probe's. sample: of the rows, or texts, that are judged.
         labels: of the rows, 0 or 1, shape (n,).
     """
 
     dimension: str
-    threshold: float
+    called_from: float | Thresholds
     geometry: Geometry
     sample: Sample
     labels: Labels
@@ -129,7 +135,10 @@ class Judge:
     def evaluation(self, read: StatesRead) -> ProbeEvaluation:
         """Figures of the readings."""
         raw, p = self._columns(read)
-        return evaluate(self.dimension, (raw, p), self.sample, self.threshold)
+        if isinstance(self.called_from, Thresholds):
+            above = self.called_from.one_percent
+            return evaluate(self.dimension, (raw, p), self.sample, None, above)
+        return evaluate(self.dimension, (raw, p), self.sample, self.called_from)
 
     def after(self, old: StatesRead, new: StatesRead) -> After:
         """Figures of new readings, beside the old ones."""
@@ -137,11 +146,20 @@ class Judge:
         for read in (old, new):
             raw, p = (np.array(column) for column in self._columns(read))
             aurocs.append(WithinFoldAuroc(self.sample, raw))
-            accuracies.append(_BalancedAccuracy(self.sample.y == 1, p >= self.threshold))
+            accuracies.append(_BalancedAccuracy(self.sample.y == 1, self._called(raw, p)))
         changes = [exact_figure(self.sample, _Change(*pair)) for pair in (aurocs, accuracies)]
         auroc, balanced = changes
         assert auroc is not None and balanced is not None  # noqa: S101, PT018 - both classes occur
         return After(self.evaluation(new), auroc, balanced, self._cosine(old.states, new.states))
+
+    def _called(self, raw: Array, p: Array) -> NDArray[np.bool_]:
+        """Which readings, of shape (n,), are called positive."""
+        called: NDArray[np.bool_]
+        if isinstance(self.called_from, Thresholds):
+            called = raw > self.called_from.one_percent
+        else:
+            called = p >= self.called_from
+        return called
 
     def _columns(self, read: StatesRead) -> tuple[list[float], list[float]]:
         return [one.raw for one in read.readings], [one.confidence for one in read.readings]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from geometry_of_trust.documents.evaluations import labels_digest
 from geometry_of_trust.documents.strictjson import float32
+from geometry_of_trust.documents.thresholds import Thresholds
 from geometry_of_trust.errors import BadOption, ModelMismatch, TooFewOfClass
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.activations_file import ActivationsFile, open_activations
@@ -165,7 +166,8 @@ def measure_survival(
         labels, label_columns: as of `calibration_report`.
         unlabelled: two activations files, old and new, of texts to fit maps to; none: of the rows
             themselves, by group.
-        threshold: probability from which a row is called positive; None: one half.
+        threshold: probability from which a row is called positive; None: above the probe's own
+            threshold for 1 % false positives, or if it has none from one half.
         margin: what a probe may lose and still be as good.
         anyway: also take rows of other tokens than the probes were trained on.
 
@@ -179,8 +181,8 @@ def measure_survival(
     margin = float32(margin)
     if not 0 <= margin < 0.5:
         raise BadOption("--margin", expected="a number from 0 to below 0.5", found=margin)
-    chosen = DEFAULT_THRESHOLD if threshold is None else float32(threshold)
-    if not 0 <= chosen <= 1:
+    chosen = None if threshold is None else float32(threshold)
+    if chosen is not None and not 0 <= chosen <= 1:
         raise BadOption("--threshold", expected="a probability, 0 to 1", found=threshold)
     sources, new = open_sources(activations, probes, unembedding), open_activations(to)
     old, record = sources.activations_file, sources.own_record()
@@ -243,7 +245,7 @@ class _Reader:
     pool: tuple[ActivationsFile, ...]
     columns: Mapping[str, Labels]
     geometry: Geometry
-    threshold: float
+    threshold: float | None
     margin: float
 
     def layer(self, file: ProbeSetFile) -> LayerSurvival:
@@ -269,7 +271,7 @@ class _Reader:
             pairs=pairs.fewest_outside if others is None else len(others.old),
             left_out=left_out,
             probes=tuple(
-                self._probe(probe.name, columns[probe.name], [
+                self._probe(probe_set, i, columns[probe.name], [
                     StatesRead(states, readings[i :: len(probe_set.probes)])
                     for states, readings in zip(kinds, read, strict=True)
                 ])
@@ -285,12 +287,17 @@ class _Reader:
         aggregate = probe_set.aggregate
         return read_probe_set_at_each(probe_set, self.geometry, states, texts, aggregate)
 
-    def _probe(self, name: str, labels: Labels, read: Sequence[StatesRead]) -> ProbeSurvival:
+    def _probe(
+        self, probe_set: ProbeSet, i: int, labels: Labels, read: Sequence[StatesRead]
+    ) -> ProbeSurvival:
+        """What becomes of the probe of this index."""
+        name = probe_set.probes[i].name
         y, groups, rows = labels, groups_of(self.old.rows), self.old.rows
         if rows is not None and len(read[0].readings) < len(rows):
             y = labels_of_texts(name, labels, rows)
             groups = None if groups is None else groups[[span.start for span in rows.text_rows()]]
-        judge = Judge(name, self.threshold, self.geometry, sample_of(y, groups), labels)
+        called_from = self._called_from(probe_set, i)
+        judge = Judge(name, called_from, self.geometry, sample_of(y, groups), labels)
         count = int(judge.sample.groups.max()) + 1
         if count < 2:
             raise TooFewOfClass("groups", expected="two or more", found="1 in all")
@@ -302,7 +309,8 @@ class _Reader:
         return ProbeSurvival(
             dimension=name,
             groups=count,
-            threshold=self.threshold,
+            threshold=None if isinstance(called_from, Thresholds) else called_from,
+            own=called_from if isinstance(called_from, Thresholds) else None,
             before=before,
             frozen=frozen,
             rotated=rotated,
@@ -311,6 +319,14 @@ class _Reader:
             verdict=verdict,
             reason=reason,
         )
+
+    def _called_from(self, probe_set: ProbeSet, i: int) -> float | Thresholds:
+        """From which probability a row is called positive, or the probe's own thresholds."""
+        if self.threshold is not None:
+            return self.threshold
+        training = probe_set.training
+        own = None if training is None else training.cards[i].thresholds
+        return DEFAULT_THRESHOLD if own is None else own
 
     def _others(self, old: Array, layer: int) -> tuple[Pairs | None, int]:
         """Pairs of other texts, and how many rows of these stand among the rows, too."""

@@ -73,7 +73,7 @@ def _probe(probe: ProbeSurvival) -> str:
         f"{probe.verdict}: probe {quoted(probe.dimension)}",
         f"  {probe.reason}",
         f"  {before.positives} positive, {before.negatives} negative, in {probe.groups} groups; "
-        f"positive from p = {shortest_float32(probe.threshold)}",
+        f"positive {_called(probe)}",
         "",
         _line("[95 % interval]", "old", "new, as it is", "after a rotation", "after a ridge map"),
         *(_line(name, number(old), *map(number, new)) for name, old, new in rows),
@@ -84,6 +84,12 @@ def _probe(probe: ProbeSurvival) -> str:
     if probe.outside:
         lines.append(f"  far outside of what it was fitted on: {probe.outside} of the new readings")
     return "\n".join(lines)
+
+
+def _called(probe: ProbeSurvival) -> str:
+    if probe.own is not None:
+        return f"above its threshold for {probe.own.share} {probe.own.on}"
+    return f"from p = {shortest_float32(probe.threshold or 0.0)}"
 
 
 def _line(name: str, *cells: str) -> str:

@@ -17,10 +17,12 @@ from geometry_of_trust.attesting.evaluations import (
     check_evaluation,
     check_trained_on,
 )
+from geometry_of_trust.attesting.interventions import check_interventions
 from geometry_of_trust.attesting.row_files import check_readings_file, rows_against
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions, Listener, RowOptions
 from geometry_of_trust.documents.extraction_record import Record
+from geometry_of_trust.documents.interventions import read_intervention
 from geometry_of_trust.documents.names_beside import readings_path, rows_path
 from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import (
@@ -42,6 +44,7 @@ from geometry_of_trust.identity.model_signature import (
     check_covered,
     check_model_signature,
 )
+from geometry_of_trust.intervening.intervene import repeated
 from geometry_of_trust.outputs.temporary_files import scratch_folder
 from geometry_of_trust.probing.row_origins import RowOrigins
 from geometry_of_trust.probing.sources import Sources, open_sources
@@ -141,6 +144,7 @@ class _Compared:
         self.reference: Checkpoint | None = None
         self.signed_model: SignedModel | None = None
         self.labels: PathLike | None = None
+        self.interventions: tuple[tuple[PathLike, PathLike], ...] = ()
         self.readings: PathLike | None = None
 
     def equal(self, name: str, ours: object, signed: object) -> bool:
@@ -191,6 +195,8 @@ def reproduce(
     rows: PathLike | None = None,
     geometry_reference: PathLike | None = None,
     labels: PathLike | None = None,
+    interventions: Sequence[PathLike] = (),
+    intervention_texts: Sequence[PathLike] = (),
     readings: PathLike | None = None,
     model_signature: PathLike | None = None,
     model_key: PathLike | None = None,
@@ -213,6 +219,8 @@ def reproduce(
             token that differs is then named. None: those beside `activations`.
         geometry_reference: the checkpoint that drift was measured from, if one is bound.
         labels: those that an evaluation was made with, if they came from a file of their own.
+        interventions: the signer's results, if some are bound. intervention_texts: what each was
+            run on, in the same order; it is run again.
         readings: the signer's, where they lie beside the document: the first row that differs is
             then named. None: the file of that name beside it, if there is one.
         model_signature, model_key: what others signed of the model, as of `SuppliedModel`.
@@ -236,8 +244,10 @@ def reproduce(
     missing = _missing(signed, probes, geometry_reference, options)
     if not missing and labels is None and bound.evaluation and bound.evaluation.from_file:
         missing = "the labels that the evaluation was made with are needed (--labels)"
+    missing = missing or _interventions_missing(signed, interventions, intervention_texts)
     if missing:
         return compared.ends("UNVERIFIABLE", missing)
+    compared.interventions = tuple(zip(interventions, intervention_texts, strict=True))
     row_options = _rows_as_signed(row_options, bound.extraction_record)
     if text is not None and (chosen := row_options.of_one_text()) is not None:
         corpus, row_options, text = [text], chosen, None
@@ -517,6 +527,46 @@ def _other_evaluation(
     return None
 
 
+def _interventions_missing(
+    attestation: Attestation, results: Sequence[PathLike], texts: Sequence[PathLike]
+) -> str:
+    """Why interventions that are signed cannot be run again; empty if they can.
+
+    Raises:
+        ContentMismatch: a result is none of those that are signed.
+    """
+    bound = attestation.bound()
+    check_interventions(results, bound)
+    if len(results) == len(texts) == len(bound.interventions):
+        return ""
+    return (
+        f"{len(bound.interventions)} interventions are signed: the result of each "
+        "(--intervention) and the texts that it was run on (--intervention-input-file) are needed, "
+        f"{len(results)} and {len(texts)} given"
+    )
+
+
+def _other_interventions(
+    compared: _Compared, probes: Sequence[PathLike], model: str, options: LoadingOptions
+) -> Reproduction | None:
+    """Whether the interventions, run again, give what is signed; how it ends if not."""
+    sets = {FileBytes.of(path).sha256: path for path in probes}
+    for path, texts in compared.interventions:
+        signed, sha256 = read_intervention(path)
+        name = f"intervention {quoted(signed.probe.dimension)}"
+        try:
+            again = repeated(
+                signed, model, sets[signed.probe.sha256], texts,
+                options=_as_signed(compared.attestation, options),
+            )  # fmt: skip
+        except GotError as error:
+            compared.links.append(Link(name, False, error.what))
+            return compared.ends("MISMATCH", f"{name}: {error.what}")
+        if not compared.equal(name, again.sha256, sha256):
+            return compared.ends("MISMATCH", first_difference(name, again, signed))
+    return None
+
+
 def _made_again(
     compared: _Compared, sources: Sources, kept: KeptReadings | None
 ) -> Attestation | Reproduction:
@@ -588,6 +638,9 @@ def _compare(
         count = f"{bound.readings.rows * len(bound.dimensions)}, under one root"
     compared.links.append(Link("readings", True, f"{count}, equal bit for bit"))
     ended = _other_evaluation(compared, sources, kept)
+    if ended is not None:
+        return ended
+    ended = _other_interventions(compared, probes, model, options)
     if ended is not None:
         return ended
     rebuilt = replace(made, signature=attestation.signature).to_json()

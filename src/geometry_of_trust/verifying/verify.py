@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NoReturn
 
+from geometry_of_trust.attesting.interventions import check_interventions
 from geometry_of_trust.documents.names_beside import row_proof_path
 from geometry_of_trust.documents.row_proofs import RowProof
 from geometry_of_trust.documents.schema import write_members
@@ -229,6 +230,7 @@ def verify(
     geometry_reference: PathLike | None = None,
     labels: PathLike | None = None,
     bar: PathLike | None = None,
+    interventions: Sequence[PathLike] = (),
     model: PathLike | None = None,
     adapter: PathLike | None = None,
     model_signature: PathLike | None = None,
@@ -259,6 +261,7 @@ def verify(
         labels: those of every row that an evaluation was made with, if they came from a file of
             their own; else they are in the row table. It is then made again.
         bar: the file of what had to be reached.
+        interventions: results of `intervene`, which must be those that are bound.
         model: the model that was signed, as of `locate`; all of it is digested.
         adapter: the folder of the adapter that was in it.
         model_signature, model_key: what others signed of the model, as of `SuppliedModel`.
@@ -288,7 +291,7 @@ def verify(
     one = _supplied_row(attestation, row, proof)
     supplied = Supplied(
         *files, labels, bar, SuppliedModel(model, adapter, model_signature, model_key), readings,
-        one,
+        one, tuple(interventions),
     )  # fmt: skip
     beside = None if evidence is None else (read_bounded(evidence), evidence)
     run = _Run()
@@ -316,6 +319,7 @@ def verify(
             passed(
                 "its digest is signed; model, geometry, probes, positions and key agree"
                 f"{_both_ways(claimed)}{_unknown_training(claimed)}{_off_range(claimed)}{_evaluated(claimed)}"
+                f"{_intervened(claimed)}"
             )
     sha256 = hashlib.sha256(data).hexdigest()
     if claimed.binding is None:
@@ -408,6 +412,15 @@ def _evaluated(claimed: Attestation) -> str:
     return f"{too_good}; the bar was {'MET' if bar.met else 'NOT MET'}: {bar.demand}"
 
 
+def _intervened(claimed: Attestation) -> str:
+    """What is to be said of interventions: which probes steer, by what their signer says."""
+    bound = () if claimed.binding is None else claimed.binding.interventions
+    if not bound:
+        return ""
+    steer = sum(entry.steers == "YES" for entry in bound)
+    return f"; interventions, not run again here: {steer} of {len(bound)} STEER"
+
+
 def _counted(attestation: Attestation) -> str:
     beside = None if attestation.binding is None else attestation.binding.readings
     if beside is not None:
@@ -484,6 +497,7 @@ def _files_step(
             missing.append(MATRIX)
         more += _readings_file_checked(claimed, contents, missing)
         more += _evaluation_checked(claimed, contents, missing)
+        more += _interventions_checked(claimed, supplied)
         more += "" if row is None else f"; {_row_told(binding, row)}"
         if named := contents.by_name(binding):
             more += f"; of the model by its NAME alone, as no weights are named: {named}"
@@ -543,6 +557,15 @@ def _evaluation_checked(claimed: Attestation, contents: Contents, missing: list[
     except MissingExtra as error:
         missing += [name for name in (_EVALUATION,) if name not in missing]
         return f"; the evaluation needs {error.where}"
+
+
+def _interventions_checked(claimed: Attestation, supplied: Supplied) -> str:
+    """What was seen of the results of interventions, in words."""
+    if not supplied.interventions:
+        return ""
+    count = check_interventions(supplied.interventions, claimed.bound())
+    total = len(claimed.bound().interventions)
+    return f"; interventions: what is signed is what {count} of {total} results say"
 
 
 def _readings_step(
