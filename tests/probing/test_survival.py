@@ -178,6 +178,14 @@ def test_a_threshold_that_no_longer_fits_is_not_valid(folder: Path) -> None:
     assert probe.verdict == "REALIGNABLE"
 
 
+def test_what_read_nothing_before_has_nothing_that_could_survive(folder: Path) -> None:
+    write(folder, "blind", erased(states(N, 0)[0]), table(states(N, 0)[1]))
+    (probe,) = survival(folder, "same", old="blind").probes
+    assert probe.frozen.holds(0.05)
+    assert probe.verdict == "STALE"
+    assert "on the old states already" in probe.reason
+
+
 def test_few_rows_show_neither_that_it_holds_nor_that_it_fell(folder: Path) -> None:
     H, y = states(24, 0)
     write(folder, "few", H, table(y))

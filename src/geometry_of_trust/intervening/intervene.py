@@ -16,6 +16,8 @@ from geometry_of_trust.corpus.extracting import entries_of
 from geometry_of_trust.corpus.options import CorpusOptions, RowOptions
 from geometry_of_trust.corpus.partial import Partial
 from geometry_of_trust.documents.interventions import (
+    LEAST_TEXTS,
+    MOST_TEXTS,
     Intervention,
     InterventionTexts,
     ProbeUsed,
@@ -64,8 +66,8 @@ if TYPE_CHECKING:
     from geometry_of_trust.extraction.intervening import Continuing
     from geometry_of_trust.extraction.running import Opened, Runner
 
-LEAST_TEXTS, MOST_TEXTS, TEXTS = 8, 1024, 64
-"""How many texts there must be, may be, and are run at most if nothing is said."""
+TEXTS = 64
+"""How many texts are run at most if nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -368,6 +370,8 @@ def repeated(
 ) -> Intervention:
     """The same intervention again: all but model, probe set and texts is as the result says.
 
+    The model's name, too: which model it is its weights say.
+
     Raises:
         As `intervene`.
     """
@@ -379,7 +383,7 @@ def repeated(
         [target.text for target in result.targets],
         dimension=result.probe.dimension,
         how=InterventionOptions(delta=result.delta, directions=len(result.random)),
-        options=options,
+        options=replace(options, model_id=result.model_id),
         row_options=RowOptions(
             tokens=texts.tokens.chosen,
             position=texts.tokens.position,

@@ -209,7 +209,8 @@ def survival_verdict(
     """VALID if the frozen probe holds, REALIGNABLE if it does after one of the maps, else STALE.
 
     It holds where the lower ends of the changes of AUROC and of balanced accuracy are no further
-    below 0 than the margin, and that of the AUROC is above one half.
+    below 0 than the margin, and that of the AUROC is above one half. What did not read its label
+    on the old states has nothing that could survive.
 
     Args:
         maps: what each is called, and how the probe does after it.
@@ -217,10 +218,10 @@ def survival_verdict(
     Returns:
         The word, and why.
     """
-    if frozen.holds(margin):
-        return "VALID", f"{_said(frozen)}: no interval reaches below -{margin:g}"
     if before.auroc.low <= 0.5:
         return "STALE", "the AUROC's interval reaches one half on the old states already"
+    if frozen.holds(margin):
+        return "VALID", f"{_said(frozen)}: no interval reaches below -{margin:g}"
     for name, after in maps:
         if after.holds(margin):
             return "REALIGNABLE", f"as it is {_said(frozen)}; after {name} {_said(after)}"
