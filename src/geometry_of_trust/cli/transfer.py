@@ -123,6 +123,8 @@ def transfer(
             found="only some of them" if probes or activations or to else "neither",
         )  # fmt: skip
     _together({"--key": key, "--dsse": dsse})
+    if dsse is None:
+        _only({"--timestamp": timestamp, "--passphrase-file": passphrase_file}, "no --dsse")
     _together({"--check": check, "--pubkey": pubkey})
     secret = None
     if key is not None and dsse is not None:

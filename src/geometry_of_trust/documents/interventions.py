@@ -273,7 +273,8 @@ def read_intervention(path: PathLike) -> tuple[Intervention, str]:
     Raises:
         Unreadable, TooLarge, BadText, BadJson and its kinds: it is none.
         LimitExceeded: too few or too many random directions or texts, or too long a name.
-        Inconsistent: not two targets, or no distance. NotOurSpelling: other bytes than are written for it.
+        Inconsistent: not two targets, or no distance.
+        NotOurSpelling: other bytes than are written for it.
     """
     file = FileBytes.of(path)
     data = read_bounded(file)
