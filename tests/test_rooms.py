@@ -138,8 +138,8 @@ FLOORS: dict[str, str] = {
     "intervening": "chosen_probe moved_texts intervene",
     "attesting": "drifts mismatches assemble row_files evaluations interventions attest",
     "verifying": """
-        model_files differences supplied_files file_contents trusted_keys verify history signers
-        token_differences reproduce
+        model_files differences supplied_files file_contents trusted_keys verdict remarks verify
+        history signers token_differences reproduction signed_run comparing reproduce
     """,
     "showing": """
         text verdicts evidence histories keyrings cards probes drifts conversions extractions
@@ -165,7 +165,8 @@ NO_NUMPY = {
 """Folders that import no numpy, whatever files they hold."""
 
 ALSO_WITHOUT_NUMPY = {
-    "verifying.verify", "verifying.history", "showing.verdicts", "showing.histories",
+    "verifying.verdict", "verifying.remarks", "verifying.verify", "verifying.history",
+    "showing.verdicts", "showing.histories",
     "showing.keyrings", "showing.evidence", "showing.any_file", "showing.identities",
     "identity.model_identity", "identity.model_signature", "identity.hub_cache",
     "attesting.interventions", "showing.interventions",

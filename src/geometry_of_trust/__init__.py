@@ -208,12 +208,12 @@ if TYPE_CHECKING:
     from geometry_of_trust.verifying.history import HistoryLink as HistoryLink
     from geometry_of_trust.verifying.history import HistoryRefused as HistoryRefused
     from geometry_of_trust.verifying.history import verify_history as verify_history
-    from geometry_of_trust.verifying.reproduce import Link as Link
-    from geometry_of_trust.verifying.reproduce import Reproduction as Reproduction
     from geometry_of_trust.verifying.reproduce import reproduce as reproduce
-    from geometry_of_trust.verifying.verify import Refused as Refused
-    from geometry_of_trust.verifying.verify import Step as Step
-    from geometry_of_trust.verifying.verify import Verdict as Verdict
+    from geometry_of_trust.verifying.reproduction import Link as Link
+    from geometry_of_trust.verifying.reproduction import Reproduction as Reproduction
+    from geometry_of_trust.verifying.verdict import Refused as Refused
+    from geometry_of_trust.verifying.verdict import Step as Step
+    from geometry_of_trust.verifying.verdict import Verdict as Verdict
     from geometry_of_trust.verifying.verify import verify as verify
 
 _NAMES = {
@@ -395,8 +395,10 @@ _NAMES = {
         "HistoryRefused",
         "verify_history",
     ),
-    "verifying.reproduce": ("Link", "Reproduction", "reproduce"),
-    "verifying.verify": ("Refused", "Step", "Verdict", "verify"),
+    "verifying.reproduce": ("reproduce",),
+    "verifying.reproduction": ("Link", "Reproduction"),
+    "verifying.verdict": ("Refused", "Step", "Verdict"),
+    "verifying.verify": ("verify",),
 }
 """All names that are promised, by the module in which they stand; the test of the rooms compares
 the imports above, which are for type checkers."""
