@@ -54,6 +54,10 @@ ROOMS: dict[str, set[str]] = {
         "version", "errors", "files", "outputs", "progress", "option_types", "documents", "formats",
         "geometry",
     },
+    "intervening": {
+        "errors", "files", "outputs", "progress", "documents", "formats", "geometry", "arithmetic",
+        "extraction", "corpus", "probing",
+    },
     "attesting": {
         "version", "errors", "files", "outputs", "hash_tree", "documents", "signing", "formats",
         "geometry", "probing",
@@ -61,7 +65,7 @@ ROOMS: dict[str, set[str]] = {
     "verifying": {
         "terminal", "errors", "extras", "files", "outputs", "progress", "documents", "signing",
         "evidence", "formats", "geometry", "identity", "arithmetic", "extraction", "corpus",
-        "probing", "attesting",
+        "probing", "intervening", "attesting",
     },
     "showing": {
         "terminal", "errors", "files", "documents", "signing", "evidence", "formats", "geometry",
@@ -74,7 +78,8 @@ ROOMS: dict[str, set[str]] = {
     "cli": {
         "version", "terminal", "errors", "extras", "files", "outputs", "documents", "signing",
         "evidence", "geometry", "identity", "extraction",
-        "corpus", "converting", "probing", "attesting", "verifying", "showing", "plotting",
+        "corpus", "converting", "probing", "intervening", "attesting", "verifying", "showing",
+        "plotting",
     },
     "__main__": {"cli"},
 }  # fmt: skip
@@ -85,11 +90,12 @@ FLOORS: dict[str, str] = {
     "documents": """
         names names_beside strictjson codes token_choice recorded_identity extraction_record schema
         extraction_record_reading thresholds probe_card probe_card_reading positions evaluations
-        aggregates trained_tokens model_names row_proofs
+        aggregates trained_tokens model_names row_proofs interventions
     """,
     "signing": """
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
-        signed_bytes attestation evaluation_checks checks keyrings histories key_making
+        signed_bytes attestation evaluation_checks intervention_checks checks keyrings histories
+        key_making
     """,
     "evidence": """
         reading envelopes statements attested verification_results transfer_statements
@@ -109,6 +115,7 @@ FLOORS: dict[str, str] = {
         page_release panics architectures deterministic_operations float32
         weights model_files quantizing adapters loading options request gguf_header stored
         preparing quiet capture tokenizing running first_text costs recording identifying one_text
+        intervening
     """,
     "corpus": """
         choosing inspect_logs sources entries chats turns token_choosing partial engines checking
@@ -125,22 +132,23 @@ FLOORS: dict[str, str] = {
         options causal_probe card_making shift_falls other_rows training other_files probe_set_files
         training_files calibration_report layer_sweep
         similarity alignment paired_rows survival survival_files transfer_matrix
+        random_directions interventions
     """,
-    "attesting": "drifts assemble row_files evaluations attest",
+    "attesting": "drifts mismatches assemble row_files evaluations interventions attest",
     "verifying": """
-        model_files differences supplied_files file_contents trusted_keys verify history signers
-        token_differences reproduce
+        model_files differences supplied_files file_contents trusted_keys verdict remarks verify
+        history signers token_differences reproduction signed_run comparing reproduce
     """,
     "showing": """
         text verdicts evidence histories keyrings cards probes drifts conversions extractions
         reproductions
-        sweeps transfers token_readings identities any_file
+        sweeps transfers token_readings identities interventions any_file
     """,
     "plotting": "image_files panels pictures",
     "cli": """
         signals layer_spelling places streams common evidence_files extract keygen train attest
         verify reproduce export prove show read calibration_report sweep convert checkpoint drift
-        keyring model transfer
+        keyring model transfer intervene
     """,
 }
 """The files of each room with several, from its ground up: each imports only files before it.
@@ -155,9 +163,11 @@ NO_NUMPY = {
 """Folders that import no numpy, whatever files they hold."""
 
 ALSO_WITHOUT_NUMPY = {
-    "verifying.verify", "verifying.history", "showing.verdicts", "showing.histories",
+    "verifying.verdict", "verifying.remarks", "verifying.verify", "verifying.history",
+    "showing.verdicts", "showing.histories",
     "showing.keyrings", "showing.evidence", "showing.any_file", "showing.identities",
     "identity.model_identity", "identity.model_signature", "identity.hub_cache",
+    "attesting.interventions", "showing.interventions",
 }  # fmt: skip
 """What those of other folders are that the check of a document runs, or `show` of one."""
 
@@ -171,7 +181,7 @@ USERS: dict[str, set[str]] = {
     "matplotlib": {"plotting"},
     "numpy": {
         "attesting", "formats", "geometry", "identity", "arithmetic", "extraction", "corpus",
-        "converting", "probing", "verifying", "showing", "plotting",
+        "converting", "probing", "intervening", "verifying", "showing", "plotting",
     },
     "pandas": {"converting"},
     "peft": {"extraction"},

@@ -46,6 +46,13 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.extraction_record import UnusedWeights as UnusedWeights
     from geometry_of_trust.documents.extraction_record import WrittenFile as WrittenFile
     from geometry_of_trust.documents.extraction_record_reading import read_record as read_record
+    from geometry_of_trust.documents.interventions import BoundIntervention as BoundIntervention
+    from geometry_of_trust.documents.interventions import Effect as Effect
+    from geometry_of_trust.documents.interventions import Intervention as Intervention
+    from geometry_of_trust.documents.interventions import InterventionTexts as InterventionTexts
+    from geometry_of_trust.documents.interventions import ProbeUsed as ProbeUsed
+    from geometry_of_trust.documents.interventions import Target as Target
+    from geometry_of_trust.documents.interventions import read_intervention as read_intervention
     from geometry_of_trust.documents.probe_card import AtThreshold as AtThreshold
     from geometry_of_trust.documents.probe_card import Bin as Bin
     from geometry_of_trust.documents.probe_card import Card as Card
@@ -108,6 +115,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.identity.model_signature import check_signed_files as check_signed_files
     from geometry_of_trust.identity.tensor_tree import TensorEntry as TensorEntry
     from geometry_of_trust.identity.tensor_tree import TensorProof as TensorProof
+    from geometry_of_trust.intervening.intervene import intervene as intervene
     from geometry_of_trust.probing.calibration_report import Calibration as Calibration
     from geometry_of_trust.probing.calibration_report import CalibrationReport as CalibrationReport
     from geometry_of_trust.probing.calibration_report import (
@@ -128,6 +136,7 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.layer_sweep import sweep as sweep
     from geometry_of_trust.probing.layer_sweep import sweep_files as sweep_files
     from geometry_of_trust.probing.options import FittingOptions as FittingOptions
+    from geometry_of_trust.probing.options import InterventionOptions as InterventionOptions
     from geometry_of_trust.probing.options import TrainingOptions as TrainingOptions
     from geometry_of_trust.probing.other_rows import OtherRows as OtherRows
     from geometry_of_trust.probing.other_rows import Others as Others
@@ -197,12 +206,12 @@ if TYPE_CHECKING:
     from geometry_of_trust.verifying.history import HistoryLink as HistoryLink
     from geometry_of_trust.verifying.history import HistoryRefused as HistoryRefused
     from geometry_of_trust.verifying.history import verify_history as verify_history
-    from geometry_of_trust.verifying.reproduce import Link as Link
-    from geometry_of_trust.verifying.reproduce import Reproduction as Reproduction
     from geometry_of_trust.verifying.reproduce import reproduce as reproduce
-    from geometry_of_trust.verifying.verify import Refused as Refused
-    from geometry_of_trust.verifying.verify import Step as Step
-    from geometry_of_trust.verifying.verify import Verdict as Verdict
+    from geometry_of_trust.verifying.reproduction import Link as Link
+    from geometry_of_trust.verifying.reproduction import Reproduction as Reproduction
+    from geometry_of_trust.verifying.verdict import Refused as Refused
+    from geometry_of_trust.verifying.verdict import Step as Step
+    from geometry_of_trust.verifying.verdict import Verdict as Verdict
     from geometry_of_trust.verifying.verify import verify as verify
 
 _NAMES = {
@@ -235,6 +244,15 @@ _NAMES = {
         "WrittenFile",
     ),
     "documents.extraction_record_reading": ("read_record",),
+    "documents.interventions": (
+        "BoundIntervention",
+        "Effect",
+        "Intervention",
+        "InterventionTexts",
+        "ProbeUsed",
+        "Target",
+        "read_intervention",
+    ),
     "documents.probe_card": (
         "AtThreshold",
         "Bin",
@@ -298,6 +316,7 @@ _NAMES = {
         "TensorEntry",
         "TensorProof",
     ),
+    "intervening.intervene": ("intervene",),
     "probing.calibration_report": ("Calibration", "CalibrationReport", "calibration_report"),
     "probing.causal_probe": ("CausalProbe",),
     "probing.cross_validation": ("CrossValidation",),
@@ -310,7 +329,7 @@ _NAMES = {
     "probing.fitted_range": ("FittedRange", "Range"),
     "probing.layer_choice": ("DimensionSweep", "FinalTest", "LayerFigures", "Sweep"),
     "probing.layer_sweep": ("sweep", "sweep_files"),
-    "probing.options": ("FittingOptions", "TrainingOptions"),
+    "probing.options": ("FittingOptions", "InterventionOptions", "TrainingOptions"),
     "probing.probe_readings": ("Reading", "read_probe"),
     "probing.probe_set_files": ("write_probe_sets",),
     "probing.probes": ("Probe", "ProbeSet", "Training", "read_probe_set"),
@@ -374,8 +393,10 @@ _NAMES = {
         "HistoryRefused",
         "verify_history",
     ),
-    "verifying.reproduce": ("Link", "Reproduction", "reproduce"),
-    "verifying.verify": ("Refused", "Step", "Verdict", "verify"),
+    "verifying.reproduce": ("reproduce",),
+    "verifying.reproduction": ("Link", "Reproduction"),
+    "verifying.verdict": ("Refused", "Step", "Verdict"),
+    "verifying.verify": ("verify",),
 }
 """All names that are promised, by the module in which they stand; the test of the rooms compares
 the imports above, which are for type checkers."""

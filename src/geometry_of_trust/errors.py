@@ -104,6 +104,10 @@ class TokensMissing(Refusal):
     """A text has none of the tokens asked for."""
 
 
+class NotOneToken(Refusal):
+    """A target of an intervention that is not one token of the model."""
+
+
 class AmbiguousTurns(Refusal):
     """The tokens of a turn cannot be told from what the chat template writes around them."""
 

@@ -30,7 +30,8 @@ from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.signing.attestation import Attestation, write_attestation
 from geometry_of_trust.signing.binding import BoundProbeSet
 from geometry_of_trust.verifying.reproduce import reproduce
-from geometry_of_trust.verifying.verify import Refused, verify
+from geometry_of_trust.verifying.verdict import Refused
+from geometry_of_trust.verifying.verify import verify
 from options import arguments_of, training_arguments
 from pipeline import KEY, replaced, signed_anew
 from tiny_models import TinyModel
@@ -191,7 +192,9 @@ def test_other_tokens_are_refused_or_bound(
         )
         with pytest.raises(Refused) as caught:
             runs.verify(lie, "one")
-        assert (caught.value.step, caught.value.where) == (6, "binding.probe_sets")
+        assert (caught.value.step, caught.value.where) == (
+            6, "binding.probe_sets[0].other_tokens",
+        )  # fmt: skip
     key, to = tmp_path / "k", tmp_path / "t.json"
     assert main(["keygen", "--output", str(key)]) == 0
     command = ["attest", *(f"--{name}={path}" for name, path in runs.files("one").items()),
@@ -305,6 +308,33 @@ def test_what_is_far_outside_is_marked_wherever_it_is_read(
     del tree["training"]["fitted"], tree["training"]["tokens"]
     (tmp_path / "last.json").write_text(json.dumps(tree, indent=2))
     assert moved.attest("one").bound().probe_sets[0].outside == ()
+
+
+def test_what_nothing_tells_is_warned_of(
+    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A probe set as it was written before, and activations without their record."""
+    files, old = runs.files("one"), tmp_path / "old.json"
+    tree = json.loads(files["probes"].read_bytes())
+    del tree["training"]["fitted"], tree["training"]["tokens"]
+    old.write_text(json.dumps(tree, indent=2))
+    alone = tmp_path / "alone.gotact"
+    alone.write_bytes(files["activations"].read_bytes())
+    key = tmp_path / "k"
+    assert main(["keygen", f"--output={key}"]) == 0
+    signing = [f"--key={key}", f"--output={tmp_path / 't.json'}", "--position=first"]
+    for changed, told in (
+        ({"probes": old}, "does not say which tokens it was trained on"),
+        ({"activations": alone}, "no extraction record says which tokens these are"),
+    ):
+        given = [f"--{name}={path}" for name, path in (files | changed).items()]
+        assert main(["attest", *given, *signing]) == 0
+        assert f"warning: {told}" in capsys.readouterr().err.replace("warning: it ", "warning: ")
+    assert (
+        main(["read", *(f"--{name}={path}" for name, path in (files | {"probes": old}).items())])
+        == 0
+    )
+    assert "nothing says whether the probes were trained on such" in capsys.readouterr().err
 
 
 # --- texts, by an aggregate of their tokens ------------------------------------------------------

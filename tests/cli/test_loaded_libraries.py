@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import tiny_models
+from geometry_of_trust.attesting.row_files import prove_row
 from pipeline import KEY, TIMESTAMP, Files, build
 
 WATCHED = ("numpy", "scipy", "sklearn", "pyarrow", "pandas", "torch", "transformers", "matplotlib",
@@ -40,6 +41,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     (folder / "key").chmod(0o600)
     (folder / "key.pub").write_bytes(KEY.public.raw)
     (folder / "signed.json").write_bytes(made.attest().to_json())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("geometry_of_trust.attesting.attest.MAX_READINGS", 1)
+        every = made.attest(position="every", readings=folder / "readings")
+    (folder / "every.json").write_bytes(every.to_json())
+    proof = prove_row(every, folder / "readings", 3)
+    (folder / "every.row-3.proof").write_bytes(proof.to_json())
     tiny_models.build(tiny_models.FAMILIES["llama"], folder / "model")
     return made
 
@@ -66,6 +73,7 @@ COMMANDS: dict[str, tuple[set[str], str]] = {
     "train --help": (set(), "train --help"),
     "keygen": (set(), "keygen --output {out}/k"),
     "verify, the document alone": (set(), CHECK),
+    "verify, one row": (set(), f"{CHECK.replace('signed', 'every')} --row 3"),
     "verify, with files": (NUMBERS, f"{CHECK} {SOURCES}"),
     "attest": (NUMBERS, f"{SIGN} {SOURCES}"),
     "model": (set(), "model {in}/model"),

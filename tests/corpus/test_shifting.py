@@ -97,7 +97,7 @@ def test_rows_are_what_each_text_gives_in_that_style(run: Run, tmp_path: Path) -
         run.model, said[:3], layers, output_activations=tmp_path / "b.gotact",
         output_unembedding=tmp_path / "v.gotue", options=ExtractionOptions(model_id="tiny"),
     )  # fmt: skip
-    assert np.array_equal(found[-2].states[2], np.array(alone.activations.values[0], np.float64))
+    assert np.array_equal(found[-2].states[2], alone.activations.values[0])
 
 
 def test_other_texts_models_and_kinds_are_refused(run: Run, tmp_path: Path) -> None:
@@ -114,6 +114,10 @@ def test_other_texts_models_and_kinds_are_refused(run: Run, tmp_path: Path) -> N
     other.write_text(json.dumps({"said": [{"role": "user", "content": "a"}]}))
     with pytest.raises(errors.BadOption, match="a chat"):
         shifter(run, corpus=other, recorded=None).check()
+    long = tmp_path / "long.txt"
+    long.write_text("a, " * 40)  # of 128 that the model takes at most
+    with pytest.raises(errors.TextTooLong, match="another style"):
+        shifter(run, corpus=long, corpus_options=CorpusOptions(), recorded=None)([0], [2])
     model = build(FAMILIES["llama-tied"], tmp_path / "model")
     with pytest.raises(errors.ModelMismatch):
         shifter(run, model=model)([1], [2])

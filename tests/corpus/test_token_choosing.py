@@ -29,7 +29,8 @@ from geometry_of_trust.signing.attestation import write_attestation
 from geometry_of_trust.signing.checks import sign
 from geometry_of_trust.signing.keys import SecretKey
 from geometry_of_trust.verifying.reproduce import reproduce
-from geometry_of_trust.verifying.verify import Refused, verify
+from geometry_of_trust.verifying.verdict import Refused
+from geometry_of_trust.verifying.verify import verify
 from options import arguments_of
 from tiny_models import TinyModel
 
@@ -247,9 +248,10 @@ def test_stretches_that_choose_nothing_or_twice(
     ("between|A: |?", None),  # the last one is not closed
     ("after:R:", None),
     ("after:d.", None),
+    ("between|use|r", None),  # nothing stands between, though one token has both
 ])  # fmt: skip
 def test_what_stands_around_them(tokens: str, expected: str | None) -> None:
-    asked = "Q: a? A: b; Q: c? A: d."
+    asked = "Q: a? A: b; Q: c? A: d." if "use" not in tokens else "user"
     if expected is None:
         with pytest.raises(errors.TokensMissing):
             chosen("smollm-2", tokens, asked)
@@ -277,6 +279,10 @@ def test_texts_are_no_chats() -> None:
     with pytest.raises(errors.TokensMissing) as caught:
         chosen("smollm-2", "user", "user: a")
     assert caught.value.found == "a text"
+    messages = ({"role": "user", "content": "a"},)
+    with pytest.raises(errors.TokensMissing) as caught:
+        chosen("smollm-2", "chars", Entry(None, messages, {}, None, "row 1", ((0, 1, {}),)))
+    assert caught.value.found == "a chat"
 
 
 def test_other_tokens_do_not_go_on_with_a_run(

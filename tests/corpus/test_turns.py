@@ -181,6 +181,9 @@ def test_thinking_that_a_template_takes_for_content(name: str) -> None:
     ("qwen-3", "thinking", CHAT, errors.TokensMissing),  # empty tags are no thinking
     ("smollm-2", "system", CHAT[1:], errors.TokensMissing),  # the template's own is no message
     ("smollm-2", "assistant", CHAT[:2], errors.TokensMissing),
+    # An answer that was cut off in its reasoning.
+    ("llama-3", "thinking", [CHAT[1], {"role": "assistant", "content": "<think>a"}],
+     errors.AmbiguousTurns),
     # An answer that goes on where its head ended, in one token with it.
     ("smollm-2", "thinking",
      [CHAT[1], {"role": "assistant", "content": "<think>a</think></think>b"}],
@@ -219,11 +222,26 @@ REASONS_TWICE = (
     "{% for m in messages %}{{ m.role + ':' + m.content }}"
     "{{ m.thinking + m.thinking if m.thinking else '' }}{{ '\n' }}{% endfor %}"
 )
+USERS_MARKED = (
+    "{% for m in messages %}{{ m.role + ':' }}{% if m.role == 'user' %}"
+    "{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}"
+    "{{ '\n' }}{% endfor %}"
+)
+LAST_MARKED_TWICE = (
+    "{% for m in messages %}{{ m.role + ':' }}{% if loop.last %}"
+    "{% generation %}{{ m.content[:2] }}{% endgeneration %}{{ '#' }}"
+    "{% generation %}{{ m.content[2:] }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}"
+    "{{ '\n' }}{% endfor %}"
+)
+BACKWARDS = SMOLLM_2.replace("in messages", "in messages|reverse")
 UPPER = "{% for m in messages %}{{ m.role + ': ' + m.content | upper + '\n' }}{% endfor %}"
 
 
 @pytest.mark.parametrize(("written", "kind", "messages"), [
     (LAST_MARKED, "assistant", CHAT[1:]),
+    (USERS_MARKED, "assistant", CHAT[1:]),
+    (LAST_MARKED_TWICE, "assistant", CHAT[1:]),  # as many as there are answers
+    (BACKWARDS, "assistant", CHAT[1:3]),
     (ONE_TOKEN, "assistant", [CHAT[1], {"role": "assistant", "content": "aris"}]),
     (ONE_TOKEN, "user", [{"role": "user", "content": "aris"}]),
     (REASONS_TWICE, "thinking", [CHAT[1], {**CHAT[2], "thinking": "Hm"}]),
@@ -264,6 +282,9 @@ def test_a_date_in_the_template() -> None:
     )
     assert other.text(CHAT, "row 1")
     assert other.dated == 0
+    tokenizer.chat_template = "{{ 'now' if strftime_now('%Y')|int > 2024 else 'before' }}"
+    assert today.text(CHAT, "row 1") == "now"
+    assert today.dated == 2
 
 
 @pytest.mark.parametrize("form", ["%A %d %B %Y, %H:%M:%S", "%-d %b %y", "%e|%j|%D|%F|%T|%p|%R|%-j"])

@@ -232,18 +232,18 @@ def test_cholesky_is_right_away_from_the_edge(least: float) -> None:
 
 def test_lapack_counts_only_where_rounding_cannot_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    normative = geometry._elementwise_cholesky
+    normative = geometry.ldl
 
-    def spy(A: Any) -> bool:
+    def spy(A: Any) -> Any:
         asked.append(len(A))
         return normative(A)
 
-    monkeypatch.setattr(geometry, "_elementwise_cholesky", spy)
+    monkeypatch.setattr(geometry, "ldl", spy)
     for least, calls in ((1e-6, 0), (-1e-6, 0), (1e-16, 5), (-1e-16, 5)):
         asked.clear()
         for seed in range(5):
             A = with_eigenvalue(least, 6, seed)
-            assert cholesky_exists(A) == normative(A)
+            assert cholesky_exists(A) == (normative(A) is not None)
         assert len(asked) == calls
 
 
@@ -269,12 +269,15 @@ def test_whose_lapack_is_asked_does_not_matter(monkeypatch: pytest.MonkeyPatch) 
     assert {True, False} == set(ours)
 
 
-def test_elementwise_cholesky_is_a_cholesky() -> None:
+def test_ldl_is_a_factorisation() -> None:
     for seed in range(5):
         A = with_eigenvalue(1e-6, 9, seed)
-        assert geometry._elementwise_cholesky(A)
+        found = geometry.ldl(A)
+        assert found is not None
+        L = np.triu(found[0]).T
+        np.testing.assert_allclose(L * found[1] @ L.T, A, atol=1e-13)
         A[4, 4] -= 3
-        assert not geometry._elementwise_cholesky(A)
+        assert geometry.ldl(A) is None
 
 
 def one_column_after_the_other(A: NDArray[np.float64]) -> bool:
@@ -289,7 +292,7 @@ def one_column_after_the_other(A: NDArray[np.float64]) -> bool:
     return True
 
 
-def test_elementwise_cholesky_in_panels_is_the_same() -> None:
+def test_ldl_in_panels_is_the_same() -> None:
     """On matrices whose last pivots are nothing but rounding, which another order would change."""
     rng = np.random.default_rng(5)
     answers = []
@@ -299,7 +302,7 @@ def test_elementwise_cholesky_in_panels_is_the_same() -> None:
         A = B.T @ B
         A = (A + A.T) / 2
         A[np.diag_indices(d)] += 10.0 ** rng.integers(-18, -12)
-        answers.append(geometry._elementwise_cholesky(A))
+        answers.append(geometry.ldl(A) is not None)
         assert answers[-1] == one_column_after_the_other(A)
     assert {True, False} == set(answers)
 
@@ -309,7 +312,7 @@ def test_work_ends_at_the_first_bad_pivot() -> None:
     signs = np.sign(np.random.default_rng(0).normal(size=(16, 1024)))
     A = signs.T @ signs
     start = time.process_time()
-    assert not geometry._elementwise_cholesky(A)
+    assert geometry.ldl(A) is None
     assert time.process_time() - start < 0.5
 
 

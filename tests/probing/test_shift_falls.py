@@ -39,14 +39,13 @@ ROWS = last_rows(table_of(WORDS, GROUPS))[0]
 @dataclass(frozen=True)
 class Style:
     name: str
-    states: dict[int, NDArray[np.float64]]
+    states: dict[int, NDArray[np.float32]]
     text: NDArray[np.int64]
     changed: frozenset[int] = frozenset({1, 2, 999})
 
 
 def style(name: str, states: NDArray[np.float64], times: int = 1) -> Style:
-    stored = states.astype(np.float32).astype(np.float64)
-    return Style(name, {LAYER: stored}, np.repeat(np.arange(TEXTS), times))
+    return Style(name, {LAYER: states.astype(np.float32)}, np.repeat(np.arange(TEXTS), times))
 
 
 STYLES = (

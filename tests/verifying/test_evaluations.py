@@ -38,7 +38,8 @@ from geometry_of_trust.showing import verdicts
 from geometry_of_trust.signing import checks
 from geometry_of_trust.signing.attestation import Attestation, write_attestation
 from geometry_of_trust.verifying.reproduce import reproduce
-from geometry_of_trust.verifying.verify import Refused, Verdict, verify
+from geometry_of_trust.verifying.verdict import Refused, Verdict
+from geometry_of_trust.verifying.verify import verify
 from pipeline import KEY, TIMESTAMP, replaced, signed_anew
 from tiny_models import FAMILIES, build, quick
 
@@ -165,7 +166,7 @@ def test_it_is_verified_from_the_files(evaluation: Evaluation, signed: Attestati
 @pytest.mark.parametrize(
     ("path", "value", "refused"),
     [
-        (("layer_readings", 0, 31), 0.5, (6, "layer_readings")),
+        (("layer_readings", 0, 31), 0.5, (6, "layer_readings[0][31]")),
         (("binding", "corpus", "texts"), 25, (5, "corpus")),
         (("binding", "corpus", "texts_sha256"), "ab" * 32, (5, "corpus")),
         (("binding", "corpus"), None, (5, "corpus")),
@@ -189,6 +190,7 @@ def test_a_lie_is_refused(
         evaluation.verify(signed_anew(signed, **{name: getattr(lie, name)}))
     assert caught.value.step == refused[0]
     assert refused[1] in str(caught.value.where)
+    assert len(str(caught.value)) < 500  # whatever the corpus has
 
 
 def test_a_corpus_is_bound_of_a_reading_of_every_row_alone(evaluation: Evaluation) -> None:
@@ -362,7 +364,7 @@ def test_an_evaluation_is_verified(evaluation: Evaluation, judged: Attestation) 
     assert "GOT_EVALUATION_RECOMPUTED" in small.properties
     assert "bar" in small.not_checked
     nothing = verify(judged.to_json(), KEY.public)
-    assert {"row table", "bar"} <= {*nothing.not_checked}
+    assert {"row table", "bar", "evaluation"} <= {*nothing.not_checked}
     assert "GOT_EVALUATION_RECOMPUTED" not in nothing.properties
     shown = verdicts.verdict(whole)
     assert "auroc " in shown
@@ -459,6 +461,7 @@ def test_a_bar_that_is_not_met(evaluation: Evaluation) -> None:
         (("groups",), 1, (4, "evaluation.groups")),
         (("groups",), 25, (4, "evaluation.groups")),
         (("labels",), (), (4, "evaluation.labels")),
+        (("labels", 0, "column"), None, (4, "evaluation.labels")),
     ],
 )
 def test_a_lie_of_an_evaluation_is_refused(
@@ -558,6 +561,7 @@ def test_labels_from_a_file_of_their_own(evaluation: Evaluation, tmp_path: Path)
         labels = options["labels"]
         assert evaluation.verify(document, **one, labels=labels).line == "VERIFIED"
         assert "labels" in evaluation.verify(document, **one).not_checked
+    assert "'wet' against LABELS OF ANOTHER NAME, 'soaked'" in verdicts.attestation(document)
     path = evaluation.folder / "file.json"
     write_attestation(path, document)
     chosen: dict[str, Any] = {
@@ -722,7 +726,7 @@ def test_texts_are_verified_and_made_again(of_texts: Evaluation, tmp_path: Path)
 @pytest.mark.parametrize(
     ("path", "value", "refused"),
     [
-        (("layer_readings", 1, 31), 0.5, (5, "evaluation.probes[3]")),
+        (("layer_readings", 1, 31), 0.5, (5, "evaluation.probes[3].")),
         (("binding", "probe_sets", 0, "aggregate"), "max", (6, "layer_readings")),
         (("binding", "probe_sets", 0, "aggregate"), "median", (4, "aggregate")),
         (("binding", "probe_sets", 0, "aggregate"), None, (4, "evaluation.probe_sets")),
@@ -753,18 +757,22 @@ def test_rows_and_texts_are_not_evaluated_together(
 # --- thresholds of a probe's own --------------------------------------------------------------
 
 
+def with_own(evaluation: Evaluation, judged: Attestation) -> tuple[Path, Thresholds]:
+    """The first probe set with thresholds that four readings of its first probe are above."""
+    plain = read_probe_set(evaluation.probes[0])
+    assert plain.training is not None
+    own = Thresholds(True, 120, sorted(judged.layer_readings[0][0::2])[-5])
+    cards = tuple(replace(card, thresholds=own) for card in plain.training.cards)
+    path = evaluation.folder / "own.json"
+    path.write_bytes(replace(plain, training=replace(plain.training, cards=cards)).to_json())
+    return path, own
+
+
 def test_a_probes_own_threshold_is_bound_and_used(
     evaluation: Evaluation, judged: Attestation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the raw reading, which does not saturate; unless another one is asked for."""
-    plain = read_probe_set(evaluation.probes[0])
-    assert plain.training is not None
-    above = sorted(judged.layer_readings[0][0::2])[-5]
-    own = Thresholds(True, 120, above)
-    cards = tuple(replace(card, thresholds=own) for card in plain.training.cards)
-    mine = evaluation.folder / "own.json"
-    with_own = replace(plain, training=replace(plain.training, cards=cards))
-    mine.write_bytes(with_own.to_json())
+    mine, own = with_own(evaluation, judged)
     signed = evaluation.attest(probes=[mine], label_columns=["wet", "long"])
     assert signed.layer_readings[0] == judged.layer_readings[0]
     assert signed.bound().probe_sets[0].thresholds == (own, own)
@@ -806,4 +814,42 @@ def test_a_probes_own_threshold_is_bound_and_used(
         assert caught.value.step == step
     files = ["--activations", evaluation.activations, "--unembedding", evaluation.unembedding]
     assert main(["read", *map(str, files), "--probes", str(mine), "--text", "3"]) == 0
-    assert f"logit above {shortest_float32(above)}" in capsys.readouterr().out
+    assert f"logit above {shortest_float32(own.one_percent)}" in capsys.readouterr().out
+
+
+def test_a_bar_may_be_for_the_probes_own_threshold(
+    evaluation: Evaluation, judged: Attestation
+) -> None:
+    """And then for no other one."""
+    mine, _ = with_own(evaluation, judged)
+    bar = bar_of(evaluation, threshold=None, metric="precision", minimum=0.25)
+    barred = evaluation.attest(probes=[mine], label_columns=["wet", "long"], bar=bar)
+    assert evaluation.verify(barred, probes=[mine], bar=bar).line == "VERIFIED"
+    with pytest.raises(errors.BadOption):
+        evaluation.attest(probes=[mine], label_columns=["wet", "long"], bar=bar, threshold=0.5)
+    bar_of(evaluation, threshold=0.5, metric="precision", minimum=0.25)
+    with pytest.raises(Refused) as caught:
+        evaluation.verify(barred, probes=[mine], bar=bar)
+    assert str(caught.value.where).endswith("bar.json.threshold")
+    bar_of(evaluation)
+
+
+def test_other_tokens_and_rows_trained_on_are_seen(evaluation: Evaluation, tmp_path: Path) -> None:
+    """Of files that a training is held against, by their records and rows."""
+    other = tmp_path / "first.gotact"
+    with quick():
+        extract_corpus(
+            evaluation.model, evaluation.corpus, [1, 2], output_activations=other,
+            output_unembedding=tmp_path / "u.gotue", options=ExtractionOptions(model_id="other"),
+            corpus_options=CorpusOptions(**vars(replace(ROWS, position="first"))),
+        )  # fmt: skip
+    chosen: dict[str, Any] = {
+        "activations": evaluation.activations, "unembedding": evaluation.unembedding,
+        "label_columns": ["wet"], "layer": 1,
+    }  # fmt: skip
+    for files in ({"ood": [other]}, {"benign": other}):
+        with pytest.raises(errors.OtherTokens):
+            train_files(**chosen, **files)
+    trained = train_files(**chosen, ood=[evaluation.activations]).training.cards[0]
+    (same,) = trained.elsewhere
+    assert same.repeated == same.positives + same.negatives == 24

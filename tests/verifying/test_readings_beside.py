@@ -28,7 +28,8 @@ from geometry_of_trust.hash_tree import leaf_hash, root_of
 from geometry_of_trust.showing import verdicts
 from geometry_of_trust.signing.attestation import Attestation, read_attestation, write_attestation
 from geometry_of_trust.verifying.history import verify_history
-from geometry_of_trust.verifying.verify import Refused, Verdict, verify
+from geometry_of_trust.verifying.verdict import Refused, Verdict
+from geometry_of_trust.verifying.verify import verify
 from pipeline import KEY, LAYERS, TIMESTAMP, D, Files, build, replaced, signed_anew
 
 KINDS = ("raw", "probability", "flagged", "outside")
@@ -143,6 +144,10 @@ def test_parts_and_files_do_not_matter(
     again = beside.attest(readings=tmp_path / "r.parquet")
     assert again == beside.signed
     assert (tmp_path / "r.parquet").read_bytes() == beside.readings.read_bytes()
+    monkeypatch.setattr("geometry_of_trust.formats.readings_file._GROUP_VALUES", 6 * part)
+    assert beside.attest(readings=tmp_path / "r.parquet") == again
+    assert pq.ParquetFile(tmp_path / "r.parquet").num_row_groups > 1
+    assert beside.verify(readings=tmp_path / "r.parquet").line == "VERIFIED"
     options = {"compression": "gzip", "row_group_size": part}
     other = rewritten(beside.readings, tmp_path / "o.parquet", {}, **options)
     assert beside.verify(readings=other).line == "VERIFIED"
@@ -167,7 +172,7 @@ def test_the_file_beside_the_document_is_found(beside: Beside, tmp_path: Path) -
     assert verify(beside.document, KEY.public, alone=True).steps[4].outcome == "not run"
     data = beside.document.read_bytes()
     without = beside.verify(data, readings=None)
-    assert without.not_checked == ("readings file",)
+    assert without.not_checked == ("readings file", "evaluation")
     assert "GOT_EVALUATION_RECOMPUTED" not in without.properties
     assert without.steps[5].outcome == "passed"  # from activations to the root
     labelled = verify(data, KEY.public, labels=beside.labels, readings=beside.readings)
@@ -279,7 +284,7 @@ def test_readings_that_do_not_follow_from_the_files(beside: Beside, tmp_path: Pa
     assert (found.step, found.found) == (6, "0.5")
     assert found.where == "readings, row 7: raw of probe 1, 'tall'"
     found = refused(beside, lie, readings=None, labels=None)
-    assert (found.step, found.where) == (6, "binding.readings")
+    assert (found.step, found.where) == (6, "binding.readings.root")
 
 
 def test_one_row_alone(beside: Beside, tmp_path: Path) -> None:
@@ -294,7 +299,7 @@ def test_one_row_alone(beside: Beside, tmp_path: Path) -> None:
         verdict = verify(document, KEY.public, row=row)
         assert verdict.line == (
             f"VERIFIED, SIGNATURE, BINDING AND ROW {row} OF 30 ONLY: not checked: activations, "
-            "unembedding, probes, readings file, labels, readings"
+            "unembedding, probes, readings file, labels, evaluation, readings"
         )
         assert "the other 29 were not looked at" in verdict.steps[4].detail
         assert "GOT_READINGS_RECOMPUTED" not in verdict.properties
@@ -421,15 +426,12 @@ def test_what_a_file_may_hold(
 
 
 def test_a_file_of_many_probes_is_read_again(tmp_path: Path) -> None:
-    """1,024 probes have 4,096 columns, in several row groups; all are alike, which packs well."""
-    path, shape = tmp_path / "r.parquet", (10, 1024)
-    with path.open("wb") as handle, ReadingsWriter(handle, 20, 1024) as writer:
-        writer._group_rows = 10
-        for _ in range(2):
-            zeros, no = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
-            writer.add(ReadingRows(zeros, zeros, no, no))
-    with open_readings(path, 20, 1024) as parts:
-        assert sum(len(part) for part in parts) == 20
+    """1,024 probes have 4,096 columns; all are alike, which packs well."""
+    path, zeros = tmp_path / "r.parquet", np.zeros((10, 1024), np.float32)
+    with path.open("wb") as handle, ReadingsWriter(handle, 10, 1024) as writer:
+        writer.add(ReadingRows(zeros, zeros, zeros > 0, zeros > 0))
+    with open_readings(path, 10, 1024) as parts:
+        assert sum(len(part) for part in parts) == 10
 
 
 # --- at the command line, beyond the limit itself ---------------------------------------------
@@ -455,7 +457,7 @@ def test_the_commands(beside: Beside, tmp_path: Path, capsys: pytest.CaptureFixt
     attesting = ("attest", *files, "--key", str(key), "--output", str(document))
     assert last(*attesting, "--position", "every") == f"wrote {tmp_path / 'd.readings.parquet'}"
     assert document.stat().st_size < 4000
-    assert last(*check, *files) == "VERIFIED"
+    assert last(*check).startswith("VERIFIED, SIGNATURE, BINDING AND FILES SUPPLIED ONLY: ")
     assert last("prove", str(document), "--row", "32768").endswith("d.row-32768.proof")
     (tmp_path / "d.readings.parquet").rename(tmp_path / "elsewhere.parquet")
     assert last(*check, "--row", "32768").startswith(

@@ -16,7 +16,8 @@ from geometry_of_trust.signing.attestation import Attestation, parse_document, w
 from geometry_of_trust.signing.checks import sign
 from geometry_of_trust.signing.keys import PublicKey
 from geometry_of_trust.signing.reference_members import CausalScore
-from geometry_of_trust.verifying.verify import Refused, Verdict, verify
+from geometry_of_trust.verifying.verdict import Refused, Verdict
+from geometry_of_trust.verifying.verify import verify
 from pipeline import KEY, OTHER_KEY, TIMESTAMP, Files, build, signed_anew
 
 
@@ -309,14 +310,14 @@ def test_another_file_is_refused(files: Files, document: bytes, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("member", "value"),
+    ("member", "value", "first"),
     [
-        ("layer_readings", ((0.5,), (0.5,))),
-        ("confidence", (0.75, 0.75)),
+        ("layer_readings", ((0.5,), (0.5,)), "layer_readings[0][0]"),
+        ("confidence", (0.75, 0.75), "confidence[0]"),
     ],
 )
 def test_signed_readings_that_the_files_do_not_give(
-    files: Files, attestation: Attestation, member: str, value: Any
+    files: Files, attestation: Attestation, member: str, value: Any, first: str
 ) -> None:
     lie = signed_anew(attestation, **{member: value})
     assert verify(lie, KEY.public).line.startswith("VERIFIED, SIGNATURE AND BINDING ONLY")
@@ -324,7 +325,7 @@ def test_signed_readings_that_the_files_do_not_give(
         6, errors.ReadingsMismatch, lie, KEY.public,
         activations=files.activations, unembedding=files.unembedding, probes=files.probes,
     )  # fmt: skip
-    assert error.where == member
+    assert error.where == first
 
 
 def test_a_reading_one_unit_off_is_refused(files: Files, attestation: Attestation) -> None:

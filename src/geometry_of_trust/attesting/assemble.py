@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from geometry_of_trust.attesting.drifts import SignedDrift, measured_drift, signed_drift
 from geometry_of_trust.documents.aggregates import Aggregate
 from geometry_of_trust.documents.evaluations import Evaluation
+from geometry_of_trust.documents.interventions import BoundIntervention
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.recorded_identity import Weights
@@ -54,6 +55,7 @@ from geometry_of_trust.signing.binding import (
     BoundUnembedding,
 )
 from geometry_of_trust.signing.histories import FIRST, Place, place_of
+from geometry_of_trust.signing.intervention_checks import causal_score
 from geometry_of_trust.signing.signed_bytes import InnerProductTag
 
 MADE_FROM_FILES: tuple[str, ...] = (
@@ -103,6 +105,7 @@ class Statement:
         model: which model it was, if the record says.
         corpus: whose every row is read, if it is one.
         evaluation: of these readings, as it was signed, if there was one.
+        interventions: as they were signed.
     """
 
     timestamp: int
@@ -114,6 +117,7 @@ class Statement:
     model: BoundModel | None = None
     corpus: BoundCorpus | None = None
     evaluation: Evaluation | None = None
+    interventions: tuple[BoundIntervention, ...] = ()
 
 
 def bound_activations(activations: Activations, sha256: str) -> BoundActivations:
@@ -263,7 +267,7 @@ def assemble(
         evaluation=statement.evaluation,
         readings=bound_readings,
     )
-    return Attestation(
+    unsigned = Attestation(
         model_id=activations.model_id,
         model_hash=None if model is None else model.manifest_root,
         precision=activations.precision,
@@ -283,6 +287,25 @@ def assemble(
         geometry_drift=None if drift is None else drift.geometry,
         sequence_number=statement.place.number,
         directional_drifts=() if drift is None else drift.directions,
+        binding=binding,
+        probe_commitment=binding.digest,
+    )
+    return with_interventions(unsigned, statement.interventions)
+
+
+def with_interventions(
+    attestation: Attestation, interventions: tuple[BoundIntervention, ...]
+) -> Attestation:
+    """An attestation, not yet signed, with interventions in its binding and its causal members."""
+    if not interventions:
+        return attestation
+    binding = replace(attestation.bound(), interventions=interventions)
+    scores = tuple(map(causal_score, interventions))
+    return replace(
+        attestation,
+        causal_scores=scores,
+        intervention_delta=interventions[0].delta,
+        causal_flag=all(score.is_causal for score in scores),
         binding=binding,
         probe_commitment=binding.digest,
     )
@@ -413,6 +436,7 @@ def recomputed(
         model=binding.model,
         corpus=binding.corpus,
         evaluation=binding.evaluation,
+        interventions=binding.interventions,
     )
     drift = signed_drift(attestation)
     if drift is not None and reference is not None:

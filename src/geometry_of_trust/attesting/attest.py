@@ -15,15 +15,18 @@ from geometry_of_trust.attesting.assemble import (
     joined_version,
     recomputed,
     tokens_told,
+    with_interventions,
 )
 from geometry_of_trust.attesting.drifts import measured_drift
+from geometry_of_trust.attesting.interventions import bound_interventions
+from geometry_of_trust.attesting.mismatches import mismatch
 from geometry_of_trust.attesting.row_files import rows_against
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.names_beside import record_path
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.token_choice import ALL
-from geometry_of_trust.errors import BadOption, LimitExceeded, ReadingsMismatch, Unreadable
+from geometry_of_trust.errors import BadOption, LimitExceeded, Unreadable
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.readings_file import (
     MAX_FILE_PROBES,
@@ -67,6 +70,7 @@ def attest(
     label_columns: Sequence[str] = (),
     threshold: float | None = None,
     bar: PathLike | None = None,
+    interventions: Sequence[PathLike] = (),
     readings: PathLike | Callable[[], BinaryIO] | None = None,
 ) -> Attestation:
     """Read the probes and sign the readings, bound to everything they came from.
@@ -98,6 +102,8 @@ def attest(
             own threshold of each probe that has one.
         bar: a file that says what a probe must reach on this corpus (docs/evaluations.md); the
             document says whether it did.
+        interventions: results of `intervene` with these probes, which are bound, and signed in the
+            causal members (docs/intervene.md).
         readings: a file for the readings of every row, or what opens one, used only if they are
             more than fit into a document. Beside `a.json`, `verify` looks for
             `a.readings.parquet`.
@@ -116,6 +122,7 @@ def attest(
         NotPositiveDefinite, NonFinite, ZeroState: Φ or a state cannot be computed with.
         Inconsistent, NotOurSpelling: a probe set or record contradicts itself or is re-spelled.
         LimitExceeded, BadText, TimestampInFuture: of what may be signed.
+        ContentMismatch: an intervention is of other probes, or of another model.
         FileChanged: a file was written to meanwhile.
         UnknownSigner, KeyNotValid, BadSignature, LegacyDocument, HistoryOrder: of the previous one,
             as `place_after`.
@@ -179,8 +186,8 @@ def attest(
                 handle = outputs.enter_context(StagedFiles()).open(readings)
             beside = [outputs.enter_context(ReadingsWriter(handle, *size)).add]
         if not labelled:
-            return sign(assemble(sources, geometry, places, statement, drift=drift, beside=beside),
-                        secret)  # fmt: skip
+            made = assemble(sources, geometry, places, statement, drift=drift, beside=beside)
+            return sign(_intervened(made, interventions), secret)
         # Labels and what is made of them need libraries that not every signer has.
         from geometry_of_trust.attesting.evaluations import (  # noqa: PLC0415
             KeptReadings,
@@ -202,7 +209,12 @@ def attest(
             threshold=threshold,
             bar=bar,
         )
-        return sign(made, secret)
+        return sign(_intervened(made, interventions), secret)
+
+
+def _intervened(made: Attestation, interventions: Sequence[PathLike]) -> Attestation:
+    """An attestation, not yet signed, with results of interventions, if there are some."""
+    return with_interventions(made, bound_interventions(interventions, made.bound()))
 
 
 def _check_evaluated(position: str | None, labelled: bool, others: Mapping[str, object]) -> None:
@@ -328,10 +340,9 @@ def check_readings(
         again = recomputed(attestation, sources, reference, origins, [against.add])
     # 6.2 All that follows from the files is as it was signed.
     if against.apart is not None:
-        where, mine, theirs = against.apart
-        raise ReadingsMismatch(where, expected=f"{mine}, as recomputed", found=theirs)
+        raise mismatch(*against.apart)
     for name, ours, signed in differences(again, attestation):
-        raise ReadingsMismatch(name, expected=f"{ours}, as recomputed", found=signed)
+        raise mismatch(name, ours, signed)
     sets = zip(attestation.bound().probe_sets, sources.probe_sets, strict=True)
     told = all(tokens_told(bound, probe_set, origins) for bound, probe_set in sets)
     return [] if told else ["row table"]

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from geometry_of_trust.attesting.mismatches import mismatch
 from geometry_of_trust.documents.evaluations import (
+    AT_THRESHOLD,
     Bar,
     BoundBar,
     BoundLabels,
@@ -26,7 +28,6 @@ from geometry_of_trust.errors import (
     ContentMismatch,
     Inconsistent,
     MissingMember,
-    ReadingsMismatch,
     TooFewOfClass,
 )
 from geometry_of_trust.files import PathLike
@@ -127,11 +128,12 @@ def with_evaluation(
         threshold = float32(threshold)
         if not 0 <= threshold <= 1:
             raise BadOption("--threshold", expected="a probability, 0 to 1", found=threshold)
-    if found is not None and found[0].threshold is not None:
-        if threshold not in (None, found[0].threshold):
-            expected = f"{shortest_float32(found[0].threshold)}, as the bar says, or none"
-            raise BadOption("--threshold", expected=expected, found=threshold)
-        threshold = found[0].threshold
+    if found is not None and found[0].metric in AT_THRESHOLD:
+        asked = found[0].threshold
+        if threshold not in (None, asked):
+            said = "none" if asked is None else f"{shortest_float32(asked)}, or none"
+            raise BadOption("--threshold", expected=f"{said}, as the bar says", found=threshold)
+        threshold = asked
     columns, names = labelled.columns(label_columns), attestation.bound().dimensions
     only = next(iter(columns)) if len(columns) == len(set(names)) == 1 else None
     chosen = {}
@@ -264,6 +266,11 @@ def _bound_bar(
             where, expected="a bar for one of the probes",
             found=f"one for {len(probes)}, {bar.dimension!r} of layer {bar.layer}",
         )  # fmt: skip
+    if bar.metric in AT_THRESHOLD and evaluation.probes[probes[0]].at_threshold is None:
+        raise Inconsistent(
+            f"{where}.threshold", expected=f"one of {bar.metric}, or a probe that has its own",
+            found="none",
+        )  # fmt: skip
     bound = BoundBar(digest, probes[0], bar.metric, bar.minimum, bar.maximum, met=False)
     return replace(bound, met=bound.met_by(evaluation.probes[probes[0]].figure(bar.metric)))
 
@@ -302,9 +309,7 @@ def check_evaluation(attestation: Attestation, labelled: Labelled) -> None:
         ),
     ):
         if ours != theirs:
-            raise ReadingsMismatch(
-                f"binding.evaluation.{name}", expected=f"{ours}, as recomputed", found=theirs
-            )
+            raise mismatch(f"binding.evaluation.{name}", ours, theirs)
 
 
 def check_bar(attestation: Attestation, path: PathLike) -> None:
@@ -321,7 +326,7 @@ def check_bar(attestation: Attestation, path: PathLike) -> None:
     found = read_bar(path)
     # 5.20 The bar is the one that is bound, with the threshold that was used.
     ours, threshold = _bound_bar(attestation, evaluation, found, path), found[0].threshold
-    if threshold not in (None, evaluation.threshold):
+    if found[0].metric in AT_THRESHOLD and threshold != evaluation.threshold:
         raise ContentMismatch(
             f"{path}.threshold", expected=f"{evaluation.threshold}, as signed", found=threshold
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from geometry_of_trust.cli.common import (
     OK,
@@ -21,6 +21,10 @@ from geometry_of_trust.cli.evidence_files import check_evidence_places, stage_ev
 from geometry_of_trust.outputs.places import check_replaces
 from geometry_of_trust.outputs.staged_files import StagedFiles
 from geometry_of_trust.terminal import escaped, quoted
+
+if TYPE_CHECKING:
+    from geometry_of_trust.signing.attestation import Attestation
+    from geometry_of_trust.signing.binding import BoundProbeSet
 
 
 @app.command(group=STEPS, sort_key=5)
@@ -50,6 +54,7 @@ def attest(
     label_column: Annotated[list[str] | None, Many] = None,
     threshold: float | None = None,
     bar: Path | None = None,
+    intervention: Annotated[list[Path] | None, Many] = None,
     passphrase_file: Path | None = None,
     json: Annotated[bool, Switch] = False,
 ) -> int:
@@ -111,6 +116,8 @@ def attest(
     bar
         A file that was written down before, with what a probe must reach; the document says
         whether it did.
+    intervention
+        Results of got-cli intervene with these probes: sign them, too, one a probe at most.
     passphrase_file
         First line: the passphrase of an encrypted key.
     json
@@ -153,6 +160,7 @@ def attest(
             label_columns=label_column or (),
             threshold=threshold,
             bar=bar,
+            interventions=intervention or (),
             readings=lambda: staged.open(beside),
         )
         staged.write(output, attestation.to_json())
@@ -163,11 +171,8 @@ def attest(
                 "warning: it does not say what it was trained on, so that nothing holds it against "
                 f"model and precision: probes for {', '.join(map(quoted, bound.dimensions))}"
             )
-        elif attestation.model_hash and not bound.other_weights and _nameless(path):
-            talk(
-                "warning: it does not say which weights it was trained on, so that the model's "
-                f"name decides: {escaped(path)}"
-            )
+        else:
+            _tell_untold(attestation, bound, path)
         if bound.other_tokens:
             talk(
                 "warning: it was trained on other tokens than those that are read, and says "
@@ -205,9 +210,25 @@ def attest(
     return OK
 
 
-def _nameless(probe_set: Path) -> bool:
-    """Whether a probe set that was just read does not say which weights it was trained on."""
+def _tell_untold(attestation: Attestation, bound: BoundProbeSet, path: Path) -> None:
+    """Say what nothing tells of a probe set that was just read, and so was not held against it."""
     from geometry_of_trust.probing.probes import read_probe_set
 
-    training = read_probe_set(probe_set).training
-    return training is not None and training.weights is None
+    training = read_probe_set(path).training
+    if training is None:
+        return
+    if attestation.model_hash and not bound.other_weights and training.weights is None:
+        talk(
+            "warning: it does not say which weights it was trained on, so that the model's "
+            f"name decides: {escaped(path)}"
+        )
+    if training.tokens is None:
+        talk(
+            "warning: it does not say which tokens it was trained on, so that nothing holds "
+            f"those that are read against them: {escaped(path)}"
+        )
+    elif attestation.bound().extraction_record is None:
+        talk(
+            "warning: no extraction record says which tokens these are, so that nothing holds "
+            f"them against those trained on: {escaped(path)}"
+        )

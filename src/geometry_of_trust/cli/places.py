@@ -21,7 +21,7 @@ _WRITTEN = frozenset(
         *("dsse", "bundle", "svr"),
     }
 )
-_NAMED_IN_TEXT = frozenset(("model", "input_file"))
+_NAMED_IN_TEXT = frozenset(("model", "input_file", "intervention_input_file"))
 """Inputs that may be files or folders, or names of something else."""
 
 

@@ -69,6 +69,11 @@ def read(
         for probe in text_readings.probes:
             _show(text_readings, probe)
         print(f"\n{token_readings.LEGEND}")
+    if text_readings.untold:
+        talk(
+            "warning: nothing says whether the probes were trained on such tokens, as probe set "
+            "and extraction record would"
+        )
     if text_readings.other_text:
         talk("warning: these are other tokens of a text than the probes were trained on")
     if text_readings.others:

@@ -37,6 +37,8 @@ def reproduce(
     rows: Path | None = None,
     geometry_reference: Path | None = None,
     labels: Path | None = None,
+    intervention: Annotated[list[Path] | None, Many] = None,
+    intervention_input_file: Annotated[list[str] | None, Many] = None,
     readings: Path | None = None,
     model_signature: Path | None = None,
     model_key: Path | None = None,
@@ -76,6 +78,10 @@ def reproduce(
         The .gotgeo file that drift was measured from, if the signer measured it.
     labels
         The signer's labels, if an evaluation was made with those of a file of their own.
+    intervention
+        The signer's results of interventions, if some were signed: each is run again.
+    intervention_input_file
+        The texts that each of them was run on, in the same order.
     readings
         The signer's readings, if they were too many for the document: names the first row that
         differs [default: the file beside the document].
@@ -97,7 +103,7 @@ def reproduce(
     warn_of_low_memory(low_memory)
     key = result_key(svr, svr_key, passphrase_file)
     from geometry_of_trust.verifying.reproduce import reproduce as again
-    from geometry_of_trust.verifying.verify import Refused
+    from geometry_of_trust.verifying.verdict import Refused
 
     try:
         with progress_on("Verifying") as progress:
@@ -114,6 +120,8 @@ def reproduce(
                 rows=rows,
                 geometry_reference=geometry_reference,
                 labels=labels,
+                interventions=intervention or (),
+                intervention_texts=intervention_input_file or (),
                 readings=readings,
                 model_signature=model_signature,
                 model_key=model_key,

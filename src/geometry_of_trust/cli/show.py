@@ -12,7 +12,7 @@ from geometry_of_trust.cli.common import (
 
 @app.command
 def show(file: Path, /) -> int:
-    """Print what is inside a .gotact, .gotue, .gotgeo, .labels, probe set, attestation or record.
+    """Print what is inside a .gotact, .gotue, .gotgeo, .labels, probe set or other document.
 
     Parameters
     ----------

@@ -41,6 +41,7 @@ def verify(
     geometry_reference: Path | None = None,
     labels: Path | None = None,
     bar: Path | None = None,
+    intervention: Annotated[list[Path] | None, Many] = None,
     model: str | None = None,
     adapter: Path | None = None,
     model_signature: Path | None = None,
@@ -88,6 +89,8 @@ def verify(
         Make the evaluation again with these labels, if the signer had them in a file of their own.
     bar
         Check this file of what had to be reached.
+    intervention
+        Check these results of interventions: that what is signed of them is what they say.
     model
         Check that this model is the one that was signed: a folder, a .gguf file, or a name in the
         hub's cache. Every file of it is digested.
@@ -128,6 +131,7 @@ def verify(
         "geometry_reference": geometry_reference,
         "labels": labels,
         "bar": bar,
+        "intervention": intervention,
         "model": model,
         "adapter": adapter,
         "model_signature": model_signature,
@@ -158,7 +162,7 @@ def verify(
                         hint="A result says less of such a document than it seems to.")  # fmt: skip
     key = result_key(svr, svr_key, passphrase_file)
     from geometry_of_trust.showing import verdicts
-    from geometry_of_trust.verifying.verify import Refused
+    from geometry_of_trust.verifying.verdict import Refused
     from geometry_of_trust.verifying.verify import verify as check
 
     try:
@@ -174,6 +178,7 @@ def verify(
             geometry_reference=geometry_reference,
             labels=labels,
             bar=bar,
+            interventions=intervention or (),
             model=model,
             adapter=adapter,
             model_signature=model_signature,

@@ -80,7 +80,8 @@ class ChatTemplate:
         except Exception as error:  # whatever the template raises
             expected = "messages that the chat template takes"
             raise BadChat(where, expected=expected, found=brief(error)) from None
-        if one != other:
+        # The third moment is that of the run: a template may ask whether a day is past.
+        if len({text, one, other}) > 1:
             self.dated += 1
             if self._refused_today:
                 raise BadOption(

@@ -72,7 +72,7 @@ def extract_corpus(
     inputs = [corpus] if isinstance(corpus, str | os.PathLike) else []
     check_outputs(outputs, inputs, kept=[labels_path(request.activations)])
     _check_outside(outputs, partial_path(request.activations))
-    entries = _entries(corpus, corpus_options)
+    entries = entries_of(corpus, corpus_options)
     with (
         only_run_into(*request.outputs),
         running_model(),
@@ -169,7 +169,7 @@ def estimate_corpus(
     """
     begun = time.perf_counter()
     request = Request.of(model, layers, output_activations, output_unembedding, options)
-    entries = _entries(corpus, corpus_options)
+    entries = entries_of(corpus, corpus_options)
     say = say or Listener().say
     with (
         running_model(),
@@ -188,7 +188,7 @@ def estimate_corpus(
         return estimating.estimate(run, elapsed, once=once, before=before)
 
 
-def _entries(corpus: PathLike | Iterable[str], options: RowOptions) -> Iterator[Entry]:
+def entries_of(corpus: PathLike | Iterable[str], options: RowOptions) -> Iterator[Entry]:
     """The entries of a file, folder or name, or of texts.
 
     Raises:

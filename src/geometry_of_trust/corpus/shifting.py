@@ -18,7 +18,14 @@ from geometry_of_trust.corpus.shifts import SHIFTS
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names_beside import rows_path
 from geometry_of_trust.documents.token_choice import ALL
-from geometry_of_trust.errors import BadChat, BadOption, ContentMismatch, Interrupted, ModelMismatch
+from geometry_of_trust.errors import (
+    BadChat,
+    BadOption,
+    ContentMismatch,
+    Interrupted,
+    ModelMismatch,
+    TextTooLong,
+)
 from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.gotact import read_activations
@@ -42,13 +49,13 @@ class ShiftedTexts:
     Attributes:
         name: of the style. changed: the numbers of the texts that it changed.
         text: of each row which text it is of, by its number in the corpus, shape (n,).
-        states: by layer, shape (n, d), float64.
+        states: by layer, shape (n, d), float32.
     """
 
     name: str
     changed: frozenset[int]
     text: NDArray[np.int64]
-    states: Mapping[int, NDArray[np.float64]]
+    states: Mapping[int, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,22 +190,24 @@ class Shifter:
                 )  # fmt: skip
             except Interrupted:  # whose advice is to resume, in a folder that is gone
                 raise KeyboardInterrupt from None
+            except TextTooLong as error:
+                raise TextTooLong(
+                    "--shifts, a text in another style", expected=error.expected,
+                    found=error.found, hint="Leave out the longest texts, which styles lengthen.",
+                ) from None  # fmt: skip
             self._check_model(many.record)
             activations, rows = read_activations(to), read_rows(rows_path(to))
-            states = {layer: np.array(activations.layer(layer)) for layer in layers}
-        shift, text = np.divmod(rows.text, len(chosen))
+            states = {layer: activations.layer(layer).astype(np.float32) for layer in layers}
         found = []
         for k, (name, style) in enumerate(zip(names, styles, strict=True)):
-            mine = shift == k
+            first, after = np.searchsorted(rows.text, (k * len(chosen), (k + 1) * len(chosen)))
+            mine = slice(int(first), int(after))
+            old = zip(numbers, style, chosen, strict=True)
             found.append(
                 ShiftedTexts(
                     name,
-                    frozenset(
-                        number
-                        for number, new, old in zip(numbers, style, chosen, strict=True)
-                        if new != old
-                    ),
-                    np.array(numbers, np.int64)[text[mine]],
+                    frozenset(number for number, new, text in old if new != text),
+                    np.array(numbers, np.int64)[rows.text[mine] - k * len(chosen)],
                     {layer: values[mine] for layer, values in states.items()},
                 )
             )

@@ -62,6 +62,8 @@ def chosen_tokens(
     covering = [(t, span) for t, span in enumerate(encoded.spans) if span is not None]
     ends = [end for _, (_, end) in covering]  # ascending, as a tokenizer reads from left to right
     for start, end, origin in stretches:
+        if start == end:
+            continue  # nothing stands there, though a token may reach from before it to after it
         for t, span in covering[bisect.bisect_right(ends, start) :]:
             if span[0] >= end:
                 break
@@ -117,6 +119,11 @@ def _check_of_one(
 
 
 def _of_spans(entry: Entry, text: str) -> Iterator[Stretch]:
+    if entry.messages is not None:  # of which message, or of what the template makes of them?
+        raise TokensMissing(
+            entry.where, expected="a text, whose characters --tokens chars counts", found="a chat",
+            hint="Give texts, or choose tokens of chats by role, after:STRING or between:A:B.",
+        )  # fmt: skip
     for start, end, labels in entry.spans:
         if end > len(text):
             raise TokensMissing(

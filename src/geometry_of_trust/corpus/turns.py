@@ -99,18 +99,28 @@ class Chat:
             spans = [span for t in run if (span := self.encoded.spans[t]) is not None]
             if spans:
                 turns.append(Turn(n, "assistant", spans[0][0], spans[-1][1]))
+        for turn in turns:
+            # A stretch may be of another message, or of a part of one.
+            edges = [self._edge(turn.number, ("content",), front=front) for front in (True, False)]
+            if any(edge is not None and not turn.start <= edge <= turn.end for edge in edges):
+                found = "a stretch marked as generated that does not hold what it says"
+                raise self._ambiguous(turn.number, found)
         return turns[-1:] if last else turns
 
     def _answer(self, n: int) -> Turn:
         """What the model wrote of message n, by prefixes of the chat."""
         message = self.messages[n]
-        start = self._asked_at(n)
-        if start is None and not self._reasons(n) and not _thinks(str(message["content"])):
+        start = asked = self._asked_at(n)
+        if asked is None and not self._reasons(n) and not _thinks(str(message["content"])):
             start = self._edge(n, ("content",), front=True)
         end = self._prefix(n, self.messages[: n + 1], prompt=False)
-        if end is None and not message.get("tool_calls"):
-            end = self._edge(n, ("content",), front=False)
-            end = None if end is None else self._after_special(end)
+        if (end is None or asked is None) and not message.get("tool_calls"):
+            said = self._edge(n, ("content",), front=False)
+            said = None if said is None else self._after_special(said)
+            if end is not None and self.text[said:end].strip():
+                end = None  # something else than the turn follows, or where it ends is not shown
+            elif end is None:
+                end = said
         if start is None or end is None:
             edge = "begins" if start is None else "ends"
             raise self._ambiguous(
@@ -184,12 +194,12 @@ class Chat:
                 raise self._ambiguous(n, "reasoning that the template changes or writes twice")
             yield Turn(n, "assistant", edges[0], edges[1])
             return
-        if not _thinks(str(message["content"])):
+        if not _tagged(str(message["content"])):
             return
         answer = next(turn for turn in self._answers(last=False) if turn.number == n)
         text = self.text[answer.start : answer.end]
         for opening, closing in _TAGS:
-            if closing not in text:
+            if opening not in text and closing not in text:
                 continue
             asked = self.text[: answer.start].rstrip().endswith(opening)
             if text.count(closing) != 1 or text.count(opening) != (0 if asked else 1):
@@ -246,3 +256,8 @@ def _runs(mask: list[bool]) -> list[list[int]]:
 def _thinks(content: str) -> bool:
     """Whether a content has reasoning in it."""
     return any(closing in content for _, closing in _TAGS)
+
+
+def _tagged(content: str) -> bool:
+    """Whether a content has a tag of reasoning in it: an answer that was cut off has but one."""
+    return any(tag in content for tags in _TAGS for tag in tags)

@@ -211,9 +211,10 @@ class Bar:
 
     Attributes:
         dimension, layer: which probe.
-        metric: one of `MEASURES`, or of `AT_THRESHOLD` with a threshold.
+        metric: one of `MEASURES` or `AT_THRESHOLD`.
         corpus: digest of its texts, `prompt_sha256` of the extraction record.
-        threshold: probability from which a row is called positive, or None.
+        threshold: probability from which a row is called positive; None: of `AT_THRESHOLD` it is
+            above the probe's own threshold, of others nothing is.
         minimum, maximum: what the figure must be; one of them.
     """
 
@@ -247,8 +248,8 @@ def read_bar(path: PathLike) -> tuple[Bar, str]:
 
     Raises:
         Unreadable, TooLarge, BadText, BadJson and its kinds: it is none.
-        Inconsistent: not one of minimum and maximum, or a threshold that its metric does not have
-            or lacks. LimitExceeded: too long a name.
+        Inconsistent: not one of minimum and maximum, or a threshold that its metric does not have.
+            LimitExceeded: too long a name.
     """
     file = FileBytes.of(path)
     bar = _BAR.read(loads(read_bounded(file), path), str(path))
@@ -258,8 +259,6 @@ def read_bar(path: PathLike) -> tuple[Bar, str]:
     if (bar.minimum is None) == (bar.maximum is None):
         found = "neither" if bar.minimum is None else "both"
         raise Inconsistent(path, expected="one of minimum and maximum", found=found)
-    if (bar.threshold is None) == (bar.metric in AT_THRESHOLD):
-        expected = "a threshold" if bar.threshold is None else "none"
-        found = "none" if bar.threshold is None else "one"
-        raise Inconsistent(f"{path}.threshold", expected=f"{expected} of {bar.metric}", found=found)
+    if bar.threshold is not None and bar.metric not in AT_THRESHOLD:
+        raise Inconsistent(f"{path}.threshold", expected=f"none of {bar.metric}", found="one")
     return bar, file.sha256

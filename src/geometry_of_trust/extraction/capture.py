@@ -172,7 +172,7 @@ def residual_stream(
         if index in waiting:
             # A copy, at once: no later operation of the model can alter it.
             with as_written():
-                state = _state(index, output, batch, hidden_dim, stream)
+                state = state_of(index, output, batch, hidden_dim, stream)
                 states[layers.index(index)].copy_(batch.chosen(state))
             waiting.remove(index)
         weights.put_back(brought)
@@ -183,17 +183,17 @@ def residual_stream(
 
     run_in = float32(unproved, weights.scales) if weights.reproducible else torch.inference_mode()
     end: object = None
-    with _hooks(blocks if at_end else blocks[: layers[-1] + 1], before, after):
+    with hooks(blocks if at_end else blocks[: layers[-1] + 1], before, after):
         try:
             with run_in, unwarned():
-                end = model(**_inputs(model, batch))
+                end = model(**inputs(model, batch))
         except _EnoughError:
             pass
         except Exception as error:
             if isinstance(error, GotError):
                 raise
             if at_end is None or waiting:
-                raise _failed(error, reproducible=weights.reproducible) from error
+                raise failed(error, reproducible=weights.reproducible) from error
             end = error
         finally:
             weights.put_back(brought)
@@ -213,7 +213,7 @@ def residual_stream(
     return values
 
 
-def _failed(error: Exception, *, reproducible: bool) -> ModelFailed:
+def failed(error: Exception, *, reproducible: bool) -> ModelFailed:
     """What an error in a model's code is to a user."""
     hint = "It was run on text alone: the model may need more, such as an image."
     if reproducible:
@@ -248,7 +248,7 @@ def final_states(
     kept, given = list[torch.Tensor](), list[torch.Tensor]()
 
     def after(index: int, block: nn.Module, _arguments: object, output: object) -> None:
-        kept[:] = [batch.chosen(_state(index, output, batch, hidden_dim, stream))]
+        kept[:] = [batch.chosen(state_of(index, output, batch, hidden_dim, stream))]
         for parameter in block.parameters():
             pages.release(parameter)
 
@@ -257,13 +257,13 @@ def final_states(
             given[:] = [batch.chosen(arguments[0])]
         raise _EnoughError
 
-    hooks = _hooks(blocks if hooked else nn.ModuleList(), lambda block, arguments: None, after)
+    around = hooks(blocks if hooked else nn.ModuleList(), lambda block, arguments: None, after)
     brought = weights.bring(blocks)
     run_in = float32(None, weights.scales) if weights.reproducible else torch.inference_mode()
     handle = unembedding.register_forward_pre_hook(multiplied)
     try:
-        with hooks, run_in, unwarned():
-            model(**_inputs(model, batch))
+        with around, run_in, unwarned():
+            model(**inputs(model, batch))
     except _EnoughError:
         pass
     except Exception as error:
@@ -279,7 +279,7 @@ def final_states(
 
 
 @contextlib.contextmanager
-def _hooks(
+def hooks(
     blocks: nn.ModuleList, before: Callable[..., None], after: Callable[..., None]
 ) -> Iterator[None]:
     """Call hooks around each block, until the `with` ends.
@@ -297,7 +297,7 @@ def _hooks(
             handle.remove()
 
 
-def _inputs(model: nn.Module, batch: Batch) -> dict[str, object]:
+def inputs(model: nn.Module, batch: Batch) -> dict[str, object]:
     """What the model takes of: token ids, an attention mask that masks padding, no cache."""
     width = batch.width
     device = next(model.parameters()).device
@@ -313,12 +313,15 @@ def _inputs(model: nn.Module, batch: Batch) -> dict[str, object]:
     }
 
 
-def _state(
+def state_of(
     layer: int, output: object, batch: Batch, hidden_dim: int, stream: Stream | None
 ) -> torch.Tensor:
     """The hidden state in what a block returns: a tensor, or the first of some.
 
     Its shape is (texts, tokens, d), or as of `Stream.of`.
+
+    Raises:
+        UnsupportedArchitecture: there is none of that shape.
     """
     state = output[0] if isinstance(output, tuple | list) and output else output
     size = (len(batch.texts), batch.width, hidden_dim)

@@ -42,7 +42,7 @@ So that memory is at most 128 times the size of the file, or 34 MB.
 """
 
 PANEL = 32
-"""Columns that `_elementwise_cholesky` makes at a time: those of a large Φ stay in a cache."""
+"""Columns that `ldl` makes at a time: those of a large Φ stay in a cache."""
 
 PHI_BYTES = 32
 """What Φ and its Cholesky factors need at their peak: so much times d²."""
@@ -280,7 +280,7 @@ def numerically_definite(phi: NDArray[np.float32]) -> bool:
 def cholesky_exists(A: Array) -> bool:
     """Whether the Cholesky factorisation of symmetric A runs through, on any machine alike.
 
-    Normative is `_elementwise_cholesky`, whose operations IEEE 754 fixes. LAPACK is asked first,
+    Normative is `ldl`, whose operations IEEE 754 fixes. LAPACK is asked first,
     twice: its answer counts when a shift of the diagonal by m = 4d(d + 8)u of itself, which
     exceeds the backward errors of both factorisations (Demmel; Higham 2002, theorem 10.7), does
     not change it. So it does not matter whose LAPACK it is.
@@ -296,7 +296,7 @@ def cholesky_exists(A: Array) -> bool:
         return True
     if not _lapack_cholesky(A, 1 + margin):
         return False
-    return _elementwise_cholesky(A)
+    return ldl(A) is not None
 
 
 def _lapack_cholesky(A: Array, scale: float) -> bool:
@@ -312,11 +312,19 @@ def _lapack_cholesky(A: Array, scale: float) -> bool:
     return True
 
 
-def _elementwise_cholesky(A: Array) -> bool:
-    """Cholesky by single multiplications, subtractions and divisions, in one order for each entry.
+def ldl(A: Array) -> tuple[Array, Array] | None:
+    """Unit lower L and pivots D with A = L·diag(D)·Lᵀ, the same bits on every machine.
 
-    Of the lower triangle, some columns at a time: what earlier columns k take from entry (i, j) is
-    subtracted as k ascends. So the work is that of the columns before the first bad pivot.
+    By single multiplications, subtractions and divisions, in one order for each entry: of the lower
+    triangle, some columns at a time, what earlier columns k take from entry (i, j) is subtracted as
+    k ascends. So the work is that of the columns before the first bad pivot.
+
+    Args:
+        A: shape (d, d), float64, symmetric and finite.
+
+    Returns:
+        Lᵀ, of which only the upper triangle is to be read, shape (d, d), and D, shape (d,); None if
+        a pivot is not above 0.
     """
     d = len(A)
     columns, ratios = np.empty((d, d)), np.empty((d, d))  # by k, then by i; pages are not touched
@@ -331,9 +339,9 @@ def _elementwise_cholesky(A: Array) -> bool:
             column = panel[k - start, k - start :]
             pivot = column[0]
             if not pivot > 0:
-                return False
+                return None
             columns[k, k:] = column
             ratios[k, k:] = column / pivot
             rest = panel[k - start + 1 :, k - start + 1 :]
             rest -= columns[k, k + 1 : stop, np.newaxis] * ratios[k, k + 1 :]
-    return True
+    return ratios, np.diagonal(columns).copy()

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from geometry_of_trust.documents.aggregates import Aggregate
+from geometry_of_trust.documents.interventions import LEAST_DIRECTIONS, MOST_DIRECTIONS
 from geometry_of_trust.documents.names import check_name
+from geometry_of_trust.documents.strictjson import float32
 from geometry_of_trust.errors import BadOption
 from geometry_of_trust.option_types import check_choice, check_types
 
@@ -71,3 +73,31 @@ class TrainingOptions(FittingOptions):
         check_name(self.corpus_version, "--corpus-version")
         if self.aggregate is not None:
             Aggregate.parse(self.aggregate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterventionOptions:
+    """How states are moved along a probe's direction.
+
+    Attributes:
+        delta: How far: standard deviations of the probe's projection on these texts.
+        directions: How many random directions it is held against.
+
+    Raises:
+        BadOption: a distance that is not above 0, too few or too many directions, or a value of
+            another type.
+    """
+
+    delta: float = 2.0
+    directions: int = LEAST_DIRECTIONS
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        object.__setattr__(self, "delta", float32(self.delta))
+        if not 0 < self.delta < math.inf:
+            raise BadOption("--delta", expected="a finite number above 0", found=self.delta)
+        if not LEAST_DIRECTIONS <= self.directions <= MOST_DIRECTIONS:
+            raise BadOption(
+                "--directions", expected=f"{LEAST_DIRECTIONS} to {MOST_DIRECTIONS}",
+                found=self.directions,
+            )  # fmt: skip

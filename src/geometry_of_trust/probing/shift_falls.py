@@ -36,7 +36,7 @@ class Shifted(Protocol):
     """Texts in another style, as rows.
 
     `changed`: the numbers of the texts that the style changed. `text`: of each row the number of
-    its text, shape (n,). `states`: by layer, shape (n, d), float64.
+    its text, shape (n,). `states`: by layer, shape (n, d), float32.
     """
 
     @property
@@ -46,7 +46,7 @@ class Shifted(Protocol):
     @property
     def text(self) -> NDArray[np.int64]: ...  # noqa: D102
     @property
-    def states(self) -> Mapping[int, Array]: ...  # noqa: D102
+    def states(self) -> Mapping[int, NDArray[np.float32]]: ...  # noqa: D102
 
 
 Shifting = Callable[[Sequence[int], Sequence[int]], Sequence[Shifted]]
@@ -129,7 +129,7 @@ def falls(
     found = []
     for style in shifted:
         mine = np.isin(style.text, numbers)
-        text, H = style.text[mine], style.states[layer][mine]
+        text, H = style.text[mine], style.states[layer][mine].astype(np.float64)
         at = first[np.searchsorted(numbers, text)]  # one of the rows of the text in its own style
         rows = Sample(sample.y[at], sample.groups[at], sample.fold[at])
         scores = _scores(H, rows.fold, directions)

@@ -65,6 +65,7 @@ class TextReadings:
         unknown_training: whether the set does not say what it was trained on.
         aggregate: what becomes of the readings of the tokens, if its probes read texts.
         other_text: whether these are other tokens of a text than it was trained on then.
+        untold: whether nothing says which tokens it was trained on, or which these are.
     """
 
     model_id: str
@@ -75,6 +76,7 @@ class TextReadings:
     unknown_training: bool = False
     aggregate: str | None = None
     other_text: bool = False
+    untold: bool = False
 
     @property
     def others(self) -> int:
@@ -164,6 +166,7 @@ def read_tokens(
         unknown_training=training is None,
         aggregate=None if trained is None else trained.aggregate,
         other_text=at.other_tokens,
+        untold=trained is None or origins is None,
     )
 
 

@@ -14,13 +14,21 @@ from typing import TYPE_CHECKING
 
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
+from geometry_of_trust.documents.interventions import FORMAT, read_intervention
 from geometry_of_trust.documents.names_beside import record_path, rows_path
 from geometry_of_trust.documents.row_proofs import PROOF_FORMAT, read_row_proof
 from geometry_of_trust.documents.strictjson import loads, shortest_float32
 from geometry_of_trust.errors import BadJson, ForeignFile, LabelCount, MissingExtra
 from geometry_of_trust.evidence.envelopes import is_envelope
 from geometry_of_trust.files import FileBytes, PathLike, read_bounded
-from geometry_of_trust.showing import evidence, extractions, keyrings, probes, verdicts
+from geometry_of_trust.showing import (
+    evidence,
+    extractions,
+    interventions,
+    keyrings,
+    probes,
+    verdicts,
+)
 from geometry_of_trust.showing.text import table as columns
 from geometry_of_trust.signing.attestation import parse_document
 from geometry_of_trust.signing.keyrings import parse_keyring
@@ -275,13 +283,15 @@ def _document(path: FileBytes) -> Iterator[str]:
         from geometry_of_trust.probing.probes import ProbeSet
 
         yield from _probe_set(ProbeSet.from_json(data, path))
+    elif isinstance(tree, dict) and tree.get("format") == FORMAT:
+        yield interventions.intervention(read_intervention(path)[0])
     elif isinstance(tree, dict) and "tokens" in tree:
         yield from _record(read_record(path))
     else:
         raise BadJson(
             path,
             expected="activations, an unembedding, labels, a probe set, an attestation, a keyring, "
-            "a record, the proof of a row, an envelope or a bundle",
+            "a record, an intervention, the proof of a row, an envelope or a bundle",
             found="another JSON document",
         )
 

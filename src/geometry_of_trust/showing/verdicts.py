@@ -13,6 +13,7 @@ from geometry_of_trust.documents.evaluations import (
     MEASURES,
     ProbeEvaluation,
 )
+from geometry_of_trust.documents.interventions import BOUND_INTERVENTION
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.documents.thresholds import Thresholds
@@ -20,7 +21,7 @@ from geometry_of_trust.showing.text import SEES_LATER, as_json, table
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import Binding, BoundCorpus, BoundModel, BoundProbeSet
 from geometry_of_trust.terminal import bare_or_quoted, escaped_line, quoted
-from geometry_of_trust.verifying.verify import Refused, Step, Verdict
+from geometry_of_trust.verifying.verdict import Refused, Step, Verdict
 
 READINGS_SHOWN = 100
 REFERENCE_FLAGS = (
@@ -211,6 +212,7 @@ def attestation(signed: Attestation) -> str:
             ("key id", bound.key_id),
         ]
         rows += _evaluation_rows(bound)
+        rows += _intervention_rows(bound)
         rows += _beside_rows(bound)
     rows += _history_rows(signed)
     entries = readings(signed)
@@ -233,9 +235,12 @@ def _evaluation_rows(bound: Binding) -> list[tuple[str, str]]:
         for entry in bound.probe_sets
         for j in range(len(entry.dimensions))
     ]
+    columns = {entry.dimension: entry.column for entry in evaluation.labels}
     rows = []
     for (layer, own), probe in list(zip(places, evaluation.probes, strict=False))[:READINGS_SHOWN]:
         of_one = f"layer {layer}: {quoted(probe.dimension)}"
+        if (column := columns.get(probe.dimension)) not in (None, probe.dimension):
+            of_one += f" against LABELS OF ANOTHER NAME, {quoted(column)}"
         told = f"{probe.positives} positive, {probe.negatives} negative"
         told += ", TRAINED ON THESE ROWS" if probe.trained_on else ""
         rows.append(("evaluation", f"{_told(probe, MEASURES)}, {told}, {of_one}"))
@@ -252,6 +257,25 @@ def _evaluation_rows(bound: Binding) -> list[tuple[str, str]]:
         met = "MET" if evaluation.bar.met else "NOT MET"
         rows.append(("bar", f"{met}: {evaluation.bar.demand}, {evaluation.bar.sha256}"))
     return rows
+
+
+def _intervention_rows(bound: Binding) -> list[tuple[str, str]]:
+    """What came of moving states along probes, a line each."""
+    named = [(x.layer, name) for x in bound.probe_sets for name in x.dimensions]
+    rows = []
+    for entry in bound.interventions[:READINGS_SHOWN]:
+        said = (
+            f"DETECTS {entry.detects}, STEERS {entry.steers}, NECESSARY {entry.necessary}, "
+            f"{' less '.join(map(quoted, entry.targets))} by {entry.plus:+.4g} and "
+            f"{entry.minus:+.4g} at {entry.delta:g} standard deviations, "
+            f"p = {(1 + entry.as_great) / (1 + entry.directions):.3g}, {entry.texts} texts"
+        )
+        if entry.probe < len(named):
+            layer, name = named[entry.probe]
+            said += f", layer {layer}: {quoted(name)}"
+        rows.append(("intervention", said))
+    more = len(bound.interventions) - READINGS_SHOWN
+    return [*rows, ("", f"and {more} more interventions")] if more > 0 else rows
 
 
 def _beside_rows(bound: Binding) -> list[tuple[str, str]]:
@@ -332,6 +356,7 @@ def attestation_tree(signed: Attestation) -> dict[str, object]:
     """What an attestation says, for a program."""
     record = None if signed.binding is None else signed.binding.extraction_record
     evaluation = None if signed.binding is None else signed.binding.evaluation
+    interventions = () if signed.binding is None else signed.binding.interventions
     beside = None if signed.binding is None else signed.binding.readings
     return {
         "model_id": signed.model_id,
@@ -353,6 +378,7 @@ def attestation_tree(signed: Attestation) -> dict[str, object]:
         "geometry_drift": signed.geometry_drift,
         "directional_drifts": [dataclasses.asdict(entry) for entry in signed.directional_drifts],
         "evaluation": evaluation and EVALUATION.write(evaluation),
+        "interventions": [BOUND_INTERVENTION.write(entry) for entry in interventions],
         "readings": [entry.tree() for entry in readings(signed)],
         "readings_beside": beside and dataclasses.asdict(beside),
     }

@@ -42,6 +42,7 @@ MEMBERS: tuple[Member, ...] = (
 )
 _MADE_HERE: tuple[str, ...] = ("geometry_hash", "probe_commitment")
 _DRIFT = ("geometry_drift", "directional_drifts")
+_CAUSAL = ("causal_scores", "intervention_delta", "causal_flag")
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,8 @@ class Attestation:
             made += _DRIFT
         if self.binding is not None and self.binding.model is not None:
             made += ("model_hash",)
+        if self.binding is not None and self.binding.interventions:
+            made += _CAUSAL
         return tuple(
             signed.name
             for signed in SIGNED_MEMBERS

@@ -22,6 +22,7 @@ from geometry_of_trust.documents.codes import (
 )
 from geometry_of_trust.documents.evaluations import EVALUATION, Evaluation
 from geometry_of_trust.documents.extraction_record import Record
+from geometry_of_trust.documents.interventions import BOUND_INTERVENTION, BoundIntervention
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.schema import (
@@ -220,7 +221,7 @@ class Binding:
     `model` says which model it was, if the record does; `corpus` which texts, where every row was
     read and the record is of a corpus; `evaluation` how the readings of every row agree with
     labels, where there were some; `readings` those of every row, where they lie beside the
-    document.
+    document; `interventions` what came of moving states along some probes.
     """
 
     version: int
@@ -236,6 +237,7 @@ class Binding:
     corpus: BoundCorpus | None = None
     evaluation: Evaluation | None = None
     readings: BoundReadings | None = None
+    interventions: tuple[BoundIntervention, ...] = ()
 
     @property
     def dimensions(self) -> list[str]:
@@ -379,5 +381,6 @@ BINDING = record(
         default=None,
         omitted=True,
     ),
+    member("interventions", vector(BOUND_INTERVENTION), default=(), omitted=True),
 )
 """What a reading came from, as one JSON object of strings and integers."""

@@ -27,6 +27,7 @@ from geometry_of_trust.files import PathLike
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import BINDING_VERSION, Binding, BoundProbeSet
 from geometry_of_trust.signing.evaluation_checks import check_bound_evaluation
+from geometry_of_trust.signing.intervention_checks import check_bound_interventions
 from geometry_of_trust.signing.keys import PublicKey, SecretKey
 from geometry_of_trust.signing.signed_bytes import ByteLayout
 
@@ -127,6 +128,9 @@ def _check_bound_names(binding: Binding, where: str) -> None:
     for i, labels in enumerate([] if binding.evaluation is None else binding.evaluation.labels):
         if labels.column is not None:
             check_name(labels.column, f"{where}.evaluation.labels[{i}].column")
+    for i, bound_one in enumerate(binding.interventions):
+        for j, target in enumerate(bound_one.targets):
+            check_name(target, f"{where}.interventions[{i}].targets[{j}]")
 
 
 def _check_causal(attestation: Attestation, where: PathLike) -> None:
@@ -237,6 +241,7 @@ def check_binding(attestation: Attestation, key: PublicKey, where: PathLike) -> 
             found=f"{binding.corpus.texts} texts",
         )
     check_bound_evaluation(binding, f"{where}.binding.evaluation")
+    check_bound_interventions(attestation, binding, str(where))
     _check_bound_readings(binding, f"{where}.binding.readings")
     layers = frozenset(bound.layers)
     for i, (row, bound_set) in enumerate(zip(attestation.layer_readings, sets, strict=True)):

@@ -39,6 +39,8 @@ def _compared(binding: Binding, evaluation: Evaluation) -> Iterator[tuple[str, o
     names = [name for bound in binding.probe_sets for name in bound.dimensions]
     yield "probes", names, [probe.dimension for probe in evaluation.probes]
     yield "labels", list(dict.fromkeys(names)), [entry.dimension for entry in evaluation.labels]
+    columns = all(entry.column is not None for entry in evaluation.labels)
+    yield "labels", True, evaluation.from_file or columns  # those of a row table have names
     yield "from_file", True, evaluation.from_file or binding.corpus is not None
     yield "groups", True, 1 < evaluation.groups <= rows
     for i, probe in enumerate(evaluation.probes):
@@ -57,7 +59,8 @@ def _compared(binding: Binding, evaluation: Evaluation) -> Iterator[tuple[str, o
         # 4.21 A bar is for one of the probes and a figure of it, and is met if that says so.
         yield "bar", 1, [bar.minimum, bar.maximum].count(None)
         yield "bar.probe", True, bar.probe < len(evaluation.probes)
-        yield "bar.metric", True, evaluation.threshold is not None or bar.metric not in AT_THRESHOLD
+        there = evaluation.threshold is not None or own[bar.probe]
+        yield "bar.metric", True, there or bar.metric not in AT_THRESHOLD
         yield "bar", True, binding.corpus is not None
         figure = evaluation.probes[bar.probe].figure(bar.metric)
         yield "bar.met", bar.met_by(figure), bar.met

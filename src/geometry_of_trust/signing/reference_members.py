@@ -1,6 +1,7 @@
-"""Members of an attestation that the reference defines and nothing here makes: values only.
+"""Members of an attestation that the reference defines: values only.
 
-They are read, shown as not checked, signed and written back; reference.md 3 says what they mean.
+All but drifts and causal scores are made by nothing here: they are read, shown as not checked,
+signed and written back; reference.md 3 says what they mean.
 Floats are float32 values.
 """
 
@@ -14,7 +15,11 @@ ScopeMode = Literal["read-only", "advisory", "cooperative", "supervised"]
 
 @dataclass(frozen=True)
 class CausalScore:
-    """How far readings followed interventions along a probe's direction, both ways."""
+    """How far the model follows interventions along a probe's direction, both ways.
+
+    Where interventions are bound: changes of the logit difference, 1 − p, and whether it STEERS
+    (docs/intervene.md).
+    """
 
     delta_plus: float
     delta_minus: float

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geometry_of_trust.attesting.assemble import recomputed
+from geometry_of_trust.attesting.mismatches import first_apart
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.recorded_identity import RecordedIdentity
 from geometry_of_trust.documents.strictjson import shortest_float32
@@ -80,37 +80,13 @@ def _ordinal(values: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def first_difference(name: str, ours: object, signed: object) -> str:
-    """Where two trees first differ, and what stands there in both; floats are float32 values.
-
-    Args:
-        name: what the trees are called.
-        ours, signed: numbers, strings, None, and frozen dataclasses, mappings and sequences of
-            them; not equal.
-    """
-    while True:
-        if isinstance(ours, tuple | list) and isinstance(signed, tuple | list):
-            if len(ours) != len(signed):
-                return f"{name}: {len(signed)} entries signed, {len(ours)} found"
-            mine = {f"[{i}]": value for i, value in enumerate(ours)}
-            theirs = {f"[{i}]": value for i, value in enumerate(signed)}
-        else:
-            mine, theirs = _named(ours), _named(signed)
-        if not mine or mine.keys() != theirs.keys():
-            return _leaf(name, ours, signed)
-        place = next(place for place in mine if mine[place] != theirs[place])
-        name, ours, signed = f"{name}{place}", mine[place], theirs[place]
-
-
-def _named(tree: object) -> dict[str, object]:
-    """The members of a mapping or a dataclass, by how they are written after its name."""
-    if isinstance(tree, Mapping):
-        return {f".{name}": value for name, value in tree.items()}
-    if dataclasses.is_dataclass(tree):
-        return {f".{field.name}": getattr(tree, field.name) for field in dataclasses.fields(tree)}
-    return {}
+    """Where two trees first differ, and what stands there in both; as `first_apart`."""
+    return _leaf(*first_apart(name, ours, signed))
 
 
 def _leaf(name: str, ours: object, signed: object) -> str:
+    if isinstance(ours, tuple | list) and isinstance(signed, tuple | list):
+        return f"{name}: {len(signed)} entries signed, {len(ours)} found"
     if isinstance(ours, float) and isinstance(signed, float):
         return (
             f"{name}: signed {shortest_float32(signed)}, found {shortest_float32(ours)}, "

@@ -33,6 +33,7 @@ MODEL = "model"
 ROWS = "row table"
 LABELS = "labels"
 BAR = "bar"
+INTERVENTIONS = "interventions"
 READINGS = "readings file"
 MATRIX = "that the unembedding is the model's"
 
@@ -62,7 +63,7 @@ class Supplied:
         rows: the row table, which is held against the record.
         geometry_reference: the checkpoint that drift was measured from.
         labels: those of every row, where they came from a file of their own.
-        bar: what had to be reached.
+        bar: what had to be reached. interventions: results of these.
         model: the model and what others signed of it.
         readings: those of every row, where they lie beside the document.
         row: what shows one row of them alone.
@@ -79,6 +80,7 @@ class Supplied:
     model: SuppliedModel = NO_MODEL
     readings: PathLike | None = None
     row: SuppliedRow | None = None
+    interventions: tuple[PathLike, ...] = ()
 
     @property
     def nothing(self) -> bool:
@@ -105,6 +107,7 @@ class Supplied:
             (REFERENCE, self.geometry_reference),
             (LABELS, self.labels),
             (BAR, self.bar),
+            (INTERVENTIONS, self.interventions or None),
             (READINGS, self.readings),
             ("row", self.row),
             ("model", self.model.model),
@@ -136,7 +139,8 @@ class Supplied:
             rows = _beside(rows_path(activations))
         probes = tuple(FileBytes.of(path) for path in self.probes)
         files = (activations, unembedding, probes, record, rows, reference)
-        return Supplied(*files, self.labels, bar, self.model, readings, self.row)
+        results = tuple(FileBytes.of(path) for path in self.interventions)
+        return Supplied(*files, self.labels, bar, self.model, readings, self.row, results)
 
     def missing(self, binding: Binding) -> list[str]:
         """What is bound and not here, in words."""
@@ -156,6 +160,11 @@ class Supplied:
                 (READINGS, binding.readings is not None and self.readings is None),
                 (LABELS, evaluated is not None and evaluated.from_file and self.labels is None),
                 (BAR, evaluated is not None and evaluated.bar is not None and self.bar is None),
+                (
+                    INTERVENTIONS,
+                    len({FileBytes.of(path).sha256 for path in self.interventions})
+                    < len(binding.interventions),
+                ),
                 (MODEL, binding.model is not None and self.model.model is None),
             )
             if missing

@@ -1,0 +1,372 @@
+"""The result of an intervention: what comes of a state that is moved along a probe's direction.
+
+The file has what was measured of the probe's direction and of each random one; p-values and
+verdicts follow from that, here, without numpy. Numbers are float32 values. Rules and formulas:
+docs/intervene.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from geometry_of_trust.documents.codes import VERDICTS, Verdict
+from geometry_of_trust.documents.names import check_name
+from geometry_of_trust.documents.probe_card import Figure
+from geometry_of_trust.documents.recorded_identity import Weights
+from geometry_of_trust.documents.schema import (
+    BOOL,
+    DIGEST,
+    FLOAT,
+    PRECISION,
+    STRING,
+    U32,
+    choice,
+    decimal,
+    member,
+    optional,
+    real,
+    record,
+    vector,
+    wrong_type,
+)
+from geometry_of_trust.documents.strictjson import dumps, float32, loads
+from geometry_of_trust.documents.trained_tokens import TRAINED_TOKENS, TrainedTokens
+from geometry_of_trust.errors import Inconsistent, LimitExceeded, NotOurSpelling
+from geometry_of_trust.files import FileBytes, PathLike, read_bounded
+
+FORMAT = "geometry-of-trust intervention"
+VERSION = 1
+LEAST_DIRECTIONS, MOST_DIRECTIONS = 99, 9999
+LEVEL = Fraction(5, 100)
+"""A p-value up to this one counts."""
+
+Answer = Literal["YES", "NO", "UNKNOWN"]
+ANSWERS: tuple[Answer, ...] = ("YES", "NO", "UNKNOWN")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A token whose logit is watched: its text as it was given, and its number."""
+
+    text: str
+    id: int
+
+
+@dataclass(frozen=True)
+class InterventionTexts:
+    """The texts that were run.
+
+    Attributes:
+        count: how many. sha256: of the texts, each with its length before it, as of a corpus.
+        tokens: which token's state of each was another one.
+        add_generation_prompt, date, text_column, group_column, split, chars_column: as of
+            `RowOptions`. label_column: of the labels that `auroc` is of.
+    """
+
+    count: int
+    sha256: str
+    tokens: TrainedTokens
+    add_generation_prompt: bool = False
+    date: str | None = None
+    text_column: str = "text"
+    label_column: str | None = None
+    group_column: str | None = None
+    split: str | None = None
+    chars_column: str = "chars"
+
+
+@dataclass(frozen=True)
+class ProbeUsed:
+    """The probe: the SHA-256 of its set's file, its name, layer and card's verdict, if it has one.
+
+    `geometry_sha256` is the digest of the inner product.
+    """
+
+    sha256: str
+    dimension: str
+    layer: int
+    verdict: Verdict | None
+    geometry_sha256: str
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What comes of one direction, on average over the texts.
+
+    The logit difference is that of the first target less that of the second.
+
+    Attributes:
+        plus, minus: by how much it changes where δ standard deviations are added, or taken away.
+        added_kl: KL of the next token's distribution, of both.
+        fall: what of its gain goes where the direction is projected out. removed_kl: KL then.
+        deviation: the standard deviation of the projection on this direction.
+    """
+
+    plus: float
+    minus: float
+    added_kl: float
+    fall: float
+    removed_kl: float
+    deviation: float
+
+    @property
+    def steering(self) -> float:
+        """Half of what lies between adding and taking away."""
+        return (self.plus - self.minus) / 2
+
+
+MEASURES: dict[str, Callable[[Effect], float]] = {
+    "steering": lambda effect: effect.steering,
+    "added_kl": lambda effect: effect.added_kl,
+    "fall": lambda effect: effect.fall,
+    "removed_kl": lambda effect: effect.removed_kl,
+}
+"""What the probe's direction is held against the random ones by, each one-sided."""
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """The result of an intervention.
+
+    Attributes:
+        arithmetic: that of the run. model_id, precision, weights: of the model.
+        delta: how many standard deviations of the probe's projection are added.
+        difference: the mean of the logit difference of the states as they are.
+        gain: what it gains from texts of label 0 to those of label 1, on average; without labels
+            with each standard deviation of the projection, by least squares.
+        effect: of the probe's direction. random: of each random one.
+        auroc: of the probe's readings of these states, if the texts have labels.
+    """
+
+    arithmetic: str
+    model_id: str
+    precision: str
+    weights: Weights
+    probe: ProbeUsed
+    texts: InterventionTexts
+    targets: tuple[Target, ...]
+    delta: float
+    difference: float
+    gain: float
+    effect: Effect
+    random: tuple[Effect, ...]
+    auroc: Figure | None = None
+    format: str = FORMAT
+    version: int = VERSION
+
+    def as_great(self, measure: str) -> int:
+        """How many random directions do as much as the probe's, or more."""
+        of = MEASURES[measure]
+        return sum(of(effect) >= of(self.effect) for effect in self.random)
+
+    def p(self, measure: str) -> Fraction:
+        """One-sided: the share of all directions, the probe's among them, that do as much."""
+        return Fraction(1 + self.as_great(measure), 1 + len(self.random))
+
+    @property
+    def detects(self) -> Answer:
+        """DETECTS: the probe ranks these texts if they have labels; else its card says it."""
+        if self.auroc is not None:
+            return "YES" if self.auroc.low > 0.5 else "NO"
+        if self.probe.verdict is None:
+            return "UNKNOWN"
+        return "YES" if self.probe.verdict == "SUFFICIENT" else "NO"
+
+    @property
+    def steers(self) -> Answer:
+        """STEERS: adding raises the logit difference and taking away lowers it, beyond chance."""
+        signed = self.effect.plus > 0 > self.effect.minus
+        return "YES" if signed and self.p("steering") <= LEVEL else "NO"
+
+    @property
+    def necessary(self) -> Answer:
+        """NECESSARY: the logit difference gains with the labels, and less so without it."""
+        signed = self.gain > 0 and self.effect.fall > 0
+        return "YES" if signed and self.p("fall") <= LEVEL else "NO"
+
+    def to_json(self) -> bytes:
+        """The one text of this result: pretty-printed, no trailing newline."""
+        return dumps(_INTERVENTION.write(self))
+
+    @property
+    def sha256(self) -> str:
+        """Of that text."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+
+# --- members of the file, in order ------------------------------------------------------------
+
+_FIGURE = record(
+    Figure,
+    member("value", real(0, 1)),
+    member("low", real(0, 1)),
+    member("high", real(0, 1)),
+)
+_EFFECT = record(
+    Effect,
+    member("plus", FLOAT),
+    member("minus", FLOAT),
+    member("added_kl", real(0)),
+    member("fall", FLOAT),
+    member("removed_kl", real(0)),
+    member("deviation", real(0)),
+)
+_INTERVENTION = record(
+    Intervention,
+    member("format", choice((FORMAT,))),
+    member("version", U32),
+    member("arithmetic", STRING),
+    member("model_id", STRING),
+    member("precision", PRECISION),
+    member(
+        "weights",
+        record(Weights, member("manifest_root", DIGEST), member("tensor_root", optional(DIGEST))),
+    ),
+    member(
+        "probe",
+        record(
+            ProbeUsed,
+            member("sha256", DIGEST),
+            member("dimension", STRING),
+            member("layer", U32),
+            member("verdict", optional(choice(VERDICTS))),
+            member("geometry_sha256", DIGEST),
+        ),
+    ),
+    member(
+        "texts",
+        record(
+            InterventionTexts,
+            member("count", U32),
+            member("sha256", DIGEST),
+            member("tokens", TRAINED_TOKENS),
+            member("add_generation_prompt", BOOL, default=False, omitted=True),
+            member("date", STRING, default=None, omitted=True),
+            member("text_column", STRING, default="text", omitted=True),
+            member("label_column", STRING, default=None, omitted=True),
+            member("group_column", STRING, default=None, omitted=True),
+            member("split", STRING, default=None, omitted=True),
+            member("chars_column", STRING, default="chars", omitted=True),
+        ),
+    ),
+    member("targets", vector(record(Target, member("text", STRING), member("id", U32)))),
+    member("delta", real(0)),
+    member("difference", FLOAT),
+    member("gain", FLOAT),
+    member("effect", _EFFECT),
+    member("random", vector(_EFFECT)),
+    member("auroc", _FIGURE, default=None, omitted=True),
+)
+
+
+def read_intervention(path: PathLike) -> tuple[Intervention, str]:
+    """A result, and the SHA-256 of its file.
+
+    Raises:
+        Unreadable, TooLarge, BadText, BadJson and its kinds: it is none.
+        LimitExceeded: too few or too many random directions, or too long a name.
+        Inconsistent: not two targets. NotOurSpelling: other bytes than are written for it.
+    """
+    file = FileBytes.of(path)
+    data = read_bounded(file)
+    found = _INTERVENTION.read(loads(data, path), str(path))
+    if found.version != VERSION:
+        raise wrong_type(f"{path}.version", VERSION, found.version)
+    if not LEAST_DIRECTIONS <= len(found.random) <= MOST_DIRECTIONS:
+        raise LimitExceeded(
+            f"{path}.random", expected=f"{LEAST_DIRECTIONS} to {MOST_DIRECTIONS} directions",
+            found=len(found.random),
+        )  # fmt: skip
+    if len(found.targets) != 2:
+        raise Inconsistent(f"{path}.targets", expected="two targets", found=len(found.targets))
+    if found.to_json() != data:
+        raise NotOurSpelling(path, expected="the text that is written for it", found="another")
+    check_name(found.probe.dimension, f"{path}.probe.dimension")
+    for i, target in enumerate(found.targets):
+        check_name(target.text, f"{path}.targets[{i}]")
+    return found, file.sha256
+
+
+# --- what is bound of it ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BoundIntervention:
+    """What a binding says of a result, of which a `CausalScore` is signed.
+
+    Attributes:
+        sha256: of its file. probe: the index of the probe that it is of among all.
+        texts, texts_sha256: how many there were, and their digest.
+        targets: their texts. delta: as of `Intervention`.
+        directions: how many random ones. as_great: how many of them steer as much.
+        plus, minus: of the probe's direction.
+        detects, steers, necessary: the verdicts.
+    """
+
+    sha256: str
+    probe: int
+    texts: int
+    texts_sha256: str
+    targets: tuple[str, ...]
+    delta: float
+    directions: int
+    as_great: int
+    plus: float
+    minus: float
+    detects: Answer
+    steers: Answer
+    necessary: Answer
+
+    @classmethod
+    def of(cls, result: Intervention, sha256: str, probe: int) -> BoundIntervention:
+        """What is bound of a result with this digest."""
+        return cls(
+            sha256,
+            probe,
+            result.texts.count,
+            result.texts.sha256,
+            tuple(target.text for target in result.targets),
+            result.delta,
+            len(result.random),
+            result.as_great("steering"),
+            result.effect.plus,
+            result.effect.minus,
+            result.detects,
+            result.steers,
+            result.necessary,
+        )
+
+    @property
+    def consistency(self) -> float:
+        """1 − p of its steering, rounded to float32: the share of directions that do less."""
+        return float32((self.directions - self.as_great) / (self.directions + 1))
+
+    @property
+    def holds(self) -> bool:
+        """Whether `steers` follows from the counts and the signs."""
+        p = Fraction(1 + self.as_great, 1 + self.directions)
+        return (self.steers == "YES") == (self.plus > 0 > self.minus and p <= LEVEL)
+
+
+_NUMBER = decimal(FLOAT)
+BOUND_INTERVENTION = record(
+    BoundIntervention,
+    member("sha256", DIGEST),
+    member("probe", U32),
+    member("texts", U32),
+    member("texts_sha256", DIGEST),
+    member("targets", vector(STRING)),
+    member("delta", decimal(real(0))),
+    member("directions", U32),
+    member("as_great", U32),
+    member("plus", _NUMBER),
+    member("minus", _NUMBER),
+    member("detects", choice(ANSWERS)),
+    member("steers", choice(ANSWERS)),
+    member("necessary", choice(ANSWERS)),
+)
+"""What is bound of an intervention, as one JSON object of strings and integers."""

@@ -1,0 +1,1 @@
+"""Interventions: a model, a probe and texts become what moving a state along the probe does."""
