@@ -7,13 +7,13 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from geometry_of_trust.documents.bound_interventions import BOUND_INTERVENTION
 from geometry_of_trust.documents.evaluations import (
     AT_THRESHOLD,
     EVALUATION,
     MEASURES,
     ProbeEvaluation,
 )
-from geometry_of_trust.documents.interventions import BOUND_INTERVENTION
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.documents.thresholds import Thresholds

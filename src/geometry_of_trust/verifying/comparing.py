@@ -187,7 +187,12 @@ def _other_interventions(
             compared.links.append(Link(name, False, error.what))
             return compared.ends("MISMATCH", f"{name}: {error.what}")
         if not compared.equal(name, again.sha256, sha256):
-            return compared.ends("MISMATCH", first_difference(name, again, signed))
+            apart = first_difference(name, again, signed)
+            if again.unproved:
+                operations = ", ".join(map(quoted, again.unproved))
+                unproved = f"operations that are not proved to have one value ({operations})"
+                return compared.ends("UNVERIFIABLE", f"the model has {unproved}; {apart}")
+            return compared.ends("MISMATCH", apart)
     return None
 
 
