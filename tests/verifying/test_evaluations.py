@@ -478,18 +478,21 @@ def test_a_lie_of_an_evaluation_is_refused(
 
 
 def test_rows_that_a_probe_was_trained_on(evaluation: Evaluation, judged: Attestation) -> None:
-    """By the activations, or by a row table of the same content; a lie of it is refused."""
+    """By the activations, a row table of the same content or the texts; a lie of it is refused."""
     found = judged.bound().evaluation
     assert found is not None
     assert [probe.trained_on for probe in found.probes] == [True] * 3
-    assert "ON THE ROWS TRAINED ON" in evaluation.verify(judged).steps[3].detail
-    assert "TRAINED ON THESE ROWS" in verdicts.attestation(judged)
+    assert "ON ROWS OR TEXTS TRAINED ON" in evaluation.verify(judged).steps[3].detail
+    assert "TRAINED ON THESE ROWS OR TEXTS" in verdicts.attestation(judged)
     tree = json.loads(evaluation.probes[1].read_bytes())
     path = evaluation.folder / "elsewhere.json"
     probes = [evaluation.probes[0], path]
-    for activations, rows, known in (("ab" * 32, None, True), ("ab" * 32, "cd" * 32, False)):
-        tree["training"]["activations_sha256"] = activations
-        tree["training"]["rows_digest"] = rows or tree["training"]["rows_digest"]
+    record = read_record(record_path(evaluation.activations))
+    assert tree["training"]["texts_sha256"] == record.prompt_sha256
+    for member, known in (
+        ("activations_sha256", True), ("rows_digest", True), ("texts_sha256", False),
+    ):  # fmt: skip
+        tree["training"][member] = "ab" * 32
         path.write_text(json.dumps(tree))
         document = evaluation.attest(probes=probes, label_columns=["wet", "long"])
         made = document.bound().evaluation

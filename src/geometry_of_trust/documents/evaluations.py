@@ -44,8 +44,8 @@ class ProbeEvaluation:
         dimension: the probe's name. positives, negatives: rows by label.
         auroc, recall_at_1_percent: of the raw readings. brier, ece: of the probabilities.
         at_threshold: None without a threshold: neither one for all nor the probe's own.
-        trained_on: whether the probe was trained on these very activations, or on the rows of the
-            same row table, so that the figures are too good.
+        trained_on: whether the probe was trained on these very activations, on the rows of the same
+            row table, or on the same texts, so that the figures are too good.
     """
 
     dimension: str
