@@ -60,6 +60,7 @@ from geometry_of_trust.verifying.differences import (
     first_difference,
     flat,
     record_difference,
+    row_difference,
 )
 from geometry_of_trust.verifying.model_files import SuppliedModel
 from geometry_of_trust.verifying.signers import Signers
@@ -474,6 +475,13 @@ def _other_tokens(
     return None if apart is None else compared.ends("MISMATCH", f"tokens: {apart}")
 
 
+def _other_rows(compared: _Compared, again: Extraction | CorpusExtraction) -> str | None:
+    """Where the row table is another one than the signer's, if both are there."""
+    own, signed = rows_path(again.activations_path), compared.signers.read_rows()
+    ours = read_own_rows(own, again.record) if own.exists() else None
+    return None if ours is None or signed is None else row_difference(ours, signed)
+
+
 def _other_states(
     compared: _Compared,
     again: Extraction | CorpusExtraction,
@@ -493,7 +501,8 @@ def _other_states(
         if compared.equal("extraction record", record.digest, signed_digest):
             return None
         theirs = compared.signers.read_record()
-        return compared.ends("MISMATCH", record_difference(record, theirs))
+        apart = _other_rows(compared, again) or record_difference(record, theirs)
+        return compared.ends("MISMATCH", apart)
     apart = activations_difference(
         attestation, sources, compared.signers.activations, corpus=record.corpus is not None
     )
