@@ -119,7 +119,7 @@ def with_evaluation(
 
     Raises:
         BadOption: a threshold that is no probability, or another one than the bar's.
-        Inconsistent: the bar is for another corpus, or for no probe or several.
+        Inconsistent: the bar is for another corpus or other labels, or for no probe or several.
         LabelCount, BadLabel, OneClass, MissingMember and others: of the labels, as `named_labels`
             and `check_label_column`. TooFewOfClass: all rows are of one group.
     """
@@ -266,6 +266,13 @@ def _bound_bar(
         raise Inconsistent(
             where, expected="a bar for one of the probes",
             found=f"one for {len(probes)}, {bar.dimension!r} of layer {bar.layer}",
+        )  # fmt: skip
+    labels = next(x.sha256 for x in evaluation.labels if x.dimension == bar.dimension)
+    if bar.labels not in (None, labels):
+        raise Inconsistent(
+            f"{where}.labels", expected=f"those of {bar.dimension!r} here, {labels}",
+            found=bar.labels, hint="Give the labels that the bar was set for: got-cli show prints "
+            "the digest of a labels file and of a row table's columns.",
         )  # fmt: skip
     if bar.metric in AT_THRESHOLD and evaluation.probes[probes[0]].at_threshold is None:
         raise Inconsistent(

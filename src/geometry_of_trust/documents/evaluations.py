@@ -216,6 +216,7 @@ class Bar:
         threshold: probability from which a row is called positive; None: of `AT_THRESHOLD` it is
             above the probe's own threshold, of others nothing is.
         minimum, maximum: what the figure must be; one of them.
+        labels: digest of the labels that the figure is of (`labels_digest`); None: of any.
     """
 
     format: str
@@ -227,6 +228,7 @@ class Bar:
     threshold: float | None = None
     minimum: float | None = None
     maximum: float | None = None
+    labels: str | None = None
 
 
 _BAR = record(
@@ -240,6 +242,7 @@ _BAR = record(
     member("threshold", _SHARE, default=None, omitted=True),
     member("minimum", _SHARE, default=None, omitted=True),
     member("maximum", _SHARE, default=None, omitted=True),
+    member("labels", DIGEST, default=None, omitted=True),
 )
 
 
