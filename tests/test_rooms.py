@@ -91,6 +91,7 @@ FLOORS: dict[str, str] = {
         names names_beside strictjson codes token_choice recorded_identity extraction_record schema
         extraction_record_reading thresholds probe_card probe_card_reading positions evaluations
         aggregates trained_tokens model_names row_proofs interventions
+        bound_interventions
     """,
     "signing": """
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
@@ -134,6 +135,7 @@ FLOORS: dict[str, str] = {
         similarity alignment paired_rows survival survival_files transfer_matrix
         random_directions interventions
     """,
+    "intervening": "chosen_probe moved_texts intervene",
     "attesting": "drifts mismatches assemble row_files evaluations interventions attest",
     "verifying": """
         model_files differences supplied_files file_contents trusted_keys verdict remarks verify

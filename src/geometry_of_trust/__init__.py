@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from geometry_of_trust.corpus.options import RowOptions as RowOptions
     from geometry_of_trust.corpus.shifting import Shifter as Shifter
     from geometry_of_trust.documents.aggregates import Aggregate as Aggregate
+    from geometry_of_trust.documents.bound_interventions import (
+        BoundIntervention as BoundIntervention,
+    )
     from geometry_of_trust.documents.evaluations import BoundBar as BoundBar
     from geometry_of_trust.documents.evaluations import BoundLabels as BoundLabels
     from geometry_of_trust.documents.evaluations import Evaluation as Evaluation
@@ -46,7 +49,6 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.extraction_record import UnusedWeights as UnusedWeights
     from geometry_of_trust.documents.extraction_record import WrittenFile as WrittenFile
     from geometry_of_trust.documents.extraction_record_reading import read_record as read_record
-    from geometry_of_trust.documents.interventions import BoundIntervention as BoundIntervention
     from geometry_of_trust.documents.interventions import Effect as Effect
     from geometry_of_trust.documents.interventions import Intervention as Intervention
     from geometry_of_trust.documents.interventions import InterventionTexts as InterventionTexts
@@ -244,8 +246,8 @@ _NAMES = {
         "WrittenFile",
     ),
     "documents.extraction_record_reading": ("read_record",),
+    "documents.bound_interventions": ("BoundIntervention",),
     "documents.interventions": (
-        "BoundIntervention",
         "Effect",
         "Intervention",
         "InterventionTexts",

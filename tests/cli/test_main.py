@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -294,7 +295,11 @@ def test_show(run: Run, files: Files, tmp_path: Path, interop: Path) -> None:
     expectations = {
         files.activations: ("tiny", "Fp32", "1, 4", "per-layer"),
         files.unembedding: ("40 tokens", "hidden dimension"),
-        files.labels: ("30 positions, 10 positive, 20 negative", "no tokens to show"),
+        files.labels: (
+            "30 positions, 10 positive, 20 negative",
+            "no tokens to show",
+            hashlib.sha256(files.labels.read_bytes()).hexdigest(),
+        ),
         files.probes[0]: ("'warm'", "held out", "AUROC"),
         interop / "synthetic" / "probes-layer4.json": ("'honesty'", "--unknown-training"),
         interop / "demo" / "attestation.json": ("NOT VERIFIED", "key beside it"),

@@ -146,4 +146,4 @@ def test_extracting_again_keeps_edited_labels_and_gives_the_same_bytes(
 def test_show_joins_tokens_and_labels(shell: Shell) -> None:
     lines = shell("show", "activations.labels").splitlines()
     assert lines[0] == "labels: 265 positions, 56 positive, 209 negative"
-    assert lines[7].split() == ["6", "1", "'", "Copenhagen'"]
+    assert lines[8].split() == ["6", "1", "'", "Copenhagen'"]

@@ -35,6 +35,7 @@ from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.probing.probes import read_probe_set
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.showing import verdicts
+from geometry_of_trust.showing.any_file import describe
 from geometry_of_trust.signing import checks
 from geometry_of_trust.signing.attestation import Attestation, write_attestation
 from geometry_of_trust.verifying.reproduce import reproduce
@@ -435,6 +436,43 @@ def test_a_bar_that_is_not_met(evaluation: Evaluation) -> None:
     bar_of(evaluation)
 
 
+def test_a_bar_for_labels(evaluation: Evaluation, tmp_path: Path) -> None:
+    """Their digest is shown beforehand; labels that were chosen afterwards do not meet it."""
+    rows = read_rows(rows_path(evaluation.activations))
+    file = tmp_path / "wet.labels"
+    file.write_text("".join(f"{x}\n" for x in rows.label("wet")))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    shown = [*describe(rows_path(evaluation.activations))]
+    assert f"12 positive, sha256 {digest}: labels 'wet'" in shown
+    assert [*describe(file)][1] == f"sha256 in a bar or an evaluation: {digest}"
+    bar = bar_of(evaluation, labels=digest)
+    alone = train_files(
+        activations=evaluation.activations, unembedding=evaluation.unembedding,
+        label_columns=["wet"], layer=2,
+    )  # fmt: skip
+    probes = [tmp_path / "alone.json"]
+    write_file(probes[0], alone.probe_set.to_json())
+    document = evaluation.attest(probes=probes, label_columns=["wet"], bar=bar)
+    assert evaluation.verify(document, probes=probes, bar=bar).complete
+    assert evaluation.attest(probes=probes, labels=file, bar=bar).bound().evaluation
+    with pytest.raises(errors.Inconsistent) as caught:
+        evaluation.attest(probes=probes, label_columns=["long"], bar=bar)
+    assert caught.value.where == f"{bar}.labels"
+    other = evaluation.attest(
+        probes=probes, label_columns=["long"], bar=bar_of(evaluation, minimum=0.0)
+    )
+    bound = other.bound().evaluation
+    assert bound is not None
+    assert bound.bar is not None
+    bar_of(evaluation, labels=digest, minimum=0.0)
+    lie = replace(bound.bar, sha256=hashlib.sha256(bar.read_bytes()).hexdigest())
+    forged = signed_anew(other, binding=replaced(other.bound(), ("evaluation", "bar"), lie))
+    with pytest.raises(Refused) as refused:
+        evaluation.verify(forged, probes=probes, bar=bar)
+    assert (refused.value.step, refused.value.where) == (5, f"{bar}.labels")
+    bar_of(evaluation)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "refused"),
     [
@@ -479,18 +517,21 @@ def test_a_lie_of_an_evaluation_is_refused(
 
 
 def test_rows_that_a_probe_was_trained_on(evaluation: Evaluation, judged: Attestation) -> None:
-    """By the activations, or by a row table of the same content; a lie of it is refused."""
+    """By the activations, a row table of the same content or the texts; a lie of it is refused."""
     found = judged.bound().evaluation
     assert found is not None
     assert [probe.trained_on for probe in found.probes] == [True] * 3
-    assert "ON THE ROWS TRAINED ON" in evaluation.verify(judged).steps[3].detail
-    assert "TRAINED ON THESE ROWS" in verdicts.attestation(judged)
+    assert "ON ROWS OR TEXTS TRAINED ON" in evaluation.verify(judged).steps[3].detail
+    assert "TRAINED ON THESE ROWS OR TEXTS" in verdicts.attestation(judged)
     tree = json.loads(evaluation.probes[1].read_bytes())
     path = evaluation.folder / "elsewhere.json"
     probes = [evaluation.probes[0], path]
-    for activations, rows, known in (("ab" * 32, None, True), ("ab" * 32, "cd" * 32, False)):
-        tree["training"]["activations_sha256"] = activations
-        tree["training"]["rows_digest"] = rows or tree["training"]["rows_digest"]
+    record = read_record(record_path(evaluation.activations))
+    assert tree["training"]["texts_sha256"] == record.prompt_sha256
+    for member, known in (
+        ("activations_sha256", True), ("rows_digest", True), ("texts_sha256", False),
+    ):  # fmt: skip
+        tree["training"][member] = "ab" * 32
         path.write_text(json.dumps(tree))
         document = evaluation.attest(probes=probes, label_columns=["wet", "long"])
         made = document.bound().evaluation

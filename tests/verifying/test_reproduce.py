@@ -167,9 +167,17 @@ def test_a_row_of_a_corpus(case: Case, tmp_path: Path) -> None:
     assert other.line.startswith("MISMATCH at extraction record: the activations are equal")
     assert "labels, groups" in other.line
     located = own.reproduce(**chosen, activations=own.activations)
-    assert located.line.startswith("MISMATCH at extraction record.corpus.rows_sha256: signed ")
-    corpus.write_text(corpus.read_text().replace("Thames flows", "Thames flows on 2026-11-26"))
+    assert located.line == "MISMATCH at row table, row 0, column 'group': signed '0', found None"
     beside = {"record": record_path(own.activations), "rows": rows_path(own.activations)}
+    corpus.write_text(corpus.read_text().replace('Po flows", "long": 1', 'Po flows", "long": 0'))
+    labelled = chosen | {"row_options": signed}
+    found = own.reproduce(**labelled, **beside)
+    assert found.line == "MISMATCH at row table, row 3, column 'label.long': signed 1, found 0"
+    corpus.write_text("\n".join(map(json.dumps, rows)))
+    labelled["row_options"] = dataclasses.replace(signed, label_columns=("of",))
+    found = own.reproduce(**labelled, **beside)
+    assert found.line == "MISMATCH at row table, column 'label.long': signed one, found none"
+    corpus.write_text(corpus.read_text().replace("Thames flows", "Thames flows on 2026-11-26"))
     named = own.reproduce(**(chosen | {"row_options": signed}), **beside)
     assert named.line.startswith("MISMATCH at tokens: token ")
     assert " of text 1: " in named.line

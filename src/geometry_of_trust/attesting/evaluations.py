@@ -119,7 +119,7 @@ def with_evaluation(
 
     Raises:
         BadOption: a threshold that is no probability, or another one than the bar's.
-        Inconsistent: the bar is for another corpus, or for no probe or several.
+        Inconsistent: the bar is for another corpus or other labels, or for no probe or several.
         LabelCount, BadLabel, OneClass, MissingMember and others: of the labels, as `named_labels`
             and `check_label_column`. TooFewOfClass: all rows are of one group.
     """
@@ -161,24 +161,25 @@ def with_evaluation(
 
 
 def trained_on(attestation: Attestation, probe_sets: Sequence[ProbeSet]) -> list[bool]:
-    """Of each probe, whether it was trained on the rows that are evaluated, as far as its set says.
+    """Of each probe, whether it was trained on what is evaluated, as far as its set says.
 
-    These are the very activations, or those of a row table of the same content.
+    That is on the very activations, on a row table of the same content, or on the same texts.
     """
     binding, found = attestation.bound(), []
-    rows = None if binding.corpus is None else binding.corpus.rows_sha256
+    corpus = binding.corpus
     for probe_set in probe_sets:
         training = probe_set.training
         known = training is not None and (
             training.activations_sha256 == binding.activations.sha256
-            or (rows is not None and training.rows_digest == rows)
+            or (corpus is not None and training.rows_digest == corpus.rows_sha256)
+            or (corpus is not None and training.texts_sha256 == corpus.texts_sha256)
         )
         found += [known] * len(probe_set.probes)
     return found
 
 
 def check_trained_on(attestation: Attestation, probe_sets: Sequence[ProbeSet]) -> None:
-    """What is bound of whether probes were trained on the rows evaluated is what they say.
+    """What is bound of whether probes were trained on what is evaluated is what they say.
 
     Raises:
         ContentMismatch: naming the first that says something else.
@@ -186,7 +187,7 @@ def check_trained_on(attestation: Attestation, probe_sets: Sequence[ProbeSet]) -
     evaluation = attestation.bound().evaluation
     if evaluation is None:
         return
-    # 5.21 A probe trained on the rows that are evaluated is bound as such.
+    # 5.21 A probe trained on the rows or texts that are evaluated is bound as such.
     known = trained_on(attestation, probe_sets)
     for i, (probe, found) in enumerate(zip(evaluation.probes, known, strict=True)):
         if probe.trained_on != found:
@@ -265,6 +266,13 @@ def _bound_bar(
         raise Inconsistent(
             where, expected="a bar for one of the probes",
             found=f"one for {len(probes)}, {bar.dimension!r} of layer {bar.layer}",
+        )  # fmt: skip
+    labels = next(x.sha256 for x in evaluation.labels if x.dimension == bar.dimension)
+    if bar.labels not in (None, labels):
+        raise Inconsistent(
+            f"{where}.labels", expected=f"those of {bar.dimension!r} here, {labels}",
+            found=bar.labels, hint="Give the labels that the bar was set for: got-cli show prints "
+            "the digest of a labels file and of a row table's columns.",
         )  # fmt: skip
     if bar.metric in AT_THRESHOLD and evaluation.probes[probes[0]].at_threshold is None:
         raise Inconsistent(

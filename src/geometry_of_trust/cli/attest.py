@@ -194,8 +194,8 @@ def attest(
     for probe in () if evaluation is None else evaluation.probes:
         if probe.trained_on:
             talk(
-                "warning: evaluated on the rows that it was trained on, so that the figures are "
-                f"too good: probe {quoted(probe.dimension)}"
+                "warning: evaluated on rows or texts that it was trained on, so that the figures "
+                f"are too good: probe {quoted(probe.dimension)}"
             )
     for name in attestation.insufficient:
         talk(

@@ -44,8 +44,8 @@ class ProbeEvaluation:
         dimension: the probe's name. positives, negatives: rows by label.
         auroc, recall_at_1_percent: of the raw readings. brier, ece: of the probabilities.
         at_threshold: None without a threshold: neither one for all nor the probe's own.
-        trained_on: whether the probe was trained on these very activations, or on the rows of the
-            same row table, so that the figures are too good.
+        trained_on: whether the probe was trained on these very activations, on the rows of the same
+            row table, or on the same texts, so that the figures are too good.
     """
 
     dimension: str
@@ -216,6 +216,7 @@ class Bar:
         threshold: probability from which a row is called positive; None: of `AT_THRESHOLD` it is
             above the probe's own threshold, of others nothing is.
         minimum, maximum: what the figure must be; one of them.
+        labels: digest of the labels that the figure is of (`labels_digest`); None: of any.
     """
 
     format: str
@@ -227,6 +228,7 @@ class Bar:
     threshold: float | None = None
     minimum: float | None = None
     maximum: float | None = None
+    labels: str | None = None
 
 
 _BAR = record(
@@ -240,6 +242,7 @@ _BAR = record(
     member("threshold", _SHARE, default=None, omitted=True),
     member("minimum", _SHARE, default=None, omitted=True),
     member("maximum", _SHARE, default=None, omitted=True),
+    member("labels", DIGEST, default=None, omitted=True),
 )
 
 

@@ -92,6 +92,8 @@ class Training:
             before, and where a norm is beyond float32.
         unit_effective_dimension: of the probes together, each of Φ-length 1; None: nobody looked
             (0.2.0).
+        texts_sha256: digest of the texts of the corpus trained on (`Record.prompt_sha256`), however
+            its rows were chosen; None where no record of a corpus says it.
     """
 
     precision: str
@@ -112,6 +114,7 @@ class Training:
     tokens: TrainedTokens | None = None
     fitted: FittedRange | None = None
     unit_effective_dimension: float | None = None
+    texts_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -287,6 +290,7 @@ _TRAINING = record(
     member("unembedding_sha256", optional(DIGEST)),
     member("labels_sha256", optional(DIGEST)),
     member("rows_digest", optional(DIGEST)),
+    member("texts_sha256", DIGEST, default=None, omitted=True),
     member("inner_product", INNER_PRODUCT),
     member("epsilon", real(0)),
     member("spectrum", _SPECTRUM),

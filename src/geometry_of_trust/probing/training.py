@@ -99,6 +99,7 @@ class TrainingContext:
         unread: whether it says that the unembedding does not read such states.
         weights: of which weights it says that the states are.
         tokens: of which tokens of their texts.
+        texts_sha256: of the texts of the corpus that they are of.
     """
 
     corpus_version: str = "unversioned"
@@ -109,6 +110,7 @@ class TrainingContext:
     unread: bool = False
     weights: Weights | None = None
     tokens: TrainedTokens | None = None
+    texts_sha256: str | None = None
 
 
 def train(
@@ -191,6 +193,7 @@ def train(
         tokens=tokens,
         fitted=trainer.fitted_range(trained),
         unit_effective_dimension=unit_effective_dimension(weights, geometry),
+        texts_sha256=context.texts_sha256,
     )
     probe_set = ProbeSet(
         probes=tuple(one.probe for one in trained),

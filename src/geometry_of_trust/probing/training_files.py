@@ -147,6 +147,7 @@ def train_layers(
         record is not None and record.unembedding_reads in (TRANSFORMED, NO_NORM),
         None if record is None else record.weights,
         None if record is None else TrainedTokens.of(record),
+        None if record is None or record.corpus is None else record.prompt_sha256,
     )
     results = [
         train(

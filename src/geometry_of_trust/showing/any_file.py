@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geometry_of_trust.documents.evaluations import labels_digest
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.extraction_record_reading import read_record
 from geometry_of_trust.documents.interventions import FORMAT, read_intervention
@@ -164,6 +165,7 @@ def _labels(file: FileBytes) -> Iterator[str]:
     path, labels = Path(file), read_labels(file)
     positive = int(labels.sum())
     yield f"labels: {len(labels)} positions, {positive} positive, {len(labels) - positive} negative"
+    yield f"sha256 in a bar or an evaluation: {labels_digest(labels.tobytes())}"
     place = record_path(path)
     if not os.path.lexists(place):
         yield f"no tokens to show: no {escaped(place.name)} beside the labels"
@@ -262,7 +264,8 @@ def _row_table(table: RowTable) -> Iterator[str]:
     groups = len({group for group in table.group if group is not None})
     yield f"row table: {len(table)} rows of {texts} texts in {groups or 'no'} groups"
     for name, column in table.labels.items():
-        yield f"{int(column.sum())} positive: labels {quoted(name)}"
+        digest = labels_digest(column.tobytes())
+        yield f"{int(column.sum())} positive, sha256 {digest}: labels {quoted(name)}"
     yield from itertools.islice(_rows(table), ROWS_SHOWN)
     if len(table) > ROWS_SHOWN:
         yield f"and {len(table) - ROWS_SHOWN} more rows"

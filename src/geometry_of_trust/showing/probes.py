@@ -44,6 +44,7 @@ def training_rows(trained: Training) -> list[tuple[str, str]]:
         ("unembedding", trained.unembedding_sha256 or ""),
         ("labels", trained.labels_sha256 or ""),
         ("rows", trained.rows_digest or ""),
+        ("texts", trained.texts_sha256 or ""),
         ("made with", ", ".join(
             f"{name} {bare_or_quoted(v)}" for name, v in trained.versions.items()
         )),

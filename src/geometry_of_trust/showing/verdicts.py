@@ -7,13 +7,13 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from geometry_of_trust.documents.bound_interventions import BOUND_INTERVENTION
 from geometry_of_trust.documents.evaluations import (
     AT_THRESHOLD,
     EVALUATION,
     MEASURES,
     ProbeEvaluation,
 )
-from geometry_of_trust.documents.interventions import BOUND_INTERVENTION
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.documents.thresholds import Thresholds
@@ -242,7 +242,7 @@ def _evaluation_rows(bound: Binding) -> list[tuple[str, str]]:
         if (column := columns.get(probe.dimension)) not in (None, probe.dimension):
             of_one += f" against LABELS OF ANOTHER NAME, {quoted(column)}"
         told = f"{probe.positives} positive, {probe.negatives} negative"
-        told += ", TRAINED ON THESE ROWS" if probe.trained_on else ""
+        told += ", TRAINED ON THESE ROWS OR TEXTS" if probe.trained_on else ""
         rows.append(("evaluation", f"{_told(probe, MEASURES)}, {told}, {of_one}"))
         at = ""
         if evaluation.threshold is not None:

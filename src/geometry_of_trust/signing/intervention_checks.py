@@ -8,12 +8,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+from geometry_of_trust.documents.bound_interventions import BoundIntervention
 from geometry_of_trust.documents.interventions import (
     LEAST_DIRECTIONS,
     LEAST_TEXTS,
     MOST_DIRECTIONS,
     MOST_TEXTS,
-    BoundIntervention,
 )
 from geometry_of_trust.errors import BindingMismatch
 from geometry_of_trust.signing.attestation import Attestation

@@ -21,7 +21,7 @@ from geometry_of_trust.errors import GotError, OtherModel
 from geometry_of_trust.extraction.one_text import Extraction
 from geometry_of_trust.extraction.options import LoadingOptions
 from geometry_of_trust.files import FileBytes, PathLike
-from geometry_of_trust.formats.row_table import read_own_rows
+from geometry_of_trust.formats.row_table import RowTable, read_own_rows
 from geometry_of_trust.identity.model_signature import check_covered
 from geometry_of_trust.intervening.intervene import repeated
 from geometry_of_trust.probing.row_origins import RowOrigins
@@ -35,6 +35,7 @@ from geometry_of_trust.verifying.differences import (
     first_difference,
     flat,
     record_difference,
+    row_difference,
 )
 from geometry_of_trust.verifying.reproduction import Compared, Link, Reproduction
 from geometry_of_trust.verifying.signed_run import as_signed
@@ -105,8 +106,7 @@ def _other_tokens(
     theirs = compared.signers.read_record()
     if theirs is None:
         return None
-    own = rows_path(again.activations_path)
-    ours = tokens_of(again.record, read_own_rows(own, again.record) if own.exists() else None)
+    ours = tokens_of(again.record, _rows(again))
     signed = tokens_of(theirs, compared.signers.read_rows())
     if ours is None or signed is None:
         return None
@@ -115,6 +115,18 @@ def _other_tokens(
     count = sum(map(len, ours.values()))
     compared.links.append(Link("tokens", apart is None, apart or f"{count}, as in the record"))
     return None if apart is None else compared.ends("MISMATCH", f"tokens: {apart}")
+
+
+def _rows(again: Extraction | CorpusExtraction) -> RowTable | None:
+    """The row table of an extraction, if it has one."""
+    path = rows_path(again.activations_path)
+    return read_own_rows(path, again.record) if path.exists() else None
+
+
+def _other_rows(compared: Compared, again: Extraction | CorpusExtraction) -> str | None:
+    """Where the row table is another one than the signer's, if both are there."""
+    ours, signed = _rows(again), compared.signers.read_rows()
+    return None if ours is None or signed is None else row_difference(ours, signed)
 
 
 def _other_states(
@@ -136,7 +148,8 @@ def _other_states(
         if compared.equal("extraction record", record.digest, signed_digest):
             return None
         theirs = compared.signers.read_record()
-        return compared.ends("MISMATCH", record_difference(record, theirs))
+        apart = _other_rows(compared, again) or record_difference(record, theirs)
+        return compared.ends("MISMATCH", apart)
     apart = activations_difference(
         attestation, sources, compared.signers.activations, corpus=record.corpus is not None
     )
@@ -187,7 +200,12 @@ def _other_interventions(
             compared.links.append(Link(name, False, error.what))
             return compared.ends("MISMATCH", f"{name}: {error.what}")
         if not compared.equal(name, again.sha256, sha256):
-            return compared.ends("MISMATCH", first_difference(name, again, signed))
+            apart = first_difference(name, again, signed)
+            if again.unproved:
+                operations = ", ".join(map(quoted, again.unproved))
+                unproved = f"operations that are not proved to have one value ({operations})"
+                return compared.ends("UNVERIFIABLE", f"the model has {unproved}; {apart}")
+            return compared.ends("MISMATCH", apart)
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,11 @@ from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.formats.mapped_arrays import settled
+from geometry_of_trust.formats.row_table import RowTable
+from geometry_of_trust.formats.row_writer import LABEL_PREFIX
 from geometry_of_trust.probing.sources import Sources
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.terminal import escaped
+from geometry_of_trust.terminal import escaped, quoted
 from geometry_of_trust.verifying.model_files import files_apart
 
 
@@ -113,6 +115,55 @@ def record_difference(record: Record, theirs: Record | None) -> str:
         f"such as {cause}; with the signer's --record, or their --activations and the record "
         "beside them, it is named"
     )
+
+
+def row_difference(ours: RowTable, signed: RowTable) -> str | None:
+    """Where two row tables of as many rows first differ, in words: the row, and its column.
+
+    Returns:
+        None if no row differs, or there are not as many.
+    """
+    if len(ours) != len(signed):
+        return None
+    mine, theirs = _columns(ours), _columns(signed)
+    for name in {**theirs, **mine}:
+        if (name in mine) != (name in theirs):
+            told = ("none", "one") if name in mine else ("one", "none")
+            return f"row table, column {quoted(name)}: signed {told[0]}, found {told[1]}"
+    apart = [
+        (row, name) for name in theirs if (row := _first(mine[name], theirs[name])) is not None
+    ]
+    if not apart:
+        return None
+    row, name = min(apart, key=lambda place: place[0])
+    told = _cell(theirs[name][row]), _cell(mine[name][row])
+    return f"row table, row {row}, column {quoted(name)}: signed {told[0]}, found {told[1]}"
+
+
+Column = NDArray[np.integer | np.bool_] | tuple[object, ...]
+
+
+def _columns(table: RowTable) -> dict[str, Column]:
+    """All columns by their names in the file, but the ids of texts, whose tokens are compared."""
+    columns = {
+        field.name: getattr(table, field.name)
+        for field in fields(table)
+        if field.name not in ("labels", "tokens")
+    }
+    columns |= {f"{LABEL_PREFIX}{name}": column for name, column in table.labels.items()}
+    return {name: column for name, column in columns.items() if column is not None}
+
+
+def _first(mine: Column, theirs: Column) -> int | None:
+    if isinstance(mine, np.ndarray) and isinstance(theirs, np.ndarray):
+        rows = np.flatnonzero(mine != theirs)
+        return int(rows[0]) if rows.size else None
+    pairs = zip(mine, theirs, strict=True)
+    return next((row for row, (a, b) in enumerate(pairs) if a != b), None)
+
+
+def _cell(value: object) -> str:
+    return quoted(value) if isinstance(value, str) else str(value)
 
 
 def files_named(theirs: Record | None, found: RecordedIdentity) -> str:

@@ -33,7 +33,7 @@ def evaluated(claimed: Attestation) -> str:
     if evaluation is None:
         return ""
     known = any(probe.trained_on for probe in evaluation.probes)
-    too_good = "; evaluated ON THE ROWS TRAINED ON" if known else ""
+    too_good = "; evaluated ON ROWS OR TEXTS TRAINED ON" if known else ""
     if (bar := evaluation.bar) is None:
         return too_good
     return f"{too_good}; the bar was {'MET' if bar.met else 'NOT MET'}: {bar.demand}"
