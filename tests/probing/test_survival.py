@@ -314,6 +314,7 @@ def test_what_was_found_is_signed_and_checked(
     assert main([*command, *to, *sign[:2], "--dsse", str(public)]) == 1
     assert main([*command, *to, *sign[:2]]) == 2
     assert main([*command, *to, *check[:2]]) == 2
+    assert main([*command, *to, *sign[4:]]) == 2
 
 
 def test_a_threshold_of_the_probe_itself_decides(folder: Path) -> None:
