@@ -190,6 +190,11 @@ def test_it_is_run_again(case: Case) -> None:
     without = reproduce(signed, KEY.public, **given)  # type: ignore[arg-type]
     assert without.outcome == "UNVERIFIABLE"
     assert "--intervention-input-file" in without.detail
+    texts["intervention_texts"] = [case.folder / "no such file.jsonl"]
+    again = reproduce(signed, KEY.public, **given, **texts)  # type: ignore[arg-type]
+    assert again.outcome == "UNVERIFIABLE"
+    assert "no such file" in again.detail
+    texts["intervention_texts"] = [case.planted.corpus]
     # What the model is called is no part of what it is.
     named = case.other("named", model_id="another")
     write_file(signed, case.attest(named).to_json())

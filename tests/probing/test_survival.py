@@ -195,7 +195,7 @@ def test_so_few_groups_that_nothing_changes_show_nothing(folder: Path) -> None:
     ):
         rows = table(y)
         kept = replace(
-            table_of([[i] for i in chosen], [f"{rows.groups[i]}" for i in chosen]),
+            table_of([[int(i)] for i in chosen], [f"{rows.groups[i]}" for i in chosen]),
             labels={"warm": y[chosen]},
         )
         write(folder, name, H[chosen], kept)

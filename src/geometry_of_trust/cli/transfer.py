@@ -155,8 +155,8 @@ def transfer(
         write_transfer(dsse, secret, report.files.new, report.signed_part(), timestamp)
     if checked:
         talk(checked)
-    if report.same_weights:
-        talk("warning: both have the same weights, so that nothing changed that could matter")
+    if report.nothing_changed:
+        talk("warning: both have the same weights and precision: nothing changed that could matter")
     for found in report.layers:
         if found.trained_on:
             talk(
