@@ -227,22 +227,23 @@ def _check_alike(files: Sequence[ActivationsFile], unembedding_sha256: str) -> N
             raise BadOption(file.activations.source, expected="each corpus once", found="it twice")
         theirs, where = file.own_record(unembedding_sha256), file.activations.source
         same = file.activations.model_id == first.activations.model_id
+        found = f"model {file.activations.model_id!r}"
         if ours is not None and theirs is not None and ours.weights and theirs.weights:
             same = ours.weights.are(theirs.weights)
+            found += " of other weights"
         if not same:
             raise ModelMismatch(
-                where, expected=f"states of the model of {first.activations.source}",
-                found=f"model {file.activations.model_id!r}",
-            )  # fmt: skip
+                where, expected=f"states of the model of {first.activations.source}", found=found
+            )
         precision = first.activations.precision
         if file.activations.precision != precision:
             raise PrecisionMismatch(where, expected=precision, found=file.activations.precision)
         if ours is not None and theirs is not None:
-            tokens, found = TrainedTokens.of(ours), TrainedTokens.of(theirs)
-            if tokens != found:
+            tokens, others = TrainedTokens.of(ours), TrainedTokens.of(theirs)
+            if tokens != others:
                 raise OtherTokens(
                     where, expected=f"rows of the same tokens as the first corpus ({tokens})",
-                    found=found, hint="Extract all with the same options for rows.",
+                    found=others, hint="Extract all with the same options for rows.",
                 )  # fmt: skip
 
 
