@@ -200,6 +200,15 @@ def test_files_that_are_not_those_signed(beside: Beside, tmp_path: Path) -> None
         changed = {cell: (29, not flagged if value is None else value)}
         found = refused(beside, readings=rewritten(beside.readings, path, changed))
         assert (found.step, type(found.cause), found.where) == (5, errors.DigestMismatch, str(path))
+    for cell, number in (
+        ("raw.1", np.nan), ("raw.1", np.inf), ("raw.1", -0.0), ("probability.1", np.nan),
+        ("probability.1", 1.5),
+    ):  # fmt: skip
+        found = refused(beside, readings=rewritten(beside.readings, path, {cell: (29, number)}))
+        assert (type(found.cause), found.where) == (errors.BadReadings, f"{path}, row 29")
+    pq.write_table(table.set_column(4, "raw.1", table["raw.1"].cast(pa.float64())), path)
+    found = refused(beside, readings=path)
+    assert (found.where, found.found) == (f"{path}, column 4", "raw.1 (double)")
     order = table.take(pa.array([1, 0, *range(2, 30)]))
     for made, cause in (
         (order, errors.DigestMismatch),
