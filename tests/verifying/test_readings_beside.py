@@ -474,6 +474,12 @@ def test_the_commands(beside: Beside, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "row 32769" not in last(*check, "--row", "32769", code=2)
     assert main(["show", str(document)]) == 0
     assert "32769 rows of 2 probes" in capsys.readouterr().out
-    (tmp_path / "d.readings.parquet").write_text("something else")
+    readings = (tmp_path / "d.readings.parquet", tmp_path / "elsewhere.parquet")
+    shutil.copy(readings[1], readings[0])
+    namesake = [*attesting[:-1], str(tmp_path / "d.2")]  # its readings would have the same name
+    assert main([*namesake, "--position", "every"]) == 1
+    assert "and no d.2" in capsys.readouterr().err
+    assert readings[0].read_bytes() == readings[1].read_bytes()
+    readings[0].write_text("something else")
     assert main([*attesting, "--position", "every"]) == 1  # replaces no other kind of file
     assert "d.readings.parquet" in capsys.readouterr().err
