@@ -286,6 +286,12 @@ def test_what_cannot_be_is_refused(files: Files, tmp_path: Path) -> None:
     ):
         with pytest.raises(error):
             train(files, **options)
+
+    def never(*arguments: object) -> list[Any]:
+        raise AssertionError("the model was run")
+
+    with pytest.raises(TooFewGroups):
+        train(files, benign=few, shifting=never)
     # The labels file beside serves where the row table has no such column.
     without.with_suffix(".labels").write_text("".join(f"{label}\n" for label in y))
     assert card_of(train(files, ood=[without])).elsewhere[0].positives == 60
