@@ -1,8 +1,8 @@
 """How far the demo's probe carries: other cities, other facts, false statements, other styles.
 
 The probe of docs/probes.md (SmolLM2, layer 15, last token, 200 statements "X is in Y"). Benign are
-the false statements of 120 groups of `kinds`; out of distribution are the other groups of `kinds`,
-and `cities`. Prints what docs/probes.md has of it; a few minutes.
+the false statements of 120 groups of `kinds`, or those of `cities`; out of distribution are the
+other groups of `kinds`, and `cities`. Prints what docs/probes.md has of it; a few minutes.
 """
 
 from __future__ import annotations
@@ -48,21 +48,29 @@ def main() -> int:
     quiet = set(groups[:BENIGN_GROUPS])
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        towns = read(ROOT / "benchmarks" / "corpora" / "cities.jsonl")
         trained = extracted(folder, "statements", read(STATEMENTS))
-        cities = extracted(folder, "cities", read(ROOT / "benchmarks" / "corpora" / "cities.jsonl"))
+        cities = extracted(folder, "cities", towns)
         rest = extracted(folder, "kinds", [x for x in kinds if x["group"] not in quiet])
         false = [x for x in kinds if x["group"] in quiet and not x["true"]]
         benign = extracted(folder, "false", false)
-        shown = got("train", "--activations", trained, "--unembedding", folder / "u.gotue",
-                    "--label-column", "true", "--layer", LAYER, "--output", folder / "p.json",
-                    "--ood", cities, "--ood", rest, "--benign", benign,
-                    "--shifts", "--model", MODEL, "--input-file", STATEMENTS)  # fmt: skip
+        near = extracted(folder, "near", [x for x in towns if not x["true"]])
+        train = ("train", "--activations", trained, "--unembedding", folder / "u.gotue",
+                 "--label-column", "true", "--layer", LAYER, "--output", folder / "p.json",
+                 "--ood", cities, "--ood", rest)  # fmt: skip
+        styles = ("--shifts", "--model", MODEL, "--input-file", STATEMENTS)
+        print(part(got(*train, "--benign", benign, *styles)))
+        print("With the false statements about cities as benign ones:\n")
+        print(part(got(*train, "--benign", near)))
+    return 0
+
+
+def part(shown: str) -> str:
+    """What a card says beyond its own corpus."""
     lines = shown.splitlines()
-    print("\n".join(lines[: lines.index("") + 1]))
     start = next(i for i, line in enumerate(lines) if "threshold for" in line)
     end = next(i for i, line in enumerate(lines) if line.startswith("trained on "))
-    print("\n".join(lines[start:end]))
-    return 0
+    return "\n".join(lines[start:end])
 
 
 if __name__ == "__main__":

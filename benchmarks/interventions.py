@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -71,20 +72,26 @@ def main() -> None:
         states = going_on.states(ids)
         geometry = Geometry.from_unembedding(np.concatenate(list(runner.unembedding_rows())))
         lower = np.linalg.cholesky(geometry.matrix().astype(np.float64))
-        labels = np.arange(TEXTS) % 2
-        rng, passed = np.random.default_rng(0), dict.fromkeys([*MEASURES, "the reference's"], 0)
-        for seed in range(count):
-            w = np.linalg.solve(lower.T, rng.normal(size=HIDDEN)).astype(np.float32)
-            found = directions(w, geometry, states, 99, seed)
-            of_labels = labels if seed % 2 else None
-            effects = measured(going_on, ids, states, found, 2.0, labels=of_labels)
-            for name, measure in MEASURES.items():
-                own, *others = map(measure, effects.of_each)
-                passed[name] += 1 + sum(x >= own for x in others) <= 5
-            passed["the reference's"] += reference_passes(going_on, ids[0], states[0], w)
-        print(f"of {count} random directions pass, at p <= 0.05 (or the reference's ratio)")
-        for name, times in passed.items():
-            print(f"{name:<18}{times:>5}  {100 * times / count:.1f} %")
+        labels, centred = np.arange(TEXTS) % 2, states - states.mean(axis=0)
+        kinds: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
+            "isotropic": lambda rng: np.linalg.solve(lower.T, rng.normal(size=HIDDEN)),
+            "out of the states": lambda rng: rng.choice([-1, 1], size=TEXTS) @ centred,
+        }
+        for kind, drawn in kinds.items():
+            rng = np.random.default_rng(0)
+            passed = dict.fromkeys([*MEASURES, "the reference's"], 0)
+            for seed in range(count):
+                w = drawn(rng).astype(np.float32)
+                found = directions(w, geometry, states, 99, seed)
+                of_labels = labels if seed % 2 else None
+                effects = measured(going_on, ids, states, found, 2.0, labels=of_labels)
+                for name, measure in MEASURES.items():
+                    own, *others = map(measure, effects.of_each)
+                    passed[name] += 1 + sum(x >= own for x in others) <= 5
+                passed["the reference's"] += reference_passes(going_on, ids[0], states[0], w)
+            print(f"of {count} random directions, {kind}, pass at p <= 0.05 (or by that ratio):")
+            for name, times in passed.items():
+                print(f"{name:<18}{times:>5}  {100 * times / count:.1f} %")
         rows = RowOptions(limit=12, label_columns=("high",))
         for name, v in (("planted", planted.v), ("planted, reversed", -planted.v)):
             probe = planted.probe_of(v, folder / "probe.json")

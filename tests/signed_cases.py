@@ -14,7 +14,8 @@ from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.signing.attestation import write_attestation
-from geometry_of_trust.verifying.reproduce import Reproduction, reproduce
+from geometry_of_trust.verifying.reproduce import reproduce
+from geometry_of_trust.verifying.reproduction import Reproduction
 from options import arguments_of
 from pipeline import KEY, TIMESTAMP
 from tiny_models import FAMILIES, TEXT, Family, build, save_model

@@ -10,7 +10,7 @@ import pytest
 from geometry_of_trust import errors
 from geometry_of_trust.errors import GotError
 from geometry_of_trust.verifying.history import HistoryRefused
-from geometry_of_trust.verifying.verify import Refused, Step
+from geometry_of_trust.verifying.verdict import Refused, Step
 
 
 def kinds(of: type[GotError]) -> list[type[GotError]]:

@@ -32,7 +32,8 @@ from geometry_of_trust.probing.token_readings import read_tokens
 from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.showing.any_file import describe
 from geometry_of_trust.signing.attestation import write_attestation
-from geometry_of_trust.verifying.verify import Refused, verify
+from geometry_of_trust.verifying.verdict import Refused
+from geometry_of_trust.verifying.verify import verify
 from pipeline import KEY, LAYERS, D, Files, P, build, train_one
 
 _seen: Counter[str] | None = None

@@ -91,6 +91,7 @@ FLOORS: dict[str, str] = {
         names names_beside strictjson codes token_choice recorded_identity extraction_record schema
         extraction_record_reading thresholds probe_card probe_card_reading positions evaluations
         aggregates trained_tokens model_names row_proofs interventions
+        bound_interventions
     """,
     "signing": """
         ed25519_points secret_files unlocking_costs core_dumps keys binding reference_members
@@ -134,10 +135,11 @@ FLOORS: dict[str, str] = {
         similarity alignment paired_rows survival survival_files transfer_matrix
         random_directions interventions
     """,
+    "intervening": "chosen_probe moved_texts intervene",
     "attesting": "drifts mismatches assemble row_files evaluations interventions attest",
     "verifying": """
-        model_files differences supplied_files file_contents trusted_keys verify history signers
-        token_differences reproduce
+        model_files differences supplied_files file_contents trusted_keys verdict remarks verify
+        history signers token_differences reproduction signed_run comparing reproduce
     """,
     "showing": """
         text verdicts evidence histories keyrings cards probes drifts conversions extractions
@@ -163,7 +165,8 @@ NO_NUMPY = {
 """Folders that import no numpy, whatever files they hold."""
 
 ALSO_WITHOUT_NUMPY = {
-    "verifying.verify", "verifying.history", "showing.verdicts", "showing.histories",
+    "verifying.verdict", "verifying.remarks", "verifying.verify", "verifying.history",
+    "showing.verdicts", "showing.histories",
     "showing.keyrings", "showing.evidence", "showing.any_file", "showing.identities",
     "identity.model_identity", "identity.model_signature", "identity.hub_cache",
     "attesting.interventions", "showing.interventions",

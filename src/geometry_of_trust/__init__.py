@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from geometry_of_trust.corpus.options import RowOptions as RowOptions
     from geometry_of_trust.corpus.shifting import Shifter as Shifter
     from geometry_of_trust.documents.aggregates import Aggregate as Aggregate
+    from geometry_of_trust.documents.bound_interventions import (
+        BoundIntervention as BoundIntervention,
+    )
     from geometry_of_trust.documents.evaluations import BoundBar as BoundBar
     from geometry_of_trust.documents.evaluations import BoundLabels as BoundLabels
     from geometry_of_trust.documents.evaluations import Evaluation as Evaluation
@@ -46,7 +49,6 @@ if TYPE_CHECKING:
     from geometry_of_trust.documents.extraction_record import UnusedWeights as UnusedWeights
     from geometry_of_trust.documents.extraction_record import WrittenFile as WrittenFile
     from geometry_of_trust.documents.extraction_record_reading import read_record as read_record
-    from geometry_of_trust.documents.interventions import BoundIntervention as BoundIntervention
     from geometry_of_trust.documents.interventions import Effect as Effect
     from geometry_of_trust.documents.interventions import Intervention as Intervention
     from geometry_of_trust.documents.interventions import InterventionTexts as InterventionTexts
@@ -206,12 +208,12 @@ if TYPE_CHECKING:
     from geometry_of_trust.verifying.history import HistoryLink as HistoryLink
     from geometry_of_trust.verifying.history import HistoryRefused as HistoryRefused
     from geometry_of_trust.verifying.history import verify_history as verify_history
-    from geometry_of_trust.verifying.reproduce import Link as Link
-    from geometry_of_trust.verifying.reproduce import Reproduction as Reproduction
     from geometry_of_trust.verifying.reproduce import reproduce as reproduce
-    from geometry_of_trust.verifying.verify import Refused as Refused
-    from geometry_of_trust.verifying.verify import Step as Step
-    from geometry_of_trust.verifying.verify import Verdict as Verdict
+    from geometry_of_trust.verifying.reproduction import Link as Link
+    from geometry_of_trust.verifying.reproduction import Reproduction as Reproduction
+    from geometry_of_trust.verifying.verdict import Refused as Refused
+    from geometry_of_trust.verifying.verdict import Step as Step
+    from geometry_of_trust.verifying.verdict import Verdict as Verdict
     from geometry_of_trust.verifying.verify import verify as verify
 
 _NAMES = {
@@ -244,8 +246,8 @@ _NAMES = {
         "WrittenFile",
     ),
     "documents.extraction_record_reading": ("read_record",),
+    "documents.bound_interventions": ("BoundIntervention",),
     "documents.interventions": (
-        "BoundIntervention",
         "Effect",
         "Intervention",
         "InterventionTexts",
@@ -393,8 +395,10 @@ _NAMES = {
         "HistoryRefused",
         "verify_history",
     ),
-    "verifying.reproduce": ("Link", "Reproduction", "reproduce"),
-    "verifying.verify": ("Refused", "Step", "Verdict", "verify"),
+    "verifying.reproduce": ("reproduce",),
+    "verifying.reproduction": ("Link", "Reproduction"),
+    "verifying.verdict": ("Refused", "Step", "Verdict"),
+    "verifying.verify": ("verify",),
 }
 """All names that are promised, by the module in which they stand; the test of the rooms compares
 the imports above, which are for type checkers."""

@@ -32,7 +32,8 @@ from geometry_of_trust.signing.binding import BoundRecord
 from geometry_of_trust.signing.checks import check_structure
 from geometry_of_trust.signing.key_making import generate_key_files
 from geometry_of_trust.signing.signed_bytes import InnerProductTag
-from geometry_of_trust.verifying.verify import Refused, verify
+from geometry_of_trust.verifying.verdict import Refused
+from geometry_of_trust.verifying.verify import verify
 from pipeline import KEY, LAYERS, TIMESTAMP, D, Files, P, V, build, signed_anew, train_one
 
 

@@ -20,7 +20,8 @@ from geometry_of_trust.probing.probes import read_probe_set
 from geometry_of_trust.showing import verdicts
 from geometry_of_trust.signing.attestation import Attestation, parse_document
 from geometry_of_trust.signing.reference_members import DirectionalDrift
-from geometry_of_trust.verifying.verify import Refused, verify
+from geometry_of_trust.verifying.verdict import Refused
+from geometry_of_trust.verifying.verify import verify
 from pipeline import KEY, Files, build, replaced, signed_anew, train_one
 
 

@@ -19,7 +19,8 @@ from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.signing.attestation import Attestation, parse_document
 from geometry_of_trust.signing.reference_members import CausalScore
 from geometry_of_trust.verifying.reproduce import reproduce
-from geometry_of_trust.verifying.verify import Refused, verify
+from geometry_of_trust.verifying.verdict import Refused
+from geometry_of_trust.verifying.verify import verify
 from pipeline import KEY, TIMESTAMP, signed_anew
 from planted_model import TARGETS, Planted, plant
 from tiny_models import quick

@@ -30,7 +30,8 @@ from geometry_of_trust.probing.training_files import train_files
 from geometry_of_trust.signing.attestation import Attestation, write_attestation
 from geometry_of_trust.signing.binding import BoundProbeSet
 from geometry_of_trust.verifying.reproduce import reproduce
-from geometry_of_trust.verifying.verify import Refused, verify
+from geometry_of_trust.verifying.verdict import Refused
+from geometry_of_trust.verifying.verify import verify
 from options import arguments_of, training_arguments
 from pipeline import KEY, replaced, signed_anew
 from tiny_models import TinyModel

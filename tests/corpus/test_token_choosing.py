@@ -29,7 +29,8 @@ from geometry_of_trust.signing.attestation import write_attestation
 from geometry_of_trust.signing.checks import sign
 from geometry_of_trust.signing.keys import SecretKey
 from geometry_of_trust.verifying.reproduce import reproduce
-from geometry_of_trust.verifying.verify import Refused, verify
+from geometry_of_trust.verifying.verdict import Refused
+from geometry_of_trust.verifying.verify import verify
 from options import arguments_of
 from tiny_models import TinyModel
 

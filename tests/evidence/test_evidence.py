@@ -17,7 +17,8 @@ from geometry_of_trust.evidence.attested import make_evidence, parse_evidence, s
 from geometry_of_trust.evidence.envelopes import is_envelope
 from geometry_of_trust.evidence.verification_results import make_verification_result, read_result
 from geometry_of_trust.signing.attestation import Attestation
-from geometry_of_trust.verifying.verify import Refused, Verdict, verify
+from geometry_of_trust.verifying.verdict import Refused, Verdict
+from geometry_of_trust.verifying.verify import verify
 from model_signatures import bundle as model_signature
 from model_signatures import statement as model_statement
 from pipeline import KEY, OTHER_KEY, Files, build, signed_anew

@@ -12,7 +12,8 @@ from geometry_of_trust.showing import verdicts
 from geometry_of_trust.signing.attestation import Attestation, parse_document, read_attestation
 from geometry_of_trust.signing.keys import SecretKey
 from geometry_of_trust.signing.signed_bytes import InnerProductTag
-from geometry_of_trust.verifying.verify import Refused, verify
+from geometry_of_trust.verifying.verdict import Refused
+from geometry_of_trust.verifying.verify import verify
 from pipeline import replaced
 from places import REFERENCE, VECTORS
 

@@ -39,7 +39,8 @@ from geometry_of_trust.showing.any_file import describe
 from geometry_of_trust.signing import checks
 from geometry_of_trust.signing.attestation import Attestation, write_attestation
 from geometry_of_trust.verifying.reproduce import reproduce
-from geometry_of_trust.verifying.verify import Refused, Verdict, verify
+from geometry_of_trust.verifying.verdict import Refused, Verdict
+from geometry_of_trust.verifying.verify import verify
 from pipeline import KEY, TIMESTAMP, replaced, signed_anew
 from tiny_models import FAMILIES, build, quick
 

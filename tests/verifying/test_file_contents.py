@@ -28,7 +28,8 @@ from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import BoundRecord
 from geometry_of_trust.signing.checks import reference_commitment
 from geometry_of_trust.signing.signed_bytes import InnerProductTag
-from geometry_of_trust.verifying.verify import Refused, verify
+from geometry_of_trust.verifying.verdict import Refused
+from geometry_of_trust.verifying.verify import verify
 from pipeline import KEY, LAYERS, Files, P, build, replaced, signed_anew, train_one
 
 Path_ = tuple[str | int, ...]

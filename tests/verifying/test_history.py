@@ -26,7 +26,8 @@ from geometry_of_trust.signing.keyrings import (
 )
 from geometry_of_trust.signing.keys import SecretKey
 from geometry_of_trust.verifying.history import HistoryRefused, verify_history
-from geometry_of_trust.verifying.verify import Refused, verify
+from geometry_of_trust.verifying.verdict import Refused
+from geometry_of_trust.verifying.verify import verify
 from pipeline import KEY, OTHER_KEY, TIMESTAMP, Files, build, signed_anew
 from places import REFERENCE
 

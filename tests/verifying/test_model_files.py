@@ -25,7 +25,8 @@ from geometry_of_trust.probing.probes import read_probe_set
 from geometry_of_trust.signing.attestation import read_attestation
 from geometry_of_trust.signing.checks import sign
 from geometry_of_trust.verifying.reproduce import reproduce
-from geometry_of_trust.verifying.verify import Refused, Verdict, verify
+from geometry_of_trust.verifying.verdict import Refused, Verdict
+from geometry_of_trust.verifying.verify import verify
 from model_folders import flip
 from model_signatures import write_keys
 from options import arguments_of

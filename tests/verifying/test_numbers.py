@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from geometry_of_trust.verifying.verify import STEPS
+from geometry_of_trust.verifying.verdict import STEPS
 from places import ROOT
 
 PAGE = ROOT / "docs" / "verification.md"

@@ -28,7 +28,8 @@ from geometry_of_trust.hash_tree import leaf_hash, root_of
 from geometry_of_trust.showing import verdicts
 from geometry_of_trust.signing.attestation import Attestation, read_attestation, write_attestation
 from geometry_of_trust.verifying.history import verify_history
-from geometry_of_trust.verifying.verify import Refused, Verdict, verify
+from geometry_of_trust.verifying.verdict import Refused, Verdict
+from geometry_of_trust.verifying.verify import verify
 from pipeline import KEY, LAYERS, TIMESTAMP, D, Files, build, replaced, signed_anew
 
 KINDS = ("raw", "probability", "flagged", "outside")

@@ -38,7 +38,8 @@ from geometry_of_trust.signing.reference_members import CausalScore
 from geometry_of_trust.signing.signed_bytes import InnerProductTag
 from geometry_of_trust.terminal import quoted
 from geometry_of_trust.verifying.reproduce import reproduce
-from geometry_of_trust.verifying.verify import Refused, verify
+from geometry_of_trust.verifying.verdict import Refused
+from geometry_of_trust.verifying.verify import verify
 from gguf_files import write_gguf
 from pipeline import KEY, OTHER_KEY, TIMESTAMP, replaced, signed_anew
 from quantised_models import fp8

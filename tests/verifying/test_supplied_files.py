@@ -15,7 +15,8 @@ from geometry_of_trust.documents.extraction_record import Corpus, Record, Token,
 from geometry_of_trust.formats.row_writer import RowWriter, TextRows
 from geometry_of_trust.signing.attestation import write_attestation
 from geometry_of_trust.signing.checks import sign
-from geometry_of_trust.verifying.verify import Refused, Verdict, verify
+from geometry_of_trust.verifying.verdict import Refused, Verdict
+from geometry_of_trust.verifying.verify import verify
 from pipeline import KEY, LAYERS, Files, P, build, replaced, signed_anew
 
 TOKENS = (Token(1, "x", (0, 1), special=False),) * P

@@ -16,7 +16,8 @@ from geometry_of_trust.signing.attestation import Attestation, parse_document, w
 from geometry_of_trust.signing.checks import sign
 from geometry_of_trust.signing.keys import PublicKey
 from geometry_of_trust.signing.reference_members import CausalScore
-from geometry_of_trust.verifying.verify import Refused, Verdict, verify
+from geometry_of_trust.verifying.verdict import Refused, Verdict
+from geometry_of_trust.verifying.verify import verify
 from pipeline import KEY, OTHER_KEY, TIMESTAMP, Files, build, signed_anew
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from geometry_of_trust.attesting.drifts import SignedDrift, measured_drift, signed_drift
 from geometry_of_trust.documents.aggregates import Aggregate
+from geometry_of_trust.documents.bound_interventions import BoundIntervention
 from geometry_of_trust.documents.evaluations import Evaluation
-from geometry_of_trust.documents.interventions import BoundIntervention
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.recorded_identity import Weights

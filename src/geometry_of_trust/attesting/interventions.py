@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from geometry_of_trust.documents.interventions import (
-    BoundIntervention,
-    Intervention,
-    read_intervention,
-)
+from geometry_of_trust.documents.bound_interventions import BoundIntervention
+from geometry_of_trust.documents.interventions import Intervention, read_intervention
 from geometry_of_trust.documents.model_names import same_model
 from geometry_of_trust.errors import ContentMismatch, Inconsistent
 from geometry_of_trust.files import PathLike

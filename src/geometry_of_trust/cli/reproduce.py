@@ -103,7 +103,7 @@ def reproduce(
     warn_of_low_memory(low_memory)
     key = result_key(svr, svr_key, passphrase_file)
     from geometry_of_trust.verifying.reproduce import reproduce as again
-    from geometry_of_trust.verifying.verify import Refused
+    from geometry_of_trust.verifying.verdict import Refused
 
     try:
         with progress_on("Verifying") as progress:

@@ -162,7 +162,7 @@ def verify(
                         hint="A result says less of such a document than it seems to.")  # fmt: skip
     key = result_key(svr, svr_key, passphrase_file)
     from geometry_of_trust.showing import verdicts
-    from geometry_of_trust.verifying.verify import Refused
+    from geometry_of_trust.verifying.verdict import Refused
     from geometry_of_trust.verifying.verify import verify as check
 
     try:

@@ -25,6 +25,7 @@ def intervention(result: Intervention) -> str:
                   f"{effect.deviation:.4g} each"),
         ("random directions", f"{len(result.random)}, of the same length; their standard deviation "
                               f"is {ratios[0]:.4f} to {ratios[-1]:.4f} times the probe's"),
+        ("not reproducible", ", ".join(map(quoted, result.unproved))),
     ]  # fmt: skip
     names = ("", "probe", "random: least", "median", "95 %", "greatest", "p")
     lines = [names, *(_line(result, name, said) for name, said in _MEASURED.items())]

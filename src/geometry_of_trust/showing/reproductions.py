@@ -9,7 +9,7 @@ from geometry_of_trust.showing.text import as_json
 from geometry_of_trust.terminal import escaped_line
 
 if TYPE_CHECKING:
-    from geometry_of_trust.verifying.reproduce import Reproduction
+    from geometry_of_trust.verifying.reproduction import Reproduction
 
 
 def reproduction(result: Reproduction) -> str:

@@ -41,8 +41,10 @@ def survival(result: SurvivalReport) -> str:
 
 
 def _layer(result: SurvivalReport, found: LayerSurvival) -> str:
-    texts = "other texts" if result.unlabelled else "the rows of other groups"
-    fit = f"maps fitted to {found.pairs} pairs or more, of {texts}, without labels"
+    count = f"{found.pairs} pairs of other texts"
+    if not result.unlabelled:
+        count = f"{found.pairs} pairs or more, of the rows of other groups"
+    fit = f"maps fitted to {count}, without labels"
     if found.left_out:
         fit += f"; {found.left_out} left out, as they stand among the rows, too"
     if found.pairs < result.hidden_dim:

@@ -7,13 +7,13 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from geometry_of_trust.documents.bound_interventions import BOUND_INTERVENTION
 from geometry_of_trust.documents.evaluations import (
     AT_THRESHOLD,
     EVALUATION,
     MEASURES,
     ProbeEvaluation,
 )
-from geometry_of_trust.documents.interventions import BOUND_INTERVENTION
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.strictjson import shortest_float32
 from geometry_of_trust.documents.thresholds import Thresholds
@@ -21,7 +21,7 @@ from geometry_of_trust.showing.text import SEES_LATER, as_json, table
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import Binding, BoundCorpus, BoundModel, BoundProbeSet
 from geometry_of_trust.terminal import bare_or_quoted, escaped_line, quoted
-from geometry_of_trust.verifying.verify import Refused, Step, Verdict
+from geometry_of_trust.verifying.verdict import Refused, Step, Verdict
 
 READINGS_SHOWN = 100
 REFERENCE_FLAGS = (

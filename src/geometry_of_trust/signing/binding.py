@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import rfc8785
 
+from geometry_of_trust.documents.bound_interventions import BOUND_INTERVENTION, BoundIntervention
 from geometry_of_trust.documents.codes import (
     LAYOUTS,
     MODES,
@@ -22,7 +23,6 @@ from geometry_of_trust.documents.codes import (
 )
 from geometry_of_trust.documents.evaluations import EVALUATION, Evaluation
 from geometry_of_trust.documents.extraction_record import Record
-from geometry_of_trust.documents.interventions import BOUND_INTERVENTION, BoundIntervention
 from geometry_of_trust.documents.positions import EVERY
 from geometry_of_trust.documents.recorded_identity import Weights
 from geometry_of_trust.documents.schema import (

@@ -8,11 +8,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from geometry_of_trust.documents.interventions import (
-    LEAST_DIRECTIONS,
-    MOST_DIRECTIONS,
-    BoundIntervention,
-)
+from geometry_of_trust.documents.bound_interventions import BoundIntervention
+from geometry_of_trust.documents.interventions import LEAST_DIRECTIONS, MOST_DIRECTIONS
 from geometry_of_trust.errors import BindingMismatch
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import Binding

@@ -23,7 +23,8 @@ from geometry_of_trust.files import PathLike, reason
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.histories import check_follows
 from geometry_of_trust.verifying.trusted_keys import Trust, TrustedKeys
-from geometry_of_trust.verifying.verify import Refused, Verdict, verify
+from geometry_of_trust.verifying.verdict import Refused, Verdict
+from geometry_of_trust.verifying.verify import verify
 
 NOT_PROVED = "that no later document was left off at the end"
 

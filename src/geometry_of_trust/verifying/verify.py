@@ -8,13 +8,11 @@ no numpy; only step 6 needs it.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NoReturn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from geometry_of_trust.attesting.interventions import check_interventions
 from geometry_of_trust.documents.names_beside import row_proof_path
@@ -23,7 +21,6 @@ from geometry_of_trust.documents.schema import write_members
 from geometry_of_trust.errors import (
     BadOption,
     BadSignature,
-    GotError,
     LegacyDocument,
     MissingExtra,
     WrongKeyKind,
@@ -43,10 +40,17 @@ from geometry_of_trust.signing.checks import check_binding, check_no_binding, ch
 from geometry_of_trust.signing.keys import PublicKey
 from geometry_of_trust.signing.signed_bytes import LAYOUT_MEMBERS, ByteLayout
 from geometry_of_trust.verifying.model_files import SuppliedModel
+from geometry_of_trust.verifying.remarks import (
+    both_ways,
+    counted,
+    evaluated,
+    intervened,
+    off_range,
+    unknown_training,
+)
 from geometry_of_trust.verifying.supplied_files import (
     LABELS,
     MATRIX,
-    MODEL,
     READINGS,
     RECORD,
     ROWS,
@@ -57,164 +61,10 @@ from geometry_of_trust.verifying.supplied_files import (
     check_unbound_files,
 )
 from geometry_of_trust.verifying.trusted_keys import Trust, TrustedKeys
+from geometry_of_trust.verifying.verdict import MADE_AGAIN, NEEDED, Run, Verdict
 
 if TYPE_CHECKING:
     from geometry_of_trust.verifying.file_contents import Contents
-
-STEPS = ("format", "structure", "signature", "binding", "files", "readings")
-PROPERTIES = {
-    "signature": "GOT_SIGNATURE",
-    "binding": "GOT_BINDING",
-    "readings": "GOT_READINGS_RECOMPUTED",
-}
-"""What a step that passed lets a verifier say to others."""
-MODEL_IDENTITY = "GOT_MODEL_IDENTITY"
-"""The same of a model that is bound and was compared, which is a part of a step."""
-EVALUATION = "GOT_EVALUATION_RECOMPUTED"
-"""The same of an evaluation that is bound."""
-_EVALUATION = "evaluation"
-NEEDED = ("activations", "unembedding", "probes")
-"""What readings are recomputed from."""
-Outcome = Literal["passed", "failed", "not run"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One numbered check and how it ended."""
-
-    number: int
-    name: str
-    outcome: Outcome
-    detail: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was checked, and passed. Only `verify` makes one; a refusal raises `Refused`.
-
-    It is neither true nor false: a verdict that is not `complete` says what nobody looked at.
-
-    Attributes:
-        attestation: what the document holds.
-        steps: the six steps, in order.
-        not_checked: what nobody looked at, in words; empty only for `VERIFIED` without more.
-        unsigned: members that no signature covers (legacy documents only).
-        signer: the key that signed.
-        sha256: of the document's file; of evidence, of the one that is in it.
-        row: of the readings beside the document, the one that was checked alone.
-    """
-
-    attestation: Attestation
-    steps: tuple[Step, ...]
-    not_checked: tuple[str, ...]
-    signer: PublicKey
-    sha256: str
-    unsigned: tuple[str, ...] = ()
-    legacy: bool = False
-    row: RowProof | None = None
-
-    def __bool__(self) -> NoReturn:
-        """Raise TypeError: a partial verdict must not pass for a complete one."""
-        raise TypeError("a Verdict is neither true nor false: look at .complete")
-
-    @property
-    def complete(self) -> bool:
-        """Every step ran, over everything the binding names."""
-        return not self.not_checked and not self.legacy
-
-    @property
-    def properties(self) -> tuple[str, ...]:
-        """What holds of the document, in the names that stand in a verification result.
-
-        Raises:
-            LegacyDocument: of a document without a binding they would say more than was checked.
-        """
-        if self.legacy:
-            raise LegacyDocument(
-                "verification result", expected="a document with a binding", found="one without"
-            )
-        passed = [step.name for step in self.steps if step.outcome == "passed"]
-        found = [PROPERTIES[name] for name in passed if name in PROPERTIES]
-        if self.attestation.bound().model is not None and MODEL not in self.not_checked:
-            found.append(MODEL_IDENTITY)
-        if self.attestation.bound().evaluation is not None and not self._lacks(
-            ROWS, LABELS, READINGS, _EVALUATION
-        ):
-            found.append(EVALUATION)
-        return (*found, "GOT_COMPLETE") if self.complete else tuple(found)
-
-    def _lacks(self, *names: str) -> bool:
-        """Whether one of these was not looked at."""
-        return any(name in self.not_checked for name in names)
-
-    @property
-    def line(self) -> str:
-        """The one line that an auditor reads."""
-        if self.complete:
-            return "VERIFIED"
-        missing = f"not checked: {', '.join(self.not_checked)}"
-        if not self.legacy:
-            return f"VERIFIED, {self._checked}: {missing}"
-        covers = f"no signature covers {', '.join(self.unsigned)}; " if self.unsigned else ""
-        return f"VERIFIED, LEGACY SIGNATURE ONLY: {covers}{missing}"
-
-    @property
-    def _checked(self) -> str:
-        """What was checked, by the steps that passed."""
-        passed = {step.name for step in self.steps if step.outcome == "passed"}
-        if "readings" in passed:
-            return "SIGNATURE, BINDING, FILES AND READINGS"
-        bound = self.attestation.bound().readings
-        nothing_else = {*NEEDED, READINGS} <= {*self.not_checked}
-        if self.row is not None and bound is not None and nothing_else:
-            return f"SIGNATURE, BINDING AND ROW {self.row.row} OF {bound.rows} ONLY"
-        if "files" in passed:
-            return "SIGNATURE, BINDING AND FILES SUPPLIED ONLY"
-        return "SIGNATURE AND BINDING ONLY"
-
-
-class Refused(GotError):
-    """A verification that failed.
-
-    Attributes:
-        steps: those that ran; the last one failed. step: its number.
-        cause: the error of that step, which is also `__cause__`.
-    """
-
-    def __init__(self, steps: tuple[Step, ...], cause: GotError) -> None:
-        super().__init__(cause.where, expected=cause.expected, found=cause.found, hint=cause.hint)
-        self.steps = steps
-        self.step = steps[-1].number
-        self.exit_code = cause.exit_code
-        self.cause = self.__cause__ = cause
-
-    @property
-    def line(self) -> str:
-        """The one line that an auditor reads."""
-        return f"REFUSED at step {self.step}: {self}"
-
-
-@dataclass
-class _Run:
-    """The steps so far."""
-
-    steps: list[Step] = field(default_factory=list)
-
-    @contextlib.contextmanager
-    def step(self, number: int) -> Iterator[Callable[[str], None]]:
-        """Run a step, which passes when it says what was seen; its error becomes a refusal."""
-        try:
-            yield lambda detail: self._end(number, "passed", detail)
-        except GotError as error:
-            self._end(number, "failed", str(error))
-            raise Refused(tuple(self.steps), error) from error
-
-    def skip(self, number: int, detail: str) -> None:
-        """A step that cannot run."""
-        self._end(number, "not run", detail)
-
-    def _end(self, number: int, outcome: Outcome, detail: str) -> None:
-        self.steps.append(Step(number, STEPS[number - 1], outcome, detail))
 
 
 def verify(
@@ -294,7 +144,7 @@ def verify(
         one, tuple(interventions),
     )  # fmt: skip
     beside = None if evidence is None else (read_bounded(evidence), evidence)
-    run = _Run()
+    run = Run()
     with run.step(1) as passed:
         document, data, held = _opened(
             (data, where), beside, reformatted=allow_reformatted, wrapped=allow_legacy
@@ -303,7 +153,7 @@ def verify(
     claimed = document.attestation
     with run.step(2) as passed:
         check_structure(claimed, where, now)
-        passed(_counted(claimed))
+        passed(counted(claimed))
     with run.step(3) as passed:
         layout, key = _check_signature(document, trusted, where, allow_legacy=allow_legacy)
         for envelope in held:
@@ -318,8 +168,8 @@ def verify(
             check_binding(claimed, key, where)
             passed(
                 "its digest is signed; model, geometry, probes, positions and key agree"
-                f"{_both_ways(claimed)}{_unknown_training(claimed)}{_off_range(claimed)}{_evaluated(claimed)}"
-                f"{_intervened(claimed)}"
+                f"{both_ways(claimed)}{unknown_training(claimed)}{off_range(claimed)}{evaluated(claimed)}"
+                f"{intervened(claimed)}"
             )
     sha256 = hashlib.sha256(data).hexdigest()
     if claimed.binding is None:
@@ -378,59 +228,6 @@ def _of_each(held: Sequence[Evidence], seen: str) -> str:
     return "".join(f"; {evidence.kind} {seen}" for evidence in held)
 
 
-def _both_ways(claimed: Attestation) -> str:
-    """What is to be said of a bidirectional run, which few expect."""
-    run = None if claimed.binding is None else claimed.binding.extraction_record
-    return "; of a BIDIRECTIONAL run" if run is not None and run.bidirectional else ""
-
-
-def _unknown_training(claimed: Attestation) -> str:
-    """What is to be said of probes that do not say what they were trained on."""
-    sets = () if claimed.binding is None else claimed.binding.probe_sets
-    return "; probes of UNKNOWN TRAINING" if any(x.unknown_training for x in sets) else ""
-
-
-def _off_range(claimed: Attestation) -> str:
-    """What is to be said of readings that are not of what their probes were trained on."""
-    sets = () if claimed.binding is None else claimed.binding.probe_sets
-    elsewhere = "; probes read at OTHER TOKENS" if any(x.other_tokens for x in sets) else ""
-    far = sum(sum(x.outside) for x in sets)
-    if claimed.binding is not None and claimed.binding.readings is not None:
-        far = claimed.binding.readings.outside
-    return f"{elsewhere}{f'; readings OUTSIDE of the fitted range: {far}' if far else ''}"
-
-
-def _evaluated(claimed: Attestation) -> str:
-    """What is to be said of an evaluation: too good, and the bar that was set beforehand."""
-    evaluation = None if claimed.binding is None else claimed.binding.evaluation
-    if evaluation is None:
-        return ""
-    known = any(probe.trained_on for probe in evaluation.probes)
-    too_good = "; evaluated ON ROWS OR TEXTS TRAINED ON" if known else ""
-    if (bar := evaluation.bar) is None:
-        return too_good
-    return f"{too_good}; the bar was {'MET' if bar.met else 'NOT MET'}: {bar.demand}"
-
-
-def _intervened(claimed: Attestation) -> str:
-    """What is to be said of interventions: which probes steer, by what their signer says."""
-    bound = () if claimed.binding is None else claimed.binding.interventions
-    if not bound:
-        return ""
-    steer = sum(entry.steers == "YES" for entry in bound)
-    return f"; interventions, not run again here: {steer} of {len(bound)} STEER"
-
-
-def _counted(attestation: Attestation) -> str:
-    beside = None if attestation.binding is None else attestation.binding.readings
-    if beside is not None:
-        return f"no readings, as those of {beside.rows} rows lie beside it; lengths and flags agree"
-    rows = len(attestation.layer_readings)
-    count = sum(map(len, attestation.layer_readings))
-    readings = "1 reading" if count == 1 else f"{count} readings"
-    return f"{readings} from {rows} probe set{'s'[: rows != 1]}; lengths and flags agree"
-
-
 def _check_signature(
     document: Document, trusted: TrustedKeys, where: str, *, allow_legacy: bool
 ) -> tuple[ByteLayout, PublicKey]:
@@ -471,7 +268,7 @@ def _check_signature(
 
 
 def _files_step(
-    run: _Run, claimed: Attestation, supplied: Supplied
+    run: Run, claimed: Attestation, supplied: Supplied
 ) -> tuple[list[str], Contents | None, RowProof | None]:
     """Step 5; the names of what was not supplied, and what was, parsed; and one row alone."""
     binding = claimed.bound()
@@ -518,7 +315,7 @@ def _row_told(binding: Binding, row: RowProof) -> str:
 def _unevaluated(binding: Binding, missing: Sequence[str]) -> list[str]:
     """The evaluation that is bound, where what it follows from is not supplied."""
     lacks = any(name in missing for name in (ROWS, LABELS, READINGS))
-    return [_EVALUATION] if binding.evaluation is not None and lacks else []
+    return [MADE_AGAIN] if binding.evaluation is not None and lacks else []
 
 
 def _contents(claimed: Attestation, supplied: Supplied) -> tuple[Contents, str]:
@@ -555,7 +352,7 @@ def _evaluation_checked(claimed: Attestation, contents: Contents, missing: list[
     try:
         return check_evaluated(claimed, contents)
     except MissingExtra as error:
-        missing += [name for name in (_EVALUATION,) if name not in missing]
+        missing += [name for name in (MADE_AGAIN,) if name not in missing]
         return f"; the evaluation needs {error.where}"
 
 
@@ -569,7 +366,7 @@ def _interventions_checked(claimed: Attestation, supplied: Supplied) -> str:
 
 
 def _readings_step(
-    run: _Run, claimed: Attestation, contents: Contents | None, missing: Sequence[str]
+    run: Run, claimed: Attestation, contents: Contents | None, missing: Sequence[str]
 ) -> list[str]:
     """Step 6; what was not checked of it."""
     sources = None if contents is None else contents.sources
@@ -600,7 +397,7 @@ def _of_corpus(claimed: Attestation) -> bool:
 
 
 def _legacy_verdict(
-    run: _Run,
+    run: Run,
     document: Document,
     layout: ByteLayout,
     key: PublicKey,
