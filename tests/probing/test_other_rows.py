@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -180,6 +181,10 @@ def test_thresholds_that_cannot_be_are_refused() -> None:
     with pytest.raises(Inconsistent):
         kind.read(tree | {"groups": 98}, "t")
     assert kind.read(tree | {"groups": 1, "benign": False}, "t").groups == 1
+    of_file = {"activations_sha256": "ab" * 32}
+    assert kind.read(tree | of_file, "t").activations_sha256 == "ab" * 32
+    with pytest.raises(Inconsistent):
+        kind.read(tree | of_file | {"benign": False}, "t")
     for text in ("1.50", "nan", "1e99", 1.5):
         with pytest.raises((WrongType, GotError)):
             kind.read(tree | {"one_percent": text}, "t")
@@ -195,6 +200,7 @@ def test_figures_are_of_the_shipped_probe_at_the_frozen_threshold(
     own = card.thresholds
     assert own is not None
     assert (own.benign, own.groups) == (True, 1200)  # ten were trained on
+    assert own.activations_sha256 == hashlib.sha256(files.benign.read_bytes()).hexdigest()
     geometry = Geometry.from_unembedding(read_unembedding(files.sources["unembedding"]))
 
     def read(states: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -280,9 +286,17 @@ def test_what_cannot_be_is_refused(files: Files, tmp_path: Path) -> None:
     ):
         with pytest.raises(error):
             train(files, **options)
+
+    def never(*arguments: object) -> list[Any]:
+        raise AssertionError("the model was run")
+
+    with pytest.raises(TooFewGroups):
+        train(files, benign=few, shifting=never)
     # The labels file beside serves where the row table has no such column.
     without.with_suffix(".labels").write_text("".join(f"{label}\n" for label in y))
     assert card_of(train(files, ood=[without])).elsewhere[0].positives == 60
+    with pytest.raises(BadLabel):
+        train(files, benign=without)
     without.with_suffix(".labels").write_text("0\n1\n")
     with pytest.raises(LabelCount):
         train(files, ood=[without])

@@ -841,11 +841,11 @@ def test_a_probes_own_threshold_is_bound_and_used(
     assert before is not None
     assert after is not None
     assert after.probes == before.probes[:2]
-    lies: list[tuple[tuple[Thresholds, ...], int]] = [
-        ((own,), 4), ((), 4), ((own, replace(own, groups=121)), 5),
-        ((replace(own, one_percent=9.0), own), 5),
+    lies: list[tuple[tuple[Thresholds, ...], int, str]] = [
+        ((own,), 4, ""), ((), 4, ""), ((own, replace(own, groups=121)), 5, "thresholds[1].groups"),
+        ((replace(own, one_percent=9.0), own), 5, "thresholds[0].one_percent"),
     ]  # fmt: skip
-    for bound, step in lies:
+    for bound, step, place in lies:
         binding = signed.bound()
         changed = replace(binding.probe_sets[0], thresholds=bound)
         with pytest.raises(Refused) as caught:
@@ -853,6 +853,7 @@ def test_a_probes_own_threshold_is_bound_and_used(
                 signed_anew(signed, binding=replace(binding, probe_sets=(changed,))), probes=[mine]
             )
         assert caught.value.step == step
+        assert str(caught.value.where).endswith(place)
     files = ["--activations", evaluation.activations, "--unembedding", evaluation.unembedding]
     assert main(["read", *map(str, files), "--probes", str(mine), "--text", "3"]) == 0
     assert f"logit above {shortest_float32(own.one_percent)}" in capsys.readouterr().out

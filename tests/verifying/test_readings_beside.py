@@ -201,6 +201,15 @@ def test_files_that_are_not_those_signed(beside: Beside, tmp_path: Path) -> None
         changed = {cell: (29, not flagged if value is None else value)}
         found = refused(beside, readings=rewritten(beside.readings, path, changed))
         assert (found.step, type(found.cause), found.where) == (5, errors.DigestMismatch, str(path))
+    for cell, number in (
+        ("raw.1", np.nan), ("raw.1", np.inf), ("raw.1", -0.0), ("probability.1", np.nan),
+        ("probability.1", 1.5),
+    ):  # fmt: skip
+        found = refused(beside, readings=rewritten(beside.readings, path, {cell: (29, number)}))
+        assert (type(found.cause), found.where) == (errors.BadReadings, f"{path}, row 29")
+    pq.write_table(table.set_column(4, "raw.1", table["raw.1"].cast(pa.float64())), path)
+    found = refused(beside, readings=path)
+    assert (found.where, found.found) == (f"{path}, column 4", "raw.1 (double)")
     order = table.take(pa.array([1, 0, *range(2, 30)]))
     for made, cause in (
         (order, errors.DigestMismatch),
@@ -466,6 +475,12 @@ def test_the_commands(beside: Beside, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "row 32769" not in last(*check, "--row", "32769", code=2)
     assert main(["show", str(document)]) == 0
     assert "32769 rows of 2 probes" in capsys.readouterr().out
-    (tmp_path / "d.readings.parquet").write_text("something else")
+    readings = (tmp_path / "d.readings.parquet", tmp_path / "elsewhere.parquet")
+    shutil.copy(readings[1], readings[0])
+    namesake = [*attesting[:-1], str(tmp_path / "d.2")]  # its readings would have the same name
+    assert main([*namesake, "--position", "every"]) == 1
+    assert "and no d.2" in capsys.readouterr().err
+    assert readings[0].read_bytes() == readings[1].read_bytes()
+    readings[0].write_text("something else")
     assert main([*attesting, "--position", "every"]) == 1  # replaces no other kind of file
     assert "d.readings.parquet" in capsys.readouterr().err

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 from geometry_of_trust.cli.common import (
     OK,
@@ -18,6 +19,7 @@ from geometry_of_trust.cli.common import (
     talk,
 )
 from geometry_of_trust.cli.evidence_files import check_evidence_places, stage_evidence
+from geometry_of_trust.errors import OutputExists
 from geometry_of_trust.outputs.places import check_replaces
 from geometry_of_trust.outputs.staged_files import StagedFiles
 from geometry_of_trust.terminal import escaped, quoted
@@ -161,7 +163,7 @@ def attest(
             threshold=threshold,
             bar=bar,
             interventions=intervention or (),
-            readings=lambda: staged.open(beside),
+            readings=lambda: _opened_beside(staged, beside, output),
         )
         staged.write(output, attestation.to_json())
         stage_evidence(staged, attestation, secret, dsse=dsse, bundle=bundle)
@@ -208,6 +210,21 @@ def attest(
         for path in filter(None, (output, written, dsse, bundle)):
             print(f"wrote {escaped(path)}")
     return OK
+
+
+def _opened_beside(staged: StagedFiles, beside: Path, output: Path) -> BinaryIO:
+    """The file of readings, which replaces none but those of the document that is replaced.
+
+    Raises:
+        OutputExists: there are some of another document: `run.1` and `run.2` share a name.
+    """
+    if os.path.lexists(beside) and not os.path.lexists(output):
+        raise OutputExists(
+            beside, expected="no file of that name, or readings of the document replaced",
+            found=f"one, and no {escaped(output.name)}",
+            hint="Choose another name, or remove it if its document is gone.",
+        )  # fmt: skip
+    return staged.open(beside)
 
 
 def _tell_untold(attestation: Attestation, bound: BoundProbeSet, path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from geometry_of_trust.documents.schema import BOOL, U32, Kind, member, record
+from geometry_of_trust.documents.schema import BOOL, DIGEST, U32, Kind, member, record
 from geometry_of_trust.errors import Inconsistent
 
 ONE_PERCENT, TENTH_PERCENT = 100, 1000
@@ -41,12 +41,14 @@ class Thresholds:
         one_percent: at most 1 % of other groups are above it, on average; float32 value. Of fewer
             than 99 groups, held out, the greatest reading of all.
         tenth_percent: the same of 0.1 %; None where there are too few groups.
+        activations_sha256: of the file of the benign texts, if they are of one.
     """
 
     benign: bool
     groups: int
     one_percent: float
     tenth_percent: float | None = None
+    activations_sha256: str | None = None
 
     @property
     def share(self) -> str:
@@ -77,6 +79,7 @@ def thresholds(number: Kind[float]) -> Kind[Thresholds]:
         member("groups", U32),
         member("one_percent", number),
         member("tenth_percent", number, default=None, omitted=True),
+        member("activations_sha256", DIGEST, default=None, omitted=True),
     )
 
     def read(value: object, where: str) -> Thresholds:
@@ -91,6 +94,10 @@ def thresholds(number: Kind[float]) -> Kind[Thresholds]:
                 f"{where}.tenth_percent", expected=f"at least {found.one_percent}",
                 found=found.tenth_percent,
             )  # fmt: skip
+        if found.activations_sha256 is not None and not found.benign:
+            raise Inconsistent(
+                f"{where}.activations_sha256", expected="none, of negatives held out", found="one"
+            )
         return found
 
     return Kind(read, plain.write)

@@ -2,7 +2,7 @@
 
 The text ends with the token whose state is another one. Blocks up to the layer need not run then,
 nor need any token before it twice: what they left in the model's cache is used. Whether that gives
-what the whole model gives is seen on the first text, byte for byte; if not, all of it runs.
+what the whole model gives is seen on each text, byte for byte; if not, all of it runs.
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ class Continuing:
             if self.shortened is None:
                 self.shortened = self._agrees(ids, np.stack([state, others[-1]]))
             if self.shortened:
-                go_on = _Shortened(self.runner, self.layer, ids)
+                less = _Shortened(self.runner, self.layer, ids)
+                # Of another text, longer than a window of attention say, it may not be the same.
+                if torch.equal(less(torch.from_numpy(state[None])), plain):
+                    go_on = less
             step = max(1, AT_ONCE // plain.shape[1])
             logits, divergences = [plain[:, list(self.targets)]], []
             for start in range(0, len(others), step):

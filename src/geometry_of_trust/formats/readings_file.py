@@ -20,6 +20,7 @@ from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.parquet_table import ParquetTable, open_parquet, refusing
 from geometry_of_trust.formats.row_writer import arrow
 from geometry_of_trust.hash_tree import RunningRoot, leaf_hash
+from geometry_of_trust.terminal import escaped
 
 if TYPE_CHECKING:
     from pyarrow import Field, RecordBatch
@@ -195,16 +196,21 @@ def open_readings(path: PathLike, rows: int, probes: int) -> Iterator[Iterator[R
 
     Raises:
         Unreadable, FileChanged: as `FileBytes`. TooLarge: as of any Parquet file.
-        BadReadings: it is not Parquet, damaged, or of other columns or another number of rows.
+        BadReadings: it is not Parquet, damaged, of other columns or another number of rows, or
+            holds what is no reading.
         MissingExtra: pyarrow is not installed.
     """
     with open_parquet(FileBytes.of(path), BadReadings) as table:
         fields = _columns(probes)
         found = [(field.name, field.type) for field in table.schema]
         if found != [(field.name, field.type) for field in fields]:
+            wanted = [f"{field.name} ({field.type})" for field in fields]
+            there = [f"{escaped(name)} ({kind})" for name, kind in found] + ["none more"]
+            apart = next(i for i, name in enumerate([*wanted, ""]) if name != there[i])
+            after = f"none after {len(wanted)}" if apart == len(wanted) else wanted[apart]
             raise BadReadings(
-                path, expected=f"the {len(fields)} columns of {probes} probes, from raw.0 on",
-                found=f"{len(found)}: {', '.join(name for name, _ in found[:4])}",
+                f"{path}, column {apart}", expected=f"{after}, of {probes} probes",
+                found=there[apart],
             )  # fmt: skip
         if table.layout.rows != rows:
             raise BadReadings(path, expected=f"{rows} rows", found=table.layout.rows)
@@ -221,4 +227,13 @@ def _parts(table: ParquetTable, probes: int) -> Iterator[ReadingRows]:
             raise BadReadings(table.where, expected="readings without gaps", found=f"{gaps} nulls")
         done += batch.num_rows
         raw, probability, flagged, outside = (np.stack(columns[k::4], axis=1) for k in range(4))
+        told = np.isfinite(raw) & ~(np.signbit(raw) & (raw == 0))
+        told &= (probability >= 0) & (probability <= 1) & ~np.signbit(probability)
+        if not told.all():
+            row, probe = np.argwhere(~told)[0].tolist()
+            raise BadReadings(
+                f"{table.where}, row {done - len(raw) + row}",
+                expected="finite raw readings and probabilities from 0 to 1, without a sign of 0",
+                found=f"{raw[row, probe]!s} and {probability[row, probe]!s} of probe {probe}",
+            )
         yield ReadingRows(raw, probability, flagged, outside)

@@ -56,23 +56,28 @@ class OtherFiles:
         if benign is None:
             return Others(opened), files
         file = open_activations(benign)
-        known = {} if file.rows is None else file.rows.labels
-        labels = {name: known[c] for name, c in self.columns.items() if c in known}
-        return Others(opened, self._of(file, labels)), [*files, file]
+        return Others(opened, self._of(file, self._known(benign, file.rows))), [*files, file]
 
     def _labels(self, path: PathLike, rows: RowTable | None) -> Mapping[str, Labels]:
         """Of each dimension, from the row table or, of one dimension, the labels file beside."""
+        found = self._known(path, rows)
+        missing = next((column for name, column in self.columns.items() if name not in found), None)
+        if missing is not None:
+            known = {} if rows is None else rows.labels
+            raise MissingMember(
+                f"{path}, row table", expected=f"a label column {missing!r}, as of the training",
+                found=", ".join(known) or "none",
+            )  # fmt: skip
+        return found
+
+    def _known(self, path: PathLike, rows: RowTable | None) -> Mapping[str, Labels]:
+        """Those labels of them that there are."""
         known = {} if rows is None else rows.labels
-        if all(column in known for column in self.columns.values()):
-            return {name: known[column] for name, column in self.columns.items()}
+        found = {name: known[column] for name, column in self.columns.items() if column in known}
         beside = labels_path(path)
-        if len(self.columns) == 1 and os.path.lexists(beside):
+        if not found and len(self.columns) == 1 and os.path.lexists(beside):
             return dict.fromkeys(self.columns, read_labels(beside))
-        missing = next(column for column in self.columns.values() if column not in known)
-        raise MissingMember(
-            f"{path}, row table", expected=f"a label column {missing!r}, as of the training",
-            found=", ".join(known) or "none",
-        )  # fmt: skip
+        return found
 
     def _of(self, file: ActivationsFile, labels: Mapping[str, Labels]) -> OtherRows:
         record, ours = file.own_record(self.unembedding_sha256), self.trained.record

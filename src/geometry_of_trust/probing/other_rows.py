@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -253,7 +253,8 @@ def benign_thresholds(benign: OtherRows, probe: Probe, trained: TrainedRows) -> 
     units = _Units.of(benign, _none(benign), trained)
     fresh = ~units.repeated
     raw = np.array(units.read(benign, probe, trained))
-    return thresholds_of(raw[fresh], units.sample.groups[fresh], benign=True)
+    found = thresholds_of(raw[fresh], units.sample.groups[fresh], benign=True)
+    return replace(found, activations_sha256=benign.sha256)
 
 
 def figures_on(

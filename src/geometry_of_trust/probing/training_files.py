@@ -20,6 +20,7 @@ from geometry_of_trust.geometry.spectrum import spectrum
 from geometry_of_trust.probing.array_types import Labels
 from geometry_of_trust.probing.options import TrainingOptions
 from geometry_of_trust.probing.other_files import OtherFiles
+from geometry_of_trust.probing.other_rows import TrainedRows, check_groups
 from geometry_of_trust.probing.shift_falls import Shifting, check_texts
 from geometry_of_trust.probing.training import (
     TrainingContext,
@@ -120,15 +121,18 @@ def train_layers(
     others.check(states, list(columns), chosen, aggregate)
     if shifting is not None:
         check_texts(rows, columns)
-        if progress is not None:
-            progress("Texts in other styles")
-        texts = [] if rows is None else sorted(set(rows.text.tolist()))
-        others = replace(others, shifted=shifting(texts, chosen))
     if progress is not None:
         progress("Inner product")
     geometry = Geometry.from_unembedding(
         matrix, options.epsilon, options.inner_product, progress=progress
     )
+    if shifting is not None:
+        for layer in chosen:  # before the run of the model
+            check_groups(others, TrainedRows(states.layer(layer), rows, layer, geometry, aggregate))
+        if progress is not None:
+            progress("Texts in other styles")
+        texts = [] if rows is None else sorted(set(rows.text.tolist()))
+        others = replace(others, shifted=shifting(texts, chosen))
     beside = None
     if options.inner_product == "euclidean":
         try:

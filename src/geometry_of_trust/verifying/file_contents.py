@@ -248,6 +248,9 @@ def _probe_set(binding: Binding, bound: BoundProbeSet, file: ProbeSetFile) -> Co
         signed, found = (weights, training.weights) if names[0] == names[1] else names
         yield "training.model_id", signed, found
     again = bound_probe_set(file, read_at(bound), activations, weights, bound.outside)
+    for i, (said, own) in enumerate(zip(bound.thresholds, again.thresholds, strict=False)):
+        for name, signed_, found_ in _fields(said, own):
+            yield f"thresholds[{i}].{name}", signed_, found_
     yield from _fields(bound, again)
     for probe in probe_set.probes:
         yield f"weights of {probe.name!r}", activations.hidden_dim, probe.weights.size
