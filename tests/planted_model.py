@@ -13,8 +13,9 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoTokenizer
 
 from geometry_of_trust.corpus.extracting import extract_corpus
+from geometry_of_trust.documents.probe_card import PermutationNull, judged
 from geometry_of_trust.outputs.staged_files import write_file
-from geometry_of_trust.probing.probes import read_probe_set
+from geometry_of_trust.probing.probes import Training, read_probe_set
 from geometry_of_trust.probing.training_files import train_files
 from options import training_arguments
 from tiny_models import FAMILIES, HIDDEN, TEXT, build
@@ -33,6 +34,17 @@ class Planted:
     probes: Path
     v: NDArray[np.float32]
     states: NDArray[np.float32]
+
+    def training(self, *, sufficient: bool) -> Training:
+        """What the probe was trained on, with a card that says this; of so few texts it says no."""
+        training = read_probe_set(self.probes).training
+        assert training is not None
+        (card,) = training.cards
+        auroc = replace(card.quality.auroc, value=1.0, low=1.0 if sufficient else 0.5, high=1.0)
+        quality, null = replace(card.quality, auroc=auroc), PermutationNull(499, 0)
+        verdict, reason = judged(auroc, card.controls, null)
+        card = replace(card, quality=quality, null=null, verdict=verdict, reason=reason)
+        return replace(training, cards=(card,))
 
     def probe_of(self, weights: NDArray[Any], to: Path, **changes: Any) -> Path:
         """A probe set like that of the planted direction, of another one."""
@@ -84,5 +96,5 @@ def plant(folder: Path) -> Planted:
     probes = folder / "p.json"
     write_file(probes, trained.probe_set.to_json())
     planted = Planted(model, corpus, probes, v, np.array(states))
-    planted.probe_of(10 * v, probes)
+    planted.probe_of(10 * v, probes, training=planted.training(sufficient=True))
     return planted

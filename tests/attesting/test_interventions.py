@@ -14,6 +14,7 @@ from geometry_of_trust.cli import main
 from geometry_of_trust.corpus.options import RowOptions
 from geometry_of_trust.documents.interventions import Intervention, Target, read_intervention
 from geometry_of_trust.documents.recorded_identity import Weights
+from geometry_of_trust.files import FileBytes
 from geometry_of_trust.intervening.intervene import intervene
 from geometry_of_trust.outputs.staged_files import write_file
 from geometry_of_trust.signing.attestation import Attestation, parse_document
@@ -114,6 +115,9 @@ def test_it_is_verified_without_a_model(case: Case, capsys: pytest.CaptureFixtur
         ("delta", 1.0),
         ("steers", "NO"),
         ("targets", ("a",)),
+        ("targets", ("a", "a")),
+        ("texts", 7),
+        ("texts", 1025),
     ],
 )
 def test_what_contradicts_itself_is_refused(case: Case, path: str, value: object) -> None:
@@ -140,6 +144,15 @@ def test_what_the_result_does_not_say_is_refused(case: Case) -> None:
     with pytest.raises(Refused) as refused:
         verify(lie, KEY.public, interventions=[case.result])
     assert (refused.value.step, type(refused.value.cause)) == (5, errors.ContentMismatch)
+    assert f"{case.result}, plus: expected {better.plus}, as signed" in str(refused.value)
+    lie = signed_anew(
+        signed,
+        binding=replace(signed.bound(), interventions=(replace(bound, delta=0.0),)),
+        intervention_delta=0.0,
+    )
+    with pytest.raises(Refused) as refused:
+        verify(lie, KEY.public)
+    assert (refused.value.step, type(refused.value.cause)) == (4, errors.BindingMismatch)
 
 
 def test_results_that_do_not_fit_are_not_signed(case: Case) -> None:
@@ -177,6 +190,17 @@ def test_it_is_run_again(case: Case) -> None:
     without = reproduce(signed, KEY.public, **given)  # type: ignore[arg-type]
     assert without.outcome == "UNVERIFIABLE"
     assert "--intervention-input-file" in without.detail
+    texts["intervention_texts"] = [case.folder / "no such file.jsonl"]
+    again = reproduce(signed, KEY.public, **given, **texts)  # type: ignore[arg-type]
+    assert again.outcome == "UNVERIFIABLE"
+    assert "no such file" in again.detail
+    texts["intervention_texts"] = [case.planted.corpus]
+    # What the model is called is no part of what it is.
+    named = case.other("named", model_id="another")
+    write_file(signed, case.attest(named).to_json())
+    texts["interventions"] = [named]
+    again = reproduce(signed, KEY.public, **given, **texts)  # type: ignore[arg-type]
+    assert (again.outcome, again.detail) == ("MATCH", "")
     # A result that is consistent in itself, and that the model does not give.
     effect = result_of(case).effect
     lie = case.other("lie", effect=replace(effect, plus=effect.plus + 1))
@@ -186,3 +210,24 @@ def test_it_is_run_again(case: Case) -> None:
     again = reproduce(signed, KEY.public, **given, **texts)  # type: ignore[arg-type]
     assert again.outcome == "MISMATCH"
     assert again.detail.startswith("intervention 'high'.effect.plus")
+
+
+def test_one_result_given_twice_stands_for_one(case: Case) -> None:
+    """Of two that are signed, the other one would never be run."""
+    other = case.planted.probe_of(case.planted.v, case.folder / "second.json")
+    result = result_of(case)
+    sha256 = FileBytes.of(other).sha256
+    second = case.other("second result", probe=replace(result.probe, sha256=sha256))
+    probes = [case.planted.probes, other]
+    signed = case.folder / "two.json"
+    files = case.files | {"probes": probes}
+    made = attest(**files, key=KEY, interventions=[case.result, second], timestamp=TIMESTAMP)
+    write_file(signed, made.to_json())
+    verdict = verify(made.to_json(), KEY.public, interventions=[case.result] * 2)
+    assert "what is signed is what 1 of 2 results say" in verdict.steps[4].detail
+    again = reproduce(
+        signed, KEY.public, model=case.planted.model, corpus=case.planted.corpus, probes=probes,
+        interventions=[case.result] * 2, intervention_texts=[case.planted.corpus] * 2,
+    )  # fmt: skip
+    assert again.outcome == "UNVERIFIABLE"
+    assert "1 and 2 given" in again.detail

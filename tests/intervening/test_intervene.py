@@ -27,6 +27,7 @@ from geometry_of_trust.intervening.intervene import intervene, measured
 from geometry_of_trust.probing.options import InterventionOptions
 from geometry_of_trust.probing.probes import read_probe_set
 from geometry_of_trust.probing.random_directions import directions
+from geometry_of_trust.showing.interventions import intervention
 from planted_model import LAYER, TARGETS, Planted, plant
 from tiny_models import FAMILIES, HIDDEN, LAYERS, build, quick
 
@@ -95,7 +96,12 @@ def test_the_command_writes_what_it_shows(
     told += ["--limit", "8", "--delta", "0.5"]
     assert main(told) == 0
     shown = capsys.readouterr()
-    for word in ("DETECTS    no: ", "STEERS     yes: ", "NECESSARY  ", "0.5 standard deviations"):
+    for word in (
+        "DETECTS    yes: SUFFICIENT by",
+        "STEERS     yes: ",
+        "NECESSARY  ",
+        "0.5 standard deviations",
+    ):
         assert word in shown.out
     assert "8 texts x 100 directions x 3 = 2400 states" in shown.err
     result, sha256 = read_intervention(output)
@@ -112,6 +118,27 @@ def test_the_command_writes_what_it_shows(
     output.write_text(json.dumps(tree))
     with pytest.raises(errors.LimitExceeded):
         read_intervention(output)
+    for changes, kind in (
+        ({"texts": replace(result.texts, count=7)}, errors.LimitExceeded),
+        ({"targets": result.targets[:1] * 2}, errors.Inconsistent),
+        ({"delta": 0.0}, errors.Inconsistent),
+    ):  # fmt: skip
+        output.write_bytes(replace(result, **changes).to_json())
+        with pytest.raises(kind):
+            read_intervention(output)
+
+
+def test_labels_of_its_own_texts_do_not_outdo_its_card(planted: Planted, tmp_path: Path) -> None:
+    """A probe ranks the texts that it was trained on, whatever their labels are."""
+    training = planted.training(sufficient=False)
+    found = of(planted, planted.probe_of(planted.v, tmp_path / "p.json", training=training),
+               row_options=RowOptions(limit=8, label_columns=("high",)))  # fmt: skip
+    assert found.auroc is not None
+    assert found.auroc.low > 0.5
+    assert found.detects == "NO"
+    assert "no: INSUFFICIENT by the probe's card; AUROC on these texts" in intervention(found)
+    alone = replace(found, probe=replace(found.probe, verdict=None))
+    assert (alone.detects, replace(alone, auroc=None).detects) == ("YES", "UNKNOWN")
 
 
 @pytest.mark.parametrize(

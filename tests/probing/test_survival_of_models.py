@@ -115,7 +115,9 @@ def test_records_tell_texts_and_tokens_apart(folder: Path) -> None:
     with pytest.raises(OtherTokens):
         survival(folder, "new", kind="of last")
     assert survival(folder, "new", kind="of last", anyway=True).other_tokens
-    assert survival(folder, "old").same_weights
+    same = survival(folder, "old")
+    assert (same.same_weights, same.nothing_changed) == (True, True)
+    assert not replace(same, new_precision="Bfloat16").nothing_changed
 
 
 def test_tokens_of_one_text_are_told_by_its_records(folder: Path) -> None:

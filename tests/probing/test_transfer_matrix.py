@@ -12,7 +12,14 @@ import pytest
 from numpy.typing import NDArray
 
 from geometry_of_trust.cli import main
-from geometry_of_trust.errors import BadOption, GotError, ModelMismatch, PrecisionMismatch
+from geometry_of_trust.errors import (
+    BadOption,
+    GotError,
+    ModelMismatch,
+    NonFinite,
+    OneClass,
+    PrecisionMismatch,
+)
 from geometry_of_trust.formats.arrays import Activations
 from geometry_of_trust.formats.gotact import write_activations
 from geometry_of_trust.formats.gotue import write_unembedding
@@ -54,6 +61,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     again, _ = states(3, 0)
     again[:, :40] = values[:, :40]  # rows of a, among others
     write(folder, "partly a", again, y, 2000)
+    values, y = states(6, 0)
+    write(folder, "huge", np.sign(values) * np.float32(3e38), y, 5000)
+    write(folder, "alike", values, np.ones_like(y), 6000)
     write(folder, "foreign", *states(4, 0), 3000, model_id="other")
     write(folder, "coarse", *states(5, 0), 4000, precision="Fp16")
     write_unembedding(
@@ -104,11 +114,18 @@ def test_rows_of_both_corpora_are_not_tested_on(folder: Path) -> None:
         (("a", "a"), BadOption),
         (("a", "foreign"), ModelMismatch),
         (("a", "coarse"), PrecisionMismatch),
+        (("a", "huge"), NonFinite),
     ],
 )
 def test_what_is_refused(folder: Path, names: tuple[str, ...], error: type[GotError]) -> None:
     with pytest.raises(error):
         matrix(folder, *names)
+
+
+def test_labels_that_will_not_do_are_said_of_their_corpus(folder: Path) -> None:
+    with pytest.raises(OneClass) as refused:
+        matrix(folder, "a", "alike")
+    assert refused.value.where == f"{folder / 'alike.gotact'}, labels 'warm'"
 
 
 def test_corpora_of_one_name_are_called_by_their_paths() -> None:

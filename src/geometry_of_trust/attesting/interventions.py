@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from geometry_of_trust.attesting.mismatches import first_apart
 from geometry_of_trust.documents.bound_interventions import BoundIntervention
 from geometry_of_trust.documents.interventions import Intervention, read_intervention
 from geometry_of_trust.documents.model_names import same_model
@@ -84,12 +85,12 @@ def _model(result: Intervention, binding: Binding) -> Iterator[tuple[str, object
 
 
 def check_interventions(paths: Sequence[PathLike], binding: Binding) -> int:
-    """Results are those that are bound; returns how many.
+    """Results are those that are bound; returns how many, one that is given twice once.
 
     Raises:
         ContentMismatch: one is not. Others: as `read_intervention`.
     """
-    signed = {bound.sha256: bound for bound in binding.interventions}
+    signed, seen = {bound.sha256: bound for bound in binding.interventions}, set()
     for path in paths:
         result, sha256 = read_intervention(path)
         # 5.24 Each result of an intervention is one that is bound, which says what is bound of it.
@@ -100,5 +101,8 @@ def check_interventions(paths: Sequence[PathLike], binding: Binding) -> int:
             )
         ours = BoundIntervention.of(result, sha256, probe_number(result, binding, path))
         if ours != bound:
-            raise ContentMismatch(path, expected=f"{bound}, as signed", found=ours)
-    return len({*map(str, paths)})
+            name, found, said = first_apart("", ours, bound)
+            where = f"{path}, {name.removeprefix('.')}"
+            raise ContentMismatch(where, expected=f"{said}, as signed", found=found)
+        seen.add(sha256)
+    return len(seen)

@@ -123,6 +123,8 @@ def transfer(
             found="only some of them" if probes or activations or to else "neither",
         )  # fmt: skip
     _together({"--key": key, "--dsse": dsse})
+    if dsse is None:
+        _only({"--timestamp": timestamp, "--passphrase-file": passphrase_file}, "no --dsse")
     _together({"--check": check, "--pubkey": pubkey})
     secret = None
     if key is not None and dsse is not None:
@@ -153,8 +155,8 @@ def transfer(
         write_transfer(dsse, secret, report.files.new, report.signed_part(), timestamp)
     if checked:
         talk(checked)
-    if report.same_weights:
-        talk("warning: both have the same weights, so that nothing changed that could matter")
+    if report.nothing_changed:
+        talk("warning: both have the same weights and precision: nothing changed that could matter")
     for found in report.layers:
         if found.trained_on:
             talk(

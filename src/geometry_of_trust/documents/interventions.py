@@ -40,6 +40,7 @@ from geometry_of_trust.files import FileBytes, PathLike, read_bounded
 FORMAT = "geometry-of-trust intervention"
 VERSION = 1
 LEAST_DIRECTIONS, MOST_DIRECTIONS = 99, 9999
+LEAST_TEXTS, MOST_TEXTS = 8, 1024
 LEVEL = Fraction(5, 100)
 """A p-value up to this one counts."""
 
@@ -170,12 +171,15 @@ class Intervention:
 
     @property
     def detects(self) -> Answer:
-        """DETECTS: the probe ranks these texts if they have labels; else its card says it."""
+        """DETECTS: the probe ranks these texts if they have labels, and its card says so.
+
+        Without labels the card decides; without a card the texts do, which it may be trained on.
+        """
+        if self.probe.verdict == "INSUFFICIENT":
+            return "NO"
         if self.auroc is not None:
             return "YES" if self.auroc.low > 0.5 else "NO"
-        if self.probe.verdict is None:
-            return "UNKNOWN"
-        return "YES" if self.probe.verdict == "SUFFICIENT" else "NO"
+        return "UNKNOWN" if self.probe.verdict is None else "YES"
 
     @property
     def steers(self) -> Answer:
@@ -270,8 +274,9 @@ def read_intervention(path: PathLike) -> tuple[Intervention, str]:
 
     Raises:
         Unreadable, TooLarge, BadText, BadJson and its kinds: it is none.
-        LimitExceeded: too few or too many random directions, or too long a name.
-        Inconsistent: not two targets. NotOurSpelling: other bytes than are written for it.
+        LimitExceeded: too few or too many random directions or texts, or too long a name.
+        Inconsistent: not two targets, or no distance.
+        NotOurSpelling: other bytes than are written for it.
     """
     file = FileBytes.of(path)
     data = read_bounded(file)
@@ -283,8 +288,16 @@ def read_intervention(path: PathLike) -> tuple[Intervention, str]:
             f"{path}.random", expected=f"{LEAST_DIRECTIONS} to {MOST_DIRECTIONS} directions",
             found=len(found.random),
         )  # fmt: skip
-    if len(found.targets) != 2:
-        raise Inconsistent(f"{path}.targets", expected="two targets", found=len(found.targets))
+    if not LEAST_TEXTS <= found.texts.count <= MOST_TEXTS:
+        raise LimitExceeded(
+            f"{path}.texts.count", expected=f"{LEAST_TEXTS} to {MOST_TEXTS} texts",
+            found=found.texts.count,
+        )  # fmt: skip
+    different = len({target.id for target in found.targets})
+    if (len(found.targets), different) != (2, 2):
+        raise Inconsistent(f"{path}.targets", expected="two different targets", found=different)
+    if not found.delta > 0:
+        raise Inconsistent(f"{path}.delta", expected="a number above 0", found=found.delta)
     if found.to_json() != data:
         raise NotOurSpelling(path, expected="the text that is written for it", found="another")
     check_name(found.probe.dimension, f"{path}.probe.dimension")

@@ -201,6 +201,8 @@ def repeated(
 ) -> Intervention:
     """The same intervention again: all but model, probe set and texts is as the result says.
 
+    The model's name, too: which model it is its weights say.
+
     Raises:
         As `intervene`.
     """
@@ -212,7 +214,7 @@ def repeated(
         [target.text for target in result.targets],
         dimension=result.probe.dimension,
         how=InterventionOptions(delta=result.delta, directions=len(result.random)),
-        options=options,
+        options=replace(options, model_id=result.model_id),
         row_options=RowOptions(
             tokens=texts.tokens.chosen,
             position=texts.tokens.position,

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from geometry_of_trust.corpus.options import RowOptions
 from geometry_of_trust.documents.interventions import (
+    LEAST_TEXTS,
+    MOST_TEXTS,
     InterventionTexts,
     Target,
 )
@@ -38,8 +40,8 @@ if TYPE_CHECKING:
     from geometry_of_trust.extraction.running import Opened
 
 
-LEAST_TEXTS, MOST_TEXTS, TEXTS = 8, 1024, 64
-"""How many texts there must be, may be, and are run at most if nothing is said."""
+TEXTS = 64
+"""How many texts are run at most if nothing is said."""
 
 
 @dataclass(frozen=True)

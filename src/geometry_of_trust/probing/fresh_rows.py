@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from geometry_of_trust.errors import TooFewOfClass
+from geometry_of_trust.errors import NonFinite, TooFewOfClass
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Indices, Labels
 from geometry_of_trust.probing.equal_rows import joined_groups
@@ -60,13 +60,17 @@ def score_fresh_rows(
     Raises:
         DimensionMismatch: the probe and the geometry differ in dimension.
         TooFewOfClass: all rows are of one group, of whose like nothing says how they scatter.
+        NonFinite: a logit is beyond float32.
     """
     order, numbers = canonical_order(H, y, joined_groups(H, groups))
     if not numbers.any():
         raise TooFewOfClass("groups", expected="two or more", found="1 in all")
     direction = geometry.apply(probe.weights.astype(np.float64))
     with threadpool_limits(1, user_api="blas"):
-        logits = (H[order] @ direction + probe.bias).astype(np.float32).astype(np.float64)
+        logits = H[order] @ direction + probe.bias
+    if not (np.abs(logits) <= np.finfo(np.float32).max).all():
+        raise NonFinite(f"probe {probe.name!r}", expected="logits within float32", found="others")
+    logits = logits.astype(np.float32).astype(np.float64)
     sample = Sample.of_one_scorer(y[order], numbers)
     if texts is not None:
         units = texts.units(order, sample)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from geometry_of_trust.documents.evaluations import ProbeEvaluation
 from geometry_of_trust.documents.probe_card import Figure
+from geometry_of_trust.documents.strictjson import float32
 from geometry_of_trust.documents.thresholds import Thresholds
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Labels
@@ -38,6 +39,7 @@ class After:
         auroc_change, balanced_change: of its AUROC, and of its balanced accuracy at the threshold
             (the mean of recall and of the share of negatives that are not called positive): after
             less before, on the same resamples of groups.
+        least_margin: the least loss that so many groups can show to be absent (`least_margin`).
         cosine: under the probe's inner product, of the difference between the means of the two
             classes, before and after; None where one of them is zero.
     """
@@ -45,12 +47,17 @@ class After:
     evaluation: ProbeEvaluation
     auroc_change: Figure
     balanced_change: Figure
+    least_margin: float
     cosine: float | None
 
     def holds(self, margin: float) -> bool:
         """Whether both intervals show a loss of no more than the margin, and it tells classes."""
         least = min(self.auroc_change.low, self.balanced_change.low)
-        return least >= -margin and self.evaluation.auroc.low > 0.5
+        return (
+            least >= -margin
+            and float32(margin) >= self.least_margin
+            and self.evaluation.auroc.low > 0.5
+        )
 
     def fell(self, margin: float) -> bool:
         """Whether an interval shows a loss of more than the margin."""
@@ -150,7 +157,8 @@ class Judge:
         changes = [exact_figure(self.sample, _Change(*pair)) for pair in (aurocs, accuracies)]
         auroc, balanced = changes
         assert auroc is not None and balanced is not None  # noqa: S101, PT018 - both classes occur
-        return After(self.evaluation(new), auroc, balanced, self._cosine(old.states, new.states))
+        cosine = self._cosine(old.states, new.states)
+        return After(self.evaluation(new), auroc, balanced, least_margin(self.sample), cosine)
 
     def _called(self, raw: Array, p: Array) -> NDArray[np.bool_]:
         """Which readings, of shape (n,), are called positive."""
@@ -173,6 +181,19 @@ class Judge:
         inner = self.geometry.inner
         squares = float(inner(a, a)) * float(inner(b, b))
         return float(inner(a, b)) / math.sqrt(squares) if squares > 0 else None
+
+
+def least_margin(sample: Sample) -> float:
+    """The least loss whose absence so many groups can show: 3/n, by the rule of three.
+
+    Of resamples alone an interval has no width where no group changed, and be there two groups. If
+    a share of 3/n of groups did, one time in twenty none of n would be seen.
+
+    Returns:
+        A float32, with n the groups, or twice those that have rows of one class if that is less.
+    """
+    of_each = [len(np.unique(sample.groups[(sample.y == 1) == kind])) for kind in (False, True)]
+    return float32(3 / min(len(np.unique(sample.groups)), 2 * min(of_each)))
 
 
 class _BalancedAccuracy(Metric):
@@ -209,7 +230,8 @@ def survival_verdict(
     """VALID if the frozen probe holds, REALIGNABLE if it does after one of the maps, else STALE.
 
     It holds where the lower ends of the changes of AUROC and of balanced accuracy are no further
-    below 0 than the margin, and that of the AUROC is above one half.
+    below 0 than the margin, of enough groups for that, and that of the AUROC is above one half.
+    What did not read its label on the old states has nothing that could survive.
 
     Args:
         maps: what each is called, and how the probe does after it.
@@ -217,17 +239,17 @@ def survival_verdict(
     Returns:
         The word, and why.
     """
-    if frozen.holds(margin):
-        return "VALID", f"{_said(frozen)}: no interval reaches below -{margin:g}"
     if before.auroc.low <= 0.5:
         return "STALE", "the AUROC's interval reaches one half on the old states already"
+    if frozen.holds(margin):
+        return "VALID", f"{_said(frozen)}: no interval reaches below -{margin:g}"
     for name, after in maps:
         if after.holds(margin):
             return "REALIGNABLE", f"as it is {_said(frozen)}; after {name} {_said(after)}"
     if not frozen.fell(margin):
         return "STALE", (
             f"{_said(frozen)}: neither that it holds nor that it fell is shown; "
-            "more groups would decide"
+            f"more groups would decide (of these at best a margin of {frozen.least_margin:.3g})"
         )
     names = " nor ".join(name for name, _ in maps)
     return "STALE", f"{_said(frozen)}, and neither {names} brings it back"

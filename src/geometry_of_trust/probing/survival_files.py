@@ -120,6 +120,11 @@ class SurvivalReport:
     layers: tuple[LayerSurvival, ...]
     files: JudgedFiles
 
+    @property
+    def nothing_changed(self) -> bool:
+        """Whether both states are of one model that ran in one precision."""
+        return self.same_weights is True and self.old_precision == self.new_precision
+
     def signed_part(self) -> dict[str, object]:
         """What a statement says of it, as JSON has it: what follows exactly from the files.
 

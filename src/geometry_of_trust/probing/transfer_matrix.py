@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from geometry_of_trust.documents.probe_card import Figure
 from geometry_of_trust.documents.trained_tokens import TrainedTokens
 from geometry_of_trust.errors import (
     BadOption,
+    BadRowTable,
+    MissingMember,
     ModelMismatch,
+    OneClass,
     OtherTokens,
     PrecisionMismatch,
     TooFewOfClass,
@@ -117,10 +121,12 @@ def transfer_matrix(
     matrix_file = open_unembedding(unembedding)
     _check_alike(files, matrix_file.sha256)
     chosen = files[0].activations.chosen(layers)
-    columns = [named_labels(None, label_columns, options.dimension, file.rows) for file in files]
-    d = matrix_file.unembedding.hidden_dim
-    for file, labels in zip(files, columns, strict=True):
-        check_inputs(file.activations, labels, d, layers=chosen, l2=options.l2, rows=file.rows)
+    d, columns = matrix_file.unembedding.hidden_dim, []
+    for file in files:
+        with _named(file):
+            labels = named_labels(None, label_columns, options.dimension, file.rows)
+            check_inputs(file.activations, labels, d, layers=chosen, l2=options.l2, rows=file.rows)
+        columns.append(labels)
     geometry = Geometry.from_unembedding(
         matrix_file.unembedding, options.epsilon, options.inner_product, progress=progress
     )
@@ -145,6 +151,18 @@ def transfer_matrix(
         corpora=tuple(map(_compared, names_of(corpora), files)),
         matrices=tuple(matrices),
     )
+
+
+@contextlib.contextmanager
+def _named(file: ActivationsFile) -> Iterator[None]:
+    """What is wrong with labels or a row table is said of the corpus that has them."""
+    try:
+        yield
+    except (MissingMember, BadRowTable, OneClass) as error:
+        raise type(error)(
+            f"{file.activations.source}, {error.where}", expected=error.expected,
+            found=error.found, hint=error.hint,
+        ) from None  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,12 +64,12 @@ def _p(result: Intervention, name: str) -> str:
 
 
 def _detected(result: Intervention) -> str:
-    if result.auroc is not None:
-        found = result.auroc
-        return f"AUROC on these texts {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
-    if result.probe.verdict is None:
-        return "these texts have no labels, and the probe no card"
-    return f"{result.probe.verdict} by the probe's card; these texts have no labels"
+    found, verdict = result.auroc, result.probe.verdict
+    card = "the probe has no card" if verdict is None else f"{verdict} by the probe's card"
+    if found is None:
+        return f"{card}; these texts have no labels"
+    shown = f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return f"{card}; AUROC on these texts {shown}"
 
 
 def _fallen(result: Intervention) -> str:

@@ -9,7 +9,12 @@ import itertools
 from collections.abc import Iterator
 
 from geometry_of_trust.documents.bound_interventions import BoundIntervention
-from geometry_of_trust.documents.interventions import LEAST_DIRECTIONS, MOST_DIRECTIONS
+from geometry_of_trust.documents.interventions import (
+    LEAST_DIRECTIONS,
+    LEAST_TEXTS,
+    MOST_DIRECTIONS,
+    MOST_TEXTS,
+)
 from geometry_of_trust.errors import BindingMismatch
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import Binding
@@ -48,11 +53,14 @@ def _compared(attestation: Attestation, binding: Binding) -> Iterator[tuple[str,
     )
     for i, entry in enumerate(bound):
         here = f"binding.interventions[{i}]"
-        # 4.25 Each has enough directions and two targets, and steers if counts and signs say so.
+        # 4.25 Each has enough texts and directions, two targets, and steers if counts and signs
+        # say so.
+        yield f"{here}.texts", True, LEAST_TEXTS <= entry.texts <= MOST_TEXTS
         yield f"{here}.directions", True, LEAST_DIRECTIONS <= entry.directions <= MOST_DIRECTIONS
         yield f"{here}.as_great", True, entry.as_great <= entry.directions
-        yield f"{here}.targets", 2, len(entry.targets)
+        yield f"{here}.targets", (2, 2), (len(entry.targets), len(set(entry.targets)))
         yield f"{here}.steers", True, entry.holds
+        yield f"{here}.delta", True, entry.delta > 0
         yield f"{here}.delta", attestation.intervention_delta, entry.delta
     # 4.26 The causal members are those of the interventions.
     yield "causal_scores", tuple(map(causal_score, bound)), attestation.causal_scores

@@ -17,7 +17,7 @@ from geometry_of_trust.attesting.row_files import rows_against
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.interventions import read_intervention
 from geometry_of_trust.documents.names_beside import rows_path
-from geometry_of_trust.errors import GotError, OtherModel
+from geometry_of_trust.errors import GotError, MalformedInput, OtherModel
 from geometry_of_trust.extraction.one_text import Extraction
 from geometry_of_trust.extraction.options import LoadingOptions
 from geometry_of_trust.files import FileBytes, PathLike
@@ -196,6 +196,8 @@ def _other_interventions(
                 signed, model, sets[signed.probe.sha256], texts,
                 options=as_signed(compared.attestation, options),
             )  # fmt: skip
+        except MalformedInput as error:  # of the auditor's texts, which is nothing of the signer's
+            return compared.ends("UNVERIFIABLE", f"{name}: cannot be run again: {error.what}")
         except GotError as error:
             compared.links.append(Link(name, False, error.what))
             return compared.ends("MISMATCH", f"{name}: {error.what}")

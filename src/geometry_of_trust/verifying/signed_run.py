@@ -113,11 +113,11 @@ def interventions_missing(
         ContentMismatch: a result is none of those that are signed.
     """
     bound = attestation.bound()
-    check_interventions(results, bound)
-    if len(results) == len(texts) == len(bound.interventions):
+    different = check_interventions(results, bound)
+    if different == len(results) == len(texts) == len(bound.interventions):
         return ""
     return (
         f"{len(bound.interventions)} interventions are signed: the result of each "
         "(--intervention) and the texts that it was run on (--intervention-input-file) are needed, "
-        f"{len(results)} and {len(texts)} given"
+        f"{different} and {len(texts)} given"
     )
