@@ -138,13 +138,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1000, help="texts of a set at most")
     parser.add_argument("--tokens", type=int, default=256, help="the last so many of a text")
+    parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
     parser.add_argument("--only", nargs="*", help="names of sets")
     parser.add_argument("--show", action="store_true", help="print tables, measure nothing")
     chosen = parser.parse_args()
-    folder = CACHE / f"{chosen.rows}-rows-{chosen.tokens}-tokens"
+    layers = tuple(sorted(chosen.layers))
+    named = "-".join(map(str, layers))
+    folder = CACHE / f"{chosen.rows}-rows-{chosen.tokens}-tokens-layers-{named}"
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-    run = Run(folder, PublishedSets(wheel(CACHE), tokenizer, chosen.rows, chosen.tokens))
+    run = Run(folder, PublishedSets(wheel(CACHE), tokenizer, chosen.rows, chosen.tokens), layers)
     if not chosen.show:
         run.add(chosen.only or run.sets.names())
     print_tables(run.done())

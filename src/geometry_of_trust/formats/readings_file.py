@@ -20,7 +20,6 @@ from geometry_of_trust.files import FileBytes, PathLike
 from geometry_of_trust.formats.parquet_table import ParquetTable, open_parquet, refusing
 from geometry_of_trust.formats.row_writer import arrow
 from geometry_of_trust.hash_tree import RunningRoot, leaf_hash
-from geometry_of_trust.terminal import escaped
 
 if TYPE_CHECKING:
     from pyarrow import Field, RecordBatch
@@ -205,7 +204,7 @@ def open_readings(path: PathLike, rows: int, probes: int) -> Iterator[Iterator[R
         found = [(field.name, field.type) for field in table.schema]
         if found != [(field.name, field.type) for field in fields]:
             wanted = [f"{field.name} ({field.type})" for field in fields]
-            there = [f"{escaped(name)} ({kind})" for name, kind in found] + ["none more"]
+            there = [f"{name} ({kind})" for name, kind in found] + ["none more"]
             apart = next(i for i, name in enumerate([*wanted, ""]) if name != there[i])
             after = f"none after {len(wanted)}" if apart == len(wanted) else wanted[apart]
             raise BadReadings(
