@@ -95,6 +95,22 @@ class Tokens:
         return (words & ~np.uint32(KEPT)).tolist(), np.flatnonzero(words & KEPT).tolist()
 
 
+class CorpusDigest:
+    """`Record.prompt_sha256` of texts that are given one by one."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256(b"GOT-CORPUS-V1\0")
+
+    def add(self, text: str, where: str) -> None:
+        """Take the next text; raises BadText, as `utf8`."""
+        data = utf8(text, where)
+        self._hash.update(len(data).to_bytes(8, "little") + data)
+
+    def hexdigest(self) -> str:
+        """Of all of them, 64 hex digits."""
+        return self._hash.hexdigest()
+
+
 def make_plan(
     entries: Iterable[Entry],
     opened: Opened,
@@ -121,7 +137,7 @@ def make_plan(
         and what reading the corpus raises.
     """
     plan = Plan(tokens_path)
-    corpus = hashlib.sha256(b"GOT-CORPUS-V1\0")
+    corpus = CorpusDigest()
     template = ChatTemplate(
         opened.tokenizer,
         add_generation_prompt=options.add_generation_prompt,
@@ -139,8 +155,7 @@ def make_plan(
         RowWriter(rows_file, label_columns, placed=placed) as writer,
     ):
         for n, (entry, text, encoded) in enumerate(texts.encoded(entries)):
-            data = utf8(text, entry.where)
-            corpus.update(len(data).to_bytes(8, "little") + data)
+            corpus.add(text, entry.where)
             if not encoded.ids:
                 raise EmptyText(entry.where, expected="at least one token", found="none")
             opened.check(encoded.ids, entry.where)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from geometry_of_trust.corpus.entries import read_corpus
 from geometry_of_trust.corpus.extracting import extract_corpus
 from geometry_of_trust.corpus.options import CorpusOptions
+from geometry_of_trust.corpus.planning import CorpusDigest
 from geometry_of_trust.corpus.shifts import SHIFTS
 from geometry_of_trust.documents.extraction_record import Record
 from geometry_of_trust.documents.names_beside import rows_path
@@ -26,18 +26,12 @@ from geometry_of_trust.errors import (
     ModelMismatch,
     TextTooLong,
 )
-from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions
+from geometry_of_trust.extraction.options import DTYPE_OF, ExtractionOptions, LoadingOptions
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.formats.gotact import read_activations
 from geometry_of_trust.formats.row_table import read_rows
 from geometry_of_trust.outputs.temporary_files import scratch_folder
 
-_DTYPES: Mapping[str, Dtype] = {
-    "Fp32": "float32",
-    "Fp16": "float16",
-    "Bfloat16": "bfloat16",
-    "Int8": "float32",
-}
 _DAY = "2026-01-01"
 """Of a chat template that writes the date, where the run of the texts themselves had none."""
 
@@ -94,7 +88,7 @@ class Shifter:
             raise BadOption("--shifts", expected="activations of a corpus", found="of one text")
         options = ExtractionOptions(
             **vars(loading),
-            dtype=_DTYPES[record.precision],
+            dtype=DTYPE_OF[record.precision],
             quantization="int8" if record.precision == "Int8" and not record.stored else None,
             reproducible=record.reproducible,
             allow_bidirectional=record.bidirectional,
@@ -237,8 +231,7 @@ class Shifter:
 
 def _digest(texts: Sequence[str]) -> str:
     """`Record.prompt_sha256` of plain texts."""
-    corpus = hashlib.sha256(b"GOT-CORPUS-V1\0")
+    corpus = CorpusDigest()
     for text in texts:
-        data = text.encode()
-        corpus.update(len(data).to_bytes(8, "little") + data)
+        corpus.add(text, "corpus")
     return corpus.hexdigest()

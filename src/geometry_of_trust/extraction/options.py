@@ -7,6 +7,7 @@ fields, with what is said of them here as its help.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -16,6 +17,12 @@ from geometry_of_trust.option_types import check_choice, check_types
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Quantization = Literal["int8"]
+PRECISION_OF: Mapping[Dtype, str] = {"float32": "Fp32", "float16": "Fp16", "bfloat16": "Bfloat16"}
+"""The tag of states that a model of plain weights computes in a type."""
+DTYPE_OF: Mapping[str, Dtype] = {tag: dtype for dtype, tag in PRECISION_OF.items()} | {
+    "Int8": "float32"
+}
+"""The type in which states of a tag were computed."""
 MEAN = "mean"
 """The name of the mean of all residual streams."""
 

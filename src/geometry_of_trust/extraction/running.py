@@ -39,7 +39,7 @@ from geometry_of_trust.extraction.capture import Stream
 from geometry_of_trust.extraction.float32 import as_written
 from geometry_of_trust.extraction.gguf_header import GgufHeader
 from geometry_of_trust.extraction.model_files import Source
-from geometry_of_trust.extraction.options import MEAN
+from geometry_of_trust.extraction.options import MEAN, PRECISION_OF
 from geometry_of_trust.extraction.page_release import FilePages
 from geometry_of_trust.extraction.preparing import Loaded, prepare
 from geometry_of_trust.extraction.quiet import making, unwarned
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
     from geometry_of_trust.extraction.tokenizing import Tokenizer
-
-_PRECISION_OF = {"float32": "Fp32", "float16": "Fp16", "bfloat16": "Bfloat16"}
 
 CHUNK_BYTES = 8 * 2**20
 """How much of the unembedding is converted, or used of its file, at a time."""
@@ -90,7 +88,7 @@ class Opened:
         """The precision tag of the activations: no more than that of the weights."""
         options = self.request.options
         rounded = options.quantization is not None or self.stored is not None
-        return "Int8" if rounded else _PRECISION_OF[options.dtype]
+        return "Int8" if rounded else PRECISION_OF[options.dtype]
 
     @property
     def vocabulary(self) -> int:

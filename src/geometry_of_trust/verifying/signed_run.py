@@ -10,18 +10,16 @@ from geometry_of_trust.attesting.interventions import check_interventions
 from geometry_of_trust.corpus.options import RowOptions
 from geometry_of_trust.documents.token_choice import ALL
 from geometry_of_trust.errors import BadOption
-from geometry_of_trust.extraction.options import Dtype, ExtractionOptions, LoadingOptions, is_stream
+from geometry_of_trust.extraction.options import (
+    DTYPE_OF,
+    ExtractionOptions,
+    LoadingOptions,
+    is_stream,
+)
 from geometry_of_trust.files import PathLike
 from geometry_of_trust.signing.attestation import Attestation
 from geometry_of_trust.signing.binding import BoundRecord
 from geometry_of_trust.terminal import quoted
-
-DTYPES: dict[str, Dtype] = {
-    "Fp32": "float32",
-    "Fp16": "float16",
-    "Bfloat16": "bfloat16",
-    "Int8": "float32",
-}
 
 
 def rows_as_signed(rows: RowOptions, record: BoundRecord | None) -> RowOptions:
@@ -48,7 +46,7 @@ def as_signed(attestation: Attestation, options: LoadingOptions) -> ExtractionOp
     came_so = record is not None and record.stored is not None
     return ExtractionOptions(
         **vars(options),
-        dtype=DTYPES[attestation.precision],
+        dtype=DTYPE_OF[attestation.precision],
         quantization="int8" if attestation.precision == "Int8" and not came_so else None,
         reproducible=True,
         allow_bidirectional=record is not None and record.bidirectional,
