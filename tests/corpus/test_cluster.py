@@ -115,6 +115,7 @@ def test_two_workers_give_the_same_bytes(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.heavy
 def test_workers_killed_in_the_middle(
     address: str, model: Path, local: dict[str, bytes], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

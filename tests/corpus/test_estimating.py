@@ -327,6 +327,7 @@ linux = pytest.mark.skipif(
 )
 
 
+@pytest.mark.heavy
 @linux
 def test_memory_and_bytes_turn_out_as_said(smollm2: Path, tmp_path: Path) -> None:
     compare(smollm2, tmp_path, "--fast")

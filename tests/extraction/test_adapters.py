@@ -250,6 +250,7 @@ for adapter in adapters:
 """
 
 
+@pytest.mark.heavy
 def test_the_same_bytes_from_other_kernels(
     adapters: Named, tiny_model: TinyModel, tmp_path: Path
 ) -> None:

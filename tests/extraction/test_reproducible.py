@@ -613,6 +613,7 @@ print(peak, result.record.activations.sha256)
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells peaks on Linux")
 def test_weights_in_their_files_take_little_memory(tmp_path: Path) -> None:
     """A checkpoint in bfloat16 run in float32: in memory as a whole, or a block at a time."""

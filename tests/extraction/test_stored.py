@@ -107,6 +107,7 @@ def test_the_plain_ones_are_as_they_were(made: Made, tmp_path: Path) -> None:
     assert not any(f'"{name}"' in text for name in ("stored", "adapter", "gguf"))
 
 
+@pytest.mark.heavy
 def test_the_same_bytes_from_other_kernels(made: Made, tmp_path: Path) -> None:
     """Of the weights made plain by torch's other kernels, and of the products by the portable."""
     write_gguf(tmp_path / "tiny.gguf", "Q4_0")

@@ -124,7 +124,7 @@ def readings() -> tuple[bytes, ...]:
     return tuple(
         parquet(
             **{
-                f"{name}.{probe}": np.arange(rows).astype(kind)
+                f"{name}.{probe}": (np.arange(rows) / 4).astype(kind)
                 for probe in (0, 1)
                 for name, kind in kinds.items()
             }

@@ -340,6 +340,7 @@ def smollm2_gotue(smollm2_matrix: F32, tmp_path_factory: pytest.TempPathFactory)
     return path
 
 
+@pytest.mark.heavy
 def test_entries_of_smollm2(smollm2_matrix: F32) -> None:
     phi = gram.gram(smollm2_matrix)
     columns = smollm2_matrix.T.astype(np.float64)

@@ -86,7 +86,10 @@ def test_copies_of_rows_in_one_group_narrow_nothing() -> None:
     assert alone.high - alone.low < 0.6 * (once.high - once.low)
 
 
-@pytest.mark.parametrize("case", ["rows", "groups", pytest.param("wide", marks=pytest.mark.heavy)])
+@pytest.mark.parametrize(
+    "case",
+    ["groups", *(pytest.param(case, marks=pytest.mark.heavy) for case in ("rows", "wide"))],
+)
 def test_without_an_effect_intervals_are_as_wide_as_the_auroc_is_scattered(case: str) -> None:
     """Over 100 seeds, through the whole nested chain; and they contain one half.
 
