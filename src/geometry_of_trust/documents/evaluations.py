@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from geometry_of_trust.documents.names import check_name
 from geometry_of_trust.documents.probe_card import AtThreshold, Figure
+from geometry_of_trust.documents.probe_card_reading import at_threshold
 from geometry_of_trust.documents.schema import (
     BOOL,
     DIGEST,
@@ -19,7 +20,6 @@ from geometry_of_trust.documents.schema import (
     choice,
     decimal,
     member,
-    optional,
     real,
     record,
     vector,
@@ -148,22 +148,13 @@ DECIMAL = decimal(_SHARE)
 """A float32 value from 0 to 1, written as its shortest decimal in a string."""
 
 _FIGURE = record(Figure, member("value", DECIMAL), member("low", DECIMAL), member("high", DECIMAL))
-_AT_THRESHOLD = record(
-    AtThreshold,
-    member("true_positives", U32),
-    member("false_positives", U32),
-    member("recall", _FIGURE),
-    member("false_positive_rate", _FIGURE),
-    member("precision", optional(_FIGURE)),
-    member("accuracy", _FIGURE),
-)
 _PROBE = record(
     ProbeEvaluation,
     member("dimension", STRING),
     member("positives", U32),
     member("negatives", U32),
     *(member(name, _FIGURE) for name in MEASURES),
-    member("at_threshold", _AT_THRESHOLD, default=None, omitted=True),
+    member("at_threshold", at_threshold(_FIGURE), default=None, omitted=True),
     member("trained_on", BOOL, default=False, omitted=True),
 )
 _METRIC = choice((*MEASURES, *AT_THRESHOLD))

@@ -119,20 +119,26 @@ _CONTROLS = record(
 )
 _REPEATS = record(Repeats, *_all(U32, "rows", "equal_rows", "joined_groups", "near_rows"))
 _NULL = record(PermutationNull, *_all(U32, "permutations", "as_good"))
-_AT_THRESHOLD = record(
-    AtThreshold,
-    *_all(U32, "true_positives", "false_positives"),
-    *_all(_OF_ONE, "recall", "false_positive_rate"),
-    member("precision", optional(_OF_ONE)),
-    member("accuracy", _OF_ONE),
-)
+
+
+def at_threshold(figure: Kind[Figure]) -> Kind[AtThreshold]:
+    """Counts and figures at a threshold, with figures that are spelt as this kind is."""
+    return record(
+        AtThreshold,
+        *_all(U32, "true_positives", "false_positives"),
+        *_all(figure, "recall", "false_positive_rate"),
+        member("precision", optional(figure)),
+        member("accuracy", figure),
+    )
+
+
 _ELSEWHERE = record(
     Elsewhere,
     member("name", STRING),
     member("activations_sha256", optional(DIGEST)),
     *_all(U32, "positives", "negatives", "groups", "repeated"),
     *_all(_OF_ONE, "auroc", "recall_at_1_percent", "ece"),
-    member("at_threshold", _AT_THRESHOLD),
+    member("at_threshold", at_threshold(_OF_ONE)),
 )
 _SHIFT = record(
     ShiftFall,
