@@ -57,16 +57,27 @@ def _figures(sample: Sample, metrics: Mapping[str, Metric]) -> dict[str, Figure]
         for name, metric in metrics.items():
             values[name].append(metric.of(weights))
     return {
-        name: _figure(np.concatenate(parts), metrics[name], sample.stretch)
+        name: figure_of(
+            np.concatenate(parts),
+            sample.stretch,
+            (metrics[name].least, metrics[name].most),
+            biased=metrics[name].biased,
+        )
         for name, parts in values.items()
     }
 
 
-def _figure(values: Array, metric: Metric, stretch: float) -> Figure:
-    """Of the value and of those of the resamples; resamples without a class count nothing."""
+def figure_of(
+    values: Array, stretch: float, bounds: tuple[float, float], *, biased: bool = False
+) -> Figure:
+    """Of the value and of those of the resamples; resamples without a class count nothing.
+
+    Args:
+        values: shape (1 + resamples,). stretch: as of `Sample`. bounds, biased: as of `Metric`.
+    """
     value, drawn = float(values[0]), values[1:][np.isfinite(values[1:])]
     if not len(drawn):
         return Figure(*[round32(value)] * 3)
-    centre = drawn.mean() if metric.biased else value
-    ends = np.clip(value + stretch * (np.quantile(drawn, _LEVELS) - centre), 0.0, metric.most)
+    centre = drawn.mean() if biased else value
+    ends = np.clip(value + stretch * (np.quantile(drawn, _LEVELS) - centre), *bounds)
     return Figure(round32(value), round32(float(ends[0])), round32(float(ends[1])))

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from geometry_of_trust.documents.aggregates import Aggregate
-from geometry_of_trust.documents.probe_card import Figure, ShiftFall
+from geometry_of_trust.documents.probe_card import ShiftFall
 from geometry_of_trust.errors import BadOption
 from geometry_of_trust.formats.row_table import RowTable
-from geometry_of_trust.geometry.exact import round32
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Indices, Labels
 from geometry_of_trust.probing.cross_validation import CrossValidation, chosen_outside
+from geometry_of_trust.probing.held_out_figures import figure_of
 from geometry_of_trust.probing.judged_units import aggregated, labels_of_texts
 from geometry_of_trust.probing.logistic import fit_logistic
 from geometry_of_trust.probing.metrics import WithinFoldAuroc
@@ -28,8 +28,6 @@ from geometry_of_trust.probing.probes import Probe
 from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.whitening import weights_and_bias
-
-_LEVELS = (0.025, 0.975)
 
 
 class Shifted(Protocol):
@@ -144,8 +142,8 @@ def falls(
             ShiftFall(
                 style.name,
                 len(style.changed.intersection(numbers.tolist())),
-                _figure(after, sample.stretch, 0.0),
-                _figure(before - after, sample.stretch, -1.0),
+                figure_of(after, sample.stretch, (0.0, 1.0)),
+                figure_of(before - after, sample.stretch, (-1.0, 1.0)),
             )
         )
     return tuple(found)
@@ -167,10 +165,3 @@ def _values(sample: Sample, scores: Array) -> Array:
     """
     metric = WithinFoldAuroc(sample, scores)
     return np.concatenate([metric.of(weights) for weights in sample.weights()])
-
-
-def _figure(values: Array, stretch: float, least: float) -> Figure:
-    value, drawn = float(values[0]), values[1:][np.isfinite(values[1:])]
-    ends = value + stretch * (np.quantile(drawn, _LEVELS) - value) if len(drawn) else [value] * 2
-    low, high = np.clip(ends, least, 1.0)
-    return Figure(round32(value), round32(float(low)), round32(float(high)))
