@@ -1,7 +1,7 @@
 """Time of fitting a probe, against scikit-learn's own search for the penalty.
 
-Synthetic states of dimension 576; the peer is `LogisticRegressionCV` on the same whitened,
-centred coordinates, the same ten-odd penalties and five folds. Alternating runs; medians.
+Synthetic states of dimension 576; the peer is `LogisticRegressionCV` on the same
+coordinates, the same ten-odd penalties and five folds. Alternating runs; medians.
 `train` itself adds the card: the whole command is in the last column.
 """
 
@@ -21,7 +21,7 @@ from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing import training
 from geometry_of_trust.probing.causal_probe import CausalProbe
 from geometry_of_trust.probing.cross_validation import L2_GRID
-from geometry_of_trust.probing.whitening import whitened
+from geometry_of_trust.probing.penalty import Penalty
 
 D, RUNS = 576, 3
 
@@ -44,7 +44,8 @@ def main() -> None:
         values = rng.normal(size=(1, rows, D)).astype(np.float32)
         values[0, :, 0] += 2 * y
         states = Activations("synthetic", "Fp32", (0,), range(rows), values)
-        X = whitened(states.layer(0), geometry)
+        H = states.layer(0)
+        X = Penalty.of(H, geometry).coordinates(H)
         X /= np.median(np.linalg.norm(X, axis=1))
         penalties = [1 / (rows * strength) for strength in L2_GRID]
         options: dict[str, Any] = {"solver": "newton-cholesky", "cv": 5, "max_iter": 200}

@@ -127,7 +127,7 @@ FLOORS: dict[str, str] = {
     "probing": """
         array_types fitted_range probes sources drifts probe_readings row_origins token_readings
         counted_random splits
-        score_histogram intervals reliability_bins resampling metrics logistic whitening
+        score_histogram intervals reliability_bins resampling metrics logistic penalty
         layer_choice held_out_figures evaluating cross_validation label_checks surface_features
         equal_rows word_classifier split_rows judged_units permutation_null controls fresh_rows
         options causal_probe card_making shift_falls other_rows training other_files probe_set_files

@@ -8,6 +8,7 @@ import pytest
 from geometry_of_trust.errors import TooFewOfClass
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Labels
+from geometry_of_trust.probing.penalty import Penalty
 from geometry_of_trust.probing.split_rows import SplitRows
 
 PLAIN = Geometry("Euclidean", 0.0, 3, None)
@@ -19,20 +20,20 @@ def rows(n: int, seed: int = 0) -> tuple[Array, Labels]:
     return rng.normal(size=(n, 3)), rng.permutation(np.arange(n) % 3 == 0).astype(np.int8)
 
 
-@pytest.mark.parametrize("n", [30, 12])
-def test_coordinates_give_the_inner_products_of_centred_states(n: int) -> None:
-    H, y = rows(n)
+def test_rows_and_coordinates_are_of_the_canonical_order_and_the_inner_product() -> None:
+    H, y = rows(30)
     for split in (SplitRows.of(H, y, OTHER), SplitRows.of(H, y, PLAIN).under(OTHER)):
         assert np.array_equal(split.H, H[split.order])
-        centred = split.H - split.H.mean(axis=0)
-        assert np.allclose(split.X @ split.X.T, centred @ OTHER.apply(centred).T)
+        assert split.geometry is OTHER
+        assert np.array_equal(split.X, Penalty.of(split.H, OTHER).coordinates(split.H))
 
 
 def test_other_states_keep_rows_and_folds() -> None:
     H, y = rows(30)
     split = SplitRows.of(H, y, OTHER, np.arange(30) // 2)
     moved = split.with_states(2 * split.H)
-    assert np.allclose(moved.X, 2 * split.X)
+    assert np.allclose(moved.penalty.spreads, 2 * split.penalty.spreads)
+    assert np.allclose(moved.X, split.X)  # which have no unit
     for name in ("order", "y", "groups", "fold"):
         assert getattr(moved, name) is getattr(split, name)
     assert (moved.fold_count, moved.group_count) == (5, 15)

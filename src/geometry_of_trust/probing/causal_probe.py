@@ -33,11 +33,12 @@ from geometry_of_trust.probing.options import L2_RANGE
 from geometry_of_trust.probing.probes import Probe
 from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.splits import MAX_FOLDS
-from geometry_of_trust.probing.whitening import weights_and_bias
 
 
 class CausalProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A linear probe with logit wᵀΦh + b, penalised by wᵀΦw, and calibrated.
+    """A linear probe with logit wᵀΦh + b, calibrated.
+
+    The penalty is on the spreads of the coordinates, Σ_j σ_j²(Φw)_j², and on wᵀΦw (`Penalty`).
 
     λ has the least log loss in cross-validation by group; Platt scaling is fitted to the held-out
     logits of the same folds. The result does not depend on the order of the rows, on the names
@@ -127,8 +128,8 @@ class CausalProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         best = cross.best(split.y)
         with threadpool_limits(1, user_api="blas"):
             solution = fit_logistic(split.X, split.y, cross.strengths[best])
-            self.weights_, self.bias_ = weights_and_bias(
-                solution, split.X, split.H, split.y, split.geometry
+            self.weights_, self.bias_ = split.penalty.weights_and_bias(
+                solution, split.X, split.H, split.y
             )
             scores = cross.held_out[best]
             self.platt_scale_, self.platt_shift_ = platt_scaling(scores, split.y)

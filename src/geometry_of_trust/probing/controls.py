@@ -25,7 +25,6 @@ from geometry_of_trust.probing.metrics import within_fold_auroc
 from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.split_rows import SplitRows
 from geometry_of_trust.probing.surface_features import SurfaceFeatures
-from geometry_of_trust.probing.whitening import factor
 from geometry_of_trust.probing.word_classifier import word_scores
 from geometry_of_trust.progress import Progress
 
@@ -54,7 +53,6 @@ def measured_controls(
 
     Raises:
         DidNotConverge: the solver of a control stalled.
-        NotPositiveDefinite: Φ has no Cholesky factor.
     """
     tell = progress or (lambda text: None)
     units = units or Units.rows(split)
@@ -123,18 +121,19 @@ def _oriented(projections: Array, split: SplitRows) -> Array:
 
 def _random(split: SplitRows, units: Units) -> float:
     d = split.H.shape[1]
-    directions = factor(split.geometry) @ counted_random.normal(_DIRECTION_SEED, d, DIRECTIONS)
+    directions = split.penalty.lower @ counted_random.normal(_DIRECTION_SEED, d, DIRECTIONS)
     scores = units.of(_oriented((split.H - split.H.mean(axis=0)) @ directions, split))
     return round32(fmean(within_fold_auroc(units.sample, column) for column in scores.T))
 
 
 def _means(split: SplitRows, units: Units) -> float:
     scores = np.empty(len(split.y))
+    H = split.H - split.H.mean(axis=0)
     for k in range(split.fold_count):
         outside = split.fold != k
-        others, y = split.X[outside], split.y[outside]
-        direction = others[y == 1].mean(axis=0) - others[y == 0].mean(axis=0)
-        scores[~outside] = split.X[~outside] @ direction
+        others, y = H[outside], split.y[outside]
+        gap = others[y == 1].mean(axis=0) - others[y == 0].mean(axis=0)
+        scores[~outside] = H[~outside] @ split.geometry.apply(gap)
     return within_fold_auroc(units.sample, units.of(scores))
 
 

@@ -100,7 +100,7 @@ def near_row_count(X: Array, groups: Indices) -> int:
     """How many rows come nearer than `NEAR_COSINE` to a row of another group, or equal it.
 
     Args:
-        X: coordinates in which the inner product is the ordinary one, shape (n, r). Of each the
+        X: coordinates in which the penalty is the squared length, shape (n, r). Of each the
             median is taken away first: means follow a few huge states. groups: shape (n,).
     """
     away = X - np.median(X, axis=0)

@@ -42,7 +42,7 @@ def permutation_null(
     are, and folds do not look at labels, so that the p-value is exact, whatever the X.
 
     Args:
-        X: coordinates in which the inner product is the ordinary one, shape (n, r).
+        X: coordinates in which the penalty is the squared length, shape (n, r).
         y: 0 or 1, shape (n,). groups: 0, 1, 2, …, shape (n,). strengths: λ to choose from.
         units: what is judged, of these rows; labels move from one to another. None: each row.
     """

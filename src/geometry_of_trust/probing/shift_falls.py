@@ -27,7 +27,6 @@ from geometry_of_trust.probing.metrics import WithinFoldAuroc
 from geometry_of_trust.probing.probes import Probe
 from geometry_of_trust.probing.resampling import Sample
 from geometry_of_trust.probing.split_rows import SplitRows
-from geometry_of_trust.probing.whitening import weights_and_bias
 
 
 class Shifted(Protocol):
@@ -87,7 +86,7 @@ def fold_directions(split: SplitRows, cross: CrossValidation) -> Directions:
             rest = split.fold != k
             X, H, y = split.X[rest], split.H[rest], split.y[rest]
             solution = fit_logistic(X, y, cross.strengths[best])
-            weights, bias = weights_and_bias(solution, X, H, y, split.geometry)
+            weights, bias = split.penalty.weights_and_bias(solution, X, H, y)
             found.append((split.geometry.apply(weights.astype(np.float64)), bias))
     return found
 

@@ -14,6 +14,7 @@ from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Indices, Labels
 from geometry_of_trust.probing.equal_rows import joined_groups
 from geometry_of_trust.probing.label_checks import check_two_of_each
+from geometry_of_trust.probing.penalty import Penalty
 from geometry_of_trust.probing.splits import (
     MAX_FOLDS,
     assign_folds,
@@ -21,7 +22,6 @@ from geometry_of_trust.probing.splits import (
     canonical_order,
     groups_by_class,
 )
-from geometry_of_trust.probing.whitening import whitened
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,8 @@ class SplitRows:
         order: where each row was in the order given, shape (n,).
         H: states, shape (n, d), float64. y: 0 or 1, shape (n,).
         groups: 0, 1, 2, …, shape (n,). fold: 0 to K − 1, shape (n,).
-        geometry: the inner product.
-        X: coordinates in which it is the ordinary one, shape (n, r), r = min(n, d), float64.
+        penalty: what a fit to them penalises.
+        X: coordinates in which that is the squared length, shape (n, r), r = min(n, d), float64.
     """
 
     order: Indices
@@ -41,7 +41,7 @@ class SplitRows:
     y: Labels
     groups: Indices
     fold: Indices
-    geometry: Geometry
+    penalty: Penalty
     X: Array
 
     @classmethod
@@ -81,7 +81,7 @@ class SplitRows:
             raise TooFewOfClass(
                 "groups", expected="both classes outside each fold", found="one class"
             )
-        return cls(order, H, y, numbers, fold, geometry, _coordinates(H, geometry))
+        return cls(order, H, y, numbers, fold, *_penalised(H, geometry))
 
     def under(self, geometry: Geometry) -> SplitRows:
         """The same rows and folds under another inner product.
@@ -89,8 +89,8 @@ class SplitRows:
         Raises:
             NotPositiveDefinite: its Φ has no Cholesky factor.
         """
-        X = _coordinates(self.H, geometry)
-        return SplitRows(self.order, self.H, self.y, self.groups, self.fold, geometry, X)
+        penalised = _penalised(self.H, geometry)
+        return SplitRows(self.order, self.H, self.y, self.groups, self.fold, *penalised)
 
     def with_states(self, H: Array) -> SplitRows:
         """The same rows, folds and inner product with other states, shape (n, d), in this order.
@@ -98,8 +98,13 @@ class SplitRows:
         Raises:
             NotPositiveDefinite: Φ has no Cholesky factor.
         """
-        X = _coordinates(H, self.geometry)
-        return SplitRows(self.order, H, self.y, self.groups, self.fold, self.geometry, X)
+        penalised = _penalised(H, self.geometry)
+        return SplitRows(self.order, H, self.y, self.groups, self.fold, *penalised)
+
+    @property
+    def geometry(self) -> Geometry:
+        """The inner product."""
+        return self.penalty.geometry
 
     @property
     def fold_count(self) -> int:
@@ -112,6 +117,7 @@ class SplitRows:
         return int(self.groups.max()) + 1
 
 
-def _coordinates(H: Array, geometry: Geometry) -> Array:
+def _penalised(H: Array, geometry: Geometry) -> tuple[Penalty, Array]:
     with threadpool_limits(1, user_api="blas"):
-        return whitened(H, geometry)
+        penalty = Penalty.of(H, geometry)
+        return penalty, penalty.coordinates(H)

@@ -129,9 +129,10 @@ def train(
 ) -> TrainingResult:
     """Fit a probe wᵀΦh + b to labelled states of one layer, for each dimension, and judge it.
 
-    Minimises (1/n)Σ log-loss + (λ/2)s²·wᵀΦw, s the median of ‖h − h̄‖_Φ: strictly convex, and
-    without units. λ has the least log loss in stratified cross-validation by group; Platt scaling
-    is fitted to the held-out logits of the same folds. The figures of the card are nested.
+    Minimises (1/n)Σ log-loss + (λ/2)s²·(Σ_j σ_j²(Φw)_j² + μ·wᵀΦw), σ_j the spread of coordinate j:
+    strictly convex, and without units (docs/mathematics.md, section 5). λ has the least log loss in
+    stratified cross-validation by group; Platt scaling is fitted to the held-out logits of the same
+    folds. The figures of the card are nested.
 
     Args:
         activations: P states of dimension d in layer `layer`.
