@@ -250,7 +250,7 @@ class _Trainer:
 
         rows, geometry = self.trained.rows, self.trained.geometry
         given = groups_of(rows)
-        tell("Whitening")
+        tell("Coordinates")
         split = SplitRows.of(self.trained.H, labels, geometry, text_groups(rows))
         classifier = CausalProbe(gram=geometry, l2=self.l2)
         cross = cross_validate(
