@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from geometry_of_trust.errors import DidNotConverge, NotPositiveDefinite
+from geometry_of_trust.errors import DidNotConverge, NonFinite, NotPositiveDefinite
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Labels
+from geometry_of_trust.probing.causal_probe import CausalProbe
 from geometry_of_trust.probing.logistic import fit_logistic, residuals
 from geometry_of_trust.probing.penalty import LENGTH_SHARE, Penalty, factor
 
@@ -106,8 +107,69 @@ def test_a_singular_gram_matrix_loses_few_digits() -> None:
 
 def test_weights_that_rounding_would_make_others_are_refused() -> None:
     """With next to no penalty w is 10⁶ times as long as Φw."""
-    with pytest.raises(DidNotConverge, match=r"float32 weights .* larger --l2 or --epsilon"):
-        fit_under_singular(1e-6)
+    with pytest.raises(DidNotConverge, match=r"float32 weights .* a larger --epsilon.* or --l2"):
+        fit_under_singular(1e-9)
+
+
+def weights_of(H: Array, g: Geometry, strength: float = 1e-2) -> Array:
+    """Weights of labelled states."""
+    penalty, y = Penalty.of(H, g), labelled()[1]
+    X = penalty.coordinates(H)
+    weights, _ = penalty.weights_and_bias(fit_logistic(X, y, strength), X, H, y)
+    return weights
+
+
+def test_a_vocabulary_of_a_sixth_of_the_dimensions_trains_by_default() -> None:
+    """Though the labels follow what U does not read, and rounding moves logits by more than 1 %."""
+    U = np.random.default_rng(10).normal(size=(10, 64)).astype(np.float32)
+    unread = np.linalg.svd(U)[2][10]
+    y = np.arange(100) % 2
+    H = np.random.default_rng(0).normal(size=(100, 64)) + 3 * np.outer(2 * y - 1, unread)
+    probe = CausalProbe(gram=Geometry.from_unembedding(U)).fit(H.astype(np.float32), y)
+    assert ((probe.held_out_ > 0) == y).mean() > 0.9
+    assert ((probe.logits(H) > 0) == y).mean() > 0.9
+
+
+def test_rounding_of_the_bias_counts() -> None:
+    """A coordinate that never varies makes the bias so large that float32 loses the rest."""
+    H = states(60)
+    H[:, 3] = 1e9
+    with pytest.raises(DidNotConverge, match="Give a larger --l2"):
+        weights_of(H, geometry(7))
+
+
+def test_weights_below_float32() -> None:
+    """Refused, as weights beyond it are, and not taken for what Φ does not read."""
+    U = 1e15 * np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
+    with pytest.raises(NonFinite, match="an underflow"):
+        weights_of(1e30 * states(60), Geometry.from_unembedding(U))
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_states_whose_squares_are_beyond_float64(size: float) -> None:
+    with pytest.raises(NonFinite, match="spreads within float32"):
+        Penalty.of(size * states(60), geometry(7))
+
+
+@pytest.mark.parametrize("noise", [1e-9, 1e-30])
+def test_coordinates_that_vary_by_rounding_only_are_no_features(noise: float) -> None:
+    """Not even where they are most of the coordinates, so that their median is that of noise."""
+    H = 10 * states(60)
+    H[:, 2:] = 1.0 + noise * H[:, 2:]
+    for g in (Geometry("Euclidean", 0.0, 7, None), geometry(7)):
+        X = Penalty.of(H, g).coordinates(H)
+        lengths = np.linalg.svd(X - X.mean(axis=0), compute_uv=False)
+        assert lengths[1] > 0.5 * lengths[0]
+        assert lengths[2] < 0.05 * lengths[0]
+        weights_of(H, g)
+
+
+@pytest.mark.parametrize("size", [1e9, 1e30])
+def test_a_coordinate_far_larger_than_all_others_can_be_factored(size: float) -> None:
+    H = states(60)
+    H[:, 3] *= size
+    X = Penalty.of(H, geometry(7)).coordinates(H)
+    assert np.isfinite(fit_logistic(X, labelled()[1], 1e-2).v).all()
 
 
 def test_one_row_far_out_hardly_moves_a_spread() -> None:

@@ -21,8 +21,14 @@ from geometry_of_trust.probing.logistic import LogisticFit, residuals
 LENGTH_SHARE = 0.1
 """μ, what the length of w counts, in units of the median coordinate's σ_j²Φ_jj."""
 
-ROUNDING_TOLERANCE = 0.01
-"""How far, in standard deviations of the logits, rounding the weights may move them."""
+LEAST_SHARE = 1e-10
+"""μ at least, in units of the sum of all σ_j²Φ_jj, which bounds the condition of what is factored
+by 10¹⁰: if more than half of the coordinates vary by their rounding only, the median is of that."""
+
+ROUNDING_TOLERANCE = 0.1
+"""How far (root mean square) rounding weights and bias may move logits, in their standard
+deviations: a correlation of 0.995. What a vocabulary of a sixth of d hardly reads takes 0.01 to
+0.05 as a rule, and its probe is good all the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +53,19 @@ class Penalty:
 
         Raises:
             NotPositiveDefinite: Φ has no Cholesky factor.
+            NonFinite: squares of the spreads are beyond float64; not of float32 states.
         """
-        lower, spreads = factor(geometry), _spreads(H)
-        # The diagonal of Φ is LLᵀ's: the same for an inner product without a matrix.
-        parts = np.square(spreads) * np.square(lower).sum(axis=1)
+        with np.errstate(over="ignore"):
+            lower, spreads = factor(geometry), _spreads(H)
+            # The diagonal of Φ is LLᵀ's: the same for an inner product without a matrix.
+            parts = np.square(spreads) * np.square(lower).sum(axis=1)
         varying = parts[spreads > 0]
         typical = float(np.median(varying)) if len(varying) else 1.0
-        return cls(geometry, spreads, LENGTH_SHARE * typical, lower)
+        weight = max(LENGTH_SHARE * typical, LEAST_SHARE * float(parts.sum()))
+        if not 0 < weight < math.inf:
+            found = f"{spreads.max():.3g}"
+            raise NonFinite("states", expected="spreads within float32", found=found)
+        return cls(geometry, spreads, weight, lower)
 
     def coordinates(self, H: Array) -> Array:
         """Rows x, by which the fit is a common ridge: x = R⁻ᵀLᵀ(h − h̄), RᵀR = LᵀDL + μI.
@@ -94,8 +106,8 @@ class Penalty:
             w, shape (d,), float32, and b, a float32 value.
 
         Raises:
-            NonFinite: one of them is beyond float32.
-            DidNotConverge: rounded to float32, the weights read something else.
+            NonFinite: one of them is beyond float32, or all weights are below it.
+            DidNotConverge: rounded to float32, they read something else.
         """
         centre, expected = H.mean(axis=0), solution.logits(X)
         pull = (H - centre).T @ residuals(expected, y)
@@ -109,14 +121,20 @@ class Penalty:
         bias = round32(solution.b - float(reading @ centre))
         if not math.isfinite(bias):
             raise NonFinite("probe", expected="a bias within float32", found="an overflow")
-        away = (H - centre) @ reading + solution.b - expected
+        away = (H - centre) @ reading + (float(reading @ centre) + bias) - expected
         error, spread = float(np.sqrt(np.square(away).mean())), float(expected.std())
         if error > ROUNDING_TOLERANCE * spread + 1e-6:
+            if np.abs(weights).max() < np.finfo(np.float32).smallest_normal:
+                raise NonFinite("probe", expected="weights within float32", found="an underflow")
+            # What is added to a definite Φ is nothing, whatever --epsilon says.
+            singular = self.geometry.inner_product == "CausalRegularised"
             raise DidNotConverge(
                 "probe",
                 expected=f"float32 weights that read as the fit does, to {ROUNDING_TOLERANCE:.0%}",
-                found=f"{error / spread:.1%}, as Φ hardly reads what the labels follow",
-                hint="Give a larger --l2 or --epsilon.",
+                found=f"{error / spread:.1%} off, with --l2 {solution.strength:.3g}",
+                hint="Give a larger --epsilon, as Φ hardly reads what the labels follow; or --l2."
+                if singular
+                else "Give a larger --l2.",
             )
         return weights, bias
 
