@@ -78,8 +78,10 @@ class Penalty:
         """
         scaled = self.spreads[:, np.newaxis] * self.lower
         inner = scaled.T @ scaled
+        del scaled  # d × d, as all that is held here
         inner[np.diag_indices_from(inner)] += self.length_weight
-        upper, _ = lapack.dpotrf(inner, lower=0, clean=1)
+        # In place: as it is symmetric, its transpose is what LAPACK takes without a copy.
+        upper, _ = lapack.dpotrf(inner.T, lower=0, clean=1, overwrite_a=1)
         Z = (H - H.mean(axis=0)) @ self.lower
         X: Array = np.ascontiguousarray(
             solve_triangular(upper, Z.T, trans="T", check_finite=False).T
@@ -131,7 +133,8 @@ class Penalty:
             raise DidNotConverge(
                 "probe",
                 expected=f"float32 weights that read as the fit does, to {ROUNDING_TOLERANCE:.0%}",
-                found=f"{error / spread:.1%} off, with --l2 {solution.strength:.3g}",
+                found=f"{error:.2g} off where logits spread by {spread:.2g}, "
+                f"at --l2 {solution.strength:.3g}",
                 hint="Give a larger --epsilon, as Φ hardly reads what the labels follow; or --l2."
                 if singular
                 else "Give a larger --l2.",
@@ -143,10 +146,12 @@ class Penalty:
         w = np.zeros_like(pull)
         varying = self.spreads > 0  # a coordinate that is the same in all rows pulls nothing
         spreads = self.spreads[varying]
-        scaled = spreads[:, np.newaxis] * self.lower[varying]
+        scaled = self.lower[varying]
+        scaled *= spreads[:, np.newaxis]
         matrix = scaled @ scaled.T
+        del scaled
         matrix[np.diag_indices_from(matrix)] += self.length_weight
-        factored = cho_factor(matrix, overwrite_a=True, check_finite=False)
+        factored = cho_factor(matrix.T, overwrite_a=True, check_finite=False)
         w[varying] = spreads * cho_solve(factored, pull[varying] / spreads, check_finite=False)
         return w
 
