@@ -63,7 +63,7 @@ def build(folder: Path, seed: int = 7) -> Files:
     rng = np.random.default_rng(seed)
     labels = np.arange(P) % 3 == 0
     values = rng.normal(size=(len(LAYERS), P, D)).astype(np.float32)
-    values[:, :, 0] += np.where(labels, 1.5, -1.5)
+    values[:, :, 0] += np.where(labels, 1.9, -1.9)
     files = Files(
         activations=folder / "a.gotact",
         unembedding=folder / "u.gotue",

@@ -137,11 +137,13 @@ if TYPE_CHECKING:
     from geometry_of_trust.probing.layer_choice import Sweep as Sweep
     from geometry_of_trust.probing.layer_sweep import sweep as sweep
     from geometry_of_trust.probing.layer_sweep import sweep_files as sweep_files
+    from geometry_of_trust.probing.logistic import LogisticFit as LogisticFit
     from geometry_of_trust.probing.options import FittingOptions as FittingOptions
     from geometry_of_trust.probing.options import InterventionOptions as InterventionOptions
     from geometry_of_trust.probing.options import TrainingOptions as TrainingOptions
     from geometry_of_trust.probing.other_rows import OtherRows as OtherRows
     from geometry_of_trust.probing.other_rows import Others as Others
+    from geometry_of_trust.probing.penalty import Penalty as Penalty
     from geometry_of_trust.probing.probe_readings import Reading as Reading
     from geometry_of_trust.probing.probe_readings import read_probe as read_probe
     from geometry_of_trust.probing.probe_set_files import write_probe_sets as write_probe_sets
@@ -331,7 +333,9 @@ _NAMES = {
     "probing.fitted_range": ("FittedRange", "Range"),
     "probing.layer_choice": ("DimensionSweep", "FinalTest", "LayerFigures", "Sweep"),
     "probing.layer_sweep": ("sweep", "sweep_files"),
+    "probing.logistic": ("LogisticFit",),
     "probing.options": ("FittingOptions", "InterventionOptions", "TrainingOptions"),
+    "probing.penalty": ("Penalty",),
     "probing.probe_readings": ("Reading", "read_probe"),
     "probing.probe_set_files": ("write_probe_sets",),
     "probing.probes": ("Probe", "ProbeSet", "Training", "read_probe_set"),
