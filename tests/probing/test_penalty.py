@@ -116,7 +116,7 @@ def weights_of(H: Array, g: Geometry, strength: float = 1e-2) -> Array:
     penalty, y = Penalty.of(H, g), labelled()[1]
     X = penalty.coordinates(H)
     weights, _ = penalty.weights_and_bias(fit_logistic(X, y, strength), X, H, y)
-    return weights
+    return weights.astype(np.float64)
 
 
 def test_a_vocabulary_of_a_sixth_of_the_dimensions_trains_by_default() -> None:
