@@ -120,6 +120,7 @@ def _verdicts(results: Sequence[Figures]) -> None:
 
 
 def _twins(results: Sequence[Figures]) -> None:
+    falls: dict[str, list[float]] = {}
     print("| set with a twin | layer | verdict | AUROC | of the twin | fall | ECE | of the twin |")
     print("|---" * 8 + "|")
     for name, layer, found in at_layers(results):
@@ -128,6 +129,12 @@ def _twins(results: Sequence[Figures]) -> None:
             print(f"| {name} | {layer} | {ours['verdict']} | {ours['auroc']:.3f} "
                   f"| {twin['auroc']:.3f} | {ours['auroc'] - twin['auroc']:+.3f} "
                   f"| {ours['ece']:.3f} | {twin['ece']:.3f} |")  # fmt: skip
+            kind = SUFFICIENT if ours["verdict"] == SUFFICIENT else "others"
+            falls.setdefault(kind, []).append(ours["auroc"] - twin["auroc"])
+    for kind, values in sorted(falls.items()):
+        print(
+            f"\n{kind}: {len(values)} probes, the AUROC falls by {median(values):.3f} in the median"
+        )
     print()
 
 
