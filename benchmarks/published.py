@@ -137,7 +137,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1000, help="texts of a set at most")
-    parser.add_argument("--tokens", type=int, default=256, help="the last so many of a text")
+    parser.add_argument("--tokens", type=int, default=32, help="the last so many of a text")
     parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
     parser.add_argument("--only", nargs="*", help="names of sets")
     parser.add_argument("--show", action="store_true", help="print tables, measure nothing")
