@@ -108,3 +108,13 @@ def test_log_losses() -> None:
     assert log_losses(logits, y)[1].tolist()[:2] == [0.0, 0.0]
     assert log_losses(-logits, y)[1].tolist()[:2] == [800.0, 800.0]
     assert log_losses(logits[0], y).mean() == pytest.approx(peer.log_loss(y, p))
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e300])
+def test_an_auroc_of_scores_beyond_float32(size: float) -> None:
+    """As of the difference in means of huge states: no comparison is lost, nothing is warned."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 40)
+    scores = rng.normal(size=40) + y
+    rows = Sample.of_one_scorer(y, np.arange(40))
+    assert within_fold_auroc(rows, size * scores) == within_fold_auroc(rows, scores)

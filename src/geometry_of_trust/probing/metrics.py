@@ -136,9 +136,11 @@ def within_fold_auroc(sample: Sample, scores: Array) -> float:
     """AUROC of the pairs within folds, rounded to float32; NaN if no fold has both classes.
 
     Args:
-        scores: shape (n,), float64; compared as float32.
+        scores: shape (n,), float64; compared as float32, in units of a power of two, which changes
+            no comparison, so that none of them is beyond it.
     """
-    rounded = scores.astype(np.float32).astype(np.float64)
+    _, exponent = np.frexp(np.abs(scores).max(initial=0.0))
+    rounded = np.ldexp(scores, -exponent).astype(np.float32).astype(np.float64)
     return round32(float(WithinFoldAuroc(sample, rounded).of(np.ones((1, len(scores))))[0]))
 
 
