@@ -79,3 +79,11 @@ def auroc(scores: NDArray[Any], y: NDArray[Any]) -> float:
     """Share of (positive, negative) pairs in which the positive scores higher; ties half."""
     gaps = scores[y == 1][:, np.newaxis] - scores[y == 0]
     return float(((gaps > 0) + (gaps == 0) / 2).mean())
+
+
+def penalty(H: NDArray[Any], phi: NDArray[Any]) -> NDArray[Any]:
+    """The matrix P of a fit's penalty fᵀPf on f = Φw, as docs/mathematics.md states it."""
+    spreads = np.median(np.abs(H - np.median(H, axis=0)), axis=0)
+    weight = 0.1 * np.median(spreads**2 * np.diag(phi))
+    expected: NDArray[Any] = np.diag(spreads**2) + weight * np.linalg.inv(phi)
+    return expected

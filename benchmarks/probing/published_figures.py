@@ -19,6 +19,7 @@ from geometry_of_trust.probing.controls import shuffled_by_group
 from geometry_of_trust.probing.cross_validation import L2_GRID, cross_validate, nested_scores
 from geometry_of_trust.probing.equal_rows import text_groups
 from geometry_of_trust.probing.fresh_rows import score_fresh_rows
+from geometry_of_trust.probing.held_out_figures import figure_of
 from geometry_of_trust.probing.metrics import (
     ExpectedCalibrationError,
     WithinFoldAuroc,
@@ -133,9 +134,9 @@ def _explained(split: SplitRows, sample: Sample, other: Array) -> Figures:
     ours = nested_scores(cross, split.y, split.fold).logits
     first, second = WithinFoldAuroc(sample, ours), WithinFoldAuroc(sample, other)
     values = np.concatenate([first.of(w) - second.of(w) for w in sample.weights()])
-    ends = values[0] + sample.stretch * (np.quantile(values[1:], (0.025, 0.975)) - values[0])
+    ends = figure_of(values, sample.stretch, (-1.0, 1.0))
     one = cross.held_out[cross.best(split.y)].astype(np.float32)
     return {
-        "interval of the gap": [float(end) for end in ends],
+        "interval of the gap": [ends.low, ends.high],
         "auroc of one penalty": within_fold_auroc(sample, one),
     }

@@ -126,11 +126,12 @@ def _twins(results: Sequence[Figures]) -> None:
     for name, layer, found in at_layers(results):
         if "twin" in found:
             ours, twin = found["ours"], found["twin"]
+            fall = ours["auroc"] - twin["auroc"]
             print(f"| {name} | {layer} | {ours['verdict']} | {ours['auroc']:.3f} "
-                  f"| {twin['auroc']:.3f} | {ours['auroc'] - twin['auroc']:+.3f} "
+                  f"| {twin['auroc']:.3f} | {fall:+.3f} "
                   f"| {ours['ece']:.3f} | {twin['ece']:.3f} |")  # fmt: skip
             kind = SUFFICIENT if ours["verdict"] == SUFFICIENT else "others"
-            falls.setdefault(kind, []).append(ours["auroc"] - twin["auroc"])
+            falls.setdefault(kind, []).append(fall)
     for kind, values in sorted(falls.items()):
         print(
             f"\n{kind}: {len(values)} probes, the AUROC falls by {median(values):.3f} in the median"
@@ -158,7 +159,7 @@ def _why(found: Figures) -> str:
         return "chance: the interval holds 0"
     if found["auroc of one penalty"] >= _peer(found) - LESS_ANY:
         return f"its λ in each fold: with one for all {found['auroc of one penalty']:.3f}"
-    if found["ours"]["euclidean auroc"] >= found["scikit-learn"]["auroc"] - LESS_ANY:
+    if found["ours"]["euclidean auroc"] >= _peer(found) - LESS_ANY:
         return "the inner product"
     return UNKNOWN
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import oracle
 from geometry_of_trust.errors import DidNotConverge, NonFinite, NotPositiveDefinite
 from geometry_of_trust.geometry.inner_product import Geometry
 from geometry_of_trust.probing.array_types import Array, Labels
 from geometry_of_trust.probing.causal_probe import CausalProbe
 from geometry_of_trust.probing.logistic import fit_logistic, residuals
-from geometry_of_trust.probing.penalty import LENGTH_SHARE, Penalty, factor
+from geometry_of_trust.probing.penalty import Penalty, factor
 
 
 def geometry(d: int, rows: int = 50) -> Geometry:
@@ -44,13 +45,8 @@ def states(n: int, d: int = 7) -> Array:
 
 
 def quadratic(H: Array, g: Geometry) -> Array:
-    """The matrix P of the penalty fᵀPf on f = Φw, from its definition."""
-    median = np.median(H, axis=0)
-    spreads = np.median(np.abs(H - median), axis=0)
-    phi = np.eye(H.shape[1]) if g.phi is None else g.phi.astype(np.float64)
-    weight = LENGTH_SHARE * np.median(spreads**2 * np.diag(phi))
-    expected: Array = np.diag(spreads**2) + weight * np.linalg.inv(phi)
-    return expected
+    """The matrix of the penalty on Φw."""
+    return oracle.penalty(H, np.eye(H.shape[1]) if g.phi is None else g.phi.astype(np.float64))
 
 
 @pytest.mark.parametrize("rows", [4, 7, 20])

@@ -105,12 +105,10 @@ def objective(
     """(1/n)Σ log-loss + (λ/2)s²(Σ σ²(Φw)² + μwᵀΦw), its gradient, in (w, b), as in the docs."""
     phi = np.eye(H.shape[1]) if geometry.phi is None else geometry.phi.astype(np.float64)
     centred = H - H.mean(axis=0)
-    spreads = np.median(np.abs(H - np.median(H, axis=0)), axis=0)
-    weight = 0.1 * float(np.median(spreads**2 * np.diag(phi)))
-    # On w, where x'x of section 5 is (h − h̄)ᵀΦ·quadratic⁻¹·Φ(h − h̄).
-    quadratic = phi @ np.diag(spreads**2) @ phi + weight * phi
-    pulled = centred @ phi
-    s2 = float(np.median(np.sqrt(np.sum(pulled @ np.linalg.inv(quadratic) * pulled, axis=1)))) ** 2
+    penalty = oracle.penalty(H, phi)
+    quadratic = phi @ penalty @ phi  # on w
+    # x'x of section 5 is (h − h̄)ᵀP⁻¹(h − h̄).
+    s2 = float(np.median(np.sqrt(np.sum(centred @ np.linalg.inv(penalty) * centred, axis=1)))) ** 2
     sign = np.where(y == 1, 1.0, -1.0)
 
     def value(point: Array) -> float:

@@ -120,10 +120,11 @@ class Penalty:
             raise NonFinite("probe", expected="weights within float32", found="an overflow")
         # The mean logit is that of the fit, as its rows are centred; rounding w must not move it.
         reading = self.geometry.apply(weights.astype(np.float64))
-        bias = round32(solution.b - float(reading @ centre))
+        at_centre = float(reading @ centre)
+        bias = round32(solution.b - at_centre)
         if not math.isfinite(bias):
             raise NonFinite("probe", expected="a bias within float32", found="an overflow")
-        away = (H - centre) @ reading + (float(reading @ centre) + bias) - expected
+        away = (H - centre) @ reading + (at_centre + bias) - expected
         error, spread = float(np.sqrt(np.square(away).mean())), float(expected.std())
         if error > ROUNDING_TOLERANCE * spread + 1e-6:
             if np.abs(weights).max() < np.finfo(np.float32).smallest_normal:
